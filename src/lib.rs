@@ -1,0 +1,3 @@
+//! servent
+pub mod rng;
+pub mod time;
