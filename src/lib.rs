@@ -1,3 +1,4 @@
 //! servent
 pub mod rng;
 pub mod time;
+pub mod wire;

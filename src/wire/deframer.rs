@@ -1,0 +1,122 @@
+//! Cuts the byte stream of a link into descriptors.
+//!
+//! What lies complete in the read buffer is handed out as a view into it. Only a descriptor that
+//! straddles two reads is copied together, so an idle link owns no buffer and a busy one copies
+//! at most one descriptor per read.
+
+use super::error::FrameError;
+use super::header::{HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
+use bytes::BytesMut;
+
+/// A descriptor as it lies in the read buffer; `header.payload_len` equals `payload.len()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawDescriptor<'a> {
+    /// The decoded header.
+    pub header: Header,
+    /// The payload bytes, forwarded as they came.
+    pub payload: &'a [u8],
+}
+
+/// The unfinished rest of a link's stream.
+#[derive(Debug, Default)]
+pub struct Deframer {
+    /// The beginning of one descriptor: shorter than its header says, hence never above
+    /// [`HEADER_BYTES`] + [`MAX_PAYLOAD_BYTES`].
+    pending: BytesMut,
+}
+
+/// Buffers above this are given back once their descriptor is done.
+const KEEP_CAPACITY_BYTES: usize = 4_096;
+
+impl Deframer {
+    /// Takes the next bytes of the stream; the descriptors they complete come from
+    /// [`Descriptors::next`], which must be called until it has no more.
+    pub fn feed<'a>(&'a mut self, input: &'a [u8]) -> Descriptors<'a> {
+        Descriptors { deframer: self, input, handed_out: false }
+    }
+
+    /// Bytes held back for an unfinished descriptor.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+/// The descriptors in one piece of input.
+#[derive(Debug)]
+pub struct Descriptors<'a> {
+    deframer: &'a mut Deframer,
+    input: &'a [u8],
+    /// `deframer.pending` holds a descriptor the caller has seen.
+    handed_out: bool,
+}
+
+impl Descriptors<'_> {
+    /// The next complete descriptor; `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// [`FrameError`] when the stream cannot be followed; the caller closes the link.
+    #[expect(clippy::should_implement_trait, reason = "the views borrow self: no Iterator")]
+    pub fn next(&mut self) -> Result<Option<RawDescriptor<'_>>, FrameError> {
+        if self.handed_out {
+            self.handed_out = false;
+            self.deframer.pending.clear();
+            if self.deframer.pending.capacity() > KEEP_CAPACITY_BYTES {
+                self.deframer.pending = BytesMut::new();
+            }
+        }
+        if !self.deframer.pending.is_empty() {
+            return self.next_straddling();
+        }
+        let Some((header, payload_len)) = peek_header(self.input)? else {
+            return Ok(self.keep_rest());
+        };
+        let Some(rest) = self.input.get(HEADER_BYTES + payload_len..) else {
+            return Ok(self.keep_rest());
+        };
+        let payload = &self.input[HEADER_BYTES..HEADER_BYTES + payload_len];
+        self.input = rest;
+        Ok(Some(RawDescriptor { header, payload }))
+    }
+
+    fn keep_rest(&mut self) -> Option<RawDescriptor<'static>> {
+        self.deframer.pending.extend_from_slice(self.input);
+        self.input = &[];
+        None
+    }
+
+    fn next_straddling(&mut self) -> Result<Option<RawDescriptor<'_>>, FrameError> {
+        if !self.top_up(HEADER_BYTES) {
+            return Ok(None);
+        }
+        let Some((header, payload_len)) = peek_header(&self.deframer.pending)? else {
+            return Ok(None);
+        };
+        if !self.top_up(HEADER_BYTES + payload_len) {
+            return Ok(None);
+        }
+        self.handed_out = true;
+        let payload = &self.deframer.pending[HEADER_BYTES..];
+        Ok(Some(RawDescriptor { header, payload }))
+    }
+
+    /// Moves input to the pending bytes until there are `want`; false if the input is too short.
+    fn top_up(&mut self, want: usize) -> bool {
+        let pending = &mut self.deframer.pending;
+        let missing = want.saturating_sub(pending.len()).min(self.input.len());
+        let (taken, rest) = self.input.split_at(missing);
+        pending.extend_from_slice(taken);
+        self.input = rest;
+        pending.len() >= want
+    }
+}
+
+fn peek_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, FrameError> {
+    let Some(first) = bytes.first_chunk::<HEADER_BYTES>() else {
+        return Ok(None);
+    };
+    let header = Header::decode(first);
+    match usize::try_from(header.payload_len) {
+        Ok(len) if len <= MAX_PAYLOAD_BYTES => Ok(Some((header, len))),
+        _ => Err(FrameError::PayloadTooLong { kind: header.kind, announced: header.payload_len }),
+    }
+}

@@ -1,0 +1,38 @@
+//! The wire: bytes to meaning and back, for the connection hello, the 23-byte descriptor header,
+//! the six descriptors of Gnutella 0.4, HTTP heads and the GIV line.
+//!
+//! Two levels per format. A *view* (`Query<'a>`, `QueryHit<'a>`, …) borrows the payload and names
+//! its fields; the bytes it was read from are what gets forwarded, so extensions we do not
+//! understand (GGEP, HUGE, vendor trailers) survive untouched. An `encode` function appends a
+//! payload of our own making to a caller's buffer.
+//!
+//! Nothing here can panic on any input, and nothing allocates in proportion to what a length
+//! field claims: lengths are checked against [`MAX_PAYLOAD_BYTES`] and the bytes at hand first.
+
+mod bye;
+mod deframer;
+mod error;
+
+mod guid;
+pub mod handshake;
+mod header;
+
+mod ping;
+mod pong;
+mod push;
+mod query;
+mod query_hit;
+mod reader;
+
+pub use bye::Bye;
+pub use deframer::{Deframer, Descriptors, RawDescriptor};
+pub use error::{DecodeError, FrameError};
+pub use guid::{Guid, ServentId};
+pub use header::{HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES};
+pub use ping::Ping;
+pub use pong::{PONG_BYTES, Pong};
+pub use push::{PUSH_BYTES, Push};
+pub use query::{INDEX_QUERY, MAX_CRITERIA_BYTES, MinSpeed, Query};
+pub use query_hit::{
+    HitResult, HitResults, MAX_RESULTS_PER_HIT, QueryHit, QueryHitBuilder, Trailer,
+};
