@@ -1,4 +1,8 @@
 //! servent
+pub mod config;
+pub mod library;
 pub mod rng;
+pub mod servent;
+pub mod stats;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,271 @@
+//! What a servent is told to be: [`Config`], and how much it may hold: [`Limits`].
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// Which addresses learnt from others may be dialled and passed on. Addresses the user names are
+/// not subject to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// 127.0.0.0/8 and nothing else.
+    Loopback,
+    /// RFC 1918, link-local 169.254/16 and carrier-grade 100.64/10.
+    Private,
+    /// Globally routable addresses.
+    Public,
+}
+
+impl Scope {
+    /// The scope a listening address suggests.
+    pub fn of_listener(ip: Ipv4Addr) -> Scope {
+        if ip.is_unspecified() {
+            return Scope::Private;
+        }
+        [Scope::Loopback, Scope::Private].into_iter().find(|s| s.holds(ip)).unwrap_or(Scope::Public)
+    }
+
+    /// Whether `addr` may be dialled and passed on. Port 0, 0.0.0.0, multicast and broadcast
+    /// never may.
+    pub fn allows(self, addr: SocketAddrV4) -> bool {
+        addr.port() != 0 && self.holds(*addr.ip())
+    }
+
+    fn holds(self, ip: Ipv4Addr) -> bool {
+        let [a, b, ..] = ip.octets();
+        let private = ip.is_private() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64);
+        match self {
+            Scope::Loopback => ip.is_loopback(),
+            Scope::Private => private,
+            Scope::Public => {
+                // 0/8 is "this network", 224/4 multicast, 240/4 reserved with the broadcast.
+                let special = a == 0 || a >= 224 || ip.is_documentation();
+                let benchmark = a == 198 && b & 0xfe == 18;
+                !(private || ip.is_loopback() || special || benchmark)
+            }
+        }
+    }
+}
+
+/// How a servent takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A full member: accepts links, forwards, is found by others.
+    Servent,
+    /// A one-shot command: keeps its links for a moment, forwards nothing, and says by port 0 in
+    /// its Pongs that nobody should dial it.
+    Guest,
+}
+
+/// The settings of one servent. Fixed for its lifetime and shared by reference.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How it takes part.
+    pub role: Role,
+    /// The address to put into Pongs, hits and Pushes; default is each link's own local address.
+    pub advertise_ip: Option<Ipv4Addr>,
+    /// The port to put there: where it is listening, unless told otherwise.
+    pub advertise_port: u16,
+    /// Outbound links kept up with learnt hosts; 0 dials none of them.
+    pub links: usize,
+    /// Inbound and outbound links together.
+    pub max_links: usize,
+    /// Cap for the TTL of what is forwarded and default for what is originated, 1 to 15.
+    pub ttl: u8,
+    /// Advertised speed in kbit/s.
+    pub speed_kbps: u32,
+    /// Whether the speed was given by the user: only then Queries for faster servents are left
+    /// unanswered.
+    pub speed_known: bool,
+    /// Which learnt addresses count.
+    pub scope: Scope,
+    /// Uploads at one time; more are answered 503.
+    pub max_uploads: usize,
+    /// Pings of its own at link-up and every minute. Off in simulations that count descriptors.
+    pub background_pings: bool,
+    /// Bounds on everything held.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            role: Role::Servent,
+            advertise_ip: None,
+            advertise_port: 6346,
+            links: 4,
+            max_links: 32,
+            ttl: 7,
+            speed_kbps: 1000,
+            speed_known: false,
+            scope: Scope::Loopback,
+            max_uploads: 8,
+            background_pings: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds on what a servent holds, with their cost at the default. Tables start empty and grow
+/// towards their limit, so an idle servent pays next to nothing.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Sockets in any state: links, dials, transfers, and strangers that have not spoken. At
+    /// most one descriptor is assembled per socket (64 KiB + 23 bytes).
+    pub max_connections: usize,
+    /// Unsent bytes per link. Must hold one and a half of the largest descriptor (0.6 draft,
+    /// 3.1): 256 KiB each, 8 MiB with the default 32 links.
+    pub send_queue_bytes: usize,
+    /// Ping GUIDs remembered, both generations: 24 bytes each, 3 MiB.
+    pub ping_routes: usize,
+    /// Query GUIDs remembered: 24 bytes each, 24 MiB.
+    pub query_routes: usize,
+    /// Push GUIDs remembered: 1.5 MiB.
+    pub push_routes: usize,
+    /// Servent ids with a known path: 1.5 MiB.
+    pub servent_routes: usize,
+    /// Life of a generation of Ping GUIDs; an entry lives one to two of these.
+    pub ping_route_age: Duration,
+    /// The same for Query and Push GUIDs (LimeWire used 5 to 10 minutes).
+    pub query_route_age: Duration,
+    /// The same for servent ids, each hit renews its own.
+    pub servent_route_age: Duration,
+    /// Pongs kept per link to answer Pings with (0.6 draft, 2.2.4: 10).
+    pub pongs_per_link: usize,
+    /// How long such a Pong is good for.
+    pub pong_age: Duration,
+    /// Addresses to dial: about 100 bytes each.
+    pub host_cache_entries: usize,
+    /// Results in all hits to one Query (gtk-gnutella sends 50, Shareaza 64).
+    pub results_per_query: usize,
+    /// Largest QueryHit payload we build: the 0.6 draft asks for at most 4 kB a descriptor.
+    pub hit_payload_bytes: usize,
+    /// Results accepted for one search of our own.
+    pub results_per_search: usize,
+    /// Connecting and the hello, in either direction (GNU Serveez: 20 s).
+    pub handshake_timeout: Duration,
+    /// After this much silence a link is asked for a sign of life.
+    pub keepalive_after: Duration,
+    /// After this much silence it is closed.
+    pub link_timeout: Duration,
+    /// A peer that takes no byte for so long is closed.
+    pub stall_timeout: Duration,
+    /// Bytes of one file sent in one step before links get their turn.
+    pub upload_step_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_connections: 512,
+            send_queue_bytes: 256 * 1024,
+            ping_routes: 1 << 17,
+            query_routes: 1 << 20,
+            push_routes: 1 << 16,
+            servent_routes: 1 << 16,
+            ping_route_age: Duration::from_secs(120),
+            query_route_age: Duration::from_secs(300),
+            servent_route_age: Duration::from_secs(900),
+            pongs_per_link: 10,
+            pong_age: Duration::from_secs(180),
+            host_cache_entries: 1_000,
+            results_per_query: 255,
+            hit_payload_bytes: 4_096,
+            results_per_search: 10_000,
+            handshake_timeout: Duration::from_secs(20),
+            keepalive_after: Duration::from_secs(30),
+            link_timeout: Duration::from_secs(90),
+            stall_timeout: Duration::from_secs(60),
+            upload_step_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// Settings that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Checks the relations between settings.
+    ///
+    /// # Errors
+    /// The first relation that does not hold, with both values.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        let check = |holds: bool, text: String| if holds { Ok(()) } else { Err(ConfigError(text)) };
+        check(
+            (1..=15).contains(&self.ttl),
+            format!("the TTL should be 1 to 15, {} was given", self.ttl),
+        )?;
+        check(
+            self.links <= self.max_links,
+            format!(
+                "{} outbound links do not fit into at most {} links in all: lower --links or \
+                 raise --max-links",
+                self.links, self.max_links
+            ),
+        )?;
+        // A route names its link by 16 bits of slab index; see servent::route_table.
+        check(
+            self.max_links <= limits.max_connections && limits.max_connections <= 65_535,
+            format!(
+                "at most 65535 sockets can be held, and links are some of them: {} links and {} \
+                 sockets were asked for",
+                self.max_links, limits.max_connections
+            ),
+        )?;
+        check(
+            limits.send_queue_bytes >= 3 * crate::wire::MAX_PAYLOAD_BYTES / 2,
+            format!(
+                "a send queue of {} bytes cannot hold one and a half of the largest descriptor",
+                limits.send_queue_bytes
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(scope: Scope, ip: [u8; 4]) -> bool {
+        scope.allows(SocketAddrV4::new(ip.into(), 6346))
+    }
+
+    #[test]
+    fn each_address_belongs_to_at_most_one_scope() {
+        let cases = [
+            ([127, 0, 0, 1], Some(Scope::Loopback)),
+            ([10, 1, 2, 3], Some(Scope::Private)),
+            ([169, 254, 1, 1], Some(Scope::Private)),
+            ([100, 64, 0, 1], Some(Scope::Private)),
+            ([100, 128, 0, 1], Some(Scope::Public)),
+            ([5, 5, 5, 5], Some(Scope::Public)),
+            ([0, 0, 0, 0], None),
+            ([224, 0, 0, 1], None),
+            ([255, 255, 255, 255], None),
+            ([192, 0, 2, 1], None),
+        ];
+        for (ip, home) in cases {
+            for scope in [Scope::Loopback, Scope::Private, Scope::Public] {
+                assert_eq!(allowed(scope, ip), home == Some(scope), "{ip:?} in {scope:?}");
+            }
+        }
+        assert!(!Scope::Loopback.allows("127.0.0.1:0".parse().unwrap()), "port 0");
+    }
+
+    #[test]
+    fn relations_are_checked() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let wrong = Config { links: 40, ..Config::default() };
+        assert!(wrong.validate().unwrap_err().to_string().contains("--max-links"));
+    }
+}

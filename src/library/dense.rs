@@ -1,0 +1,166 @@
+//! Bitmaps of the files that have one of the densest beginnings of words.
+//!
+//! Walking posting lists is slow exactly when every word of a Query is common (`the`, `mp3`,
+//! `co`). The [`MAX_RANGES`] densest beginnings therefore get one bit per file: a common word is
+//! then checked with one load, and several are intersected 512 files at a time. That costs at most
+//! `MAX_RANGES` / 8 = 8 bytes per file.
+//!
+//! Words are sorted, so a beginning is a range of words. [`Picker`] sees the words go by in order
+//! and knows, whenever a beginning ends, how many postings it had.
+
+use super::words::first_letter_bytes;
+
+/// The most beginnings that get a bitmap.
+const MAX_RANGES: usize = 64;
+
+/// Below this many files a posting list is as quick as a bitmap.
+const MIN_FILES: usize = 1024;
+
+/// A beginning earns a bitmap if it has at least one posting for so many files: from there on
+/// reading the whole bitmap is quicker than walking the postings.
+const FILES_PER_POSTING: usize = 64;
+
+/// One bit for each of 512 files in a row; a size that compilers turn into vector instructions.
+pub(super) type Block = [u64; 8];
+
+/// Files in a [`Block`].
+const BLOCK_FILES: usize = 512;
+
+/// A range of words, `first..end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WordRange {
+    pub(super) first: u32,
+    pub(super) end: u32,
+}
+
+/// The finished bitmaps.
+#[derive(Default)]
+pub(super) struct DenseRanges {
+    /// Sorted.
+    ranges: Vec<WordRange>,
+    /// No range with fewer postings has a bitmap.
+    min_postings: u32,
+    /// `blocks_each` blocks for every range.
+    blocks: Vec<Block>,
+    blocks_each: usize,
+}
+
+impl DenseRanges {
+    /// The bitmap of `range`, which has `postings` postings, if it was dense enough for one.
+    pub(super) fn find(&self, range: WordRange, postings: u32) -> Option<&[Block]> {
+        if postings < self.min_postings || self.ranges.is_empty() {
+            return None;
+        }
+        let at = self.ranges.binary_search(&range).ok()?;
+        self.blocks.get(at * self.blocks_each..(at + 1) * self.blocks_each)
+    }
+
+    /// The ranges that need their bits set.
+    pub(super) fn ranges(&self) -> &[WordRange] {
+        &self.ranges
+    }
+
+    /// Notes that `file` has a word of the range at `at` in [`DenseRanges::ranges`].
+    pub(super) fn set(&mut self, at: usize, file: u32) {
+        let (block, word, bit) = position(file);
+        self.blocks[at * self.blocks_each + block][word] |= 1 << bit;
+    }
+}
+
+/// Whether `file` is in `bitmap`.
+pub(super) fn contains(bitmap: &[Block], file: u32) -> bool {
+    let (block, word, bit) = position(file);
+    bitmap[block][word] >> bit & 1 == 1
+}
+
+/// The files of a block whose first file is `BLOCK_FILES * index`.
+pub(super) fn files_of(index: usize, block: Block) -> impl Iterator<Item = u32> {
+    block.into_iter().enumerate().flat_map(move |(word, mut bits)| {
+        let base = index * BLOCK_FILES + word * 64;
+        std::iter::from_fn(move || {
+            let bit = bits.trailing_zeros() as usize;
+            bits &= bits.checked_sub(1)?;
+            u32::try_from(base + bit).ok()
+        })
+    })
+}
+
+fn position(file: u32) -> (usize, usize, usize) {
+    let file = file as usize;
+    (file / BLOCK_FILES, file % BLOCK_FILES / 64, file % 64)
+}
+
+/// Finds the densest beginnings while all words pass in sorted order.
+#[derive(Default)]
+pub(super) struct Picker {
+    /// For each length, less one, of a beginning of the last word: the first word that had it, and
+    /// the number of postings before that word.
+    open: Vec<(u32, u32)>,
+    last: Vec<u8>,
+    min_postings: u32,
+    /// At most [`MAX_RANGES`], with their postings.
+    picked: Vec<(u32, WordRange)>,
+    files: usize,
+}
+
+impl Picker {
+    /// A picker for a library of `files` files.
+    pub(super) fn new(files: usize) -> Picker {
+        let min_postings =
+            if files < MIN_FILES { u32::MAX } else { clamp_u32(files.div_ceil(FILES_PER_POSTING)) };
+        Picker { min_postings, files, ..Picker::default() }
+    }
+
+    /// The next word, number `index`; `postings` postings belong to the words before it.
+    pub(super) fn word(&mut self, word: &[u8], index: u32, postings: u32) {
+        let common = self.last.iter().zip(word).take_while(|(a, b)| a == b).count();
+        self.close(common, index, postings);
+        self.open.resize(word.len(), (index, postings));
+        self.last.clear();
+        self.last.extend_from_slice(word);
+    }
+
+    /// All `words` words, with `postings` postings, have passed.
+    pub(super) fn finish(mut self, words: u32, postings: u32) -> DenseRanges {
+        self.close(0, words, postings);
+        let min_postings = self.picked.iter().map(|&(count, _)| count).min().unwrap_or(u32::MAX);
+        let mut ranges: Vec<_> = self.picked.iter().map(|&(_, range)| range).collect();
+        ranges.sort_unstable();
+        let blocks_each = self.files.div_ceil(BLOCK_FILES);
+        let blocks = vec![[0; 8]; blocks_each * ranges.len()];
+        DenseRanges { ranges, min_postings, blocks, blocks_each }
+    }
+
+    /// Beginnings of the last word longer than `common` bytes end before word `end`.
+    fn close(&mut self, common: usize, end: u32, postings: u32) {
+        let first_letter = first_letter_bytes(&self.last);
+        let mut longer = None;
+        while self.open.len() > common {
+            let length = self.open.len();
+            let Some((first, before)) = self.open.pop() else { break };
+            // Criteria begin with two whole letters at least, so nothing else is ever looked up.
+            let whole_letters = self.last.get(length).is_none_or(|&byte| byte & 0xc0 != 0x80);
+            if whole_letters && length > first_letter && longer != Some(first) {
+                longer = Some(first);
+                self.offer(postings - before, WordRange { first, end });
+            }
+        }
+    }
+
+    fn offer(&mut self, count: u32, range: WordRange) {
+        if count < self.min_postings {
+            return;
+        }
+        if self.picked.len() < MAX_RANGES {
+            self.picked.push((count, range));
+        } else if let Some(least) = self.picked.iter_mut().min_by_key(|(count, _)| *count)
+            && least.0 < count
+        {
+            *least = (count, range);
+        }
+    }
+}
+
+fn clamp_u32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

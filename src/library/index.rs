@@ -1,0 +1,227 @@
+//! The word index: which files have a word that begins with what a Query asks for.
+//!
+//! Everything lies in a few flat arrays. The distinct words are sorted, so all words with one
+//! beginning are neighbours; the postings (files) of all words follow each other in word order, so
+//! such a range of words is also one slice of postings, and its length is known before it is read.
+//! A forward index (file → its words) checks single candidates, behind a signature of 64 bits that
+//! spares most of them the trouble; bitmaps check the common words.
+//! A search costs a lookup per word plus a walk over the files of the *rarest* word only.
+
+use super::dense::{self, Block, DenseRanges, WordRange};
+use super::words::{Criteria, MAX_QUERY_WORDS};
+
+/// Kinds of byte in a word, for the lookup table: digits, letters, anything beyond ASCII.
+const BYTE_CLASSES: usize = 37;
+
+/// Entries of the lookup table, one for each pair of classes and one at the end: 5.5 KB.
+const BUCKETS: usize = BYTE_CLASSES * BYTE_CLASSES + 1;
+
+/// See the module documentation. Files are meant by position, not by file number.
+#[derive(Default)]
+pub(super) struct WordIndex {
+    /// The sorted words, one after the other.
+    pub(super) text: Vec<u8>,
+    /// Where each word starts in `text`, and the end of the last.
+    pub(super) starts: Vec<u32>,
+    /// The first word that begins with each pair of byte classes or a greater one.
+    pub(super) buckets: Buckets,
+    /// Where the postings of each word start, and the end of the last.
+    pub(super) posting_starts: Vec<u32>,
+    /// Files, ascending for each word.
+    pub(super) postings: Vec<u32>,
+    /// Where the words of each file start in `forward`, and the end of the last.
+    pub(super) forward_starts: Vec<u32>,
+    /// Words, ascending for each file.
+    pub(super) forward: Vec<u32>,
+    /// For each file, the [`signature`]s of its words together.
+    pub(super) signatures: Vec<u64>,
+    pub(super) dense: DenseRanges,
+}
+
+/// One word of a Query, looked up.
+#[derive(Clone, Copy, Default)]
+struct Term<'a> {
+    range: WordRange,
+    /// At least the number of files; a file with two words in the range counts twice.
+    postings: u32,
+    bitmap: Option<&'a [Block]>,
+    /// What a file without these bits need not be asked for; 0 if there is a bitmap to ask.
+    signature: u64,
+}
+
+impl WordIndex {
+    /// Number of distinct words.
+    pub(super) fn words(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// Calls `found` with each file that matches, once, until it returns false.
+    pub(super) fn search(&self, criteria: &Criteria, found: impl FnMut(u32) -> bool) {
+        let mut terms = [Term::default(); MAX_QUERY_WORDS];
+        let mut count = 0;
+        for (slot, word) in terms.iter_mut().zip(criteria.words()) {
+            let Some(range) = self.words_beginning_with(word) else { return };
+            let postings =
+                self.posting_starts[range.end as usize] - self.posting_starts[range.first as usize];
+            let bitmap = self.dense.find(range, postings);
+            let signature = if bitmap.is_some() { 0 } else { signature(word) };
+            *slot = Term { range, postings, bitmap, signature };
+            count += 1;
+        }
+        let terms = &mut terms[..count];
+        // The rarest first; and bitmaps, the cheapest check, before those without.
+        terms.sort_unstable_by_key(|term| term.postings);
+        let Some((rarest, others)) = terms.split_first_mut() else { return };
+        others.sort_unstable_by_key(|term| term.bitmap.is_none());
+        match rarest.bitmap {
+            Some(bitmap) => self.intersect(bitmap, others, found),
+            None => self.walk(rarest.range, others, found),
+        }
+    }
+
+    /// The candidates are the files of a rare word, each checked for the other words.
+    fn walk(&self, range: WordRange, others: &[Term<'_>], mut found: impl FnMut(u32) -> bool) {
+        let signature = others.iter().fold(0, |all, term| all | term.signature);
+        let several_words = range.end - range.first > 1;
+        for word in range.first..range.end {
+            for &file in self.postings_of(word) {
+                if self.signatures[file as usize] & signature == signature
+                    && others.iter().all(|term| self.has(file, term))
+                    // A file with several words in the range is found at the first of them.
+                    && (!several_words || self.first_word_in(file, range) == Some(word))
+                    && !found(file)
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// All words are common: intersects bitmaps, block by block.
+    fn intersect(&self, bitmap: &[Block], others: &[Term<'_>], mut found: impl FnMut(u32) -> bool) {
+        let with_bitmap = others.iter().take_while(|term| term.bitmap.is_some()).count();
+        let (others, rest) = others.split_at(with_bitmap);
+        for (index, &block) in bitmap.iter().enumerate() {
+            let mut common = block;
+            for other in others.iter().filter_map(|term| term.bitmap) {
+                for (bits, other) in common.iter_mut().zip(&other[index]) {
+                    *bits &= other;
+                }
+            }
+            if common == [0; 8] {
+                continue;
+            }
+            for file in dense::files_of(index, common) {
+                if rest.iter().all(|term| self.has(file, term)) && !found(file) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn has(&self, file: u32, term: &Term<'_>) -> bool {
+        match term.bitmap {
+            Some(bitmap) => dense::contains(bitmap, file),
+            None => self.first_word_in(file, term.range).is_some(),
+        }
+    }
+
+    /// The first word of `file` that lies in `range`.
+    fn first_word_in(&self, file: u32, range: WordRange) -> Option<u32> {
+        let file = file as usize;
+        let words = self.forward_starts[file] as usize..self.forward_starts[file + 1] as usize;
+        let word = self.forward[words].iter().copied().find(|&word| word >= range.first)?;
+        (word < range.end).then_some(word)
+    }
+
+    /// The words that begin with `beginning`, which has two bytes or more; `None` if there are
+    /// none.
+    fn words_beginning_with(&self, beginning: &[u8]) -> Option<WordRange> {
+        let (low, high) = self.buckets.find(beginning)?;
+        let first = partition_point(low, high, |word| self.word(word) < beginning);
+        if first == high || !self.word(first).starts_with(beginning) {
+            return None;
+        }
+        let end = partition_point(first + 1, high, |word| self.word(word).starts_with(beginning));
+        Some(WordRange { first, end })
+    }
+
+    fn word(&self, word: u32) -> &[u8] {
+        let word = word as usize;
+        &self.text[self.starts[word] as usize..self.starts[word + 1] as usize]
+    }
+
+    pub(super) fn postings_of(&self, word: u32) -> &[u32] {
+        let word = word as usize;
+        &self.postings[self.posting_starts[word] as usize..self.posting_starts[word + 1] as usize]
+    }
+}
+
+/// One bit for the first two bytes of `word`, one for the first three if it has them: a word that
+/// begins with `word` has them too.
+pub(super) fn signature(word: &[u8]) -> u64 {
+    let bit = |bytes: &[u8]| {
+        let number = bytes.iter().fold(0, |number: u32, &byte| number << 8 | u32::from(byte));
+        1 << (number.wrapping_mul(0x9e37_79b9) >> 26)
+    };
+    word.get(..2).map_or(0, bit) | word.get(..3).map_or(0, bit)
+}
+
+/// A table over the first two bytes of a word, so that a binary search starts close to its goal.
+#[derive(Default)]
+pub(super) struct Buckets {
+    /// The first word of each pair of classes; empty if there are no words.
+    starts: Vec<u32>,
+}
+
+impl Buckets {
+    /// The next word, in sorted order.
+    pub(super) fn push(&mut self, word: &[u8], index: u32) {
+        if let Some(pair) = class_pair(word)
+            && self.starts.len() <= pair
+        {
+            self.starts.resize(pair + 1, index);
+        }
+    }
+
+    /// There are `words` words, and no more.
+    pub(super) fn finish(&mut self, words: u32) {
+        if words > 0 {
+            self.starts.resize(BUCKETS, words);
+        }
+    }
+
+    /// The range of words that have the two first byte classes of `word`.
+    fn find(&self, word: &[u8]) -> Option<(u32, u32)> {
+        let pair = class_pair(word)?;
+        Some((*self.starts.get(pair)?, *self.starts.get(pair + 1)?))
+    }
+}
+
+/// Ascends with the word, as far as its first two bytes go.
+fn class_pair(word: &[u8]) -> Option<usize> {
+    let &[first, second, ..] = word else { return None };
+    Some(byte_class(first) * BYTE_CLASSES + byte_class(second))
+}
+
+/// Words hold ASCII digits, small ASCII letters and bytes beyond ASCII, in that order.
+fn byte_class(byte: u8) -> usize {
+    match byte {
+        ..b'a' => usize::from(byte.saturating_sub(b'0').min(9)),
+        b'a'..=b'z' => usize::from(byte - b'a') + 10,
+        _ => BYTE_CLASSES - 1,
+    }
+}
+
+/// The first of `low..high` for which `before` is false, if it is never true after being false.
+fn partition_point(mut low: u32, mut high: u32, before: impl Fn(u32) -> bool) -> u32 {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

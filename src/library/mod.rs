@@ -1,0 +1,136 @@
+//! The library: the files we share, by number, by name and by the words of their names.
+//!
+//! It knows names and sizes, never contents or paths. A [`Library`] does not change: a rescan
+//! fills a [`LibraryBuilder`] in bounded slices between turns of the event loop, and the finished
+//! library replaces the old one whole. So searching needs no lock and no bookkeeping, and all
+//! servents of a simulation can share one `Arc<Library>`.
+//!
+//! A file matches if every word of the [`Criteria`] begins a word of its name, in any order; the
+//! extension is a word like any other. See `words` for what a word is and `index` for how a search
+//! stays within a few microseconds among 100,000 names.
+
+mod builder;
+mod dense;
+mod index;
+mod names;
+mod words;
+
+pub use builder::{AddError, LibraryBuilder, MAX_FILES, MAX_NAME_BYTES};
+pub use words::{Criteria, CriteriaError, MAX_QUERY_WORDS};
+
+use index::WordIndex;
+use names::NameTable;
+use std::fmt;
+
+/// The shared files. Built by [`LibraryBuilder`]; shared as `Arc<Library>`.
+#[derive(Default)]
+pub struct Library {
+    /// In the order of adding; every index speaks of positions in here.
+    files: Vec<File>,
+    /// All names, one after the other.
+    text: String,
+    /// Positions, by ascending file number.
+    by_number: Vec<u32>,
+    by_name: NameTable,
+    index: WordIndex,
+    total_bytes: u64,
+}
+
+/// One shared file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The file's number: the index field of a result, and the INDEX of `/get/INDEX/NAME`.
+    pub number: u32,
+    /// Its name, without any folder.
+    pub name: &'a str,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+#[derive(Clone, Copy)]
+struct File {
+    number: u32,
+    /// Where its name ends in [`Library::text`]; it starts where the one before ends.
+    name_end: u32,
+    size: u64,
+}
+
+impl Library {
+    /// A library without files: nothing is shared.
+    pub fn empty() -> Library {
+        Library::default()
+    }
+
+    /// Number of files.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether nothing is shared.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The sum of all sizes, in bytes; saturates.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// The file with this number.
+    pub fn get(&self, number: u32) -> Option<Entry<'_>> {
+        let number_at = |&position: &u32| self.files[position as usize].number;
+        let at = self.by_number.binary_search_by_key(&number, number_at).ok()?;
+        Some(self.entry(self.by_number[at]))
+    }
+
+    /// The file with exactly this name; `None` if no file has it, or more than one.
+    pub fn by_unique_name(&self, name: &str) -> Option<Entry<'_>> {
+        let name_of = |position| name_at(&self.files, &self.text, position);
+        self.by_name.unique(name, name_of).map(|position| self.entry(position))
+    }
+
+    /// All files, by ascending number: the answer to an index query (draft 0.6 §2.2.7.3).
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        self.by_number.iter().map(|&position| self.entry(position))
+    }
+
+    /// Appends up to `limit` files that match to `found`, each once, in no particular order.
+    ///
+    /// Does not allocate unless something is found.
+    pub fn search<'a>(&'a self, criteria: &Criteria, limit: usize, found: &mut Vec<Entry<'a>>) {
+        if limit == 0 {
+            return;
+        }
+        let full = found.len().saturating_add(limit);
+        self.index.search(criteria, |position| {
+            found.push(self.entry(position));
+            found.len() < full
+        });
+    }
+
+    fn entry(&self, position: u32) -> Entry<'_> {
+        let File { number, size, .. } = self.files[position as usize];
+        Entry { number, name: name_at(&self.files, &self.text, position), size }
+    }
+}
+
+/// The name of the file at `position` of `files`, whose names are `text`.
+fn name_at<'a>(files: &[File], text: &'a str, position: u32) -> &'a str {
+    let at = position as usize;
+    let start = at.checked_sub(1).map_or(0, |before| files[before].name_end);
+    &text[start as usize..files[at].name_end as usize]
+}
+
+impl fmt::Debug for Library {
+    /// Counts only: a log line must not grow with the library.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Library")
+            .field("files", &self.len())
+            .field("total_bytes", &self.total_bytes)
+            .field("words", &self.index.words())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

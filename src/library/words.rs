@@ -1,0 +1,264 @@
+//! What a word is, for the names we share and for the criteria of a Query alike.
+//!
+//! A word is a maximal run of letters and digits (Unicode alphanumerics) of the folded text.
+//! Folding decomposes (NFKD), drops combining marks and lower-cases, so that `Café`, `CAFE` and
+//! `cafe` are one word. One-letter words do not count: they are never searched for (draft 0.6
+//! §2.2.7.3), hence never indexed either.
+//!
+//! Names and criteria go through the same [`WordList`], a buffer meant to be refilled: reading a
+//! Query allocates nothing once the buffer has grown to its bound of a few kilobytes.
+
+use std::fmt;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+/// The most words of one Query that are looked at. Those beyond are ignored, which can only widen
+/// the answer: a pasted long file name still finds its file.
+pub const MAX_QUERY_WORDS: usize = 32;
+
+/// The most words of one name that are indexed. No name of 255 bytes, the limit of common file
+/// systems, has more, unless a compatibility character unfolds into several words.
+pub(super) const MAX_NAME_WORDS: usize = 128;
+
+/// A word is cut once it is this long, in names and criteria alike, so that a cut word still
+/// begins with every cut beginning of it.
+const MAX_WORD_BYTES: usize = 128;
+
+/// What one Query asks for: at most [`MAX_QUERY_WORDS`] distinct words of two letters or more.
+///
+/// Every one of them must begin a word of a name, in any order. The default value asks for
+/// nothing and finds nothing. At most about 4.5 KB are kept, whatever was read.
+#[derive(Clone, Default)]
+pub struct Criteria {
+    words: WordList,
+}
+
+/// Why a Query is not answered. It is still forwarded: none of this makes it malformed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CriteriaError {
+    /// No text at all; a search by hash looks like this.
+    Empty,
+    /// Text without a letter or digit: `*`, `*.*`, `\`, the four spaces of an index query.
+    NoWords,
+    /// Every word has only one letter.
+    OneLetterWords,
+    /// Not UTF-8; some old servents send text they encoded in a way of their own.
+    NotUtf8,
+}
+
+impl Criteria {
+    /// Reads search criteria, as they stand in a Query or on the command line.
+    pub fn parse(text: &[u8]) -> Result<Criteria, CriteriaError> {
+        let mut criteria = Criteria::default();
+        criteria.read(text)?;
+        Ok(criteria)
+    }
+
+    /// Like [`Criteria::parse`], into a value that is used again and again: the usual Query then
+    /// costs no allocation. After an error the criteria ask for nothing.
+    pub fn read(&mut self, text: &[u8]) -> Result<(), CriteriaError> {
+        self.words.clear();
+        if text.is_empty() {
+            return Err(CriteriaError::Empty);
+        }
+        let text = std::str::from_utf8(text).map_err(|_| CriteriaError::NotUtf8)?;
+        let one_letter_words = self.words.read(text, MAX_QUERY_WORDS);
+        match (self.words.len(), one_letter_words) {
+            (0, false) => Err(CriteriaError::NoWords),
+            (0, true) => Err(CriteriaError::OneLetterWords),
+            _ => Ok(()),
+        }
+    }
+
+    /// The words asked for, folded.
+    pub(super) fn words(&self) -> impl Iterator<Item = &[u8]> {
+        self.words.iter()
+    }
+}
+
+impl fmt::Debug for Criteria {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.words().map(String::from_utf8_lossy)).finish()
+    }
+}
+
+impl fmt::Display for CriteriaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CriteriaError::Empty => "the search criteria are empty",
+            CriteriaError::NoWords => {
+                "the search criteria contain no word: letters or digits are needed, and wildcards \
+                 stand for nothing"
+            }
+            CriteriaError::OneLetterWords => {
+                "the search criteria contain only one-letter words: servents answer a search only \
+                 if a word in it has at least two letters or digits"
+            }
+            CriteriaError::NotUtf8 => "the search criteria are not UTF-8 text",
+        })
+    }
+}
+
+impl std::error::Error for CriteriaError {}
+
+/// Distinct folded words of a text, one after the other in one buffer.
+#[derive(Clone, Default)]
+pub(super) struct WordList {
+    text: Vec<u8>,
+    /// Where each word ends in `text`; it starts where the one before ends.
+    ends: Vec<u32>,
+}
+
+impl WordList {
+    /// Replaces the list by the first `limit` distinct words of `text` that have two letters or
+    /// more. Returns whether shorter words were passed over.
+    pub(super) fn read(&mut self, text: &str, limit: usize) -> bool {
+        self.clear();
+        let mut reader = Reader { list: self, start: 0, limit, one_letter_words: false };
+        if text.is_ascii() {
+            for word in text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()) {
+                if !word.is_empty() && !reader.ascii_word(word) {
+                    break;
+                }
+            }
+        } else {
+            for letter in text.nfkd().filter(|&letter| !is_combining_mark(letter)) {
+                if letter.is_alphanumeric() {
+                    for lower in letter.to_lowercase() {
+                        // The two shapes of a small sigma have the same capital.
+                        let lower = if lower == 'ς' { 'σ' } else { lower };
+                        reader.push(lower.encode_utf8(&mut [0; 4]).as_bytes());
+                    }
+                } else if !reader.end_word() {
+                    break;
+                }
+            }
+        }
+        reader.end_word();
+        reader.one_letter_words
+    }
+
+    /// The words, in the order in which they were first seen.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let word = &self.text[start..end as usize];
+            start = end as usize;
+            word
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The length of all words together.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+}
+
+/// Fills a [`WordList`]; the word being read is the end of its text from `start`.
+struct Reader<'a> {
+    list: &'a mut WordList,
+    start: usize,
+    limit: usize,
+    one_letter_words: bool,
+}
+
+impl Reader<'_> {
+    /// A whole word of ASCII letters and digits; false once the list is full.
+    fn ascii_word(&mut self, word: &[u8]) -> bool {
+        self.list.text.extend_from_slice(&word[..word.len().min(MAX_WORD_BYTES)]);
+        self.list.text[self.start..].make_ascii_lowercase();
+        self.end_word()
+    }
+
+    /// Adds one letter, given as UTF-8, to the word being read.
+    fn push(&mut self, letter: &[u8]) {
+        if self.list.text.len() - self.start < MAX_WORD_BYTES {
+            self.list.text.extend_from_slice(letter);
+        }
+    }
+
+    /// Ends the word being read, if there is one; false once the list is full.
+    fn end_word(&mut self) -> bool {
+        let word = &self.list.text[self.start..];
+        if !word.is_empty() {
+            let one_letter = word.len() == first_letter_bytes(word);
+            self.one_letter_words |= one_letter;
+            if one_letter || self.list.iter().any(|known| known == word) {
+                self.list.text.truncate(self.start);
+            } else {
+                let end = self.list.text.len();
+                self.list.ends.push(u32::try_from(end).expect("a few kilobytes at most"));
+                self.start = end;
+            }
+        }
+        self.list.len() < self.limit
+    }
+}
+
+/// How many bytes the first letter of a word, which is UTF-8, takes.
+pub(super) fn first_letter_bytes(word: &[u8]) -> usize {
+    match word.first() {
+        None => 0,
+        Some(0..0xc0) => 1,
+        Some(0xc0..0xe0) => 2,
+        Some(0xe0..0xf0) => 3,
+        Some(0xf0..) => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        let criteria = Criteria::parse(text.as_bytes()).expect("answerable");
+        criteria.words().map(|word| String::from_utf8(word.to_vec()).expect("UTF-8")).collect()
+    }
+
+    #[test]
+    fn folding_drops_case_accents_and_compatibility_forms() {
+        assert_eq!(words("Café_del-Mar (2003).MP3"), ["cafe", "del", "mar", "2003", "mp3"]);
+        assert_eq!(words("cafe\u{301}s"), ["cafes"], "a combining mark does not end a word");
+        assert_eq!(words("ﬁne Ⅳ ΟΔΟΣ İZMİR"), ["fine", "iv", "οδοσ", "izmir"]);
+        assert_eq!(words("οδος"), ["οδοσ"]);
+    }
+
+    #[test]
+    fn words_are_distinct_and_bounded() {
+        assert_eq!(words("a tale of Tale b"), ["tale", "of"]);
+        let many: String = (0..100).map(|n| format!("word{n} ")).collect();
+        assert_eq!(words(&many).len(), MAX_QUERY_WORDS);
+        let long = "é".repeat(2000);
+        assert_eq!(words(&long), ["e".repeat(MAX_WORD_BYTES)]);
+    }
+
+    #[test]
+    fn unanswerable_criteria_say_why() {
+        let error = |text: &[u8]| Criteria::parse(text).expect_err("must not be answered");
+        assert_eq!(error(b""), CriteriaError::Empty);
+        for text in [&b"*"[..], b"*.*", b"    ", b"\\", b"\0\x01"] {
+            assert_eq!(error(text), CriteriaError::NoWords);
+        }
+        for text in ["a", "a b ?", "é", "語"] {
+            assert_eq!(error(text.as_bytes()), CriteriaError::OneLetterWords);
+        }
+        assert_eq!(error(b"free\xff"), CriteriaError::NotUtf8);
+        assert!(CriteriaError::OneLetterWords.to_string().contains("at least two letters"));
+    }
+
+    #[test]
+    fn criteria_read_again_forget_the_last_query() {
+        let mut criteria = Criteria::parse(b"free notes").expect("answerable");
+        assert!(criteria.read(b"free\xff").is_err());
+        assert_eq!(criteria.words().count(), 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! One socket as the core sees it, from dial or accept to close.
+
+use super::send_queue::SendQueue;
+use crate::time::Instant;
+use crate::wire::Deframer;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// Pings with TTL 1 answered per link and second.
+const PROBES_PER_SECOND: u8 = 10;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Why we dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialled {
+    /// The user named the address: it is dialled again when the link ends.
+    Kept,
+    /// It came from the host cache.
+    Learnt,
+}
+
+/// A socket. Links are boxed, so that a slot of the slab stays small.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) generation: u32,
+    pub(super) remote: SocketAddrV4,
+    /// Our own address on it.
+    pub(super) local_ip: Ipv4Addr,
+    /// `None` for an inbound one.
+    pub(super) dialled: Option<Dialled>,
+    pub(super) phase: Phase,
+    /// When its timer has something to do.
+    pub(super) deadline: Instant,
+    pub(super) queue: SendQueue,
+    /// It is in the list of those with something to send.
+    pub(super) dirty: bool,
+    /// The socket took nothing: wait until it is writable.
+    pub(super) blocked: bool,
+    /// Since when bytes have waited without any being taken.
+    pub(super) waiting_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The TCP connection is not there yet.
+    Dialing,
+    /// Our hello is out; what came of the answer.
+    Greeting(Vec<u8>),
+    /// Inbound, and its first line is not complete; what came of it.
+    Undecided(Vec<u8>),
+    /// A neighbour.
+    Link(Box<Link>),
+}
+
+/// What a neighbour has beyond its socket.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) deframer: Deframer,
+    pub(super) last_heard: Instant,
+    /// We asked for a sign of life since `last_heard`.
+    pub(super) probed: bool,
+    /// Where it says it listens: its own Pong, if the address fits the socket.
+    pub(super) listens_at: Option<SocketAddrV4>,
+    next_full_ping: Instant,
+    next_index_query: Instant,
+    probe_window: Instant,
+    probes: u8,
+}
+
+impl Link {
+    pub(super) fn new(now: Instant) -> Link {
+        Link {
+            deframer: Deframer::default(),
+            last_heard: now,
+            probed: false,
+            listens_at: None,
+            next_full_ping: now,
+            next_index_query: now,
+            probe_window: now,
+            probes: 0,
+        }
+    }
+
+    /// Whether a Ping that asks for more than a sign of life may be answered: one a second.
+    pub(super) fn admit_full_ping(&mut self, now: Instant) -> bool {
+        once_a_second(&mut self.next_full_ping, now)
+    }
+
+    /// Whether "list everything" may be answered: one a second.
+    pub(super) fn admit_index_query(&mut self, now: Instant) -> bool {
+        once_a_second(&mut self.next_index_query, now)
+    }
+
+    /// Whether a Ping with TTL 1 may be answered.
+    pub(super) fn admit_probe(&mut self, now: Instant) -> bool {
+        if now.since(self.probe_window) >= SECOND {
+            self.probe_window = now;
+            self.probes = 0;
+        }
+        self.probes = self.probes.saturating_add(1);
+        self.probes <= PROBES_PER_SECOND
+    }
+}
+
+fn once_a_second(next: &mut Instant, now: Instant) -> bool {
+    let admitted = now >= *next;
+    if admitted {
+        *next = now + SECOND;
+    }
+    admitted
+}

@@ -1,0 +1,350 @@
+//! What to do with each descriptor a link delivers: decode, ask the router, act on its verdict.
+
+use super::connection::{Link, Phase};
+use super::io::{CloseReason, ConnId, Event};
+use super::pong_cache::CachedPong;
+use super::{LinkKey, Route, Seen, Servent, Targets, Verdict, router};
+use crate::config::Role;
+use crate::library::Entry;
+use crate::stats::DropReason;
+use crate::time::Instant;
+use crate::wire::{
+    Bye, Header, INDEX_QUERY, Kind, Ping, Pong, Push, Query, QueryHit, QueryHitBuilder,
+    RawDescriptor, ServentId, Trailer,
+};
+use std::sync::Arc;
+
+/// The code in our trailers.
+const VENDOR: [u8; 4] = *b"SRVT";
+
+/// The link a descriptor came by.
+#[derive(Clone, Copy)]
+struct Source {
+    id: ConnId,
+    index: usize,
+    key: LinkKey,
+}
+
+impl Servent {
+    /// Bytes of an established link.
+    pub(super) fn handle_stream(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let index = id.index as usize;
+        let source = Source { id, index, key: self.link_key(index) };
+        let Some(link) = self.link_mut(id) else { return };
+        link.last_heard = now;
+        link.probed = false;
+        // Taken out while the descriptors in it are handled, which may end the link.
+        let mut deframer = std::mem::take(&mut link.deframer);
+        let mut descriptors = deframer.feed(bytes);
+        let error = loop {
+            match descriptors.next() {
+                Ok(Some(raw)) => self.handle_descriptor(now, source, raw),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+            if self.link_mut(id).is_none() {
+                return;
+            }
+        };
+        if let Some(error) = error {
+            return self.close(now, id, CloseReason::Frame(error));
+        }
+        if let Some(link) = self.link_mut(id) {
+            link.deframer = deframer;
+        }
+    }
+
+    fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
+        match &mut self.connection_mut(id)?.phase {
+            Phase::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    fn handle_descriptor(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) {
+        let kind = raw.header.kind;
+        self.stats.received.add(kind);
+        let handled = match kind {
+            Kind::Ping => self.handle_ping(now, source, raw),
+            Kind::Pong => self.handle_pong(now, source, raw),
+            Kind::Query => self.handle_query(now, source, raw),
+            Kind::QueryHit => self.handle_query_hit(now, source, raw),
+            Kind::Push => self.handle_push(now, source, raw),
+            Kind::Bye => self.handle_bye(now, source, raw),
+            Kind::Other(_) => Err(DropReason::UnknownKind),
+        };
+        if let Err(reason) = handled {
+            self.stats.count_drop(reason);
+            log::trace!("dropped a {kind} {} from {:?}: {reason}", raw.header.guid, source.id);
+        }
+    }
+
+    fn handle_ping(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
+        Ping::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
+        let ttl = router::clamp_broadcast(&raw.header, self.config.ttl)?;
+        let header = Header { ttl, ..raw.header };
+        let full = header.ttl > 1;
+        let link = self.link_mut(source.id).ok_or(DropReason::LinkGone)?;
+        if !(if full { link.admit_full_ping(now) } else { link.admit_probe(now) }) {
+            return Err(DropReason::PingThrottled);
+        }
+        let known = self.ping_routes.insert(now, &header.guid.0, source.key);
+        let seen = Seen::from_known(known);
+        if seen == Seen::Own && header.hops == 0 {
+            // It crossed one link and is ours: we are at both ends of it.
+            self.close(now, source.id, CloseReason::OwnAddress);
+            return Err(DropReason::OwnEcho);
+        }
+        let count = self.config.limits.pongs_per_link;
+        let cached = if full && seen == Seen::New {
+            self.pong_cache.answer(now, source.key, count)
+        } else {
+            Vec::new()
+        };
+        let verdict = router::ping(&header, seen, self.is_routing(), cached.is_empty());
+        self.carry_out(verdict, source, &header, raw.payload)?;
+        self.stats.delivered.add(Kind::Ping);
+        self.answer_ping(source, &header, &cached);
+        Ok(())
+    }
+
+    fn answer_ping(&mut self, source: Source, ping: &Header, cached: &[CachedPong]) {
+        let mut own = self.advertised(self.connections[source.index].local_ip);
+        if self.config.role == Role::Guest {
+            own.set_port(0);
+        }
+        let files = u32::try_from(self.library.len()).unwrap_or(u32::MAX);
+        let kib = Pong::kib_of(self.library.total_bytes());
+        let ttl = ping.hops.saturating_add(1);
+        self.send_pong(source.index, ping, ttl, 0, CachedPong { addr: own, files, kib, hops: 0 });
+        for pong in cached {
+            let hops = pong.hops.saturating_add(1);
+            let ttl = self.config.ttl.saturating_sub(hops);
+            // One that could not cover the Ping's way back is not worth a start.
+            if ttl > ping.hops {
+                self.send_pong(source.index, ping, ttl, hops, *pong);
+            }
+        }
+    }
+
+    fn send_pong(&mut self, index: usize, ping: &Header, ttl: u8, hops: u8, pong: CachedPong) {
+        let mut payload = Vec::with_capacity(crate::wire::PONG_BYTES);
+        Pong { addr: pong.addr, files: pong.files, kib: pong.kib, extension: &[] }
+            .encode(&mut payload);
+        let header = Header { guid: ping.guid, kind: Kind::Pong, ttl, hops, payload_len: 0 };
+        let framed = self.framed(header, &payload);
+        self.enqueue(index, &framed, false);
+    }
+
+    fn handle_pong(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
+        let pong = Pong::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
+        let header = Header { ttl: router::clamp_reply(&raw.header)?, ..raw.header };
+        let known = self.ping_routes.get(now, &header.guid.0);
+        let route = self.route(known);
+        let verdict = router::reply(&header, source.key, route);
+        // Nothing is believed that nobody asked for.
+        if let Verdict::Drop(reason @ (DropReason::NoRoute | DropReason::BackToSource)) = verdict {
+            return Err(reason);
+        }
+        let in_scope = self.config.scope.allows(pong.addr);
+        if in_scope {
+            self.learn_from_pong(now, source, &header, &pong, route == Route::Own);
+        }
+        if verdict == Verdict::Deliver {
+            self.deliver_pong(&header, &pong);
+        } else if !in_scope {
+            return Err(DropReason::OutOfScope);
+        }
+        self.carry_out(verdict, source, &header, raw.payload)
+    }
+
+    fn learn_from_pong(
+        &mut self,
+        now: Instant,
+        source: Source,
+        header: &Header,
+        pong: &Pong<'_>,
+        asked_by_us: bool,
+    ) {
+        let cached =
+            CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
+        self.pong_cache.insert(now, source.key, cached);
+        self.learn_host(now, pong.addr);
+        let remote = self.connections[source.index].remote;
+        if asked_by_us && header.hops == 0 && pong.addr.ip() == remote.ip() {
+            // Its own Pong says where it listens: it need not be dialled too.
+            if let Some(link) = self.link_mut(source.id) {
+                link.listens_at = Some(pong.addr);
+            }
+        }
+    }
+
+    fn deliver_pong(&mut self, header: &Header, pong: &Pong<'_>) {
+        self.stats.delivered.add(Kind::Pong);
+        if self.probes.iter().any(|probe| probe.header.guid == header.guid) {
+            self.event(Event::Pong {
+                ping: header.guid,
+                addr: pong.addr,
+                files: pong.files,
+                kib: pong.kib,
+                hops: header.hops,
+            });
+        }
+    }
+
+    fn handle_query(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
+        let query = Query::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
+        let ttl = router::clamp_broadcast(&raw.header, self.config.ttl)?;
+        let header = Header { ttl, ..raw.header };
+        let known = self.query_routes.insert(now, &header.guid.0, source.key);
+        let verdict = router::query(&header, Seen::from_known(known), self.is_routing());
+        self.carry_out(verdict, source, &header, raw.payload)?;
+        self.stats.delivered.add(Kind::Query);
+        self.answer_query(now, source, &header, &query);
+        Ok(())
+    }
+
+    fn answer_query(&mut self, now: Instant, source: Source, header: &Header, query: &Query<'_>) {
+        if self.config.speed_known && !query.speed.satisfied_by(self.config.speed_kbps) {
+            return;
+        }
+        let library = Arc::clone(&self.library);
+        let limit = self.config.limits.results_per_query;
+        let mut found = Vec::new();
+        if query.criteria == INDEX_QUERY && header.ttl <= 1 && header.hops == 0 {
+            let link = self.link_mut(source.id);
+            if link.is_some_and(|link| link.admit_index_query(now)) {
+                found.extend(library.entries().take(limit));
+            }
+        } else if self.criteria.read(query.criteria).is_ok() {
+            library.search(&self.criteria, limit, &mut found);
+        }
+        if !found.is_empty() {
+            self.send_hits(source, header, &found);
+            self.stats.queries_answered += 1;
+            let criteria = query.criteria.to_vec();
+            self.event(Event::Answered { criteria, results: found.len() });
+        }
+    }
+
+    fn send_hits(&mut self, source: Source, query: &Header, found: &[Entry<'_>]) {
+        let config = Arc::clone(&self.config);
+        let addr = self.advertised(self.connections[source.index].local_ip);
+        let open = Trailer::busy_flags(false);
+        let trailer = Trailer { vendor: VENDOR, open: &open, private: &[] };
+        let limit = config.limits.hit_payload_bytes;
+        let mut hits = QueryHitBuilder::new(addr, config.speed_kbps, trailer, self.identity, limit);
+        let header =
+            Header { kind: Kind::QueryHit, ttl: query.hops.saturating_add(2), hops: 0, ..*query };
+        let send = |servent: &mut Servent, hits: &mut QueryHitBuilder| {
+            if let Some(payload) = hits.finish() {
+                let framed = servent.framed(header, &payload);
+                servent.enqueue(source.index, &framed, false);
+            }
+        };
+        for entry in found {
+            if !hits.add(entry.number, entry.size, entry.name.as_bytes()) {
+                send(self, &mut hits);
+                // A name that fits no descriptor of its own is left out.
+                let _ = hits.add(entry.number, entry.size, entry.name.as_bytes());
+            }
+        }
+        send(self, &mut hits);
+    }
+
+    fn handle_query_hit(
+        &mut self,
+        now: Instant,
+        source: Source,
+        raw: RawDescriptor<'_>,
+    ) -> Handled {
+        let hit = QueryHit::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
+        let header = Header { ttl: router::clamp_reply(&raw.header)?, ..raw.header };
+        let forged = ServentId(header.guid.0);
+        if hit.servent.is_blank() || hit.servent == self.identity || hit.servent == forged {
+            return Err(DropReason::ForgedHit);
+        }
+        let known = self.query_routes.get(now, &header.guid.0);
+        let route = self.route(known);
+        let verdict = router::reply(&header, source.key, route);
+        if !matches!(verdict, Verdict::Drop(DropReason::NoRoute | DropReason::BackToSource)) {
+            self.servent_routes.set(now, &hit.servent.0, source.key);
+        }
+        self.carry_out(verdict, source, &header, raw.payload)?;
+        if verdict == Verdict::Deliver {
+            self.deliver_hit(&header, &hit)?;
+        }
+        Ok(())
+    }
+
+    fn handle_push(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
+        let push = Push::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
+        let header = Header { ttl: router::clamp_reply(&raw.header)?, ..raw.header };
+        let known = self.push_routes.insert(now, &header.guid.0, source.key);
+        let seen = Seen::from_known(known);
+        let route = if push.servent == self.identity {
+            Route::Own
+        } else {
+            let known = self.servent_routes.get(now, &push.servent.0);
+            self.route(known)
+        };
+        let verdict = router::push(&header, source.key, seen, route);
+        self.carry_out(verdict, source, &header, raw.payload)?;
+        match verdict {
+            Verdict::Deliver => Err(DropReason::PushNotServed),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle_bye(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
+        let bye = Bye::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
+        let text = String::from_utf8_lossy(bye.text()).into_owned();
+        self.stats.delivered.add(Kind::Bye);
+        self.close(now, source.id, CloseReason::Bye { code: bye.code, text });
+        Ok(())
+    }
+
+    /// Forwards as far as the verdict says so; a drop is handed back as the error to count.
+    fn carry_out(
+        &mut self,
+        verdict: Verdict,
+        source: Source,
+        header: &Header,
+        payload: &[u8],
+    ) -> Handled {
+        let targets = match verdict {
+            Verdict::Drop(reason) => return Err(reason),
+            Verdict::Deliver => return Ok(()),
+            Verdict::Forward(targets) | Verdict::DeliverAndForward(targets) => targets,
+        };
+        let next = router::next_hop(header).ok_or(DropReason::TtlSpent)?;
+        let framed = self.framed(next, payload);
+        match targets {
+            Targets::AllButSource => self.flood(&framed, Some(source.index)),
+            Targets::One(key) => {
+                let index = self.link_of(key).ok_or(DropReason::LinkGone)?;
+                if !self.is_routing() {
+                    return Err(DropReason::NotRouting);
+                }
+                self.enqueue(index, &framed, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn route(&self, known: Option<LinkKey>) -> Route {
+        match known {
+            None => Route::Unknown,
+            Some(LinkKey::OWN) => Route::Own,
+            Some(key) if self.link_of(key).is_some() => Route::Link(key),
+            Some(_) => Route::Gone,
+        }
+    }
+
+    fn is_routing(&self) -> bool {
+        self.config.role == Role::Servent
+    }
+}
+
+/// `Err` is the one reason the descriptor is dropped for.
+type Handled = Result<(), DropReason>;

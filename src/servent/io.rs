@@ -1,0 +1,276 @@
+//! What passes between the core and whoever drives it: ids, requests, reports, reasons.
+
+use crate::wire::handshake::HandshakeError;
+use crate::wire::{FrameError, Guid, ServentId};
+use std::fmt;
+use std::net::SocketAddrV4;
+
+/// One socket, from the wish to connect until it is closed. Doubles as the poll token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    pub(super) index: u32,
+    /// Tells this tenant of the slab slot from the one before.
+    pub(super) generation: u32,
+}
+
+impl ConnId {
+    /// As one number, for a poll token.
+    pub fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// The inverse of [`ConnId::to_u64`].
+    #[expect(clippy::cast_possible_truncation, reason = "takes the two halves apart")]
+    pub fn from_u64(bits: u64) -> ConnId {
+        ConnId { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+/// What the core wants done outside. Polled with [`super::Servent::poll_output`].
+#[derive(Debug)]
+pub enum Output {
+    /// Open a TCP connection; report with `handle_connected` or `handle_closed`.
+    Connect {
+        /// Its id from now on.
+        conn: ConnId,
+        /// Whom to connect to.
+        addr: SocketAddrV4,
+    },
+    /// Drop the socket; nothing more is to be reported for it.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Something happened that a user may care about.
+    Event(Event),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A neighbour is there.
+    LinkUp {
+        /// Its connection.
+        conn: ConnId,
+        /// Its address; for an inbound link not the one it listens on.
+        addr: SocketAddrV4,
+        /// Whether we dialled.
+        outbound: bool,
+    },
+    /// A neighbour is gone.
+    LinkDown {
+        /// Its connection.
+        conn: ConnId,
+        /// Its address.
+        addr: SocketAddrV4,
+        /// Who ended it, and why.
+        reason: CloseReason,
+    },
+    /// We dialled and no link came of it.
+    DialFailed {
+        /// Whom.
+        addr: SocketAddrV4,
+        /// Why not.
+        reason: CloseReason,
+    },
+    /// We answered a Query.
+    Answered {
+        /// Its words, as they came.
+        criteria: Vec<u8>,
+        /// In how many results.
+        results: usize,
+    },
+    /// A Pong to a Ping of our own.
+    Pong {
+        /// The Ping.
+        ping: Guid,
+        /// Who answers; port 0 means it takes no connections.
+        addr: SocketAddrV4,
+        /// Files it shares.
+        files: u32,
+        /// KiB it shares.
+        kib: u32,
+        /// How many servents lie between.
+        hops: u8,
+    },
+    /// A result of a search of our own.
+    Hit {
+        /// The search.
+        search: Guid,
+        /// What was found.
+        hit: Hit,
+    },
+}
+
+/// One result, with what its QueryHit says of the servent that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The file's name as the servent gives it: untrusted text, invalid UTF-8 replaced.
+    pub name: String,
+    /// Size in bytes; `u32::MAX` when the real size does not fit the field.
+    pub size: u32,
+    /// Where it can be fetched.
+    pub addr: SocketAddrV4,
+    /// Its number there.
+    pub index: u32,
+    /// Claimed speed.
+    pub speed_kbps: u32,
+    /// Who has it.
+    pub servent: ServentId,
+    /// How many servents lie between.
+    pub hops: u8,
+    /// Whether it asks for a Push; `None` if it does not say.
+    pub push: Option<bool>,
+    /// Whether all its upload slots are taken; `None` if it does not say.
+    pub busy: Option<bool>,
+    /// The vendor code of the trailer.
+    pub vendor: Option<[u8; 4]>,
+}
+
+/// Bytes to be written to one socket.
+#[derive(Debug)]
+pub enum TxChunk<'a> {
+    /// These.
+    Bytes(&'a [u8]),
+}
+
+impl TxChunk<'_> {
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            TxChunk::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// Never true for a polled chunk.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What ended a socket, as far as the operating system said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IoFailure {
+    /// The other side closed in good order.
+    Eof,
+    /// Nobody listens there.
+    Refused,
+    /// No way there.
+    Unreachable,
+    /// Cut in the middle.
+    Reset,
+    /// Anything else, in the system's words.
+    Other(String),
+}
+
+impl fmt::Display for IoFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IoFailure::Eof => "the peer closed the connection",
+            IoFailure::Refused => "connection refused: nothing listens there",
+            IoFailure::Unreachable => "the host cannot be reached",
+            IoFailure::Reset => "the peer reset the connection",
+            IoFailure::Other(text) => text,
+        })
+    }
+}
+
+/// Why a socket was closed, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer, or the network.
+    Io(IoFailure),
+    /// The peer said why.
+    Bye {
+        /// 2xx no fault, 4xx ours, 5xx its own trouble.
+        code: u16,
+        /// Its words, untrusted.
+        text: String,
+    },
+    /// Its answer to our hello, or its hello, was not what 0.4 asks for.
+    Handshake(HandshakeError),
+    /// Its stream fell out of step.
+    Frame(FrameError),
+    /// It was silent for too long.
+    Timeout(&'static str),
+    /// It stopped reading.
+    Stalled,
+    /// We have all the links we want.
+    Full,
+    /// We had dialled ourselves.
+    OwnAddress,
+    /// Its first line is nothing we speak, or answers nothing we asked.
+    Unasked,
+    /// The transfer on it is over, well or not.
+    TransferEnded,
+    /// We are done.
+    Shutdown,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Io(failure) => failure.fmt(f),
+            CloseReason::Bye { code, text } => write!(f, "the peer said goodbye ({code} {text})"),
+            CloseReason::Handshake(error) => error.fmt(f),
+            CloseReason::Frame(error) => error.fmt(f),
+            CloseReason::Timeout(what) => write!(f, "no {what} in time"),
+            CloseReason::Stalled => f.write_str("the peer stopped reading"),
+            CloseReason::Full => f.write_str("all link slots are taken"),
+            CloseReason::OwnAddress => f.write_str("that is this servent itself"),
+            CloseReason::Unasked => f.write_str("the peer said nothing we can answer"),
+            CloseReason::TransferEnded => f.write_str("the transfer is over"),
+            CloseReason::Shutdown => f.write_str("shutting down"),
+        }
+    }
+}
+
+/// Why an address was not dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// There is a connection to it, or one on its way.
+    AlreadyConnected,
+    /// No socket is left of those we may hold.
+    TooManyConnections,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ConnectError::AlreadyConnected => "already connected to that address",
+            ConnectError::TooManyConnections => "no free socket: the connection limit is reached",
+        })
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// Why a search was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchError {
+    /// Longer than others forward.
+    TooLong {
+        /// Bytes given.
+        got: usize,
+    },
+    /// A NUL ends the text on the wire.
+    HoldsNul,
+    /// No servent answers it.
+    Unanswerable(crate::library::CriteriaError),
+}
+
+impl fmt::Display for SearchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SearchError::TooLong { got } => write!(
+                f,
+                "a search may have at most {} bytes, {got} were given: use fewer words",
+                crate::wire::MAX_CRITERIA_BYTES
+            ),
+            SearchError::HoldsNul => f.write_str("a search text cannot hold a NUL byte"),
+            SearchError::Unanswerable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SearchError {}

@@ -1,0 +1,360 @@
+//! Links: dialling and accepting, the hello, signs of life, and keeping as many as wanted.
+
+use super::connection::{Connection, Dialled, Link, Phase};
+use super::io::{CloseReason, ConnId, ConnectError, Event, IoFailure, Output};
+use super::send_queue::SendQueue;
+use super::{LinkKey, Servent, conn_index};
+use crate::config::Role;
+use crate::time::Instant;
+use crate::wire::handshake::{self, Dispatch, HandshakeError};
+use crate::wire::{Header, Kind};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// Every link is asked who is out there so often (0.6 draft: once a minute to a peer that may not
+/// cache).
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// First wait before an address the user named is dialled again, doubled up to the maximum.
+const KEPT_BACKOFF: Duration = Duration::from_secs(1);
+const KEPT_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Dials to learnt hosts under way at one time.
+const MAX_DIALS: usize = 8;
+/// Own addresses remembered; a machine has few.
+const MAX_OWN_ADDRS: usize = 16;
+
+/// An address the user named.
+#[derive(Debug)]
+pub(super) struct Kept {
+    addr: SocketAddrV4,
+    next_try: Instant,
+    backoff: Duration,
+}
+
+impl Servent {
+    /// Keeps a link to `addr`, whatever the scope: dials it now, and again whenever it is lost.
+    pub fn keep(&mut self, now: Instant, addr: SocketAddrV4) {
+        if self.kept.iter().all(|kept| kept.addr != addr) {
+            self.kept.push(Kept { addr, next_try: now, backoff: KEPT_BACKOFF });
+            self.next_dial = now;
+        }
+    }
+
+    /// Adds an address to those that may be dialled, if the scope allows it.
+    pub fn learn_host(&mut self, now: Instant, addr: SocketAddrV4) {
+        if self.config.scope.allows(addr) && !self.is_own(addr) {
+            self.hosts.learn(now, addr);
+            if self.config.links > 0 {
+                self.next_dial = self.next_dial.min(now);
+            }
+        }
+    }
+
+    /// A connection came in on the listening socket. `None` when no more sockets can be held;
+    /// whether there is room for a *link* is looked at when its hello is complete, since
+    /// transfers come in on the same port.
+    pub fn handle_accepted(
+        &mut self,
+        now: Instant,
+        remote: SocketAddrV4,
+        local: SocketAddrV4,
+    ) -> Option<ConnId> {
+        self.open(now, remote, None, *local.ip(), Phase::Undecided(Vec::new())).ok()
+    }
+
+    /// A connection asked for by [`Output::Connect`] stands.
+    pub fn handle_connected(&mut self, id: ConnId, local: SocketAddrV4) {
+        let Some(conn) = self.connection_mut(id) else { return };
+        conn.local_ip = *local.ip();
+        if matches!(conn.phase, Phase::Dialing) {
+            conn.phase = Phase::Greeting(Vec::new());
+            conn.queue.push_bytes(handshake::CONNECT);
+            self.mark_dirty(id.index as usize);
+        }
+    }
+
+    /// A socket ended on its own.
+    pub fn handle_closed(&mut self, now: Instant, id: ConnId, failure: IoFailure) {
+        self.close(now, id, CloseReason::Io(failure));
+    }
+
+    /// Bytes came. Whether anything more is to be read from the connection is told by
+    /// [`Output::Close`].
+    pub fn handle_bytes(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        self.stats.bytes_in += bytes.len() as u64;
+        let Some(conn) = self.connection_mut(id) else { return };
+        match &mut conn.phase {
+            Phase::Link(_) => self.handle_stream(now, id, bytes),
+            Phase::Greeting(buffer) => {
+                buffer.extend_from_slice(bytes);
+                let read = handshake::read_answer(buffer);
+                self.finish_hello(now, id, read);
+            }
+            Phase::Undecided(buffer) => {
+                buffer.extend_from_slice(bytes);
+                match handshake::dispatch(buffer) {
+                    Dispatch::NeedMore => {}
+                    Dispatch::Gnutella => {
+                        let read = handshake::read_hello(buffer);
+                        self.finish_hello(now, id, read);
+                    }
+                    Dispatch::Http | Dispatch::Giv | Dispatch::Unknown => {
+                        self.close(now, id, CloseReason::Unasked);
+                    }
+                }
+            }
+            Phase::Dialing => {}
+        }
+    }
+
+    /// A moment named by [`Servent::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(id) = self.timers.pop_due(now) {
+            let Some(conn) = self.connection_mut(id) else { continue };
+            if conn.deadline <= now {
+                self.handle_deadline(now, id);
+            }
+            if let Some(conn) = self.connection_mut(id) {
+                let deadline = conn.deadline;
+                self.timers.schedule(deadline, id);
+            }
+        }
+        if self.next_ping <= now {
+            self.next_ping = now + PING_INTERVAL;
+            for at in 0..self.links.len() {
+                self.send_own_ping(now, self.links[at] as usize, self.config.ttl);
+            }
+        }
+        if self.next_dial <= now {
+            self.dial_wanted(now);
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        remote: SocketAddrV4,
+        dialled: Option<Dialled>,
+        local_ip: Ipv4Addr,
+        phase: Phase,
+    ) -> Result<ConnId, ConnectError> {
+        if self.connections.len() >= self.config.limits.max_connections {
+            return Err(ConnectError::TooManyConnections);
+        }
+        let generation = self.next_generation;
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let deadline = now + self.config.limits.handshake_timeout;
+        let index = self.connections.insert(Connection {
+            generation,
+            remote,
+            local_ip,
+            dialled,
+            phase,
+            deadline,
+            queue: SendQueue::default(),
+            dirty: false,
+            blocked: false,
+            waiting_since: None,
+        });
+        let id = ConnId { index: conn_index(index), generation };
+        self.timers.schedule(deadline, id);
+        Ok(id)
+    }
+
+    fn dial(&mut self, now: Instant, addr: SocketAddrV4, why: Dialled) -> Result<(), ConnectError> {
+        if self.is_connected(addr) {
+            return Err(ConnectError::AlreadyConnected);
+        }
+        let conn = self.open(now, addr, Some(why), Ipv4Addr::UNSPECIFIED, Phase::Dialing)?;
+        self.outputs.push_back(Output::Connect { conn, addr });
+        Ok(())
+    }
+
+    /// Acts on what reading a hello or its answer gave.
+    fn finish_hello(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        read: Result<Option<usize>, HandshakeError>,
+    ) {
+        let consumed = match read {
+            Ok(None) => return,
+            Ok(Some(consumed)) => consumed,
+            Err(error) => return self.close(now, id, CloseReason::Handshake(error)),
+        };
+        let guest = self.config.role == Role::Guest;
+        let Some(conn) = self.connection_mut(id) else { return };
+        let inbound = conn.dialled.is_none();
+        if self.links.len() >= self.config.max_links || (inbound && guest) {
+            return self.close(now, id, CloseReason::Full);
+        }
+        let Some(conn) = self.connection_mut(id) else { return };
+        let phase = std::mem::replace(&mut conn.phase, Phase::Link(Box::new(Link::new(now))));
+        if inbound {
+            conn.queue.push_bytes(handshake::OK);
+        }
+        self.links.push(id.index);
+        self.link_is_up(now, id);
+        if let Phase::Greeting(buffer) | Phase::Undecided(buffer) = phase
+            && buffer.len() > consumed
+        {
+            self.handle_stream(now, id, &buffer[consumed..]);
+        }
+    }
+
+    fn link_is_up(&mut self, now: Instant, id: ConnId) {
+        let index = id.index as usize;
+        self.mark_dirty(index);
+        // The timer still stands at the hello's deadline and moves on from there.
+        let conn = &mut self.connections[index];
+        conn.deadline = now + self.config.limits.keepalive_after;
+        let (addr, outbound) = (conn.remote, conn.dialled.is_some());
+        if let Some(kept) = self.kept.iter_mut().find(|kept| outbound && kept.addr == addr) {
+            kept.backoff = KEPT_BACKOFF;
+        }
+        self.event(Event::LinkUp { conn: id, addr, outbound });
+        if self.config.background_pings {
+            self.send_own_ping(now, index, self.config.ttl);
+        }
+        self.probe_new_link(index);
+    }
+
+    /// Ends a connection, whoever wanted it.
+    pub(super) fn close(&mut self, now: Instant, id: ConnId, reason: CloseReason) {
+        if self.connection_mut(id).is_none() {
+            return;
+        }
+        let index = id.index as usize;
+        let key = self.link_key(index);
+        let conn = self.connections.remove(index);
+        self.outputs.push_back(Output::Close { conn: id });
+        let addr = conn.remote;
+        if let Phase::Link(_) = conn.phase {
+            self.links.retain(|&link| link != id.index);
+            self.pong_cache.forget(key);
+            self.hosts.link_ended(now, addr);
+        } else if conn.dialled.is_some() {
+            let answered = matches!(conn.phase, Phase::Greeting(_));
+            let eof = matches!(reason, CloseReason::Io(IoFailure::Eof | IoFailure::Reset));
+            if answered && (eof || matches!(reason, CloseReason::Handshake(_))) {
+                self.hosts.refused(now, addr);
+            } else {
+                self.hosts.failed(now, addr);
+            }
+        }
+        self.plan_redial(now, &conn, &reason);
+        match conn.phase {
+            Phase::Link(_) => self.event(Event::LinkDown { conn: id, addr, reason }),
+            _ if conn.dialled.is_some() => self.event(Event::DialFailed { addr, reason }),
+            _ => log::debug!("{addr}: closed before it was a link: {reason}"),
+        }
+    }
+
+    fn plan_redial(&mut self, now: Instant, ended: &Connection, reason: &CloseReason) {
+        if *reason == CloseReason::OwnAddress && ended.dialled.is_some() {
+            self.hosts.remove(ended.remote);
+            if self.own_addrs.len() < MAX_OWN_ADDRS {
+                self.own_addrs.push(ended.remote);
+            }
+            self.kept.retain(|kept| kept.addr != ended.remote);
+        }
+        let dialled = ended.dialled.is_some();
+        if let Some(kept) = self.kept.iter_mut().find(|k| dialled && k.addr == ended.remote) {
+            kept.next_try = now + kept.backoff;
+            kept.backoff = (kept.backoff * 2).min(KEPT_BACKOFF_MAX);
+        }
+        if !self.kept.is_empty() || self.config.links > 0 {
+            self.next_dial = self.next_dial.min(now);
+        }
+    }
+
+    /// Dials what is missing, and says when to look again.
+    fn dial_wanted(&mut self, now: Instant) {
+        self.next_dial = Instant::FAR_FUTURE;
+        let mut room = self.config.max_links.saturating_sub(self.links.len());
+        for at in 0..self.kept.len() {
+            let Kept { addr, next_try, .. } = self.kept[at];
+            if self.is_connected(addr) {
+                continue;
+            }
+            if next_try > now || room == 0 {
+                self.next_dial = self.next_dial.min(next_try.max(now + KEPT_BACKOFF));
+            } else if self.dial(now, addr, Dialled::Kept).is_ok() {
+                room -= 1;
+            }
+        }
+        let outbound = self.connections.iter().filter(|(_, conn)| conn.dialled.is_some());
+        let (mut standing, mut dialing) = (0, 0);
+        for (_, conn) in outbound {
+            standing += 1;
+            dialing += usize::from(!matches!(conn.phase, Phase::Link(_)));
+        }
+        let wanted = self.config.links.saturating_sub(standing).min(room);
+        for _ in 0..wanted.min(MAX_DIALS.saturating_sub(dialing)) {
+            let mut rng = self.rng.fork();
+            let Some(addr) = self.hosts.pick(now, &mut rng, |addr| self.is_usable(addr)) else {
+                let due = self.hosts.next_due(now, |addr| self.is_usable(addr));
+                self.next_dial = self.next_dial.min(due.unwrap_or(Instant::FAR_FUTURE));
+                break;
+            };
+            if self.dial(now, addr, Dialled::Learnt).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn is_usable(&self, addr: SocketAddrV4) -> bool {
+        !self.is_own(addr) && !self.is_connected(addr)
+    }
+
+    fn is_connected(&self, addr: SocketAddrV4) -> bool {
+        self.connections.iter().any(|(_, conn)| match &conn.phase {
+            Phase::Link(link) => conn.remote == addr || link.listens_at == Some(addr),
+            _ => conn.dialled.is_some() && conn.remote == addr,
+        })
+    }
+
+    fn is_own(&self, addr: SocketAddrV4) -> bool {
+        let local = || self.connections.iter().map(|(_, conn)| conn.local_ip);
+        self.own_addrs.contains(&addr)
+            || (addr.port() == self.config.advertise_port
+                && (self.config.advertise_ip == Some(*addr.ip())
+                    || local().any(|ip| ip == *addr.ip())))
+    }
+
+    fn handle_deadline(&mut self, now: Instant, id: ConnId) {
+        let limits = &self.config.limits;
+        let (keepalive, timeout, stall) =
+            (limits.keepalive_after, limits.link_timeout, limits.stall_timeout);
+        let conn = &mut self.connections[id.index as usize];
+        let stalled = conn.waiting_since.is_some_and(|since| now.since(since) >= stall);
+        let reason = match &mut conn.phase {
+            Phase::Dialing => CloseReason::Timeout("connection"),
+            Phase::Greeting(_) => CloseReason::Timeout("answer to our hello"),
+            Phase::Undecided(_) => CloseReason::Timeout("first line"),
+            Phase::Link(_) if stalled => CloseReason::Stalled,
+            Phase::Link(link) if now.since(link.last_heard) >= timeout => {
+                CloseReason::Timeout("sign of life")
+            }
+            Phase::Link(link) => {
+                let silent = now.since(link.last_heard) >= keepalive;
+                let ask = silent && !link.probed;
+                link.probed |= silent;
+                conn.deadline = link.last_heard + if link.probed { timeout } else { keepalive };
+                conn.queue.shrink();
+                if ask {
+                    self.send_own_ping(now, id.index as usize, 1);
+                }
+                return;
+            }
+        };
+        self.close(now, id, reason);
+    }
+
+    fn send_own_ping(&mut self, now: Instant, index: usize, ttl: u8) {
+        let guid = self.fresh_guid();
+        self.ping_routes.set(now, &guid.0, LinkKey::OWN);
+        let framed =
+            self.framed(Header { guid, kind: Kind::Ping, ttl, hops: 0, payload_len: 0 }, &[]);
+        self.enqueue(index, &framed, false);
+    }
+}

@@ -1,0 +1,319 @@
+//! The core: one servent as a state machine that owns no socket, clock, file or thread.
+//!
+//! [`Servent`] takes in what happened outside and gives out what to do outside. The driver wires
+//! it to mio, the simulator and the tests wire it to memory; it cannot tell the difference.
+
+mod connection;
+mod descriptors;
+mod host_cache;
+mod io;
+mod links;
+mod pong_cache;
+mod route_table;
+mod router;
+mod search;
+mod send_queue;
+mod timers;
+
+pub use host_cache::HostCache;
+pub use io::{
+    CloseReason, ConnId, ConnectError, Event, Hit, IoFailure, Output, SearchError, TxChunk,
+};
+pub use pong_cache::{CachedPong, PongCache};
+pub use route_table::{LinkKey, RouteTable};
+pub use router::{
+    Route, Seen, Targets, Verdict, clamp_broadcast, clamp_reply, next_hop, ping, push, query, reply,
+};
+
+use crate::config::Config;
+use crate::library::{Criteria, Library};
+use crate::rng::Rng;
+use crate::stats::{DropReason, Stats};
+use crate::time::Instant;
+use crate::wire::{Guid, Header, ServentId};
+use connection::{Connection, Phase};
+use links::Kept;
+use search::Probe;
+use send_queue::Framed;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use timers::Timers;
+
+/// A Gnutella 0.4 servent without input and output of its own.
+///
+/// Its methods come in four families:
+/// - getters: [`stats`](Self::stats), [`hosts`](Self::hosts), [`neighbours`](Self::neighbours), …
+/// - commands: [`keep`](Self::keep), [`search`](Self::search), [`ping`](Self::ping),
+///   [`end_probe`](Self::end_probe), [`learn_host`](Self::learn_host)
+/// - what happened outside: `handle_*`
+/// - what to do outside: [`poll_output`](Self::poll_output),
+///   [`poll_transmit`](Self::poll_transmit) with [`sent`](Self::sent),
+///   [`poll_timeout`](Self::poll_timeout)
+///
+/// After any command or `handle_*` call, drain `poll_output`, then `poll_transmit`, and ask
+/// `poll_timeout` last. Several `handle_*` calls may come before one drain; a driver that batches
+/// the reads of a turn gets one write per link and turn. Time must not run backwards.
+#[derive(Debug)]
+pub struct Servent {
+    config: Arc<Config>,
+    library: Arc<Library>,
+    identity: ServentId,
+    rng: Rng,
+    connections: Slab<Connection>,
+    next_generation: u32,
+    /// Slab indices of established links, in no particular but reproducible order.
+    links: Vec<u32>,
+    /// Connections with something to send that are not blocked.
+    dirty: VecDeque<ConnId>,
+    outputs: VecDeque<Output>,
+    timers: Timers,
+    ping_routes: RouteTable,
+    query_routes: RouteTable,
+    push_routes: RouteTable,
+    servent_routes: RouteTable,
+    pong_cache: PongCache,
+    hosts: HostCache,
+    kept: Vec<Kept>,
+    /// Addresses that turned out to be our own.
+    own_addrs: Vec<SocketAddrV4>,
+    probes: Vec<Probe>,
+    /// The words of the Query being answered, kept for its buffers.
+    criteria: Criteria,
+    next_dial: Instant,
+    next_ping: Instant,
+    stats: Stats,
+}
+
+/// A neighbour, for display.
+#[derive(Clone, Copy, Debug)]
+pub struct Neighbour {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Its end of the socket.
+    pub addr: SocketAddrV4,
+    /// Whether we dialled.
+    pub outbound: bool,
+}
+
+impl Servent {
+    /// A servent that shares `library` and calls itself `identity`. `config` must have passed
+    /// [`Config::validate`]. Equal seeds and equal calls give equal behaviour.
+    pub fn new(
+        config: Arc<Config>,
+        library: Arc<Library>,
+        identity: ServentId,
+        seed: u64,
+        now: Instant,
+    ) -> Servent {
+        let mut rng = Rng::new(seed);
+        let limits = &config.limits;
+        let mut table = |limit, age| RouteTable::new(limit, age, &mut rng, now);
+        Servent {
+            ping_routes: table(limits.ping_routes, limits.ping_route_age),
+            query_routes: table(limits.query_routes, limits.query_route_age),
+            push_routes: table(limits.push_routes, limits.query_route_age),
+            servent_routes: table(limits.servent_routes, limits.servent_route_age),
+            pong_cache: PongCache::new(limits.pongs_per_link, limits.pong_age),
+            hosts: HostCache::new(limits.host_cache_entries),
+            library,
+            identity,
+            rng,
+            connections: Slab::new(),
+            next_generation: 0,
+            links: Vec::new(),
+            dirty: VecDeque::new(),
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            kept: Vec::new(),
+            own_addrs: Vec::new(),
+            probes: Vec::new(),
+            criteria: Criteria::default(),
+            next_dial: Instant::FAR_FUTURE,
+            next_ping: if config.background_pings { now } else { Instant::FAR_FUTURE },
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// The settings it runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What it shares.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// Its id in hits.
+    pub fn identity(&self) -> ServentId {
+        self.identity
+    }
+
+    /// The addresses it may dial.
+    pub fn hosts(&self) -> &HostCache {
+        &self.hosts
+    }
+
+    /// Its established links.
+    pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
+        self.links.iter().map(|&index| {
+            let conn = &self.connections[index as usize];
+            Neighbour {
+                conn: ConnId { index, generation: conn.generation },
+                addr: conn.remote,
+                outbound: conn.dialled.is_some(),
+            }
+        })
+    }
+
+    /// GUIDs and servent ids held for routing.
+    pub fn routes_held(&self) -> usize {
+        [&self.ping_routes, &self.query_routes, &self.push_routes, &self.servent_routes]
+            .map(RouteTable::len)
+            .iter()
+            .sum()
+    }
+
+    /// A new index of the shared files replaces the old one.
+    pub fn handle_library(&mut self, library: Arc<Library>) {
+        self.library = library;
+    }
+
+    /// The next thing to do outside, other than sending.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next bytes to write and where. Call [`Servent::sent`] with what came of it before
+    /// polling again.
+    pub fn poll_transmit(&mut self, _now: Instant) -> Option<(ConnId, TxChunk<'_>)> {
+        let id = loop {
+            let id = *self.dirty.front()?;
+            match self.connection_mut(id) {
+                Some(conn) if !conn.blocked && !conn.queue.is_empty() => break id,
+                Some(conn) => conn.dirty = false,
+                None => {}
+            }
+            self.dirty.pop_front();
+        };
+        let queue = &self.connections[id.index as usize].queue;
+        Some((id, TxChunk::Bytes(queue.unsent())))
+    }
+
+    /// `written` bytes of the chunk polled last went out; 0 means the socket is full, and nothing
+    /// is offered for it until [`Servent::handle_writable`].
+    pub fn sent(&mut self, now: Instant, id: ConnId, written: usize) {
+        self.stats.bytes_out += written as u64;
+        let Some(conn) = self.connection_mut(id) else { return };
+        conn.queue.sent(written);
+        conn.blocked = written == 0;
+        let more = !conn.queue.is_empty();
+        conn.waiting_since = match conn.waiting_since {
+            _ if !more => None,
+            Some(since) if written == 0 => Some(since),
+            _ => Some(now),
+        };
+        conn.dirty = more && !conn.blocked;
+        let again = conn.dirty;
+        debug_assert_eq!(self.dirty.front(), Some(&id), "sent answers poll_transmit");
+        self.dirty.pop_front();
+        if again {
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn handle_writable(&mut self, id: ConnId) {
+        if let Some(conn) = self.connection_mut(id) {
+            conn.blocked = false;
+            self.mark_dirty(id.index as usize);
+        }
+    }
+
+    /// When [`Servent::handle_timeout`] wants to be called, and for what.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let timer = self.timers.next().unwrap_or(Instant::FAR_FUTURE);
+        let deadlines =
+            [(timer, "connection"), (self.next_dial, "dial"), (self.next_ping, "ping round")];
+        deadlines.into_iter().min().filter(|(at, _)| *at < Instant::FAR_FUTURE)
+    }
+
+    fn connection_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        let conn = self.connections.get_mut(id.index as usize)?;
+        (conn.generation == id.generation).then_some(conn)
+    }
+
+    fn mark_dirty(&mut self, index: usize) {
+        let conn = &mut self.connections[index];
+        if !conn.dirty && !conn.blocked && !conn.queue.is_empty() {
+            conn.dirty = true;
+            let id = ConnId { index: conn_index(index), generation: conn.generation };
+            self.dirty.push_back(id);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Queues one copy to the link at `index`, and counts what came of it.
+    fn enqueue(&mut self, index: usize, framed: &Framed<'_>, forwarded: bool) {
+        if !self.connections[index].queue.push(framed) {
+            self.stats.count_drop(DropReason::QueueFull);
+            return;
+        }
+        let counter =
+            if forwarded { &mut self.stats.forwarded } else { &mut self.stats.originated };
+        counter.add(framed.kind());
+        self.mark_dirty(index);
+    }
+
+    /// Queues a copy to every link but `source`.
+    fn flood(&mut self, framed: &Framed<'_>, source: Option<usize>) {
+        for at in 0..self.links.len() {
+            let index = self.links[at] as usize;
+            if Some(index) != source {
+                self.enqueue(index, framed, source.is_some());
+            }
+        }
+    }
+
+    fn framed<'a>(&self, header: Header, payload: &'a [u8]) -> Framed<'a> {
+        Framed::new(header, payload, self.config.limits.send_queue_bytes)
+    }
+
+    fn link_key(&self, index: usize) -> LinkKey {
+        LinkKey::new(conn_index(index), self.connections[index].generation)
+    }
+
+    /// The slab index of a link named in a route table, if it still stands.
+    fn link_of(&self, key: LinkKey) -> Option<usize> {
+        let index = key.index();
+        let conn = self.connections.get(index)?;
+        let stands = matches!(conn.phase, Phase::Link(_)) && self.link_key(index) == key;
+        stands.then_some(index)
+    }
+
+    /// The address we give to others on this connection.
+    fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
+        let ip = self.config.advertise_ip.unwrap_or(local_ip);
+        SocketAddrV4::new(ip, self.config.advertise_port)
+    }
+
+    fn fresh_guid(&mut self) -> Guid {
+        Guid::random(&mut self.rng)
+    }
+}
+
+/// Slab indices stay below `Limits::max_connections`, which is checked to fit 16 bits.
+fn conn_index(index: usize) -> u32 {
+    u32::try_from(index).expect("at most 65,535 connections")
+}

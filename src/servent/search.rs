@@ -1,0 +1,116 @@
+//! Descriptors of our own that are still of interest: searches and pings of a user.
+
+use super::io::SearchError;
+use super::{Event, Hit, LinkKey, Servent};
+use crate::library::Criteria;
+use crate::stats::DropReason;
+use crate::time::Instant;
+use crate::wire::{Guid, HitResult, MAX_CRITERIA_BYTES};
+use crate::wire::{Header, Kind, MinSpeed, Query, QueryHit};
+
+/// A Ping or Query that goes to every link there is and every one that comes up while it lasts.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) header: Header,
+    pub(super) payload: Vec<u8>,
+    results: usize,
+}
+
+impl Servent {
+    /// Sends a Query for `criteria` to all links, present and to come, and reports results as
+    /// [`Event::Hit`] until [`Servent::end_probe`]. `ttl` is capped at 15; the default is the
+    /// configured one.
+    ///
+    /// # Errors
+    /// When no servent would answer or forward such a search.
+    pub fn search(
+        &mut self,
+        now: Instant,
+        criteria: &str,
+        ttl: Option<u8>,
+    ) -> Result<Guid, SearchError> {
+        if criteria.len() > MAX_CRITERIA_BYTES {
+            return Err(SearchError::TooLong { got: criteria.len() });
+        }
+        if criteria.contains('\0') {
+            return Err(SearchError::HoldsNul);
+        }
+        Criteria::parse(criteria.as_bytes()).map_err(SearchError::Unanswerable)?;
+        let mut payload = Vec::new();
+        Query { speed: MinSpeed::ANY, criteria: criteria.as_bytes(), extension: &[] }
+            .encode(&mut payload);
+        Ok(self.probe(now, Kind::Query, ttl, payload))
+    }
+
+    /// Sends a Ping to all links, present and to come, and reports answers as [`Event::Pong`]
+    /// until [`Servent::end_probe`].
+    pub fn ping(&mut self, now: Instant, ttl: Option<u8>) -> Guid {
+        self.probe(now, Kind::Ping, ttl, Vec::new())
+    }
+
+    /// Stops reporting on a search or ping and sending it to new links.
+    pub fn end_probe(&mut self, guid: Guid) {
+        self.probes.retain(|probe| probe.header.guid != guid);
+    }
+
+    fn probe(&mut self, now: Instant, kind: Kind, ttl: Option<u8>, payload: Vec<u8>) -> Guid {
+        let guid = self.fresh_guid();
+        let ttl = ttl.unwrap_or(self.config.ttl).clamp(1, 15);
+        let header = Header { guid, kind, ttl, hops: 0, payload_len: 0 };
+        let routes =
+            if kind == Kind::Query { &mut self.query_routes } else { &mut self.ping_routes };
+        routes.set(now, &guid.0, LinkKey::OWN);
+        let framed = self.framed(header, &payload);
+        self.flood(&framed, None);
+        self.probes.push(Probe { header, payload, results: 0 });
+        guid
+    }
+
+    /// Sends what is being asked to a link that just came up.
+    pub(super) fn probe_new_link(&mut self, index: usize) {
+        let probes = std::mem::take(&mut self.probes);
+        for probe in &probes {
+            let framed = self.framed(probe.header, &probe.payload);
+            self.enqueue(index, &framed, false);
+        }
+        self.probes = probes;
+    }
+
+    /// A hit for a Query of ours.
+    pub(super) fn deliver_hit(
+        &mut self,
+        header: &Header,
+        hit: &QueryHit<'_>,
+    ) -> Result<(), DropReason> {
+        let limit = self.config.limits.results_per_search;
+        let search = header.guid;
+        let probe = self.probes.iter_mut().find(|probe| probe.header.guid == search);
+        let probe = probe.ok_or(DropReason::NoRoute)?;
+        if probe.results >= limit {
+            return Err(DropReason::TooManyResults);
+        }
+        probe.results += usize::from(hit.count);
+        self.stats.delivered.add(Kind::QueryHit);
+        for result in hit.results() {
+            let hit = describe(header, hit, &result);
+            self.event(Event::Hit { search, hit });
+        }
+        Ok(())
+    }
+}
+
+fn describe(header: &Header, hit: &QueryHit<'_>, result: &HitResult<'_>) -> Hit {
+    let trailer = hit.trailer();
+    Hit {
+        name: String::from_utf8_lossy(result.name).into_owned(),
+        size: result.size,
+        addr: hit.addr,
+        index: result.index,
+        speed_kbps: hit.speed_kbps,
+        servent: hit.servent,
+        hops: header.hops,
+        push: trailer.and_then(|trailer| trailer.push()),
+        busy: trailer.and_then(|trailer| trailer.busy()),
+        vendor: trailer.map(|trailer| trailer.vendor),
+    }
+}

@@ -1,0 +1,173 @@
+//! Plain counters: descriptors per kind and direction, and every drop under its reason.
+
+use crate::wire::Kind;
+use std::fmt;
+
+/// Why a copy of a descriptor went no further. Every drop has exactly one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// The payload does not follow its layout.
+    Malformed,
+    /// Not a kind of 0.4.
+    UnknownKind,
+    /// TTL + hops above 15, or hops at their end: somebody tampers or loops.
+    TtlTooHigh,
+    /// This (GUID, kind) was here before.
+    Duplicate,
+    /// Our own descriptor came back.
+    OwnEcho,
+    /// A reply or Push that may not cross another link.
+    TtlSpent,
+    /// A reply to nothing we sent or forwarded, or a Push for a servent we know no way to.
+    NoRoute,
+    /// The link on the recorded way back is gone.
+    LinkGone,
+    /// The recorded way back is the link it came from.
+    BackToSource,
+    /// More Pings than a link may ask.
+    PingThrottled,
+    /// A Pong with an address outside the scope.
+    OutOfScope,
+    /// A hit with a blank or our own servent id, or with its own GUID for one.
+    ForgedHit,
+    /// More results than one search takes.
+    TooManyResults,
+    /// A Push for us.
+    PushNotServed,
+    /// A guest forwards nothing.
+    NotRouting,
+    /// The neighbour's send queue has no room for this class of descriptor.
+    QueueFull,
+}
+
+impl DropReason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [DropReason; 16] = [
+        DropReason::Malformed,
+        DropReason::UnknownKind,
+        DropReason::TtlTooHigh,
+        DropReason::Duplicate,
+        DropReason::OwnEcho,
+        DropReason::TtlSpent,
+        DropReason::NoRoute,
+        DropReason::LinkGone,
+        DropReason::BackToSource,
+        DropReason::PingThrottled,
+        DropReason::OutOfScope,
+        DropReason::ForgedHit,
+        DropReason::TooManyResults,
+        DropReason::PushNotServed,
+        DropReason::NotRouting,
+        DropReason::QueueFull,
+    ];
+
+    /// A short name for logs and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DropReason::Malformed => "malformed",
+            DropReason::UnknownKind => "unknown kind",
+            DropReason::TtlTooHigh => "ttl too high",
+            DropReason::Duplicate => "duplicate",
+            DropReason::OwnEcho => "own echo",
+            DropReason::TtlSpent => "ttl spent",
+            DropReason::NoRoute => "no route",
+            DropReason::LinkGone => "link gone",
+            DropReason::BackToSource => "back to source",
+            DropReason::PingThrottled => "ping throttled",
+            DropReason::OutOfScope => "out of scope",
+            DropReason::ForgedHit => "forged hit",
+            DropReason::TooManyResults => "too many results",
+            DropReason::PushNotServed => "push not served",
+            DropReason::NotRouting => "not routing",
+            DropReason::QueueFull => "queue full",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One counter per descriptor kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PerKind([u64; 7]);
+
+impl PerKind {
+    /// The count of `kind`; all unknown kinds share one.
+    pub fn get(&self, kind: Kind) -> u64 {
+        self.0[Self::slot(kind)]
+    }
+
+    /// The sum over all kinds.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(crate) fn add(&mut self, kind: Kind) {
+        self.0[Self::slot(kind)] += 1;
+    }
+
+    const fn slot(kind: Kind) -> usize {
+        match kind {
+            Kind::Ping => 0,
+            Kind::Pong => 1,
+            Kind::Bye => 2,
+            Kind::Push => 3,
+            Kind::Query => 4,
+            Kind::QueryHit => 5,
+            Kind::Other(_) => 6,
+        }
+    }
+}
+
+/// What a servent has done since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Descriptors that arrived.
+    pub received: PerKind,
+    /// Copies queued to a neighbour on behalf of others.
+    pub forwarded: PerKind,
+    /// Copies queued to a neighbour of our own making, replies included.
+    pub originated: PerKind,
+    /// Descriptors that were meant for us: queries looked up, replies to our own.
+    pub delivered: PerKind,
+    dropped: [u64; DropReason::ALL.len()],
+    /// Queries answered with at least one result.
+    pub queries_answered: u64,
+    /// Files sent in full.
+    pub files_served: u64,
+    /// Bytes read from and written to sockets.
+    pub bytes_in: u64,
+    /// See `bytes_in`.
+    pub bytes_out: u64,
+}
+
+impl Stats {
+    /// How many copies were dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    /// The sum over all reasons.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter() {
+        for (slot, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, slot, "{reason}");
+        }
+    }
+}
