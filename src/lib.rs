@@ -5,4 +5,5 @@ pub mod rng;
 pub mod servent;
 pub mod stats;
 pub mod time;
+pub mod transfer;
 pub mod wire;

@@ -1,6 +1,8 @@
 //! One socket as the core sees it, from dial or accept to close.
 
+use super::io::TransferId;
 use super::send_queue::SendQueue;
+use super::transfers::Uploading;
 use crate::time::Instant;
 use crate::wire::Deframer;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,14 +28,16 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddrV4,
     /// Our own address on it.
     pub(super) local_ip: Ipv4Addr,
-    /// `None` for an inbound one.
+    /// `None` for an inbound one and for that of a download.
     pub(super) dialled: Option<Dialled>,
     pub(super) phase: Phase,
     /// When its timer has something to do.
     pub(super) deadline: Instant,
+    /// When its entry in the timer heap comes up: not after `deadline`.
+    pub(super) scheduled: Instant,
     pub(super) queue: SendQueue,
-    /// It is in the list of those with something to send.
-    pub(super) dirty: bool,
+    /// It is in a list of those with something to send.
+    pub(super) listed: bool,
     /// The socket took nothing: wait until it is writable.
     pub(super) blocked: bool,
     /// Since when bytes have waited without any being taken.
@@ -50,6 +54,10 @@ pub(super) enum Phase {
     Undecided(Vec<u8>),
     /// A neighbour.
     Link(Box<Link>),
+    /// A peer that fetches files from us.
+    Upload(Box<Uploading>),
+    /// The connection of a download, from its dial on.
+    Fetching(TransferId),
 }
 
 /// What a neighbour has beyond its socket.

@@ -230,7 +230,7 @@ impl Servent {
     fn send_hits(&mut self, source: Source, query: &Header, found: &[Entry<'_>]) {
         let config = Arc::clone(&self.config);
         let addr = self.advertised(self.connections[source.index].local_ip);
-        let open = Trailer::busy_flags(false);
+        let open = Trailer::busy_flags(self.uploads_open >= config.max_uploads);
         let trailer = Trailer { vendor: VENDOR, open: &open, private: &[] };
         let limit = config.limits.hit_payload_bytes;
         let mut hits = QueryHitBuilder::new(addr, config.speed_kbps, trailer, self.identity, limit);

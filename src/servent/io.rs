@@ -1,5 +1,7 @@
 //! What passes between the core and whoever drives it: ids, requests, reports, reasons.
 
+use crate::transfer::download::{DiskFault, DownloadError};
+use crate::transfer::upload::{OpenError, UploadClose};
 use crate::wire::handshake::HandshakeError;
 use crate::wire::{FrameError, Guid, ServentId};
 use std::fmt;
@@ -41,8 +43,78 @@ pub enum Output {
         /// Which.
         conn: ConnId,
     },
+    /// Do something with a file; report with `handle_file`.
+    File {
+        /// Which file.
+        file: FileId,
+        /// What to do.
+        op: FileOp,
+    },
     /// Something happened that a user may care about.
     Event(Event),
+}
+
+/// One open file, from the first operation to [`FileOp::Close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub(super) u64);
+
+/// One download, from command to its final event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransferId(pub(super) u64);
+
+/// What to do with a file. Operations on one file are done in the order given.
+#[derive(Debug)]
+pub enum FileOp {
+    /// Open the shared file with this number; answer `Opened` or `OpenFailed`.
+    OpenShared {
+        /// The library's number.
+        number: u32,
+    },
+    /// Open or create the partial file of a download; answer `Opened` or `Fault`.
+    OpenPartial {
+        /// Bytes that are to be in it already.
+        have: u64,
+        /// Size of the whole file, if known.
+        total: Option<u64>,
+    },
+    /// Write to the partial file; answer `Written` or `Fault`.
+    Write {
+        /// Where.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Make the partial file durable; answer `Synced` or `Fault`.
+    Sync,
+    /// Give the file its name without replacing another; answer `Finished` or `Fault`.
+    Finish,
+    /// Close it; no answer.
+    Close,
+}
+
+/// What came of a file operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileDone {
+    /// It is open.
+    Opened {
+        /// Its size in bytes as it is now.
+        size: u64,
+    },
+    /// A shared file could not be opened.
+    OpenFailed(OpenError),
+    /// A shared file was shorter than the range of a [`TxChunk::File`].
+    Ended,
+    /// Bytes are written.
+    Written {
+        /// How many.
+        bytes: u64,
+    },
+    /// It is durable.
+    Synced,
+    /// It has its name.
+    Finished,
+    /// The local disk failed a download.
+    Fault(DiskFault),
 }
 
 /// What happened.
@@ -100,6 +172,36 @@ pub enum Event {
         /// What was found.
         hit: Hit,
     },
+    /// An upload of a file ended.
+    Served {
+        /// To whom.
+        addr: SocketAddrV4,
+        /// The library's number of the file.
+        number: u32,
+        /// Bytes of it that went out.
+        bytes: u64,
+        /// Whether that was all that was asked for.
+        complete: bool,
+    },
+    /// A shared file is gone or changed: the folders should be scanned again.
+    StaleFile {
+        /// The library's number of the file.
+        number: u32,
+    },
+    /// A download is complete.
+    Downloaded {
+        /// Which.
+        transfer: TransferId,
+        /// The file's size.
+        bytes: u64,
+    },
+    /// A download ended without its file; what was received is kept.
+    DownloadFailed {
+        /// Which.
+        transfer: TransferId,
+        /// Why.
+        error: DownloadError,
+    },
 }
 
 /// One result, with what its QueryHit says of the servent that has it.
@@ -132,20 +234,15 @@ pub struct Hit {
 pub enum TxChunk<'a> {
     /// These.
     Bytes(&'a [u8]),
-}
-
-impl TxChunk<'_> {
-    /// How many bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            TxChunk::Bytes(bytes) => bytes.len(),
-        }
-    }
-
-    /// Never true for a polled chunk.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    /// A range of an open file.
+    File {
+        /// Which file.
+        file: FileId,
+        /// First byte.
+        offset: u64,
+        /// How many, never 0.
+        len: usize,
+    },
 }
 
 /// What ended a socket, as far as the operating system said.
@@ -201,7 +298,9 @@ pub enum CloseReason {
     OwnAddress,
     /// Its first line is nothing we speak, or answers nothing we asked.
     Unasked,
-    /// The transfer on it is over, well or not.
+    /// An inbound HTTP connection is over.
+    Upload(UploadClose),
+    /// The download on it is over, well or not.
     TransferEnded,
     /// We are done.
     Shutdown,
@@ -219,6 +318,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Full => f.write_str("all link slots are taken"),
             CloseReason::OwnAddress => f.write_str("that is this servent itself"),
             CloseReason::Unasked => f.write_str("the peer said nothing we can answer"),
+            CloseReason::Upload(why) => why.fmt(f),
             CloseReason::TransferEnded => f.write_str("the transfer is over"),
             CloseReason::Shutdown => f.write_str("shutting down"),
         }

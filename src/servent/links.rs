@@ -62,19 +62,34 @@ impl Servent {
     }
 
     /// A connection asked for by [`Output::Connect`] stands.
-    pub fn handle_connected(&mut self, id: ConnId, local: SocketAddrV4) {
+    pub fn handle_connected(&mut self, now: Instant, id: ConnId, local: SocketAddrV4) {
         let Some(conn) = self.connection_mut(id) else { return };
         conn.local_ip = *local.ip();
-        if matches!(conn.phase, Phase::Dialing) {
-            conn.phase = Phase::Greeting(Vec::new());
-            conn.queue.push_bytes(handshake::CONNECT);
-            self.mark_dirty(id.index as usize);
+        match conn.phase {
+            Phase::Dialing => {
+                conn.phase = Phase::Greeting(Vec::new());
+                conn.queue.push_bytes(handshake::CONNECT);
+                self.mark_dirty(id.index as usize);
+            }
+            Phase::Fetching(transfer) => {
+                if let Some(task) = self.downloads.get_mut(&transfer) {
+                    task.download.handle_connected(now);
+                }
+                self.drive_download(now, transfer);
+            }
+            _ => {}
         }
     }
 
-    /// A socket ended on its own.
+    /// A socket ended on its own: no more bytes will come. It is to be kept until
+    /// [`Output::Close`], since the peer may still read.
     pub fn handle_closed(&mut self, now: Instant, id: ConnId, failure: IoFailure) {
-        self.close(now, id, CloseReason::Io(failure));
+        let Some(conn) = self.connection_mut(id) else { return };
+        match conn.phase {
+            Phase::Upload(_) => self.upload_ended(now, id, &failure),
+            Phase::Fetching(transfer) => self.fetch_ended(now, id, transfer, &failure),
+            _ => self.close(now, id, CloseReason::Io(failure)),
+        }
     }
 
     /// Bytes came. Whether anything more is to be read from the connection is told by
@@ -97,10 +112,25 @@ impl Servent {
                         let read = handshake::read_hello(buffer);
                         self.finish_hello(now, id, read);
                     }
-                    Dispatch::Http | Dispatch::Giv | Dispatch::Unknown => {
+                    Dispatch::Http => {
+                        let bytes = std::mem::take(buffer);
+                        self.start_upload(now, id, &bytes);
+                    }
+                    Dispatch::Giv | Dispatch::Unknown => {
                         self.close(now, id, CloseReason::Unasked);
                     }
                 }
+            }
+            Phase::Upload(uploading) => {
+                uploading.upload.handle_bytes(now, bytes);
+                self.drive_upload(now, id);
+            }
+            Phase::Fetching(transfer) => {
+                let transfer = *transfer;
+                if let Some(task) = self.downloads.get_mut(&transfer) {
+                    task.download.handle_bytes(now, bytes);
+                }
+                self.drive_download(now, transfer);
             }
             Phase::Dialing => {}
         }
@@ -108,14 +138,17 @@ impl Servent {
 
     /// A moment named by [`Servent::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(id) = self.timers.pop_due(now) {
+        while let Some((at, id)) = self.timers.pop_due(now) {
             let Some(conn) = self.connection_mut(id) else { continue };
-            if conn.deadline <= now {
-                self.handle_deadline(now, id);
+            if conn.scheduled != at {
+                continue;
             }
-            if let Some(conn) = self.connection_mut(id) {
-                let deadline = conn.deadline;
-                self.timers.schedule(deadline, id);
+            conn.scheduled = Instant::FAR_FUTURE;
+            let deadline = conn.deadline;
+            if deadline <= now {
+                self.handle_deadline(now, id);
+            } else {
+                self.set_deadline(id, deadline);
             }
         }
         if self.next_ping <= now {
@@ -129,7 +162,17 @@ impl Servent {
         }
     }
 
-    fn open(
+    /// Moves a connection's deadline; its timer entry only if that comes up too late.
+    pub(super) fn set_deadline(&mut self, id: ConnId, deadline: Instant) {
+        let Some(conn) = self.connection_mut(id) else { return };
+        conn.deadline = deadline;
+        if deadline < conn.scheduled {
+            conn.scheduled = deadline;
+            self.timers.schedule(deadline, id);
+        }
+    }
+
+    pub(super) fn open(
         &mut self,
         now: Instant,
         remote: SocketAddrV4,
@@ -150,8 +193,9 @@ impl Servent {
             dialled,
             phase,
             deadline,
+            scheduled: deadline,
             queue: SendQueue::default(),
-            dirty: false,
+            listed: false,
             blocked: false,
             waiting_since: None,
         });
@@ -204,9 +248,8 @@ impl Servent {
     fn link_is_up(&mut self, now: Instant, id: ConnId) {
         let index = id.index as usize;
         self.mark_dirty(index);
-        // The timer still stands at the hello's deadline and moves on from there.
-        let conn = &mut self.connections[index];
-        conn.deadline = now + self.config.limits.keepalive_after;
+        self.set_deadline(id, now + self.config.limits.keepalive_after);
+        let conn = &self.connections[index];
         let (addr, outbound) = (conn.remote, conn.dialled.is_some());
         if let Some(kept) = self.kept.iter_mut().find(|kept| outbound && kept.addr == addr) {
             kept.backoff = KEPT_BACKOFF;
@@ -241,6 +284,7 @@ impl Servent {
                 self.hosts.failed(now, addr);
             }
         }
+        self.release_transfer(&conn);
         self.plan_redial(now, &conn, &reason);
         match conn.phase {
             Phase::Link(_) => self.event(Event::LinkDown { conn: id, addr, reason }),
@@ -339,12 +383,24 @@ impl Servent {
                 let silent = now.since(link.last_heard) >= keepalive;
                 let ask = silent && !link.probed;
                 link.probed |= silent;
-                conn.deadline = link.last_heard + if link.probed { timeout } else { keepalive };
+                let deadline = link.last_heard + if link.probed { timeout } else { keepalive };
                 conn.queue.shrink();
+                self.set_deadline(id, deadline);
                 if ask {
                     self.send_own_ping(now, id.index as usize, 1);
                 }
                 return;
+            }
+            Phase::Upload(uploading) => {
+                uploading.upload.handle_timeout(now);
+                return self.drive_upload(now, id);
+            }
+            Phase::Fetching(transfer) => {
+                let transfer = *transfer;
+                if let Some(task) = self.downloads.get_mut(&transfer) {
+                    task.download.handle_timeout(now);
+                }
+                return self.drive_download(now, transfer);
             }
         };
         self.close(now, id, reason);

@@ -14,32 +14,37 @@ mod router;
 mod search;
 mod send_queue;
 mod timers;
+mod transfers;
 
 pub use host_cache::HostCache;
 pub use io::{
-    CloseReason, ConnId, ConnectError, Event, Hit, IoFailure, Output, SearchError, TxChunk,
+    CloseReason, ConnId, ConnectError, Event, FileDone, FileId, FileOp, Hit, IoFailure, Output,
+    SearchError, TransferId, TxChunk,
 };
 pub use pong_cache::{CachedPong, PongCache};
 pub use route_table::{LinkKey, RouteTable};
 pub use router::{
     Route, Seen, Targets, Verdict, clamp_broadcast, clamp_reply, next_hop, ping, push, query, reply,
 };
+pub use transfers::Progress;
 
 use crate::config::Config;
 use crate::library::{Criteria, Library};
 use crate::rng::Rng;
 use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
+use crate::transfer::upload::Piece;
 use crate::wire::{Guid, Header, ServentId};
 use connection::{Connection, Phase};
 use links::Kept;
 use search::Probe;
 use send_queue::Framed;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use timers::Timers;
+use transfers::{FileOwner, Task};
 
 /// A Gnutella 0.4 servent without input and output of its own.
 ///
@@ -65,8 +70,12 @@ pub struct Servent {
     next_generation: u32,
     /// Slab indices of established links, in no particular but reproducible order.
     links: Vec<u32>,
-    /// Connections with something to send that are not blocked.
+    /// Connections with bytes to send that are not blocked.
     dirty: VecDeque<ConnId>,
+    /// Uploads whose next step is a piece of their file.
+    bulk: VecDeque<ConnId>,
+    /// This turn's one step of one upload is still to be had.
+    bulk_credit: bool,
     outputs: VecDeque<Output>,
     timers: Timers,
     ping_routes: RouteTable,
@@ -79,6 +88,11 @@ pub struct Servent {
     /// Addresses that turned out to be our own.
     own_addrs: Vec<SocketAddrV4>,
     probes: Vec<Probe>,
+    downloads: BTreeMap<TransferId, Task>,
+    files: BTreeMap<FileId, FileOwner>,
+    uploads_open: usize,
+    /// The last transfer or file id given out.
+    next_id: u64,
     /// The words of the Query being answered, kept for its buffers.
     criteria: Criteria,
     next_dial: Instant,
@@ -124,11 +138,17 @@ impl Servent {
             next_generation: 0,
             links: Vec::new(),
             dirty: VecDeque::new(),
+            bulk: VecDeque::new(),
+            bulk_credit: true,
             outputs: VecDeque::new(),
             timers: Timers::default(),
             kept: Vec::new(),
             own_addrs: Vec::new(),
             probes: Vec::new(),
+            downloads: BTreeMap::new(),
+            files: BTreeMap::new(),
+            uploads_open: 0,
+            next_id: 0,
             criteria: Criteria::default(),
             next_dial: Instant::FAR_FUTURE,
             next_ping: if config.background_pings { now } else { Instant::FAR_FUTURE },
@@ -192,41 +212,115 @@ impl Servent {
         self.outputs.pop_front()
     }
 
+    /// A turn of the loop begins: one more bounded step of one upload may be polled.
+    pub fn start_turn(&mut self) {
+        self.bulk_credit = true;
+    }
+
+    /// Whether an upload waits for its next turn, so that the loop should not.
+    pub fn has_bulk_ready(&self) -> bool {
+        !self.bulk.is_empty()
+    }
+
     /// The next bytes to write and where. Call [`Servent::sent`] with what came of it before
-    /// polling again.
+    /// polling again. Everything else goes before uploads, of which one gets one step per turn:
+    /// writing a file until the socket is full would keep descriptors waiting for many
+    /// milliseconds.
     pub fn poll_transmit(&mut self, _now: Instant) -> Option<(ConnId, TxChunk<'_>)> {
-        let id = loop {
-            let id = *self.dirty.front()?;
-            match self.connection_mut(id) {
-                Some(conn) if !conn.blocked && !conn.queue.is_empty() => break id,
-                Some(conn) => conn.dirty = false,
-                None => {}
-            }
-            self.dirty.pop_front();
+        let id = self.next_ready()?;
+        let conn = &self.connections[id.index as usize];
+        let chunk = match &conn.phase {
+            Phase::Upload(uploading) => match uploading.upload.transmit()? {
+                Piece::Bytes(bytes) => TxChunk::Bytes(bytes),
+                Piece::File { offset, len } => {
+                    let step = self.config.limits.upload_step_bytes;
+                    let len = usize::try_from(len).unwrap_or(usize::MAX).min(step);
+                    TxChunk::File { file: uploading.file?, offset, len }
+                }
+            },
+            Phase::Fetching(id) => TxChunk::Bytes(self.downloads.get(id)?.download.transmit()?),
+            _ => TxChunk::Bytes(conn.queue.unsent()),
         };
-        let queue = &self.connections[id.index as usize].queue;
-        Some((id, TxChunk::Bytes(queue.unsent())))
+        Some((id, chunk))
     }
 
     /// `written` bytes of the chunk polled last went out; 0 means the socket is full, and nothing
     /// is offered for it until [`Servent::handle_writable`].
     pub fn sent(&mut self, now: Instant, id: ConnId, written: usize) {
         self.stats.bytes_out += written as u64;
+        let list = if self.dirty.front() == Some(&id) { &mut self.dirty } else { &mut self.bulk };
+        debug_assert_eq!(list.front(), Some(&id), "sent answers poll_transmit");
+        list.pop_front();
         let Some(conn) = self.connection_mut(id) else { return };
-        conn.queue.sent(written);
+        conn.listed = false;
         conn.blocked = written == 0;
-        let more = !conn.queue.is_empty();
-        conn.waiting_since = match conn.waiting_since {
-            _ if !more => None,
-            Some(since) if written == 0 => Some(since),
-            _ => Some(now),
-        };
-        conn.dirty = more && !conn.blocked;
-        let again = conn.dirty;
-        debug_assert_eq!(self.dirty.front(), Some(&id), "sent answers poll_transmit");
-        self.dirty.pop_front();
-        if again {
-            self.dirty.push_back(id);
+        match &mut conn.phase {
+            Phase::Upload(uploading) => {
+                uploading.upload.sent(now, written);
+                return self.drive_upload(now, id);
+            }
+            Phase::Fetching(transfer) => {
+                let transfer = *transfer;
+                if let Some(task) = self.downloads.get_mut(&transfer) {
+                    task.download.sent(written);
+                }
+            }
+            _ => {
+                conn.queue.sent(written);
+                conn.waiting_since = match conn.waiting_since {
+                    _ if conn.queue.is_empty() => None,
+                    Some(since) if written == 0 => Some(since),
+                    _ => Some(now),
+                };
+            }
+        }
+        self.mark_dirty(id.index as usize);
+    }
+
+    /// The front of the lists of those with something to send; what has nothing is taken off.
+    fn next_ready(&mut self) -> Option<ConnId> {
+        while let Some(&id) = self.dirty.front() {
+            if self.to_send(id) == Some(Sending::Bytes) {
+                return Some(id);
+            }
+            self.dirty.pop_front();
+            self.relist(id);
+        }
+        if !self.bulk_credit {
+            return None;
+        }
+        while let Some(&id) = self.bulk.front() {
+            if self.to_send(id) == Some(Sending::File) {
+                self.bulk_credit = false;
+                return Some(id);
+            }
+            self.bulk.pop_front();
+            self.relist(id);
+        }
+        None
+    }
+
+    fn relist(&mut self, id: ConnId) {
+        if let Some(conn) = self.connection_mut(id) {
+            conn.listed = false;
+            self.mark_dirty(id.index as usize);
+        }
+    }
+
+    fn to_send(&self, id: ConnId) -> Option<Sending> {
+        let conn = self.connections.get(id.index as usize)?;
+        if conn.generation != id.generation || conn.blocked {
+            return None;
+        }
+        match &conn.phase {
+            Phase::Upload(uploading) => uploading.upload.transmit().map(|piece| match piece {
+                Piece::Bytes(_) => Sending::Bytes,
+                Piece::File { .. } => Sending::File,
+            }),
+            Phase::Fetching(id) => {
+                self.downloads.get(id)?.download.transmit().map(|_| Sending::Bytes)
+            }
+            _ => (!conn.queue.is_empty()).then_some(Sending::Bytes),
         }
     }
 
@@ -251,13 +345,20 @@ impl Servent {
         (conn.generation == id.generation).then_some(conn)
     }
 
+    /// Lists a connection if it has something to send.
     fn mark_dirty(&mut self, index: usize) {
-        let conn = &mut self.connections[index];
-        if !conn.dirty && !conn.blocked && !conn.queue.is_empty() {
-            conn.dirty = true;
-            let id = ConnId { index: conn_index(index), generation: conn.generation };
-            self.dirty.push_back(id);
+        let conn = &self.connections[index];
+        if conn.listed {
+            return;
         }
+        let id = ConnId { index: conn_index(index), generation: conn.generation };
+        let list = match self.to_send(id) {
+            Some(Sending::Bytes) => &mut self.dirty,
+            Some(Sending::File) => &mut self.bulk,
+            None => return,
+        };
+        list.push_back(id);
+        self.connections[index].listed = true;
     }
 
     fn event(&mut self, event: Event) {
@@ -311,6 +412,13 @@ impl Servent {
     fn fresh_guid(&mut self) -> Guid {
         Guid::random(&mut self.rng)
     }
+}
+
+/// What a connection has to send next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Bytes,
+    File,
 }
 
 /// Slab indices stay below `Limits::max_connections`, which is checked to fit 16 bits.

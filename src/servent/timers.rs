@@ -1,5 +1,6 @@
 //! Deadlines of connections, kept lazily: activity only moves a connection's own deadline, and
-//! an entry that comes up early is put back. One entry per connection, no removal.
+//! an entry that comes up early is put back. A deadline that moves closer gets a new entry; the
+//! old one no longer matches the connection's `scheduled` and is ignored.
 
 use super::io::ConnId;
 use crate::time::Instant;
@@ -22,10 +23,10 @@ impl Timers {
     }
 
     /// Takes one entry that is due.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnId)> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, conn))| conn)
+        self.heap.pop().map(|Reverse(entry)| entry)
     }
 }

@@ -12,11 +12,11 @@
 mod bye;
 mod deframer;
 mod error;
-
+pub mod giv;
 mod guid;
 pub mod handshake;
 mod header;
-
+pub mod http_head;
 mod ping;
 mod pong;
 mod push;

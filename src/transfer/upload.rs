@@ -1,0 +1,477 @@
+//! Serving files: one inbound HTTP connection.
+//!
+//! The machine reads requests one at a time, answers each completely before it looks at the next
+//! and holds at most one request head, one reply head and a few bytes of what the peer pipelined.
+//! It neither opens nor reads files: for a body it says which range of which open file goes out
+//! next, and the owner moves the bytes as it likes (`sendfile`, capped steps, rate limits).
+//!
+//! Polling order: after every `handle_*` and `sent`, call [`Upload::poll`] until it returns
+//! `None`; then [`Upload::transmit`] tells what to write.
+
+use super::Shelf;
+use crate::time::Instant;
+use crate::wire::http_head::{
+    ContentRange, GetPath, MAX_HEAD_BYTES, Method, Reply, RequestError, RequestHead, Status,
+    Version, parse_request,
+};
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+/// Bounds of one upload connection.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadLimits {
+    /// From connecting to the end of the first request head.
+    pub head_timeout: Duration,
+    /// From the end of a response to the end of the next request head.
+    pub idle_timeout: Duration,
+    /// Longest time without a byte of a response going out.
+    pub stall_timeout: Duration,
+    /// What a peer is told when no slot is free. Gnutella clients must wait a minute anyway
+    /// (0.6 draft, §4.3).
+    pub retry_after: Duration,
+}
+
+impl Default for UploadLimits {
+    fn default() -> UploadLimits {
+        UploadLimits {
+            head_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+            retry_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the owner must do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadStep {
+    /// Open this file, count one slot as taken, then call [`Upload::handle_opened`]. Every `Open`
+    /// is followed by exactly one `Release`.
+    Open {
+        /// The library's number
+        number: u32,
+        /// Its size in bytes according to the library
+        size: u64,
+    },
+    /// Close the file if it is open; the slot is free again.
+    Release {
+        /// The library's number
+        number: u32,
+        /// Bytes of body that were sent
+        bytes: u64,
+        /// Whether that was all that was promised
+        complete: bool,
+    },
+    /// The file on disk is not what the library says: scan again.
+    Stale {
+        /// The library's number
+        number: u32,
+    },
+    /// Close the connection; nothing else will come. What was transmitted is to reach the peer
+    /// first, so unread input should be drained for a moment rather than answered by a reset.
+    Close(UploadClose),
+}
+
+/// Why an upload connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadClose {
+    /// Everything was answered and the peer did not ask to go on
+    Done,
+    /// The peer closed or reset the connection
+    ByPeer,
+    /// No complete request head in time
+    NoRequest,
+    /// The peer stopped reading
+    WriteStalled,
+    /// More than [`MAX_HEAD_BYTES`] were sent ahead while a response was going out
+    Flooded,
+    /// The file became shorter while it was being sent; padding it would be lying
+    FileShrank,
+    /// The request could not be understood, and was answered so
+    Refused(RequestError),
+    /// A 1.1 request without `Host`, answered with 400
+    NoHost,
+}
+
+impl fmt::Display for UploadClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            UploadClose::Done => "all requests were answered",
+            UploadClose::ByPeer => "the peer closed the connection",
+            UploadClose::NoRequest => "expected a complete request in time, none came",
+            UploadClose::WriteStalled => "expected the peer to read the response, it stopped",
+            UploadClose::Flooded => "the peer sent too much ahead of the response",
+            UploadClose::FileShrank => "the shared file became shorter while it was sent",
+            UploadClose::Refused(error) => return error.fmt(f),
+            UploadClose::NoHost => "expected a Host header in an HTTP/1.1 request, got none",
+        })
+    }
+}
+
+/// Why a file could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// It is not there, not a regular file or not readable any more: 404
+    Gone,
+    /// It may work later (too many open files, a disk error): 503
+    Failed,
+}
+
+/// What goes out next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// These bytes
+    Bytes(&'a [u8]),
+    /// This range of the file opened last
+    File {
+        /// First byte
+        offset: u64,
+        /// Bytes left of the range; never zero
+        len: u64,
+    },
+}
+
+/// One inbound HTTP connection; see the module documentation.
+#[derive(Debug)]
+pub struct Upload {
+    limits: UploadLimits,
+    state: State,
+    /// Bytes not yet understood: below [`MAX_HEAD_BYTES`] while reading a head, at most that
+    /// while answering.
+    input: Vec<u8>,
+    /// The peer will send nothing more.
+    input_ended: bool,
+    /// The file between `Open` and `Release`.
+    held: Option<Held>,
+    steps: VecDeque<UploadStep>,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    /// A request waits for `poll`, which brings the library.
+    Asked(Result<RequestHead, RequestError>),
+    Opening(Plan),
+    Sending(Sending),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Held {
+    number: u32,
+    sent: u64,
+}
+
+/// What will be sent if the file opens.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    version: Version,
+    keep_alive: bool,
+    size: u64,
+    /// First byte and length; `None` for the whole file.
+    range: Option<(u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    head: Vec<u8>,
+    head_sent: usize,
+    offset: u64,
+    left: u64,
+    /// `None` keeps the connection.
+    close: Option<UploadClose>,
+}
+
+impl Upload {
+    /// A connection accepted at `now`.
+    pub fn new(now: Instant, limits: UploadLimits) -> Upload {
+        Upload {
+            limits,
+            state: State::Reading,
+            input: Vec::new(),
+            input_ended: false,
+            held: None,
+            steps: VecDeque::new(),
+            deadline: now + limits.head_timeout,
+        }
+    }
+
+    /// The peer sent `bytes`. What follows a request that ends the connection is ignored.
+    pub fn handle_bytes(&mut self, _now: Instant, bytes: &[u8]) {
+        match &self.state {
+            State::Closed | State::Sending(Sending { close: Some(_), .. }) => return,
+            State::Asked(Err(_)) => return,
+            _ => {}
+        }
+        // One head and the allowance for what follows it are all that can matter.
+        let room = 2 * MAX_HEAD_BYTES + 1 - self.input.len();
+        self.input.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.read_request();
+        if !matches!(self.state, State::Reading) && self.input.len() > MAX_HEAD_BYTES {
+            self.close(UploadClose::Flooded);
+        }
+    }
+
+    /// The peer ended its direction of the stream; what it asked before is still answered.
+    pub fn handle_eof(&mut self, _now: Instant) {
+        self.input_ended = true;
+        self.read_request();
+    }
+
+    /// The connection is gone; nothing can be sent any more.
+    pub fn handle_reset(&mut self, _now: Instant) {
+        self.close(UploadClose::ByPeer);
+    }
+
+    /// The answer to [`UploadStep::Open`]: the size in bytes of the open file.
+    pub fn handle_opened(&mut self, now: Instant, opened: Result<u64, OpenError>) {
+        let State::Opening(plan) = self.state else { return };
+        let reply = match opened {
+            Ok(size) if size == plan.size => return self.send_file(now, plan),
+            Ok(_) | Err(OpenError::Gone) => {
+                let number = self.held.as_ref().map(|held| held.number);
+                self.steps.extend(number.map(|number| UploadStep::Stale { number }));
+                plan.reply(Status::NotFound)
+            }
+            Err(OpenError::Failed) => self.busy(plan),
+        };
+        self.release(false);
+        self.send_head(now, reply, None);
+    }
+
+    /// The open file ended before the promised range did, or cannot be read.
+    pub fn handle_file_ended(&mut self, _now: Instant) {
+        if let Some(held) = &self.held {
+            self.steps.push_back(UploadStep::Stale { number: held.number });
+            self.close(UploadClose::FileShrank);
+        }
+    }
+
+    /// Time has passed; see [`Upload::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.close(match self.state {
+                State::Sending(_) => UploadClose::WriteStalled,
+                _ => UploadClose::NoRequest,
+            });
+        }
+    }
+
+    /// What to do next; `None` when there is nothing until something happens. `slot_free` is
+    /// looked at only if a body is asked for.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        shelf: &impl Shelf,
+        slot_free: bool,
+    ) -> Option<UploadStep> {
+        if let Some(step) = self.steps.pop_front() {
+            return Some(step);
+        }
+        if matches!(self.state, State::Asked(_))
+            && let State::Asked(request) = std::mem::replace(&mut self.state, State::Reading)
+        {
+            match request {
+                Ok(request) => self.answer(now, shelf, slot_free, &request),
+                Err(error) => self.refuse(now, error.status(), UploadClose::Refused(error)),
+            }
+        }
+        self.steps.pop_front()
+    }
+
+    /// What to write next, as much of it as the connection takes; then call [`Upload::sent`].
+    pub fn transmit(&self) -> Option<Piece<'_>> {
+        let State::Sending(sending) = &self.state else { return None };
+        match &sending.head[sending.head_sent..] {
+            [] if sending.left > 0 => {
+                Some(Piece::File { offset: sending.offset, len: sending.left })
+            }
+            [] => None,
+            head => Some(Piece::Bytes(head)),
+        }
+    }
+
+    /// `written` bytes of the piece last named by [`Upload::transmit`] went out.
+    pub fn sent(&mut self, now: Instant, written: usize) {
+        let State::Sending(sending) = &mut self.state else { return };
+        if written == 0 {
+            return;
+        }
+        self.deadline = now + self.limits.stall_timeout;
+        let head_left = sending.head.len() - sending.head_sent;
+        if head_left > 0 {
+            sending.head_sent += written.min(head_left);
+        } else {
+            let body = sending.left.min(written as u64);
+            sending.offset += body;
+            sending.left -= body;
+            if let Some(held) = &mut self.held {
+                held.sent += body;
+            }
+        }
+        if sending.head_sent == sending.head.len() && sending.left == 0 {
+            let close = sending.close;
+            self.release(true);
+            match close {
+                Some(reason) => self.close(reason),
+                None => {
+                    self.state = State::Reading;
+                    self.deadline = now + self.limits.idle_timeout;
+                    self.read_request();
+                }
+            }
+        }
+    }
+
+    /// When [`Upload::handle_timeout`] wants to be called; `None` while only the owner can move
+    /// things on.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        matches!(self.state, State::Reading | State::Sending(_)).then_some(self.deadline)
+    }
+
+    /// Bytes of body sent of the response under way.
+    pub fn body_bytes_sent(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.sent)
+    }
+
+    /// Takes the next request from the input, if all of it is there.
+    fn read_request(&mut self) {
+        if !matches!(self.state, State::Reading) {
+            return;
+        }
+        // Old clients end a request with one line end too many.
+        let junk = self.input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.input.drain(..junk);
+        match parse_request(&self.input) {
+            Ok(Some((head, len))) => {
+                self.input.drain(..len);
+                self.state = State::Asked(Ok(head));
+            }
+            Ok(None) if self.input_ended => self.close(UploadClose::ByPeer),
+            Ok(None) => {}
+            Err(error) => {
+                self.input = Vec::new();
+                self.state = State::Asked(Err(error));
+            }
+        }
+    }
+
+    fn answer(&mut self, now: Instant, shelf: &impl Shelf, slot_free: bool, request: &RequestHead) {
+        if request.version == Version::Http11 && !request.has_host {
+            return self.refuse(now, Status::BadRequest, UploadClose::NoHost);
+        }
+        let version = request.reply_version();
+        let mut plan = Plan { version, keep_alive: request.keep_alive, size: 0, range: None };
+        let Some((number, size)) = find(shelf, &request.path) else {
+            return self.send_head(now, plan.reply(Status::NotFound), None);
+        };
+        plan.size = size;
+        plan.range = match request.range.map_or(Ok(None), |range| range.resolve(size)) {
+            Ok(range) => range,
+            Err(_) => {
+                let range = Some(ContentRange { span: None, total: Some(size) });
+                let reply = Reply { range, ..plan.reply(Status::RangeNotSatisfiable) };
+                return self.send_head(now, reply, None);
+            }
+        };
+        if request.method == Method::Head {
+            self.send_head(now, plan.success().0, None);
+        } else if !slot_free {
+            let reply = self.busy(plan);
+            self.send_head(now, reply, None);
+        } else {
+            self.held = Some(Held { number, sent: 0 });
+            self.state = State::Opening(plan);
+            self.steps.push_back(UploadStep::Open { number, size });
+        }
+    }
+
+    fn busy(&self, plan: Plan) -> Reply {
+        Reply { retry_after: Some(self.limits.retry_after), ..plan.reply(Status::Busy) }
+    }
+
+    fn refuse(&mut self, now: Instant, status: Status, reason: UploadClose) {
+        let plan = Plan { version: Version::Http11, keep_alive: false, size: 0, range: None };
+        self.send_head(now, plan.reply(status), Some(reason));
+    }
+
+    fn send_file(&mut self, now: Instant, plan: Plan) {
+        let (reply, offset) = plan.success();
+        let length = reply.length;
+        self.send_head(now, reply, None);
+        if let State::Sending(sending) = &mut self.state {
+            sending.offset = offset;
+            sending.left = length;
+        }
+    }
+
+    /// Starts a response; `reason` tells why the connection ends after it if not for its own sake.
+    fn send_head(&mut self, now: Instant, reply: Reply, reason: Option<UploadClose>) {
+        let mut head = Vec::new();
+        reply.write(&mut head);
+        let close = if reply.keep_alive { None } else { reason.or(Some(UploadClose::Done)) };
+        if close.is_some() {
+            self.input = Vec::new();
+        }
+        self.state = State::Sending(Sending { head, head_sent: 0, offset: 0, left: 0, close });
+        self.deadline = now + self.limits.stall_timeout;
+    }
+
+    fn release(&mut self, complete: bool) {
+        let released = self.held.take().map(|held| UploadStep::Release {
+            number: held.number,
+            bytes: held.sent,
+            complete,
+        });
+        self.steps.extend(released);
+    }
+
+    fn close(&mut self, reason: UploadClose) {
+        if !matches!(self.state, State::Closed) {
+            self.release(false);
+            self.state = State::Closed;
+            self.input = Vec::new();
+            self.steps.push_back(UploadStep::Close(reason));
+        }
+    }
+}
+
+impl Plan {
+    /// A response without a body.
+    fn reply(self, status: Status) -> Reply {
+        Reply {
+            version: self.version,
+            status,
+            keep_alive: self.keep_alive,
+            length: 0,
+            range: None,
+            retry_after: None,
+        }
+    }
+
+    /// The head of the file or its range, and the first byte of the body.
+    fn success(self) -> (Reply, u64) {
+        match self.range {
+            None => (Reply { length: self.size, ..self.reply(Status::Ok) }, 0),
+            Some((start, length)) => {
+                let span = Some((start, start + length - 1));
+                let range = Some(ContentRange { span, total: Some(self.size) });
+                (Reply { length, range, ..self.reply(Status::PartialContent) }, start)
+            }
+        }
+    }
+}
+
+/// The decoded name first, then the name as sent, for peers that do not encode.
+fn find(shelf: &impl Shelf, path: &[u8]) -> Option<(u32, u64)> {
+    let path = GetPath::parse(path).ok()?;
+    shelf
+        .find(path.index, &path.name)
+        .or_else(|| path.literal.and_then(|name| shelf.find(path.index, &name)))
+}
+
+#[cfg(test)]
+#[path = "upload_tests.rs"]
+mod tests;

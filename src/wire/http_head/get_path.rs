@@ -1,0 +1,120 @@
+//! The path `/get/INDEX/NAME` of a shared file.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use std::fmt;
+
+/// Everything but letters, digits and `-_.~` is encoded, so that no reader can misunderstand.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Which file a path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetPath {
+    /// The index from the hit; some peers send 0 for "whatever has this name".
+    pub index: u32,
+    /// The name, decoded. Never empty, never `.` or `..`, without `/`, `\` and NUL.
+    pub name: String,
+    /// The name exactly as sent, if that differs: Serveez does not encode, so its `%20` may be a
+    /// literal part of the name. The same rules hold for it.
+    pub literal: Option<String>,
+}
+
+/// Why a path names no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetPathError {
+    /// It does not start with `/get/INDEX/`
+    NotGet,
+    /// The index is no number below 2^32
+    Index,
+    /// The name is empty, not UTF-8, or tries to be a path
+    Name,
+}
+
+impl fmt::Display for GetPathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GetPathError::NotGet => "expected a path /get/INDEX/NAME",
+            GetPathError::Index => "expected a file index below 4294967296",
+            GetPathError::Name => "expected the name of a file, without folders",
+        })
+    }
+}
+
+impl std::error::Error for GetPathError {}
+
+impl GetPath {
+    /// Reads a request's path. The 0.4 text ends it with a slash, real peers do not; both are
+    /// taken.
+    pub fn parse(path: &[u8]) -> Result<GetPath, GetPathError> {
+        let rest = path.strip_prefix(b"/get/").ok_or(GetPathError::NotGet)?;
+        let slash = memchr::memchr(b'/', rest).ok_or(GetPathError::NotGet)?;
+        let index = super::decimal(&rest[..slash])
+            .and_then(|index| u32::try_from(index).ok())
+            .ok_or(GetPathError::Index)?;
+        let raw = &rest[slash + 1..];
+        let raw = raw.strip_suffix(b"/").unwrap_or(raw);
+        let decoded = percent_decode(raw).decode_utf8().map_err(|_| GetPathError::Name)?;
+        if !is_plain_name(&decoded) {
+            return Err(GetPathError::Name);
+        }
+        let literal = std::str::from_utf8(raw).ok().filter(|raw| *raw != decoded);
+        let literal = literal.filter(|raw| is_plain_name(raw)).map(str::to_owned);
+        Ok(GetPath { index, name: decoded.into_owned(), literal })
+    }
+}
+
+/// Percent-encodes a name for use in a path.
+pub fn encode_name(name: &str) -> String {
+    utf8_percent_encode(name, ENCODED).to_string()
+}
+
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(path: &str) -> Result<String, GetPathError> {
+        GetPath::parse(path.as_bytes()).map(|path| path.name)
+    }
+
+    #[test]
+    fn names_in_every_spelling() {
+        assert_eq!(name("/get/7/hello.txt").as_deref(), Ok("hello.txt"));
+        assert_eq!(name("/get/7/hello.txt/").as_deref(), Ok("hello.txt"));
+        assert_eq!(name("/get/7/%66ree%20bsd%20notes.txt").as_deref(), Ok("free bsd notes.txt"));
+        assert_eq!(name("/get/7/zebra sample.txt").as_deref(), Ok("zebra sample.txt"));
+        assert_eq!(name("/get/7/100%.txt").as_deref(), Ok("100%.txt"));
+        let literal = GetPath::parse(b"/get/7/a%20b").unwrap().literal;
+        assert_eq!(literal.as_deref(), Some("a%20b"));
+        let odd = "\u{e4} %/?#\\";
+        let path = format!("/get/1/{}", encode_name("\u{e4} %?#&+"));
+        assert_eq!(name(&path).as_deref(), Ok("\u{e4} %?#&+"));
+        assert!(encode_name(odd).is_ascii());
+    }
+
+    #[test]
+    fn nothing_leaves_the_share() {
+        // row P-84
+        for path in [
+            "/get/1/../../etc/passwd",
+            "/get/1/%2e%2e%2fetc",
+            "/get/1//etc/passwd",
+            "/get/1/a\\b",
+            "/get/1/a%5Cb",
+            "/get/1/..",
+            "/get/1/%2e%2E/",
+            "/get/1/.",
+            "/get/1/a%00",
+            "/get/1/",
+            "/get/1/%ff",
+        ] {
+            assert_eq!(name(path), Err(GetPathError::Name), "{path}");
+        }
+        assert_eq!(name("/get/4294967296/a"), Err(GetPathError::Index));
+        assert_eq!(name("/get/-1/a"), Err(GetPathError::Index));
+        assert_eq!(name("/"), Err(GetPathError::NotGet));
+        assert_eq!(name("/get/1"), Err(GetPathError::NotGet));
+    }
+}
