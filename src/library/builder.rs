@@ -7,7 +7,7 @@
 //! anything as a whole, and the finished library is a few flat arrays that are dropped at once.
 
 use super::dense::Picker;
-use super::index::{WordIndex, signature};
+use super::index::WordIndex;
 use super::names::NameTable;
 use super::words::{MAX_NAME_WORDS, WordList};
 use super::{File, Library, name_at};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::fmt;
 
-/// The most files in one library. With [`MAX_NAME_WORDS`] words each, postings still fit `u32`.
+/// The most files in one library. At 128 indexed words each, postings still fit `u32`.
 pub const MAX_FILES: usize = 1 << 24;
 
 /// The longest name that is shared, in bytes. File systems stop at 255 letters or bytes.
@@ -24,8 +24,9 @@ pub const MAX_NAME_BYTES: usize = 1024;
 /// The most bytes of all names, and of all distinct words.
 const MAX_TEXT_BYTES: usize = 1 << 31;
 
-/// Bits set in bitmaps for one unit of the budget; each is far cheaper than moving a word.
-const BITS_PER_UNIT: usize = 16;
+/// Array elements zeroed, or bits set in bitmaps, for one unit of the budget: each is far cheaper
+/// than moving a word.
+const ELEMENTS_PER_UNIT: usize = 16;
 
 /// Collects files, then turns them into a [`Library`]; see the module documentation.
 ///
@@ -63,6 +64,8 @@ pub enum AddError {
 enum Stage {
     #[default]
     Adding,
+    /// Making room for what comes; touching much new memory takes time.
+    Room,
     /// Taking words out of the map.
     Words { ranks: Vec<u32>, picker: Picker, postings: u32 },
     /// Filling in what each file needs.
@@ -110,9 +113,7 @@ impl LibraryBuilder {
     fn add_words(&mut self) {
         let index = &mut self.library.index;
         index.forward_starts.push(narrow(index.forward.len()));
-        let mut signatures = 0;
         for word in self.scratch.iter() {
-            signatures |= signature(word);
             let provisional = *self.words.entry(WordKey::new(word)).or_insert_with(|| {
                 self.words_bytes += word.len();
                 self.counts.push(0);
@@ -121,7 +122,6 @@ impl LibraryBuilder {
             self.counts[provisional as usize] += 1;
             index.forward.push(provisional);
         }
-        index.signatures.push(signatures);
     }
 
     /// Works on the library for about `budget` words or postings, and returns it when it is done.
@@ -132,6 +132,7 @@ impl LibraryBuilder {
         while left > 0 {
             self.stage = match std::mem::take(&mut self.stage) {
                 Stage::Adding => self.begin(),
+                Stage::Room => self.make_room(&mut left),
                 Stage::Words { ranks, picker, postings } => {
                     self.move_words(ranks, picker, postings, &mut left)
                 }
@@ -149,19 +150,34 @@ impl LibraryBuilder {
     }
 
     fn begin(&mut self) -> Stage {
-        let Library { files, text, by_name, index, .. } = &mut self.library;
+        let Library { files, text, by_number, by_name, index, .. } = &mut self.library;
         files.shrink_to_fit();
         text.shrink_to_fit();
-        *by_name = NameTable::with_capacity(files.len());
+        *by_name = NameTable::for_files(files.len());
+        by_number.reserve_exact(files.len());
         index.forward_starts.push(narrow(index.forward.len()));
         index.forward_starts.shrink_to_fit();
         index.forward.shrink_to_fit();
-        index.signatures.shrink_to_fit();
         index.text.reserve_exact(self.words_bytes);
         index.starts.reserve_exact(self.counts.len() + 1);
         index.posting_starts.reserve_exact(self.counts.len() + 1);
         index.starts.push(0);
         index.posting_starts.push(0);
+        index.postings.reserve_exact(index.forward.len());
+        Stage::Room
+    }
+
+    fn make_room(&mut self, left: &mut usize) -> Stage {
+        let Library { files, by_name, index, .. } = &mut self.library;
+        let batch = left.saturating_mul(ELEMENTS_PER_UNIT);
+        let missing = index.forward.len() - index.postings.len();
+        let postings = missing.min(batch);
+        index.postings.resize(index.postings.len() + postings, 0);
+        let slots = by_name.make_room(batch - postings);
+        *left = left.saturating_sub((postings + slots) / ELEMENTS_PER_UNIT);
+        if *left == 0 {
+            return Stage::Room;
+        }
         let picker = Picker::new(files.len());
         Stage::Words { ranks: vec![0; self.counts.len()], picker, postings: 0 }
     }
@@ -182,8 +198,6 @@ impl LibraryBuilder {
             let Some((key, provisional)) = self.words.pop_first() else {
                 index.buckets.finish(rank);
                 index.dense = picker.finish(rank, postings);
-                index.postings = vec![0; index.forward.len()];
-                self.library.by_number.reserve_exact(self.library.files.len());
                 return Stage::Files { next: 0, ranks };
             };
             let start = index.text.len();
@@ -229,14 +243,17 @@ impl LibraryBuilder {
     /// Sets the bits of one dense range.
     fn fill_bitmap(&mut self, range: usize, next: usize, left: &mut usize) -> Stage {
         let WordIndex { dense, postings, posting_starts, .. } = &mut self.library.index;
+        if next == 0 {
+            dense.add_bitmap();
+        }
         let words = dense.ranges()[range];
         let first = posting_starts[words.first as usize] as usize + next;
         let end = posting_starts[words.end as usize] as usize;
-        let until = end.min(first.saturating_add(left.saturating_mul(BITS_PER_UNIT)));
+        let until = end.min(first.saturating_add(left.saturating_mul(ELEMENTS_PER_UNIT)));
         for &file in &postings[first..until] {
             dense.set(range, file);
         }
-        *left = left.saturating_sub(1 + (until - first) / BITS_PER_UNIT);
+        *left = left.saturating_sub(1 + (until - first) / ELEMENTS_PER_UNIT);
         if until == end {
             Stage::Bitmaps { range: range + 1, next: 0 }
         } else {

@@ -3,7 +3,7 @@
 //! Walking posting lists is slow exactly when every word of a Query is common (`the`, `mp3`,
 //! `co`). The [`MAX_RANGES`] densest beginnings therefore get one bit per file: a common word is
 //! then checked with one load, and several are intersected 512 files at a time. That costs at most
-//! `MAX_RANGES` / 8 = 8 bytes per file.
+//! `MAX_RANGES` / 8 = 16 bytes per file.
 //!
 //! Words are sorted, so a beginning is a range of words. [`Picker`] sees the words go by in order
 //! and knows, whenever a beginning ends, how many postings it had.
@@ -11,7 +11,7 @@
 use super::words::first_letter_bytes;
 
 /// The most beginnings that get a bitmap.
-const MAX_RANGES: usize = 64;
+const MAX_RANGES: usize = 128;
 
 /// Below this many files a posting list is as quick as a bitmap.
 const MIN_FILES: usize = 1024;
@@ -58,6 +58,11 @@ impl DenseRanges {
     /// The ranges that need their bits set.
     pub(super) fn ranges(&self) -> &[WordRange] {
         &self.ranges
+    }
+
+    /// Adds an empty bitmap, for the first range in [`DenseRanges::ranges`] that has none.
+    pub(super) fn add_bitmap(&mut self) {
+        self.blocks.resize(self.blocks.len() + self.blocks_each, [0; 8]);
     }
 
     /// Notes that `file` has a word of the range at `at` in [`DenseRanges::ranges`].
@@ -127,7 +132,7 @@ impl Picker {
         let mut ranges: Vec<_> = self.picked.iter().map(|&(_, range)| range).collect();
         ranges.sort_unstable();
         let blocks_each = self.files.div_ceil(BLOCK_FILES);
-        let blocks = vec![[0; 8]; blocks_each * ranges.len()];
+        let blocks = Vec::with_capacity(blocks_each * ranges.len());
         DenseRanges { ranges, min_postings, blocks, blocks_each }
     }
 
@@ -163,4 +168,38 @@ impl Picker {
 
 fn clamp_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dense_beginnings_of_two_letters_or_more_are_picked_once() {
+        // Of 6400 files 100 make a beginning dense.
+        let mut picker = Picker::new(6400);
+        let words = [("cafe", 60), ("car", 60), ("dog", 99), ("éa", 50), ("éb", 150), ("éé", 100)];
+        let mut postings = 0;
+        for ((word, count), index) in words.into_iter().zip(0..) {
+            picker.word(word.as_bytes(), index, postings);
+            postings += count;
+        }
+        let dense = picker.finish(6, postings);
+        // "ca" together, but neither "cafe" nor "car"; not the single letters "c" and "é", nor the
+        // common first byte of "éa" and "éé".
+        let range = |first, end| WordRange { first, end };
+        assert_eq!(dense.ranges(), [range(0, 2), range(4, 5), range(5, 6)]);
+        assert_eq!(dense.min_postings, 100);
+    }
+
+    #[test]
+    fn only_the_densest_are_kept() {
+        let mut picker = Picker::new(MIN_FILES);
+        for index in 0..200 {
+            picker.offer(1000 + index, WordRange { first: index, end: index + 1 });
+        }
+        let dense = picker.finish(200, 0);
+        assert_eq!(dense.ranges().len(), MAX_RANGES);
+        assert_eq!(dense.min_postings, 1200 - u32::try_from(MAX_RANGES).expect("small"));
+    }
 }

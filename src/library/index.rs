@@ -3,8 +3,7 @@
 //! Everything lies in a few flat arrays. The distinct words are sorted, so all words with one
 //! beginning are neighbours; the postings (files) of all words follow each other in word order, so
 //! such a range of words is also one slice of postings, and its length is known before it is read.
-//! A forward index (file → its words) checks single candidates, behind a signature of 64 bits that
-//! spares most of them the trouble; bitmaps check the common words.
+//! A forward index (file → its words) checks single candidates, bitmaps check the common words.
 //! A search costs a lookup per word plus a walk over the files of the *rarest* word only.
 
 use super::dense::{self, Block, DenseRanges, WordRange};
@@ -33,8 +32,6 @@ pub(super) struct WordIndex {
     pub(super) forward_starts: Vec<u32>,
     /// Words, ascending for each file.
     pub(super) forward: Vec<u32>,
-    /// For each file, the [`signature`]s of its words together.
-    pub(super) signatures: Vec<u64>,
     pub(super) dense: DenseRanges,
 }
 
@@ -45,8 +42,6 @@ struct Term<'a> {
     /// At least the number of files; a file with two words in the range counts twice.
     postings: u32,
     bitmap: Option<&'a [Block]>,
-    /// What a file without these bits need not be asked for; 0 if there is a bitmap to ask.
-    signature: u64,
 }
 
 impl WordIndex {
@@ -64,8 +59,7 @@ impl WordIndex {
             let postings =
                 self.posting_starts[range.end as usize] - self.posting_starts[range.first as usize];
             let bitmap = self.dense.find(range, postings);
-            let signature = if bitmap.is_some() { 0 } else { signature(word) };
-            *slot = Term { range, postings, bitmap, signature };
+            *slot = Term { range, postings, bitmap };
             count += 1;
         }
         let terms = &mut terms[..count];
@@ -81,12 +75,10 @@ impl WordIndex {
 
     /// The candidates are the files of a rare word, each checked for the other words.
     fn walk(&self, range: WordRange, others: &[Term<'_>], mut found: impl FnMut(u32) -> bool) {
-        let signature = others.iter().fold(0, |all, term| all | term.signature);
         let several_words = range.end - range.first > 1;
         for word in range.first..range.end {
             for &file in self.postings_of(word) {
-                if self.signatures[file as usize] & signature == signature
-                    && others.iter().all(|term| self.has(file, term))
+                if others.iter().all(|term| self.has(file, term))
                     // A file with several words in the range is found at the first of them.
                     && (!several_words || self.first_word_in(file, range) == Some(word))
                     && !found(file)
@@ -155,16 +147,6 @@ impl WordIndex {
         let word = word as usize;
         &self.postings[self.posting_starts[word] as usize..self.posting_starts[word + 1] as usize]
     }
-}
-
-/// One bit for the first two bytes of `word`, one for the first three if it has them: a word that
-/// begins with `word` has them too.
-pub(super) fn signature(word: &[u8]) -> u64 {
-    let bit = |bytes: &[u8]| {
-        let number = bytes.iter().fold(0, |number: u32, &byte| number << 8 | u32::from(byte));
-        1 << (number.wrapping_mul(0x9e37_79b9) >> 26)
-    };
-    word.get(..2).map_or(0, bit) | word.get(..3).map_or(0, bit)
 }
 
 /// A table over the first two bytes of a word, so that a binary search starts close to its goal.

@@ -19,9 +19,17 @@ pub(super) struct NameTable {
 }
 
 impl NameTable {
-    /// A table for `files` names, a quarter of it left free.
-    pub(super) fn with_capacity(files: usize) -> NameTable {
-        NameTable { slots: vec![0; if files == 0 { 0 } else { files + files / 3 + 1 }] }
+    /// A table for `files` names, with a third of that to spare. It has no slots yet.
+    pub(super) fn for_files(files: usize) -> NameTable {
+        NameTable { slots: Vec::with_capacity(files + files / 3 + 1) }
+    }
+
+    /// Adds up to `batch` of its free slots and returns how many; all must be there before the
+    /// first [`NameTable::insert`].
+    pub(super) fn make_room(&mut self, batch: usize) -> usize {
+        let added = batch.min(self.slots.capacity() - self.slots.len());
+        self.slots.resize(self.slots.len() + added, 0);
+        added
     }
 
     /// Adds the file at `position`; `name_of` tells the name at any position added.

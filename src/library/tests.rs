@@ -107,7 +107,8 @@ fn a_search_stops_at_its_limit() {
 #[test]
 fn each_step_keeps_to_its_budget() {
     let names: Vec<_> = (0..2000).map(|n| format!("common word{n} {}.mp3", n % 7)).collect();
-    // Three words in each name: 2002 words to move, and 3 + 2 units for each file.
+    // Three words in each name: 2002 words to move, and 3 + 2 units for each file. Room for
+    // postings and names, and bitmaps, add a little.
     let work = 2002 + 2000 * 5;
     let mut builder = LibraryBuilder::new();
     for (name, number) in names.iter().zip(0..) {
@@ -142,8 +143,8 @@ proptest! {
         some in prop::collection::vec(text(), 1..60),
         copies in prop::sample::select(vec![1_usize, 1, 60]),
         rare in prop::collection::vec(text(), 0..60),
-        queries in prop::collection::vec(text(), 1..60),
-        budget in 1_usize..5000,
+        queries in prop::collection::vec(text(), 1..20),
+        budget in 1_usize..40,
     ) {
         let mut names: Vec<String> = some.iter().cycle().take(some.len() * copies).cloned().collect();
         names.extend(rare);

@@ -16,6 +16,11 @@ pub struct ConnId {
 }
 
 impl ConnId {
+    /// The slot it has until it is closed; below `Limits::max_connections`.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+
     /// As one number, for a poll token.
     pub fn to_u64(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)

@@ -73,6 +73,11 @@ impl Servent {
         Ok((id, file))
     }
 
+    /// Ends a download without any event; what was received is kept.
+    pub fn cancel_download(&mut self, now: Instant, id: TransferId) {
+        self.end_download(now, id);
+    }
+
     /// How far a download is; `None` once it ended.
     pub fn progress(&self, id: TransferId) -> Option<Progress> {
         let download = &self.downloads.get(&id)?.download;

@@ -1,0 +1,187 @@
+//! The arguments, as `--help` shows them.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A Gnutella 0.4 servent: joins a network, shares folders, searches and fetches files.
+#[derive(Debug, Parser)]
+#[command(name = "servent", version, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Join a network: share, answer, forward and serve until stopped by INT or TERM
+    Run(RunArgs),
+    /// Search the network and print what is found
+    Search(SearchArgs),
+    /// Download files by their URLs
+    Get(GetArgs),
+    /// Show who is out there
+    Ping(PingArgs),
+    /// Explain descriptors given in hex, as raw bytes or as a packet capture
+    Decode(DecodeArgs),
+    /// A local network of real servents
+    Testnet(TestnetArgs),
+}
+
+/// Everything here may also stand in servent.toml, under the long name without dashes before it.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct RunArgs {
+    /// Address and port to listen on; IPv4, port 0 picks a free one [default: 127.0.0.1:6346]
+    #[arg(long, value_name = "ADDR:PORT", env = "SERVENT_LISTEN")]
+    pub(super) listen: Option<String>,
+    /// Address, and port if it differs, to give to others [default: the link's own address and
+    /// the listening port]
+    #[arg(long, value_name = "ADDR[:PORT]", env = "SERVENT_ADVERTISE")]
+    pub(super) advertise: Option<String>,
+    /// A servent to stay linked with, by name or address; may be repeated [default port: 6346]
+    #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
+    pub(super) connect: Vec<String>,
+    /// Outbound links to keep up with learnt hosts; 0 links only with --connect [default: 4]
+    #[arg(long, value_name = "N", env = "SERVENT_LINKS")]
+    pub(super) links: Option<usize>,
+    /// Most links in all, inbound and outbound [default: 32]
+    #[arg(long, value_name = "N", env = "SERVENT_MAX_LINKS")]
+    pub(super) max_links: Option<usize>,
+    /// A folder to share with all its subfolders; may be repeated [default: none]
+    #[arg(long, value_name = "DIR", env = "SERVENT_SHARE")]
+    pub(super) share: Vec<PathBuf>,
+    /// Links a descriptor may cross, 1 to 15: cap for others', default for our own [default: 7]
+    #[arg(long, value_name = "N", env = "SERVENT_TTL")]
+    pub(super) ttl: Option<u8>,
+    /// Speed to advertise, in kbit/s; if given, searches for faster servents are not answered
+    /// [default: 1000]
+    #[arg(long, value_name = "KBPS", env = "SERVENT_SPEED")]
+    pub(super) speed: Option<u32>,
+    /// Uploads at one time; more are told to come back later [default: 8]
+    #[arg(long, value_name = "N", env = "SERVENT_MAX_UPLOADS")]
+    pub(super) max_uploads: Option<usize>,
+    /// Which learnt addresses may be dialled and passed on [default: what --listen suggests]
+    #[arg(long, env = "SERVENT_SCOPE")]
+    pub(super) scope: Option<ScopeArg>,
+    /// Folder for what is remembered between runs, locked while in use [default:
+    /// $XDG_STATE_HOME/servent/ADDR-PORT]
+    #[arg(long, value_name = "DIR", env = "SERVENT_STATE")]
+    pub(super) state: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ScopeArg {
+    /// 127.0.0.0/8 only
+    Loopback,
+    /// Private and link-local networks
+    Private,
+    /// Globally routable addresses
+    Public,
+}
+
+/// How a one-shot command reaches the network.
+#[derive(Clone, Debug, Args)]
+pub(super) struct JoinArgs {
+    /// A servent to join through, by name or address; may be repeated [default: the servent on
+    /// 127.0.0.1:6346, then up to 8 hosts it knew]
+    #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
+    pub(super) connect: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SearchArgs {
+    /// Words that must all begin a word of the file's name
+    #[arg(required = true, value_name = "WORDS")]
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) join: JoinArgs,
+    /// Seconds to wait for hits, from the first link on
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(super) wait: std::time::Duration,
+    /// Links the search may cross, 1 to 15
+    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u8).range(1..=15))]
+    pub(super) ttl: u8,
+    /// Download the first hit, or all
+    #[arg(long, value_name = "WHICH")]
+    pub(super) get: Option<Which>,
+    /// Folder for downloads; created if missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) output: PathBuf,
+    /// One JSON object a line for each hit
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Which {
+    /// The first that can be had
+    First,
+    /// Every hit
+    All,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// What to download: http://HOST:PORT/get/INDEX/NAME, as a search prints it
+    #[arg(required = true, value_name = "URL")]
+    pub(super) urls: Vec<String>,
+    /// Folder for downloads; created if missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PingArgs {
+    /// The servent to ask
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(super) host: String,
+    /// Links the Ping may cross, 1 to 15; 1 asks only the servent itself
+    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u8).range(1..=15))]
+    pub(super) ttl: u8,
+    /// Seconds to wait for Pongs, from the link on
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub(super) wait: std::time::Duration,
+    /// One JSON object a line for each Pong
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DecodeArgs {
+    /// A file of hex digits, raw descriptors, or a pcap or pcapng capture; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(super) file: PathBuf,
+    /// One JSON object a line for each descriptor
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TestnetArgs {
+    #[command(subcommand)]
+    pub(super) command: TestnetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TestnetCommand {
+    /// Start servents in a line, search across all of them, fetch a file, compare it, clean up
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Servents in the line, 2 to 8
+    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u8).range(2..=8))]
+    pub(super) nodes: u8,
+}
+
+/// A number of seconds, fractions allowed.
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    const DAY: f64 = 86_400.0;
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=DAY).contains(&seconds) => {
+            Ok(std::time::Duration::from_secs_f64(seconds))
+        }
+        _ => Err("expected a number of seconds from 0 to 86400".to_owned()),
+    }
+}

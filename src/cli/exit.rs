@@ -1,0 +1,83 @@
+//! How the program ends: a code other programs can rely on, and one sentence for people.
+
+use crate::transfer::download::DownloadError;
+use std::io::{self, ErrorKind};
+
+/// Something went wrong; carries the exit code and what to tell.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    text: String,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+        impl Failure {
+            $($(#[$doc])* pub fn $name(text: impl Into<String>) -> Failure {
+                Failure { code: $code, text: text.into() }
+            })*
+        }
+    };
+}
+
+codes! {
+    /// Something else failed.
+    failed = 1;
+    /// The arguments make no sense.
+    usage = 2;
+    /// A search found nothing.
+    nothing_found = 3;
+    /// Nobody answered in time.
+    no_answer = 4;
+    /// Connection refused, or nothing to connect to.
+    not_connected = 5;
+    /// The servent answered and refused, most likely because it is full.
+    refused = 6;
+    /// A file has another size than was said.
+    size_mismatch = 7;
+    /// The local disk.
+    disk = 8;
+    /// A one-shot command was interrupted before it had any result.
+    interrupted = 130;
+}
+
+impl Failure {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// What to tell; empty when there is nothing to be said.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the user stopped the command.
+    pub fn is_interrupt(&self) -> bool {
+        self.code == 130
+    }
+
+    /// What an error while writing to stdout means. A reader that has seen enough (`| head`) is
+    /// no failure.
+    pub fn of_output(error: &io::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Failure { code: 0, text: String::new() },
+            _ => Failure::failed(format!("cannot write the output: {error}")),
+        }
+    }
+
+    /// The code that fits a failed download.
+    pub fn of_download(error: &DownloadError, text: String) -> Failure {
+        match error {
+            DownloadError::Connect { .. } => Failure::not_connected(text),
+            DownloadError::ConnectTimeout(_) | DownloadError::Stalled { .. } => {
+                Failure::no_answer(text)
+            }
+            DownloadError::Busy { .. } => Failure::refused(text),
+            DownloadError::NotFound => Failure::nothing_found(text),
+            DownloadError::SizeMismatch { .. } => Failure::size_mismatch(text),
+            DownloadError::Disk(_) => Failure::disk(text),
+            _ => Failure::failed(text),
+        }
+    }
+}

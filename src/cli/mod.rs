@@ -1,0 +1,58 @@
+//! The command line: arguments in, human or JSON lines and an exit code out. No protocol logic.
+
+mod args;
+mod decode;
+mod exit;
+mod fetch;
+mod get;
+mod oneshot;
+mod output;
+mod ping;
+mod run;
+mod search;
+mod settings;
+mod testnet;
+
+pub use exit::Failure;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs the program on the process's own arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    let done = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Search(args) => search::run(args),
+        Command::Get(args) => get::run(&args),
+        Command::Ping(args) => ping::run(args),
+        Command::Decode(args) => decode::run(&args),
+        Command::Testnet(args) => testnet::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text().is_empty() {
+                let _ = writeln!(std::io::stderr(), "servent: {}", failure.text());
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Logs to stderr: `info` and above unless `RUST_LOG` says otherwise.
+fn start_logging() {
+    let env = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(env)
+        .format(|out, record| {
+            let (time, text) = (out.timestamp_seconds(), record.args());
+            match record.level() {
+                log::Level::Info => writeln!(out, "{time} {text}"),
+                level => writeln!(out, "{time} {}: {text}", level.as_str().to_lowercase()),
+            }
+        })
+        .init();
+}

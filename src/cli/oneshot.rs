@@ -1,0 +1,220 @@
+//! What the one-shot commands share: a guest servent that joins, waits, and leaves.
+
+use super::exit::Failure;
+use super::settings::{Host, default_state, parse_host};
+use crate::config::{Config, Role, Scope};
+use crate::driver::{Driver, Happened, fresh_identity, fresh_seed, read_hosts};
+use crate::library::Library;
+use crate::servent::{CloseReason, Event, IoFailure, Servent};
+use crate::transfer::url::DEFAULT_PORT;
+use mio::Events;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Hosts of the cache that are tried when the usual servent is not there.
+const MAX_FALLBACKS: usize = 8;
+/// A turn never waits longer than this, so that deadlines of the caller are kept.
+const TURN: Duration = Duration::from_millis(100);
+
+/// A servent that is only passing through.
+pub(super) struct OneShot {
+    pub(super) driver: Driver,
+    events: Events,
+    /// Addresses being dialled for the first time.
+    pending: BTreeSet<SocketAddrV4>,
+    /// Names of hosts to join through that are being looked up.
+    lookups: usize,
+    /// Whether names that are looked up are to be joined through.
+    joins: bool,
+    fallbacks: Vec<SocketAddrV4>,
+    /// The last reason why there is no link.
+    failure: Option<Failure>,
+}
+
+/// What a one-shot command has to act on.
+pub(super) enum Step {
+    /// A link is up.
+    Linked,
+    /// Something in the core.
+    Event(Event),
+    /// A download lies here.
+    Saved(PathBuf),
+    /// A look-up by [`OneShot::address_of`] ended.
+    Found(Result<SocketAddrV4, Failure>),
+    /// The user wants to stop.
+    Stop,
+    /// The moment asked for has come.
+    Deadline,
+    /// There is no link, and none on its way.
+    Alone(Failure),
+}
+
+impl OneShot {
+    /// A guest without links.
+    pub(super) fn new() -> Result<OneShot, Failure> {
+        let config = Config {
+            role: Role::Guest,
+            links: 0,
+            background_pings: false,
+            // Nothing learnt is dialled; what may be shown is not limited.
+            scope: Scope::Public,
+            ..Config::default()
+        };
+        let driver = Driver::new(None, |now| {
+            let library = Arc::new(Library::empty());
+            Servent::new(Arc::new(config), library, fresh_identity(), fresh_seed(), now)
+        })
+        .map_err(|error| Failure::failed(format!("cannot start the event loop: {error}")))?;
+        Ok(OneShot {
+            driver,
+            events: Events::with_capacity(256),
+            pending: BTreeSet::new(),
+            lookups: 0,
+            joins: false,
+            fallbacks: Vec::new(),
+            failure: None,
+        })
+    }
+
+    /// A guest that dials `hosts`, or the servent of this machine and then the hosts it knew.
+    pub(super) fn join(hosts: &[String]) -> Result<OneShot, Failure> {
+        let parsed = hosts.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut shot = OneShot::new()?;
+        shot.joins = true;
+        if parsed.is_empty() {
+            let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT);
+            if let Ok(state) = default_state(local) {
+                shot.fallbacks = read_hosts(&state);
+                shot.fallbacks.truncate(MAX_FALLBACKS);
+            }
+            shot.dial(local);
+        }
+        for host in parsed {
+            match host {
+                Host::Addr(addr) => shot.dial(addr),
+                Host::Name(name, port) => {
+                    shot.lookups += 1;
+                    shot.look_up(name, port)?;
+                }
+            }
+        }
+        Ok(shot)
+    }
+
+    /// What comes next, at the latest when `deadline` is reached.
+    pub(super) fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Failure> {
+        loop {
+            while let Some(happened) = self.driver.next_happened() {
+                if let Some(step) = self.digest(happened) {
+                    return Ok(step);
+                }
+            }
+            let left = deadline.map_or(TURN, |at| at.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(Step::Deadline);
+            }
+            self.turn(left.min(TURN))?;
+        }
+    }
+
+    /// The address of a host; Ctrl-C ends the waiting.
+    pub(super) fn address_of(&mut self, host: Host) -> Result<SocketAddrV4, Failure> {
+        match host {
+            Host::Addr(addr) => return Ok(addr),
+            Host::Name(name, port) => self.look_up(name, port)?,
+        }
+        loop {
+            match self.next(None)? {
+                Step::Found(found) => return found,
+                Step::Stop => return Err(Failure::interrupted("interrupted")),
+                _ => {}
+            }
+        }
+    }
+
+    /// One turn of the loop.
+    pub(super) fn turn(&mut self, wait: Duration) -> Result<(), Failure> {
+        self.driver
+            .turn(&mut self.events, wait)
+            .map_err(|error| Failure::failed(format!("the event loop failed: {error}")))
+    }
+
+    fn dial(&mut self, addr: SocketAddrV4) {
+        self.pending.insert(addr);
+        self.driver.command(|core, now| core.keep(now, addr));
+    }
+
+    fn look_up(&self, name: String, port: u16) -> Result<(), Failure> {
+        self.driver
+            .resolve(name, port)
+            .map_err(|error| Failure::failed(format!("cannot look up a host name: {error}")))
+    }
+
+    fn digest(&mut self, happened: Happened) -> Option<Step> {
+        match happened {
+            Happened::Stop => Some(Step::Stop),
+            Happened::Saved { path, .. } => Some(Step::Saved(path)),
+            Happened::Resolved(resolved) => {
+                let found = resolved.addr.map_err(Failure::not_connected);
+                if !self.joins {
+                    return Some(Step::Found(found));
+                }
+                self.lookups -= 1;
+                match found {
+                    Ok(addr) => self.dial(addr),
+                    Err(failure) => self.failure = Some(failure),
+                }
+                self.alone()
+            }
+            Happened::Core(Event::LinkUp { addr, .. }) => {
+                self.pending.remove(&addr);
+                Some(Step::Linked)
+            }
+            Happened::Core(Event::DialFailed { addr, reason }) => {
+                if self.pending.remove(&addr) {
+                    self.failure = Some(explain(addr, &reason));
+                }
+                self.alone()
+            }
+            Happened::Core(Event::LinkDown { addr, reason, .. }) => {
+                let text = format!("the link to {addr} is gone: {reason}");
+                self.failure = Some(Failure::no_answer(text));
+                self.alone()
+            }
+            Happened::Core(event) => Some(Step::Event(event)),
+            Happened::Reload | Happened::Scanned(_) | Happened::AcceptFailed(_) => None,
+        }
+    }
+
+    fn alone(&mut self) -> Option<Step> {
+        let hopeful = !self.pending.is_empty() || self.lookups > 0;
+        if hopeful || self.driver.core().neighbours().next().is_some() {
+            return None;
+        }
+        if !self.fallbacks.is_empty() {
+            for addr in std::mem::take(&mut self.fallbacks) {
+                self.dial(addr);
+            }
+            return None;
+        }
+        self.failure.take().map(Step::Alone)
+    }
+}
+
+fn explain(addr: SocketAddrV4, reason: &CloseReason) -> Failure {
+    match reason {
+        CloseReason::Handshake(_) | CloseReason::Io(IoFailure::Eof | IoFailure::Reset) => {
+            Failure::refused(format!(
+                "{addr} refused the link (most likely all its links are taken): {reason}"
+            ))
+        }
+        CloseReason::Timeout(_) => Failure::no_answer(format!("no answer from {addr}: {reason}")),
+        CloseReason::Io(IoFailure::Refused) => Failure::not_connected(format!(
+            "no servent at {addr}: {reason}; name a running one with --connect"
+        )),
+        _ => Failure::not_connected(format!("cannot connect to {addr}: {reason}")),
+    }
+}

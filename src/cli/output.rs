@@ -1,0 +1,89 @@
+//! Lines for people and programs.
+
+use super::exit::Failure;
+use crate::servent::Hit;
+use crate::transfer::names::escape_for_terminal;
+use crate::transfer::url::TransferUrl;
+use indicatif::HumanBytes;
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Prints one line on stdout.
+///
+/// # Errors
+/// With code 0 and no text when nobody reads any more.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
+}
+
+/// Prints one JSON object on a line of its own.
+pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
+    line(&text)
+}
+
+/// A hit as `--json` prints it. The names are what other people's scripts rely on.
+#[derive(Debug, Serialize)]
+struct HitLine<'a> {
+    name: &'a str,
+    size: u32,
+    host: String,
+    port: u16,
+    index: u32,
+    speed_kbps: u32,
+    servent_id: String,
+    hops: u8,
+    push: Option<bool>,
+    busy: Option<bool>,
+    vendor: Option<String>,
+    url: String,
+}
+
+/// Prints a hit.
+pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
+    let url = url_of(hit).to_string();
+    if as_json {
+        return json(&HitLine {
+            name: &hit.name,
+            size: hit.size,
+            host: hit.addr.ip().to_string(),
+            port: hit.addr.port(),
+            index: hit.index,
+            speed_kbps: hit.speed_kbps,
+            servent_id: hit.servent.to_string(),
+            hops: hit.hops,
+            push: hit.push,
+            busy: hit.busy,
+            vendor: hit.vendor.map(|code| String::from_utf8_lossy(&code).into_owned()),
+            url,
+        });
+    }
+    let mut notes = format!("{}, {}", HumanBytes(hit.size.into()), hops(hit.hops));
+    if hit.push == Some(true) {
+        notes.push_str(", behind a firewall");
+    }
+    if hit.busy == Some(true) {
+        notes.push_str(", busy");
+    }
+    line(&format!("{}  ({notes})\n  {url}", escape_for_terminal(&hit.name)))
+}
+
+/// Where a hit can be fetched.
+pub(super) fn url_of(hit: &Hit) -> TransferUrl {
+    TransferUrl {
+        host: hit.addr.ip().to_string(),
+        port: hit.addr.port(),
+        index: hit.index,
+        name: hit.name.clone(),
+    }
+}
+
+fn hops(hops: u8) -> String {
+    match hops {
+        0 => "next door".to_owned(),
+        1 => "1 hop away".to_owned(),
+        hops => format!("{hops} hops away"),
+    }
+}

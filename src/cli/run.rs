@@ -1,0 +1,318 @@
+//! `servent run`: a full member of the network until told to stop.
+
+use super::args::RunArgs;
+use super::exit::Failure;
+use super::output;
+use super::settings::{self, Host, Settings, default_state};
+use crate::driver::{
+    Driver, Happened, Listener, Resolved, ScanReport, ShareError, ShareRoot, StateError,
+    StateFolder, fresh_seed,
+};
+use crate::library::Library;
+use crate::servent::{Event, Servent};
+use crate::transfer::names::escape_for_terminal;
+use indicatif::HumanBytes;
+use mio::Events;
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A status line at most so often, and the host cache is saved as often.
+const STATUS_INTERVAL: Duration = Duration::from_secs(60);
+/// Folders are looked at again so often, besides HUP.
+const RESCAN_INTERVAL: Duration = Duration::from_secs(600);
+/// A file that turned out stale has its folders scanned, but not more often than this.
+const STALE_RESCAN: Duration = Duration::from_secs(5);
+/// A name that was not found is looked up again after this.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
+/// Lines of one kind told per [`STATUS_INTERVAL`]; more go to the debug level.
+const STORY_LINES: u32 = 20;
+
+pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
+    let Settings { listen, connect, share, state, mut config, advertise_port } =
+        settings::load(args)?;
+    let roots = share
+        .iter()
+        .map(|path| ShareRoot::open(path).map(Arc::new).map_err(|error| share_failure(&error)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let listener = Listener::bind(listen).map_err(|error| bind_failure(listen, &error))?;
+    let addr = listener.addr();
+    config.advertise_port = advertise_port.unwrap_or(addr.port());
+    let state = match state {
+        Some(folder) => folder,
+        None => default_state(addr)?,
+    };
+    let state = StateFolder::open(&state).map_err(|error| state_failure(&error))?;
+    let identity = state.identity();
+    let mut driver = Driver::new(Some(listener), |now| {
+        let library = Arc::new(Library::empty());
+        Servent::new(Arc::new(config), library, identity, fresh_seed(), now)
+    })
+    .map_err(|error| Failure::failed(format!("cannot start the event loop: {error}")))?;
+    for host in state.load_hosts() {
+        driver.command(|core, now| core.learn_host(now, host));
+    }
+    driver.scan(&roots);
+    let mut run = Run {
+        addr,
+        state,
+        roots,
+        announced: false,
+        connect: Vec::new(),
+        story: Story::default(),
+        saved_hosts: driver.core().hosts().version(),
+        next_status: Instant::now() + STATUS_INTERVAL,
+        next_rescan: Instant::now() + RESCAN_INTERVAL,
+        driver,
+    };
+    run.connect_to(connect)?;
+    run.until_stopped()
+}
+
+fn bind_failure(addr: SocketAddrV4, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "another program, perhaps another servent, has it; choose another port with --listen"
+        }
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; choose one it has with --listen"
+        }
+        ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
+        _ => "choose another address with --listen",
+    };
+    Failure::failed(format!("cannot listen on {addr}: {error}: {hint}"))
+}
+
+fn share_failure(error: &ShareError) -> Failure {
+    match error {
+        ShareError::Unreadable(..) => Failure::disk(error.to_string()),
+        _ => Failure::usage(error.to_string()),
+    }
+}
+
+fn state_failure(error: &StateError) -> Failure {
+    match error {
+        StateError::Locked(_) => Failure::failed(error.to_string()),
+        StateError::Io(..) => Failure::disk(error.to_string()),
+    }
+}
+
+/// A running servent and what it tells.
+struct Run {
+    driver: Driver,
+    addr: SocketAddrV4,
+    state: StateFolder,
+    roots: Vec<Arc<ShareRoot>>,
+    /// `listening on …` was printed.
+    announced: bool,
+    /// Names that were not found and are to be looked up again.
+    connect: Vec<(Instant, String, u16)>,
+    story: Story,
+    /// The version of the host cache on disk.
+    saved_hosts: u64,
+    next_status: Instant,
+    next_rescan: Instant,
+}
+
+impl Run {
+    fn connect_to(&mut self, hosts: Vec<Host>) -> Result<(), Failure> {
+        for host in hosts {
+            match host {
+                Host::Addr(addr) => self.driver.command(|core, now| core.keep(now, addr)),
+                Host::Name(name, port) => self.look_up(name, port)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn look_up(&self, name: String, port: u16) -> Result<(), Failure> {
+        self.driver
+            .resolve(name, port)
+            .map_err(|error| Failure::failed(format!("cannot look up a host name: {error}")))
+    }
+
+    fn until_stopped(mut self) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let now = Instant::now();
+            let wait = self.next_status.min(self.next_rescan).saturating_duration_since(now);
+            self.driver
+                .turn(&mut events, wait)
+                .map_err(|error| Failure::failed(format!("the event loop failed: {error}")))?;
+            while let Some(happened) = self.driver.next_happened() {
+                match happened {
+                    Happened::Stop => return self.stop(),
+                    other => self.handle(other)?,
+                }
+            }
+            self.handle_clock(Instant::now())?;
+        }
+    }
+
+    fn stop(mut self) -> Result<(), Failure> {
+        log::info!("stopping");
+        self.save_hosts();
+        Ok(())
+    }
+
+    fn handle(&mut self, happened: Happened) -> Result<(), Failure> {
+        match happened {
+            Happened::Core(Event::StaleFile { number }) => {
+                log::info!("shared file {number} is gone or changed: looking at the folders again");
+                self.next_rescan = self.next_rescan.min(Instant::now() + STALE_RESCAN);
+            }
+            Happened::Core(event) => self.story.tell(&event, self.driver.core().library()),
+            Happened::Reload => {
+                log::info!("looking at the shared folders again");
+                self.driver.scan(&self.roots);
+            }
+            Happened::Scanned(report) => {
+                tell_scan(&report, self.roots.is_empty());
+                if !self.announced {
+                    self.announced = true;
+                    output::line(&format!("listening on {}", self.addr))?;
+                }
+            }
+            Happened::Resolved(Resolved { host, port, addr }) => match addr {
+                Ok(addr) => self.driver.command(|core, now| core.keep(now, addr)),
+                Err(text) => {
+                    log::warn!("{text}; trying again in a minute");
+                    self.connect.push((Instant::now() + RESOLVE_AGAIN, host, port));
+                    self.next_status = self.next_status.min(Instant::now() + RESOLVE_AGAIN);
+                }
+            },
+            Happened::AcceptFailed(error) => {
+                log::warn!("cannot accept connections for the moment: {error}");
+            }
+            Happened::Stop | Happened::Saved { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn handle_clock(&mut self, now: Instant) -> Result<(), Failure> {
+        if now >= self.next_rescan {
+            self.next_rescan = now + RESCAN_INTERVAL;
+            self.driver.scan(&self.roots);
+        }
+        if now >= self.next_status {
+            self.next_status = now + STATUS_INTERVAL;
+            self.story.status(self.driver.core());
+            self.save_hosts();
+        }
+        let due = |entry: &mut (Instant, String, u16)| entry.0 <= now;
+        for (_, name, port) in self.connect.extract_if(.., due).collect::<Vec<_>>() {
+            self.look_up(name, port)?;
+        }
+        Ok(())
+    }
+
+    fn save_hosts(&mut self) {
+        let hosts = self.driver.core().hosts();
+        if hosts.version() == self.saved_hosts {
+            return;
+        }
+        match self.state.save_hosts(hosts.addrs()) {
+            Ok(()) => self.saved_hosts = hosts.version(),
+            Err(error) => log::warn!("cannot save the known hosts: {error}"),
+        }
+    }
+}
+
+fn tell_scan(report: &ScanReport, nothing_asked: bool) {
+    if nothing_asked {
+        log::info!("sharing nothing; --share DIR shares a folder");
+        return;
+    }
+    log::info!("sharing {report}");
+}
+
+/// Tells what happens in words, without letting a busy network fill the log.
+#[derive(Default)]
+struct Story {
+    answered: Quota,
+    served: Quota,
+    links: Quota,
+    /// Addresses whose failure was told.
+    failing: BTreeSet<SocketAddrV4>,
+    last_status: String,
+}
+
+/// How many lines of one kind were told since the last status line.
+#[derive(Default)]
+struct Quota(u32);
+
+impl Quota {
+    fn level(&mut self) -> log::Level {
+        self.0 = self.0.saturating_add(1);
+        if self.0 <= STORY_LINES { log::Level::Info } else { log::Level::Debug }
+    }
+}
+
+impl Story {
+    fn tell(&mut self, event: &Event, library: &Library) {
+        match event {
+            Event::LinkUp { addr, outbound: true, .. } => {
+                self.failing.remove(addr);
+                log::log!(self.links.level(), "joined {addr}");
+            }
+            Event::LinkUp { addr, .. } => log::log!(self.links.level(), "{addr} joined us"),
+            Event::LinkDown { addr, reason, .. } => {
+                log::log!(self.links.level(), "lost {addr}: {}", shown(&reason.to_string()));
+            }
+            Event::DialFailed { addr, reason } => {
+                let level = match self.failing.insert(*addr) {
+                    true => self.links.level(),
+                    false => log::Level::Debug,
+                };
+                log::log!(level, "no link to {addr}: {}", shown(&reason.to_string()));
+            }
+            Event::Answered { criteria, results } => log::log!(
+                self.answered.level(),
+                "answered \"{}\" with {results} {}",
+                shown(&String::from_utf8_lossy(criteria)),
+                if *results == 1 { "file" } else { "files" }
+            ),
+            Event::Served { addr, number, bytes, complete } => {
+                let name = library.get(*number).map_or("a file", |entry| entry.name);
+                let (name, bytes) = (shown(name), HumanBytes(*bytes));
+                let level = self.served.level();
+                if *complete {
+                    log::log!(level, "served \"{name}\" ({bytes}) to {addr}");
+                } else {
+                    log::log!(level, "{addr} left after {bytes} of \"{name}\"");
+                }
+            }
+            Event::Pong { .. }
+            | Event::Hit { .. }
+            | Event::StaleFile { .. }
+            | Event::Downloaded { .. }
+            | Event::DownloadFailed { .. } => {}
+        }
+    }
+
+    /// One line on how things stand, if it would say something new.
+    fn status(&mut self, core: &Servent) {
+        (self.answered, self.served, self.links) = Default::default();
+        let stats = core.stats();
+        let line = format!(
+            "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \
+             {} files served",
+            core.neighbours().count(),
+            core.hosts().len(),
+            stats.received.total(),
+            stats.dropped_total(),
+            stats.queries_answered,
+            stats.files_served
+        );
+        if line != self.last_status {
+            log::info!("{line}");
+            self.last_status = line;
+        }
+    }
+}
+
+fn shown(text: &str) -> String {
+    escape_for_terminal(text).to_string()
+}

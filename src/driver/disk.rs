@@ -1,0 +1,159 @@
+//! Open files: shared ones on their way out, partial ones on their way in.
+
+use super::partial::PartialFile;
+use super::shelf::{Shelf, open_shared};
+use crate::servent::{FileDone, FileId, FileOp};
+use crate::transfer::download::DiskFault;
+use crate::transfer::upload::OpenError;
+use mio::net::TcpStream;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+/// The files behind the core's [`FileId`]s.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) shelf: Shelf,
+    files: HashMap<FileId, OpenFile>,
+    finished: HashMap<FileId, PathBuf>,
+}
+
+#[derive(Debug)]
+enum OpenFile {
+    Shared(File),
+    Partial(PartialFile),
+}
+
+impl Disk {
+    /// Says where the download that uses `id` goes.
+    pub(super) fn expect_download(&mut self, id: FileId, partial: PartialFile) {
+        self.files.insert(id, OpenFile::Partial(partial));
+    }
+
+    /// Where a finished download lies; asked once.
+    pub(super) fn take_finished(&mut self, id: FileId) -> Option<PathBuf> {
+        self.finished.remove(&id)
+    }
+
+    /// Does one operation. `None`: nothing is to be reported.
+    pub(super) fn operate(&mut self, id: FileId, op: FileOp) -> Option<FileDone> {
+        if let FileOp::OpenShared { number } = op {
+            return Some(self.open_shared(id, number));
+        }
+        if matches!(op, FileOp::Close) {
+            if let Some(OpenFile::Partial(partial)) = self.files.remove(&id) {
+                partial.close();
+            }
+            return None;
+        }
+        let Some(OpenFile::Partial(partial)) = self.files.get_mut(&id) else {
+            return Some(FileDone::Fault(DiskFault::Failed));
+        };
+        let done = match op {
+            FileOp::OpenPartial { have, total } => {
+                partial.open(have, total).map(|()| FileDone::Opened { size: have })
+            }
+            FileOp::Write { offset, bytes } => partial
+                .write(offset, &bytes)
+                .map(|()| FileDone::Written { bytes: bytes.len() as u64 }),
+            FileOp::Sync => partial.sync().map(|()| FileDone::Synced),
+            FileOp::Finish => partial.finish().map(|path| {
+                self.finished.insert(id, path);
+                FileDone::Finished
+            }),
+            FileOp::OpenShared { .. } | FileOp::Close => return None,
+        };
+        Some(done.unwrap_or_else(|error| {
+            log::warn!("cannot write the download: {error}");
+            FileDone::Fault(fault(&error))
+        }))
+    }
+
+    fn open_shared(&mut self, id: FileId, number: u32) -> FileDone {
+        let Some((root, path)) = self.shelf.locate(number) else {
+            return FileDone::OpenFailed(OpenError::Gone);
+        };
+        match open_shared(root, &path) {
+            Ok((file, size)) => {
+                self.files.insert(id, OpenFile::Shared(file));
+                FileDone::Opened { size }
+            }
+            Err(error) => {
+                log::warn!("cannot open the shared file {}: {error}", path.display());
+                FileDone::OpenFailed(open_error(&error))
+            }
+        }
+    }
+
+    /// Moves a range of a shared file to a socket. `Ok(None)`: the file ends before the range.
+    pub(super) fn send(
+        &self,
+        id: FileId,
+        offset: u64,
+        len: usize,
+        stream: &mut TcpStream,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let Some(OpenFile::Shared(file)) = self.files.get(&id) else {
+            return Err(io::Error::other("the file is not open"));
+        };
+        match copy(file, offset, len, stream, buffer)? {
+            0 => Ok(None),
+            sent => Ok(Some(sent)),
+        }
+    }
+}
+
+/// In the kernel, from the page cache to the socket.
+#[cfg(target_os = "linux")]
+fn copy(
+    file: &File,
+    mut offset: u64,
+    len: usize,
+    stream: &mut TcpStream,
+    _buffer: &mut [u8],
+) -> io::Result<usize> {
+    Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), len)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy(
+    file: &File,
+    offset: u64,
+    len: usize,
+    stream: &mut TcpStream,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+    let len = len.min(buffer.len());
+    match file.read_at(&mut buffer[..len], offset)? {
+        0 => Ok(0),
+        read => stream.write(&buffer[..read]),
+    }
+}
+
+fn open_error(error: &io::Error) -> OpenError {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidInput => {
+            OpenError::Gone
+        }
+        // A link or something else that is no file stands where a file was.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            OpenError::Gone
+        }
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory => OpenError::Gone,
+        _ => OpenError::Failed,
+    }
+}
+
+fn fault(error: &io::Error) -> DiskFault {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            DiskFault::Full
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => DiskFault::Denied,
+        _ => DiskFault::Failed,
+    }
+}

@@ -1,0 +1,461 @@
+//! The driver: the only place with sockets, files, signals, name resolution and a clock.
+//!
+//! One turn of the loop: hand out what the core wants done, poll until its next deadline, read
+//! the clock once, then accept, read and write, let the core's timers run, do a slice of a folder
+//! scan, and hand out again. Sockets closed during a turn are dropped at its end, so an event that
+//! is already on its way finds none and is ignored.
+
+mod clock;
+mod disk;
+mod partial;
+mod resolve;
+mod scan;
+mod shelf;
+mod socket;
+mod state;
+
+pub use partial::PartialFile;
+pub use resolve::Resolved;
+pub use scan::{RootReport, ScanReport, Skip};
+pub use shelf::{ShareError, ShareRoot};
+pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
+
+use crate::servent::{ConnId, Event, FileDone, FileId, IoFailure, Output, Servent, TxChunk};
+use crate::time::Instant;
+use crate::transfer::download::{DownloadError, Partial, Source};
+use clock::Clock;
+use disk::Disk;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use resolve::Resolver;
+use scan::Scan;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use socket::{Socket, failure, is_later, v4};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+const LISTENER: Token = Token(usize::MAX);
+const SIGNALS: Token = Token(usize::MAX - 1);
+const WAKER: Token = Token(usize::MAX - 2);
+/// Tokens are connection ids, which take 64 bits.
+const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
+
+/// One read takes at most this much.
+const READ_BUFFER_BYTES: usize = 128 * 1024;
+/// Reads from one socket in one turn; what is left waits for the next, so that nobody starves.
+const READS_PER_TURN: usize = 4;
+/// After so many bytes read, what they caused is written before more is read: a send queue takes
+/// a good deal more than this.
+const FLUSH_AFTER_BYTES: usize = 64 * 1024;
+/// Directory entries or index steps per slice of a folder scan.
+const SCAN_BUDGET: usize = 128;
+/// A slice ends after this long even if its budget is not used up.
+const SCAN_SLICE: Duration = Duration::from_millis(1);
+/// How long accepting rests after it failed for want of descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(500);
+
+/// What the driver reports to whoever runs it.
+#[derive(Debug)]
+pub enum Happened {
+    /// Something in the core.
+    Core(Event),
+    /// A download is complete and lies here.
+    Saved {
+        /// Its file id, as [`Driver::download`] gave it.
+        file: FileId,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// INT or TERM came.
+    Stop,
+    /// HUP came.
+    Reload,
+    /// A name look-up ended.
+    Resolved(Resolved),
+    /// A folder scan ended and its result is in use.
+    Scanned(ScanReport),
+    /// Inbound connections cannot be accepted for a while.
+    AcceptFailed(io::Error),
+}
+
+/// A bound listening socket, made before the core because the core's settings name its port.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    addr: SocketAddrV4,
+}
+
+impl Listener {
+    /// Binds; port 0 picks one.
+    ///
+    /// # Errors
+    /// What the system says: the port is taken, the address is not ours.
+    pub fn bind(addr: SocketAddrV4) -> io::Result<Listener> {
+        let socket = TcpListener::bind(addr.into())?;
+        let addr = v4(socket.local_addr()?)?;
+        Ok(Listener { socket, addr })
+    }
+
+    /// The address with the real port.
+    pub fn addr(&self) -> SocketAddrV4 {
+        self.addr
+    }
+}
+
+/// Runs one [`Servent`] on real sockets and files.
+pub struct Driver {
+    core: Servent,
+    clock: Clock,
+    poll: Poll,
+    listener: Option<Listener>,
+    accept_again: Option<Instant>,
+    /// Where outbound connections leave from; unspecified lets the system choose.
+    local_ip: Ipv4Addr,
+    signals: Signals,
+    resolver: Resolver,
+    /// By the index of the connection id.
+    sockets: Vec<Option<Socket>>,
+    /// Closed in this turn.
+    closed: Vec<Socket>,
+    /// Connections whose last read did not reach the end.
+    unread: Vec<ConnId>,
+    read_since_flush: usize,
+    buffer: Vec<u8>,
+    disk: Disk,
+    scan: Option<Scan>,
+    happened: VecDeque<Happened>,
+}
+
+impl Driver {
+    /// A driver around the core that `make_core` builds for the moment it is given. INT, TERM and
+    /// HUP are taken over from here on.
+    ///
+    /// # Errors
+    /// When the system refuses the poll, the signals or the listener's registration.
+    pub fn new(
+        mut listener: Option<Listener>,
+        make_core: impl FnOnce(Instant) -> Servent,
+    ) -> io::Result<Driver> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let resolver = Resolver::new(Waker::new(poll.registry(), WAKER)?);
+        let mut local_ip = Ipv4Addr::UNSPECIFIED;
+        if let Some(listener) = &mut listener {
+            poll.registry().register(&mut listener.socket, LISTENER, Interest::READABLE)?;
+            local_ip = *listener.addr.ip();
+        }
+        let clock = Clock::start();
+        Ok(Driver {
+            core: make_core(clock.now()),
+            clock,
+            poll,
+            listener,
+            accept_again: None,
+            local_ip,
+            signals,
+            resolver,
+            sockets: Vec::new(),
+            closed: Vec::new(),
+            unread: Vec::new(),
+            read_since_flush: 0,
+            buffer: vec![0; READ_BUFFER_BYTES],
+            disk: Disk::default(),
+            scan: None,
+            happened: VecDeque::new(),
+        })
+    }
+
+    /// The servent.
+    pub fn core(&self) -> &Servent {
+        &self.core
+    }
+
+    /// The servent, for a command that takes the present moment.
+    pub fn command<T>(&mut self, command: impl FnOnce(&mut Servent, Instant) -> T) -> T {
+        let now = self.clock.now();
+        command(&mut self.core, now)
+    }
+
+    /// What happened and was not asked for yet.
+    pub fn next_happened(&mut self) -> Option<Happened> {
+        self.happened.pop_front()
+    }
+
+    /// Looks a host name up; [`Happened::Resolved`] will say what came of it.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn resolve(&self, host: String, port: u16) -> io::Result<()> {
+        self.resolver.start(host, port)
+    }
+
+    /// Starts to fetch a file into `place`.
+    ///
+    /// # Errors
+    /// See [`Servent::download`].
+    pub fn download(
+        &mut self,
+        source: Source,
+        place: PartialFile,
+        partial: Option<Partial>,
+    ) -> Result<(crate::servent::TransferId, FileId), DownloadError> {
+        let now = self.clock.now();
+        let (transfer, file) = self.core.download(now, source, partial)?;
+        self.disk.expect_download(file, place);
+        Ok((transfer, file))
+    }
+
+    /// Walks `roots` again, in slices between turns; one walk at a time. The result replaces what
+    /// is shared and is reported as [`Happened::Scanned`].
+    pub fn scan(&mut self, roots: &[Arc<ShareRoot>]) {
+        if self.scan.is_none() {
+            self.scan = Some(Scan::start(roots, &self.disk.shelf));
+        }
+    }
+
+    /// One turn, waiting at most `max_wait` for something to happen.
+    ///
+    /// # Errors
+    /// When polling itself fails, which leaves nothing to go on with.
+    pub fn turn(&mut self, events: &mut Events, max_wait: Duration) -> io::Result<()> {
+        self.core.start_turn();
+        self.drain(self.clock.now());
+        let wait = self.wait(self.clock.now(), max_wait);
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        let now = self.clock.now();
+        for id in std::mem::take(&mut self.unread) {
+            self.read(now, id);
+        }
+        for event in events.iter() {
+            match event.token() {
+                LISTENER => self.accept(now),
+                SIGNALS => self.take_signals(),
+                WAKER => {
+                    while let Some(resolved) = self.resolver.next() {
+                        self.happened.push_back(Happened::Resolved(resolved));
+                    }
+                }
+                Token(token) => self.handle_socket(now, ConnId::from_u64(token as u64), event),
+            }
+        }
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            self.accept(now);
+        }
+        if self.core.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.core.handle_timeout(now);
+        }
+        self.scan_slice();
+        self.drain(now);
+        for socket in std::mem::take(&mut self.closed) {
+            socket.hang_up(&mut self.buffer);
+        }
+        Ok(())
+    }
+
+    fn wait(&self, now: Instant, max_wait: Duration) -> Duration {
+        let busy = !self.unread.is_empty() || self.scan.is_some() || self.core.has_bulk_ready();
+        if busy || !self.happened.is_empty() {
+            return Duration::ZERO;
+        }
+        let core = self.core.poll_timeout().map(|(at, _)| at);
+        let next = core.into_iter().chain(self.accept_again).min();
+        next.map_or(max_wait, |at| at.since(now).min(max_wait))
+    }
+
+    fn take_signals(&mut self) {
+        for signal in self.signals.pending() {
+            let happened = if signal == SIGHUP { Happened::Reload } else { Happened::Stop };
+            self.happened.push_back(happened);
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let Some(listener) = &self.listener else { return };
+        loop {
+            match listener.socket.accept() {
+                Ok((stream, remote)) => {
+                    let (Ok(remote), Ok(local)) = (v4(remote), stream.local_addr().and_then(v4))
+                    else {
+                        continue;
+                    };
+                    if let Some(id) = self.core.handle_accepted(now, remote, local) {
+                        let socket = Socket::accepted(id, stream);
+                        hold(&mut self.sockets, &self.poll, socket).unwrap_or_else(|error| {
+                            self.core.handle_closed(now, id, failure(&error));
+                        });
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if is_one_connection(&error) => {}
+                Err(error) => {
+                    // No descriptors or no memory: the queue outside keeps, try again later.
+                    self.accept_again = Some(now + ACCEPT_REST);
+                    self.happened.push_back(Happened::AcceptFailed(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_socket(&mut self, now: Instant, id: ConnId, event: &mio::event::Event) {
+        let Some(socket) = socket_of(&mut self.sockets, id) else { return };
+        if socket.connecting {
+            match socket.finish_connect() {
+                Ok(None) => return,
+                Ok(Some(local)) => self.core.handle_connected(now, id, local),
+                Err(error) => return self.core.handle_closed(now, id, failure(&error)),
+            }
+        }
+        if event.is_writable() {
+            self.core.handle_writable(id);
+        }
+        if event.is_readable() || event.is_error() {
+            self.read(now, id);
+        }
+    }
+
+    fn read(&mut self, now: Instant, id: ConnId) {
+        for _ in 0..READS_PER_TURN {
+            let Some(socket) = socket_of(&mut self.sockets, id) else { return };
+            if socket.ended {
+                return;
+            }
+            match socket.stream.read(&mut self.buffer) {
+                Ok(0) => {
+                    socket.ended = true;
+                    self.core.handle_closed(now, id, IoFailure::Eof);
+                    return;
+                }
+                Ok(count) => {
+                    self.core.handle_bytes(now, id, &self.buffer[..count]);
+                    self.read_since_flush += count;
+                    if self.read_since_flush >= FLUSH_AFTER_BYTES {
+                        self.drain(now);
+                    } else {
+                        self.drain_outputs(now);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    socket.ended = true;
+                    return self.core.handle_closed(now, id, failure(&error));
+                }
+            }
+        }
+        self.unread.push(id);
+    }
+
+    /// Does everything the core asks for.
+    fn drain(&mut self, now: Instant) {
+        self.drain_outputs(now);
+        while let Some((id, chunk)) = self.core.poll_transmit(now) {
+            let Some(socket) = socket_of(&mut self.sockets, id) else {
+                self.core.handle_closed(now, id, IoFailure::Reset);
+                self.drain_outputs(now);
+                continue;
+            };
+            let sent = match chunk {
+                TxChunk::Bytes(bytes) => socket.stream.write(bytes).map(Some),
+                TxChunk::File { file, offset, len } => {
+                    let sent =
+                        self.disk.send(file, offset, len, &mut socket.stream, &mut self.buffer);
+                    if matches!(sent, Ok(None)) {
+                        self.core.handle_file(now, file, FileDone::Ended);
+                    }
+                    sent
+                }
+            };
+            match sent {
+                Ok(Some(count)) => self.core.sent(now, id, count),
+                Ok(None) => {}
+                Err(error) if is_later(&error) => self.core.sent(now, id, 0),
+                Err(error) => self.core.handle_closed(now, id, failure(&error)),
+            }
+            self.drain_outputs(now);
+        }
+        self.read_since_flush = 0;
+    }
+
+    fn drain_outputs(&mut self, now: Instant) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Connect { conn, addr } => {
+                    let opened = Socket::connect(conn, addr, self.local_ip)
+                        .and_then(|socket| hold(&mut self.sockets, &self.poll, socket));
+                    if let Err(error) = opened {
+                        self.core.handle_closed(now, conn, failure(&error));
+                    }
+                }
+                Output::Close { conn } => {
+                    if let Some(slot) = self.sockets.get_mut(conn.index())
+                        && let Some(socket) = slot.take_if(|socket| socket.id == conn)
+                    {
+                        self.closed.push(socket);
+                    }
+                }
+                Output::File { file, op } => {
+                    if let Some(done) = self.disk.operate(file, op) {
+                        self.core.handle_file(now, file, done);
+                    }
+                    if let Some(path) = self.disk.take_finished(file) {
+                        self.happened.push_back(Happened::Saved { file, path });
+                    }
+                }
+                Output::Event(event) => self.happened.push_back(Happened::Core(event)),
+            }
+        }
+    }
+
+    fn scan_slice(&mut self) {
+        let Some(scan) = &mut self.scan else { return };
+        let end = self.clock.now() + SCAN_SLICE;
+        while self.clock.now() < end {
+            if let Some(scanned) = scan.step(SCAN_BUDGET) {
+                self.scan = None;
+                self.disk.shelf = scanned.shelf;
+                self.core.handle_library(Arc::new(scanned.library));
+                self.happened.push_back(Happened::Scanned(scanned.report));
+                return;
+            }
+        }
+    }
+}
+
+/// The width of a token was checked above.
+fn token_of(id: ConnId) -> Token {
+    Token(usize::try_from(id.to_u64()).expect("tokens have 64 bits"))
+}
+
+fn socket_of(sockets: &mut [Option<Socket>], id: ConnId) -> Option<&mut Socket> {
+    sockets.get_mut(id.index())?.as_mut().filter(|socket| socket.id == id)
+}
+
+/// Registers a socket and keeps it under its id.
+fn hold(sockets: &mut Vec<Option<Socket>>, poll: &Poll, mut socket: Socket) -> io::Result<()> {
+    let (index, token) = (socket.id.index(), token_of(socket.id));
+    poll.registry().register(&mut socket.stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    if sockets.len() <= index {
+        sockets.resize_with(index + 1, || None);
+    }
+    sockets[index] = Some(socket);
+    Ok(())
+}
+
+/// An error of `accept` that concerns one connection only.
+fn is_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,379 @@
+//! Walks the shared folders, in slices that fit between two turns of the event loop.
+//!
+//! What is shared: regular files with a name in UTF-8, and links to such files within the same
+//! root. What never is: hidden files and folders, partial downloads, sockets, FIFOs, devices, and
+//! whatever a link finds outside. Anything that cannot be read or vanishes under our feet is
+//! counted and passed over; a scan always comes to its end.
+//!
+//! One folder is open at a time; those still to come wait by path. Maps take the place of sorting,
+//! so that no slice grows with the size of a folder: each entry is put in order as it is read. The
+//! order of the walk, and so the numbering of a first scan, depends on the paths only.
+
+mod report;
+
+pub use report::{RootReport, ScanReport, Skip};
+
+use super::shelf::{ShareRoot, Shelf, ShelfBuilder, open_folder};
+use crate::library::{AddError, Library, LibraryBuilder, MAX_FILES};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, statat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, fs, io};
+
+/// How many folders deep a file may lie beneath its root. Bounds the work of opening it.
+const MAX_DEPTH: usize = 64;
+
+/// The most folders of one scan; bounds the list of those to come to some hundred megabytes.
+const MAX_FOLDERS: usize = 1 << 20;
+
+/// Looking at a file and finding the words of its name takes longer than reading an entry.
+const UNITS_PER_FILE: usize = 2;
+
+/// Words of the library, and entries of the shelf's table, for one unit of the budget: they are
+/// that much cheaper than a directory entry.
+const WORDS_PER_UNIT: usize = 8;
+
+/// What the names of unfinished downloads end in: those of browsers, torrent clients and servents.
+const PARTIAL: [&str; 5] = [".part", ".partial", ".crdownload", ".!ut", ".incomplete"];
+
+/// A walk through the shared folders. Dropping it unfinished is fine.
+pub(crate) struct Scan {
+    roots: Vec<Arc<ShareRoot>>,
+    stage: Stage,
+    /// Position of the root at hand among the roots, and one that is walked.
+    root: usize,
+    /// Folders of this root to be visited, relative to it. The least one is next: a folder comes
+    /// before what is in it, and all of that before the next folder.
+    pending: BTreeSet<PathBuf>,
+    /// How many folders there were so far, with those pending.
+    folders: usize,
+    library: LibraryBuilder,
+    shelf: ShelfBuilder,
+    report: ScanReport,
+}
+
+/// What a scan has found.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// The files, for the core.
+    pub(crate) library: Library,
+    /// Where they lie; has the same numbers.
+    pub(crate) shelf: Shelf,
+    /// What to tell the user.
+    pub(crate) report: ScanReport,
+}
+
+enum Stage {
+    /// About to take a folder from those pending, or the next root.
+    Next,
+    /// Reading the entries of a folder.
+    Reading(Listing),
+    /// Adding its files.
+    Adding(Listing),
+    /// The walk is over; the library is being finished.
+    Library,
+    /// Likewise the shelf.
+    Shelf(Box<Library>),
+    Done,
+}
+
+struct Listing {
+    /// Relative to the root.
+    path: PathBuf,
+    dir: Dir,
+    /// What may be shared, by name.
+    files: BTreeMap<Box<str>, Kind>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Regular,
+    Link,
+}
+
+impl Scan {
+    /// A scan of `roots` that keeps the numbers of `previous`.
+    ///
+    /// A root given twice, or one that is visited anyway as a folder of another root, is left out;
+    /// the report says so.
+    pub(crate) fn start(roots: &[Arc<ShareRoot>], previous: &Shelf) -> Scan {
+        let mut scan = Scan {
+            stage: Stage::Next,
+            root: 0,
+            pending: BTreeSet::new(),
+            folders: 0,
+            library: LibraryBuilder::new(),
+            shelf: ShelfBuilder::new(roots, previous),
+            report: ScanReport::new(roots, covering_roots(roots)),
+            roots: roots.to_vec(),
+        };
+        scan.enter_root(0);
+        scan
+    }
+
+    /// Goes on for about `budget` directory entries at most, and returns what was found when
+    /// nothing is left to do; after that it returns `None`.
+    ///
+    /// 256 take less than 2 ms while the system has the folders cached.
+    pub(crate) fn step(&mut self, budget: usize) -> Option<Scanned> {
+        let mut left = budget.max(1);
+        while left > 0 {
+            self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Next => self.open_next(&mut left),
+                Stage::Reading(listing) => self.read(listing, &mut left),
+                Stage::Adding(listing) => self.add(listing, &mut left),
+                Stage::Library => {
+                    let budget = std::mem::take(&mut left).saturating_mul(WORDS_PER_UNIT);
+                    match self.library.step(budget) {
+                        Some(library) => Stage::Shelf(Box::new(library)),
+                        None => Stage::Library,
+                    }
+                }
+                Stage::Shelf(library) => {
+                    let budget = std::mem::take(&mut left).saturating_mul(WORDS_PER_UNIT);
+                    if let Some(shelf) = self.shelf.step(budget) {
+                        let report = std::mem::take(&mut self.report);
+                        return Some(Scanned { library: *library, shelf, report });
+                    }
+                    Stage::Shelf(library)
+                }
+                Stage::Done => return None,
+            };
+        }
+        None
+    }
+
+    /// Goes to the root at `position`, or the first one after it that has to be walked.
+    fn enter_root(&mut self, position: usize) {
+        let walked = |root: &RootReport| root.covered_by.is_none();
+        let ahead = self.report.roots[position..].iter().position(walked);
+        self.root = ahead.map_or(self.roots.len(), |ahead| position + ahead);
+        if ahead.is_some() {
+            self.pending.insert(PathBuf::new());
+        }
+    }
+
+    fn open_next(&mut self, left: &mut usize) -> Stage {
+        let Some(path) = self.pending.pop_first() else {
+            if self.root >= self.roots.len() {
+                return Stage::Library;
+            }
+            self.enter_root(self.root + 1);
+            return Stage::Next;
+        };
+        *left = left.saturating_sub(1 + path.components().count());
+        let root = &self.roots[self.root];
+        let opened = open_folder(root, &path).and_then(|folder| Ok(Dir::new(folder)?));
+        match opened {
+            Ok(dir) => Stage::Reading(Listing { path, dir, files: BTreeMap::new() }),
+            Err(error) => {
+                // A root should be there, whatever happens to the folders in it.
+                let is_root = path.as_os_str().is_empty();
+                self.report.failed(root.path().join(path), &error, is_root);
+                Stage::Next
+            }
+        }
+    }
+
+    fn read(&mut self, mut listing: Listing, left: &mut usize) -> Stage {
+        while *left > 0 {
+            *left -= 1;
+            match listing.dir.read() {
+                Some(Ok(entry)) => {
+                    self.report.entries += 1;
+                    self.sort_in(&mut listing, &entry);
+                }
+                Some(Err(error)) => {
+                    let path = self.roots[self.root].path().join(&listing.path);
+                    self.report.failed(path, &error.into(), false);
+                    return self.begin_adding(listing);
+                }
+                None => return self.begin_adding(listing),
+            }
+        }
+        Stage::Reading(listing)
+    }
+
+    fn begin_adding(&mut self, listing: Listing) -> Stage {
+        self.shelf.enter(self.root, &listing.path);
+        Stage::Adding(listing)
+    }
+
+    /// Puts an entry with the files of `listing` or the pending folders, if it is fit for either.
+    fn sort_in(&mut self, listing: &mut Listing, entry: &DirEntry) {
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            return;
+        }
+        let name = match visible(OsStr::from_bytes(name)) {
+            Ok(name) => name,
+            Err(skip) => return self.report.skip(skip),
+        };
+        let kind = match entry.file_type() {
+            // Some file systems do not tell.
+            FileType::Unknown => match status(&listing.dir, name) {
+                Ok((kind, _)) => kind,
+                Err(error) => return self.failed_file(listing, name, &error),
+            },
+            kind => kind,
+        };
+        let kind = match kind {
+            FileType::Directory => return self.sort_in_folder(listing.path.join(name)),
+            FileType::RegularFile => Kind::Regular,
+            FileType::Symlink => Kind::Link,
+            _ => return self.report.skip(Skip::Special),
+        };
+        if is_partial(name) {
+            self.report.skip(Skip::Partial);
+        } else if listing.files.len() >= MAX_FILES {
+            self.report.skip(Skip::TooMany);
+        } else {
+            listing.files.insert(name.into(), kind);
+        }
+    }
+
+    fn sort_in_folder(&mut self, path: PathBuf) {
+        if path.components().count() > MAX_DEPTH {
+            self.report.skip(Skip::TooDeep);
+        } else if self.folders >= MAX_FOLDERS {
+            self.report.skip(Skip::TooMany);
+        } else {
+            self.folders += 1;
+            self.pending.insert(path);
+        }
+    }
+
+    fn add(&mut self, mut listing: Listing, left: &mut usize) -> Stage {
+        while *left > 0 {
+            *left = left.saturating_sub(UNITS_PER_FILE);
+            let Some((name, kind)) = listing.files.pop_first() else {
+                self.shelf.leave();
+                return Stage::Next;
+            };
+            match kind {
+                Kind::Regular => match status(&listing.dir, &name) {
+                    Ok((FileType::RegularFile, size)) => self.add_file(&name, size, None),
+                    // It was one when the folder was read.
+                    Ok(_) => self.report.skip(Skip::Vanished),
+                    Err(error) => self.failed_file(&listing, &name, &error),
+                },
+                Kind::Link => {
+                    // Following it looks at each folder on the way.
+                    *left = left.saturating_sub(listing.path.components().count());
+                    let link = listing.path.join(&*name);
+                    match follow(&self.roots[self.root], &link) {
+                        Ok((target, size)) => self.add_file(&name, size, Some(target)),
+                        Err(skip) => self.report.skip(skip),
+                    }
+                }
+            }
+        }
+        Stage::Adding(listing)
+    }
+
+    fn add_file(&mut self, name: &str, size: u64, target: Option<PathBuf>) {
+        let Some(number) = self.shelf.number(name) else {
+            return self.report.skip(Skip::TooMany);
+        };
+        match self.library.add(number, name, size) {
+            Ok(()) => {
+                self.shelf.put(name, number, target);
+                self.report.shared(self.root, size);
+            }
+            Err(AddError::UnfitName) => self.report.skip(Skip::UnfitName),
+            Err(AddError::Full) => self.report.skip(Skip::TooMany),
+            Err(error @ (AddError::NumberTaken(_) | AddError::Finishing)) => {
+                // Numbers are unique by path, and files are added before the library is finished.
+                debug_assert!(false, "{error}");
+            }
+        }
+    }
+
+    fn failed_file(&mut self, listing: &Listing, name: &str, error: &io::Error) {
+        let path = self.roots[self.root].path().join(&listing.path).join(name);
+        self.report.failed(path, error, false);
+    }
+}
+
+impl fmt::Debug for Scan {
+    /// Counts only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("root", &self.root)
+            .field("pending", &self.pending.len())
+            .field("entries", &self.report.entries)
+            .finish_non_exhaustive()
+    }
+}
+
+/// For each root, the one whose walk comes across its files anyway: the outermost one.
+fn covering_roots(roots: &[Arc<ShareRoot>]) -> Vec<Option<usize>> {
+    let covers = |outer: &ShareRoot, inner: &ShareRoot| {
+        // Not if something hidden lies between: the walk does not get there.
+        inner.path().strip_prefix(outer.path()).is_ok_and(|path| path.iter().all(is_visible))
+    };
+    let cover = |(at, inner): (usize, &Arc<ShareRoot>)| {
+        // Of equal ones, the first is walked.
+        let others = (0..roots.len()).filter(|&other| other < at || roots[other] != *inner);
+        others
+            .filter(|&other| other != at && covers(&roots[other], inner))
+            .min_by_key(|&other| roots[other].path().as_os_str().len())
+    };
+    roots.iter().enumerate().map(cover).collect()
+}
+
+/// The type and size of a file in an open folder; of a link itself, not of its target.
+fn status(dir: &Dir, name: &str) -> io::Result<(FileType, u64)> {
+    let stat = statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((FileType::from_raw_mode(stat.st_mode), u64::try_from(stat.st_size).unwrap_or(0)))
+}
+
+/// Where the link leads, relative to `root`, and the size of the file there.
+fn follow(root: &ShareRoot, link: &Path) -> Result<(PathBuf, u64), Skip> {
+    let target = fs::canonicalize(root.path().join(link)).map_err(|_| Skip::BrokenLink)?;
+    let relative = target.strip_prefix(root.path()).map_err(|_| Skip::LinkOut)?;
+    let mut name = "";
+    for component in relative {
+        name = visible(component)?;
+    }
+    let metadata = fs::symlink_metadata(&target).map_err(|_| Skip::BrokenLink)?;
+    if metadata.is_dir() {
+        return Err(Skip::LinkToFolder);
+    }
+    if !metadata.is_file() {
+        return Err(Skip::Special);
+    }
+    if is_partial(name) {
+        return Err(Skip::Partial);
+    }
+    if relative.components().count() > MAX_DEPTH + 1 {
+        return Err(Skip::TooDeep);
+    }
+    Ok((relative.to_owned(), metadata.len()))
+}
+
+/// The name, unless it is hidden or cannot be sent as text.
+fn visible(name: &OsStr) -> Result<&str, Skip> {
+    if name.as_bytes().starts_with(b".") {
+        return Err(Skip::Hidden);
+    }
+    name.to_str().ok_or(Skip::NotUtf8)
+}
+
+fn is_visible(name: &OsStr) -> bool {
+    visible(name).is_ok()
+}
+
+fn is_partial(name: &str) -> bool {
+    PARTIAL.iter().any(|ending| {
+        let start = name.len().checked_sub(ending.len());
+        let tail = start.and_then(|start| name.as_bytes().get(start..));
+        tail.is_some_and(|tail| tail.eq_ignore_ascii_case(ending.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! What a scan tells the user: how much is shared, and how much is not and why.
+
+use crate::driver::shelf::ShareRoot;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, io};
+
+/// How many unreadable paths a report names; a warning should fit the screen.
+const MAX_NAMED: usize = 8;
+
+/// What a scan has seen. Its `Display` is one line for the log.
+#[derive(Clone, Debug, Default)]
+pub struct ScanReport {
+    /// One for each root, in the order given.
+    pub roots: Vec<RootReport>,
+    /// Directory entries read.
+    pub entries: u64,
+    /// The first few paths that could not be read, and why.
+    pub unreadable: Vec<(PathBuf, io::ErrorKind)>,
+    skipped: [u64; Skip::ALL.len()],
+}
+
+/// What a scan has found in one root.
+#[derive(Clone, Debug)]
+pub struct RootReport {
+    /// Its canonical path.
+    pub path: PathBuf,
+    /// Files shared.
+    pub files: u64,
+    /// Their sizes in bytes; saturates.
+    pub bytes: u64,
+    /// The position of the root that is the same or contains this one. If there is one, this root
+    /// was left out, and its files count there.
+    pub covered_by: Option<usize>,
+}
+
+/// Why a file or folder is not shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// The name begins with a dot, or a link leads to such a place.
+    Hidden,
+    /// The name is that of an unfinished download.
+    Partial,
+    /// The name is not UTF-8.
+    NotUtf8,
+    /// The name is too long for a result.
+    UnfitName,
+    /// A socket, FIFO or device.
+    Special,
+    /// A link that leads out of its root.
+    LinkOut,
+    /// A link to a folder.
+    LinkToFolder,
+    /// A link that leads nowhere, or in a circle.
+    BrokenLink,
+    /// It was gone, or something else, when we came to it.
+    Vanished,
+    /// The system refused to let us see it.
+    Unreadable,
+    /// More than 64 folders beneath its root.
+    TooDeep,
+    /// More files or folders than a library takes.
+    TooMany,
+}
+
+impl Skip {
+    /// All reasons, in the order of declaration.
+    pub const ALL: [Skip; 12] = [
+        Skip::Hidden,
+        Skip::Partial,
+        Skip::NotUtf8,
+        Skip::UnfitName,
+        Skip::Special,
+        Skip::LinkOut,
+        Skip::LinkToFolder,
+        Skip::BrokenLink,
+        Skip::Vanished,
+        Skip::Unreadable,
+        Skip::TooDeep,
+        Skip::TooMany,
+    ];
+
+    /// A word or two for the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Skip::Hidden => "hidden",
+            Skip::Partial => "partial downloads",
+            Skip::NotUtf8 => "names not in UTF-8",
+            Skip::UnfitName => "names too long",
+            Skip::Special => "special files",
+            Skip::LinkOut => "links out of the share",
+            Skip::LinkToFolder => "links to folders",
+            Skip::BrokenLink => "broken links",
+            Skip::Vanished => "vanished",
+            Skip::Unreadable => "unreadable",
+            Skip::TooDeep => "too deep",
+            Skip::TooMany => "too many",
+        }
+    }
+}
+
+impl ScanReport {
+    pub(super) fn new(roots: &[Arc<ShareRoot>], covered_by: Vec<Option<usize>>) -> ScanReport {
+        let root = |(root, covered_by): (&Arc<ShareRoot>, _)| RootReport {
+            path: root.path().to_owned(),
+            files: 0,
+            bytes: 0,
+            covered_by,
+        };
+        ScanReport {
+            roots: roots.iter().zip(covered_by).map(root).collect(),
+            ..ScanReport::default()
+        }
+    }
+
+    /// How many files and folders were passed over for this reason. What is in a folder that was
+    /// passed over is not counted.
+    pub fn skipped(&self, reason: Skip) -> u64 {
+        self.skipped[reason as usize]
+    }
+
+    pub(super) fn skip(&mut self, reason: Skip) {
+        self.skipped[reason as usize] += 1;
+    }
+
+    pub(super) fn shared(&mut self, root: usize, size: u64) {
+        let root = &mut self.roots[root];
+        root.files += 1;
+        root.bytes = root.bytes.saturating_add(size);
+    }
+
+    /// Counts `path`, which gave an error. What is gone is worth a warning only if it was
+    /// `expected` to be there.
+    pub(super) fn failed(&mut self, path: PathBuf, error: &io::Error, expected: bool) {
+        // A folder that became a link or a file is gone too.
+        let gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+        if gone && !expected {
+            return self.skip(Skip::Vanished);
+        }
+        self.skip(Skip::Unreadable);
+        if self.unreadable.len() < MAX_NAMED {
+            self.unreadable.push((path, error.kind()));
+        }
+    }
+}
+
+impl fmt::Display for ScanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: u64 = self.roots.iter().map(|root| root.files).sum();
+        let bytes = self.roots.iter().fold(0u64, |sum, root| sum.saturating_add(root.bytes));
+        write!(f, "{files} files shared, {bytes} bytes")?;
+        let mut before = "; not shared: ";
+        for reason in Skip::ALL {
+            let count = self.skipped(reason);
+            if count > 0 {
+                write!(f, "{before}{count} {}", reason.label())?;
+                before = ", ";
+            }
+        }
+        Ok(())
+    }
+}

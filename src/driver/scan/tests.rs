@@ -1,0 +1,282 @@
+use super::*;
+use crate::driver::shelf::{ShareError, open_shared};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use std::io::Read;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use tempfile::TempDir;
+
+fn folder_with(files: &[&str]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for file in files {
+        put(folder.path(), file);
+    }
+    folder
+}
+
+/// Writes a file that contains its own path.
+fn put(folder: &Path, file: &str) {
+    let path = folder.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, file).unwrap();
+}
+
+fn roots(paths: &[&Path]) -> Vec<Arc<ShareRoot>> {
+    paths.iter().map(|path| Arc::new(ShareRoot::open(path).unwrap())).collect()
+}
+
+fn finish(mut scan: Scan) -> Scanned {
+    for _ in 0..100_000 {
+        if let Some(scanned) = scan.step(16) {
+            return scanned;
+        }
+    }
+    panic!("the scan does not end: {scan:?}");
+}
+
+fn scan(paths: &[&Path]) -> Scanned {
+    finish(Scan::start(&roots(paths), &Shelf::default()))
+}
+
+fn rescan(paths: &[&Path], before: &Shelf) -> Scanned {
+    finish(Scan::start(&roots(paths), before))
+}
+
+/// The paths that are opened, by ascending number.
+fn located(scanned: &Scanned) -> Vec<(u32, String)> {
+    let locate = |number| scanned.shelf.locate(number).unwrap().1.to_str().unwrap().to_owned();
+    scanned.library.entries().map(|entry| (entry.number, locate(entry.number))).collect()
+}
+
+fn names(scanned: &Scanned) -> Vec<&str> {
+    scanned.library.entries().map(|entry| entry.name).collect()
+}
+
+fn number(scanned: &Scanned, name: &str) -> u32 {
+    scanned.library.by_unique_name(name).unwrap().number
+}
+
+#[test]
+fn shares_visible_regular_files_and_counts_the_rest() {
+    let folder = folder_with(&[
+        "b.txt",
+        "a/deep/er.ogg",
+        "a-b/x.ogg",
+        "a/part",
+        ".hidden",
+        ".git/config",
+        "a/movie.avi.PART",
+        "x.!ut",
+        "y.crdownload",
+        "z.incomplete",
+        "w.Partial",
+    ]);
+    let path = folder.path();
+    fs::write(path.join("empty"), "").unwrap();
+    fs::write(path.join(OsStr::from_bytes(b"latin\xe9")), "").unwrap();
+    mkfifoat(CWD, path.join("fifo"), Mode::RWXU).unwrap();
+    let _socket = UnixListener::bind(path.join("socket")).unwrap();
+
+    let scanned = scan(&[path]);
+    let shared = ["b.txt", "empty", "a/part", "a/deep/er.ogg", "a-b/x.ogg"];
+    let expected: Vec<_> = (1..).zip(shared.map(str::to_owned)).collect();
+    assert_eq!(located(&scanned), expected);
+    let report = &scanned.report;
+    let counts = [Skip::Hidden, Skip::Partial, Skip::NotUtf8, Skip::Special];
+    assert_eq!(counts.map(|reason| report.skipped(reason)), [2, 5, 1, 2]);
+    assert_eq!((report.roots[0].files, report.roots[0].bytes), (5, 5 + 6 + 13 + 9));
+    assert_eq!(
+        report.to_string(),
+        "5 files shared, 33 bytes; not shared: \
+         2 hidden, 5 partial downloads, 1 names not in UTF-8, 2 special files"
+    );
+}
+
+#[test]
+fn shares_links_to_visible_files_of_the_same_root_only() {
+    let outside = folder_with(&["secret"]);
+    let folder = folder_with(&["real/song.ogg", ".private/diary", "real/x.part"]);
+    let path = folder.path();
+    let link = |target: &Path, name: &str| symlink(target, path.join(name)).unwrap();
+    link(Path::new("real/song.ogg"), "good.ogg");
+    link(Path::new("good.ogg"), "twice.ogg");
+    link(Path::new("loop/../real/song.ogg"), "roundabout.ogg");
+    link(&outside.path().join("secret"), "out");
+    link(outside.path(), "out-folder");
+    link(Path::new(".private/diary"), "diary");
+    link(Path::new("real/x.part"), "x");
+    link(Path::new("nowhere"), "broken");
+    link(Path::new("circle"), "circle");
+    link(Path::new("."), "loop");
+    link(Path::new("/dev/null"), "null");
+
+    let scanned = scan(&[path]);
+    assert_eq!(names(&scanned), ["good.ogg", "twice.ogg", "song.ogg"]);
+    for (number, located) in located(&scanned) {
+        assert_eq!(located, "real/song.ogg", "of file {number}");
+    }
+    let counts = [
+        (Skip::LinkOut, 3),
+        (Skip::LinkToFolder, 1),
+        (Skip::BrokenLink, 3), // `loop/..` is the folder above the root
+        (Skip::Hidden, 2),
+        (Skip::Partial, 2),
+    ];
+    for (reason, count) in counts {
+        assert_eq!(scanned.report.skipped(reason), count, "{reason:?}");
+    }
+}
+
+#[test]
+fn numbers_stay_with_paths_and_are_never_given_again() {
+    let folder = folder_with(&["a", "b", "sub/c", "other/d"]);
+    let path = folder.path();
+    let first = scan(&[path]);
+    let (a, c) = (number(&first, "a"), number(&first, "c"));
+    let highest = first.library.entries().map(|entry| entry.number).max().unwrap();
+    let first = first.shelf;
+
+    put(path, "0-new");
+    put(path, "other/e");
+    fs::remove_file(path.join("b")).unwrap();
+    fs::rename(path.join("other/d"), path.join("other/renamed")).unwrap();
+    let second = rescan(&[path], &first);
+    assert_eq!((number(&second, "a"), number(&second, "c")), (a, c));
+    for fresh in ["0-new", "e", "renamed"] {
+        assert!(number(&second, fresh) > highest, "{fresh} has a number of another file");
+    }
+    assert_eq!(second.library.len(), 5);
+    let highest = second.library.entries().map(|entry| entry.number).max().unwrap();
+    let before = located(&second);
+    let second = second.shelf;
+
+    // Also when the last number was freed by a scan in between, and with other roots beside.
+    fs::remove_file(path.join("other/renamed")).unwrap();
+    let third = rescan(&[path], &second);
+    put(path, "z");
+    let beside = folder_with(&["beside"]);
+    let fourth = rescan(&[beside.path(), path], &third.shelf);
+    assert!(number(&fourth, "z") > highest && number(&fourth, "beside") > highest);
+    let kept = located(&fourth);
+    assert!(before.iter().all(|file| file.1 == "other/renamed" || kept.contains(file)));
+}
+
+#[test]
+fn every_number_leads_to_its_own_file() {
+    let folder = folder_with(&["a", "b/a", "b/c", "b/c.d/e", "z"]);
+    let other = folder_with(&["a", "y/z"]);
+    let first = scan(&[folder.path(), other.path()]).shelf;
+    put(folder.path(), "b/b");
+    let scanned = rescan(&[folder.path(), other.path()], &first);
+    assert_eq!(scanned.library.len(), 8);
+    for entry in scanned.library.entries() {
+        let (root, path) = scanned.shelf.locate(entry.number).unwrap();
+        let (mut file, size) = open_shared(root, &path).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(Path::new(&text), path);
+        assert_eq!(path.file_name().unwrap(), entry.name);
+        assert_eq!(entry.size, size);
+    }
+    assert!(scanned.shelf.locate(0).is_none());
+    assert!(scanned.shelf.locate(u32::MAX).is_none());
+}
+
+#[test]
+fn opening_refuses_what_was_swapped_in_after_the_scan() {
+    let outside = folder_with(&["file"]);
+    let folder = folder_with(&["file", "sub/file", "fifo", "up"]);
+    let path = folder.path();
+    let root = ShareRoot::open(path).unwrap();
+    let open = |relative: &str| open_shared(&root, Path::new(relative));
+    for file in ["file", "sub/file", "fifo"] {
+        assert_eq!(open(file).unwrap().1, file.len() as u64);
+    }
+
+    fs::remove_file(path.join("file")).unwrap();
+    symlink(outside.path().join("file"), path.join("file")).unwrap();
+    fs::rename(path.join("sub"), path.join("moved")).unwrap();
+    symlink(outside.path(), path.join("sub")).unwrap();
+    fs::remove_file(path.join("fifo")).unwrap();
+    mkfifoat(CWD, path.join("fifo"), Mode::RWXU).unwrap();
+    for file in ["file", "sub/file", "fifo", "moved", "", "../file", "/etc/passwd"] {
+        assert!(open(file).is_err(), "{file} was opened");
+    }
+}
+
+#[test]
+fn a_step_keeps_to_its_budget_and_the_result_does_not_depend_on_it() {
+    let files: Vec<_> = (0..300).map(|n| format!("{}/{n}.txt", n % 7)).collect();
+    let folder = folder_with(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    let whole = scan(&[folder.path()]);
+    for budget in [1, 10, 256] {
+        let mut scan = Scan::start(&roots(&[folder.path()]), &Shelf::default());
+        let mut steps = 0;
+        let scanned = loop {
+            let (entries, files) = (scan.report.entries, scan.report.roots[0].files);
+            steps += 1;
+            if let Some(scanned) = scan.step(budget) {
+                break scanned;
+            }
+            let visited = scan.report.entries - entries + scan.report.roots[0].files - files;
+            assert!(visited <= budget as u64, "{visited} entries for a budget of {budget}");
+        };
+        assert!(steps * budget > 600, "{steps} steps of {budget}");
+        assert_eq!(located(&scanned), located(&whole));
+        assert!(scan.step(budget).is_none());
+    }
+}
+
+#[test]
+fn each_file_is_shared_once_when_roots_meet() {
+    let folder = folder_with(&["a", "sub/b", "sub/sub/b2", ".hidden/c"]);
+    let (path, sub, hidden) =
+        (folder.path(), folder.path().join("sub"), folder.path().join(".hidden"));
+    let link = folder.path().join("sub/../.again");
+    symlink(path, &link).unwrap();
+    let scanned = scan(&[&sub.join("sub"), &sub, path, &link, &hidden]);
+    // What is hidden is shared if it is named.
+    assert_eq!(names(&scanned), ["a", "b", "b2", "c"]);
+    let covered: Vec<_> = scanned.report.roots.iter().map(|root| root.covered_by).collect();
+    assert_eq!(covered, [Some(2), Some(2), None, Some(2), None]);
+}
+
+#[test]
+fn what_vanishes_meanwhile_is_counted() {
+    let folder = folder_with(&["a", "gone/b", "linked/c", "z/d"]);
+    let path = folder.path();
+    let given = roots(&[path, &path.join("z"), tempfile::tempdir().unwrap().path()]);
+    let mut scan = Scan::start(&given, &Shelf::default());
+    while scan.pending.len() < 3 {
+        assert!(scan.step(1).is_none());
+    }
+    fs::remove_dir_all(path.join("gone")).unwrap();
+    fs::rename(path.join("linked"), path.join(".away")).unwrap();
+    symlink(".away", path.join("linked")).unwrap();
+    let scanned = finish(scan);
+    assert_eq!(names(&scanned), ["a", "d"]);
+    assert_eq!(scanned.report.skipped(Skip::Vanished), 2);
+    // A root that is gone deserves a warning.
+    assert_eq!(scanned.report.skipped(Skip::Unreadable), 1);
+    assert_eq!(scanned.report.unreadable[0].0, scanned.report.roots[2].path);
+}
+
+#[test]
+fn depth_is_bounded() {
+    let folder = TempDir::new().unwrap();
+    let deepest: PathBuf = vec!["d"; MAX_DEPTH].iter().collect();
+    put(folder.path(), deepest.join("last").to_str().unwrap());
+    put(folder.path(), deepest.join("d/beyond").to_str().unwrap());
+    let scanned = scan(&[folder.path()]);
+    assert_eq!(names(&scanned), ["last"]);
+    assert_eq!(scanned.report.skipped(Skip::TooDeep), 1);
+}
+
+#[test]
+fn a_root_must_be_a_folder_that_is_there() {
+    let folder = folder_with(&["file"]);
+    let error = |name: &str| ShareRoot::open(&folder.path().join(name)).unwrap_err();
+    assert!(matches!(error("none"), ShareError::NotFound(_)));
+    assert!(matches!(error("file"), ShareError::NotADirectory(_)));
+    assert!(matches!(error("file/x"), ShareError::NotADirectory(_)));
+}

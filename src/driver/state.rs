@@ -1,0 +1,185 @@
+//! What a servent remembers between runs, in a folder of its own: its id and the hosts it knows.
+
+use crate::wire::ServentId;
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
+const HOSTS: &str = "hosts";
+/// A host file longer than this was not written by us.
+const MAX_HOSTS_BYTES: u64 = 1024 * 1024;
+
+/// Why a state folder cannot be used.
+#[derive(Debug)]
+pub enum StateError {
+    /// Another servent has it.
+    Locked(PathBuf),
+    /// The disk says no.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateError::Locked(folder) => write!(
+                f,
+                "the state folder {} is in use by another servent: stop that one or choose \
+                 another folder with --state",
+                folder.display()
+            ),
+            StateError::Io(path, error) => write!(
+                f,
+                "the state folder cannot be used: {}: {error}; choose another with --state",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+/// A locked state folder. The lock ends with it.
+#[derive(Debug)]
+pub struct StateFolder {
+    folder: PathBuf,
+    identity: ServentId,
+    _lock: File,
+}
+
+impl StateFolder {
+    /// Creates the folder if need be, locks it and reads the identity, or makes one.
+    ///
+    /// # Errors
+    /// When another process holds the lock or the disk refuses.
+    pub fn open(folder: &Path) -> Result<StateFolder, StateError> {
+        let io_error = |path: &Path| {
+            let path = path.to_path_buf();
+            move |error| StateError::Io(path, error)
+        };
+        fs::create_dir_all(folder).map_err(io_error(folder))?;
+        let lock_path = folder.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(io_error(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StateError::Locked(folder.to_path_buf())),
+            Err(TryLockError::Error(error)) => return Err(StateError::Io(lock_path, error)),
+        }
+        let folder = folder.to_path_buf();
+        let path = folder.join(IDENTITY);
+        let identity =
+            load_identity(&folder, &path).map_err(|error| StateError::Io(path, error))?;
+        Ok(StateFolder { folder, identity, _lock: lock })
+    }
+
+    /// The id of this servent, the same in every run.
+    pub fn identity(&self) -> ServentId {
+        self.identity
+    }
+
+    /// The hosts of the last run; none if there is no readable list.
+    pub fn load_hosts(&self) -> Vec<SocketAddrV4> {
+        read_hosts(&self.folder)
+    }
+
+    /// Replaces the list of hosts. It is whole at every moment, whatever happens.
+    ///
+    /// # Errors
+    /// When the disk refuses; the old list is then still there.
+    pub fn save_hosts(&self, hosts: impl Iterator<Item = SocketAddrV4>) -> io::Result<()> {
+        let mut text = String::from("# hosts that answered, one ADDR:PORT a line\n");
+        for host in hosts {
+            text.push_str(&format!("{host}\n"));
+        }
+        write_atomically(&self.folder, &self.folder.join(HOSTS), text.as_bytes())
+    }
+}
+
+/// The hosts stored in a state folder that may be in use by another process. Lines that are no
+/// `ADDR:PORT` are skipped; what follows the address on a line is ignored, since other servents
+/// put time stamps there.
+pub fn read_hosts(folder: &Path) -> Vec<SocketAddrV4> {
+    let path = folder.join(HOSTS);
+    let readable = fs::metadata(&path).is_ok_and(|meta| meta.len() <= MAX_HOSTS_BYTES);
+    let Some(bytes) = readable.then(|| fs::read(&path).ok()).flatten() else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// A fresh id from the system's entropy.
+pub fn fresh_identity() -> ServentId {
+    ServentId::from_random(Uuid::new_v4().into_bytes())
+}
+
+/// A seed from the system's entropy.
+pub fn fresh_seed() -> u64 {
+    Uuid::new_v4().as_u64_pair().0 ^ Uuid::new_v4().as_u64_pair().1
+}
+
+fn load_identity(folder: &Path, path: &Path) -> io::Result<ServentId> {
+    match fs::read_to_string(path) {
+        Ok(text) => match Uuid::try_parse(text.trim()) {
+            Ok(id) => return Ok(ServentId(id.into_bytes())),
+            Err(error) => {
+                log::warn!("{} holds no servent id ({error}): making a new one", path.display());
+            }
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            log::warn!("{} holds no servent id ({error}): making a new one", path.display());
+        }
+        Err(error) => return Err(error),
+    }
+    let identity = fresh_identity();
+    write_atomically(folder, path, format!("{identity}\n").as_bytes())?;
+    Ok(identity)
+}
+
+fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_and_hosts_survive_and_garbage_does_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts: Vec<SocketAddrV4> =
+            vec!["127.0.0.2:6346".parse().unwrap(), "127.0.0.3:1".parse().unwrap()];
+        let first = StateFolder::open(folder.path()).unwrap();
+        let identity = first.identity();
+        first.save_hosts(hosts.iter().copied()).unwrap();
+        assert!(matches!(StateFolder::open(folder.path()), Err(StateError::Locked(_))));
+        drop(first);
+
+        let path = folder.path().join(HOSTS);
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(b"\xff\xfe garbage\r\n127.0.0.4:5 2026-01-01\r\nhost:99999\n::1\n");
+        fs::write(&path, text).unwrap();
+        let again = StateFolder::open(folder.path()).unwrap();
+        assert_eq!(again.identity(), identity);
+        assert_eq!(again.load_hosts()[..2], hosts[..]);
+        assert_eq!(again.load_hosts().len(), 3);
+        drop(again);
+
+        fs::write(folder.path().join(IDENTITY), b"\xff").unwrap();
+        assert_ne!(StateFolder::open(folder.path()).unwrap().identity(), identity);
+    }
+}
