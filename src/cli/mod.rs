@@ -23,7 +23,7 @@ use std::process::ExitCode;
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging();
+    start_logging(matches!(cli.command, Command::Run(_)));
     let done = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Search(args) => search::run(args),
@@ -43,16 +43,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs to stderr: `info` and above unless `RUST_LOG` says otherwise.
-fn start_logging() {
+/// Logs to stderr: `info` and above unless `RUST_LOG` says otherwise. A servent that runs for days
+/// gets time stamps, a one-shot command none.
+fn start_logging(timed: bool) {
     let env = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(env)
-        .format(|out, record| {
-            let (time, text) = (out.timestamp_seconds(), record.args());
-            match record.level() {
-                log::Level::Info => writeln!(out, "{time} {text}"),
-                level => writeln!(out, "{time} {}: {text}", level.as_str().to_lowercase()),
+        .format(move |out, record| {
+            if timed {
+                write!(out, "{} ", out.timestamp_seconds())?;
             }
+            if record.level() != log::Level::Info {
+                write!(out, "{}: ", record.level().as_str().to_lowercase())?;
+            }
+            writeln!(out, "{}", record.args())
         })
         .init();
 }

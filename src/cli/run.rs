@@ -169,7 +169,7 @@ impl Run {
                 self.driver.scan(&self.roots);
             }
             Happened::Scanned(report) => {
-                tell_scan(&report, self.roots.is_empty());
+                tell_scan(&report);
                 if !self.announced {
                     self.announced = true;
                     output::line(&format!("listening on {}", self.addr))?;
@@ -220,12 +220,17 @@ impl Run {
     }
 }
 
-fn tell_scan(report: &ScanReport, nothing_asked: bool) {
-    if nothing_asked {
-        log::info!("sharing nothing; --share DIR shares a folder");
-        return;
+fn tell_scan(report: &ScanReport) {
+    if report.roots.is_empty() {
+        return log::info!("sharing nothing; --share DIR shares a folder");
     }
     log::info!("sharing {report}");
+    for (path, kind) in &report.unreadable {
+        log::warn!("not shared: {}: {kind}", path.display());
+    }
+    for root in report.roots.iter().filter(|root| root.covered_by.is_some()) {
+        log::info!("{} lies within another shared folder", root.path.display());
+    }
 }
 
 /// Tells what happens in words, without letting a busy network fill the log.

@@ -49,20 +49,23 @@ impl PongCache {
     }
 
     /// Up to `count` Pongs that `asker` did not deliver itself, newest first and as far as
-    /// possible one of every link before a second of any; no address twice.
+    /// possible one of every link before a second of any; no address twice, the nearest counts.
     pub fn answer(&self, now: Instant, asker: LinkKey, count: usize) -> Vec<CachedPong> {
+        let others = || self.links.iter().filter(|(link, _)| **link != asker);
         let mut chosen: Vec<CachedPong> = Vec::new();
         for depth in 0..self.per_link {
-            for (&link, pongs) in &self.links {
+            for (_, pongs) in others() {
                 let Some((at, pong)) = pongs.iter().rev().nth(depth) else { continue };
-                let fresh = now.since(*at) < self.max_age;
-                if link == asker || !fresh || chosen.iter().any(|c| c.addr == pong.addr) {
+                if now.since(*at) >= self.max_age {
                     continue;
                 }
-                if chosen.len() == count {
-                    return chosen;
+                if let Some(known) = chosen.iter_mut().find(|known| known.addr == pong.addr) {
+                    if pong.hops < known.hops {
+                        *known = *pong;
+                    }
+                } else if chosen.len() < count {
+                    chosen.push(*pong);
                 }
-                chosen.push(*pong);
             }
         }
         chosen

@@ -1,6 +1,7 @@
 //! What a scan tells the user: how much is shared, and how much is not and why.
 
 use crate::driver::shelf::ShareRoot;
+use indicatif::HumanBytes;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fmt, io};
@@ -84,13 +85,13 @@ impl Skip {
     pub fn label(self) -> &'static str {
         match self {
             Skip::Hidden => "hidden",
-            Skip::Partial => "partial downloads",
-            Skip::NotUtf8 => "names not in UTF-8",
-            Skip::UnfitName => "names too long",
-            Skip::Special => "special files",
-            Skip::LinkOut => "links out of the share",
-            Skip::LinkToFolder => "links to folders",
-            Skip::BrokenLink => "broken links",
+            Skip::Partial => "partly downloaded",
+            Skip::NotUtf8 => "not named in UTF-8",
+            Skip::UnfitName => "with an unfit name",
+            Skip::Special => "special",
+            Skip::LinkOut => "linked to outside the share",
+            Skip::LinkToFolder => "linked to a folder",
+            Skip::BrokenLink => "linked to nothing",
             Skip::Vanished => "vanished",
             Skip::Unreadable => "unreadable",
             Skip::TooDeep => "too deep",
@@ -149,8 +150,9 @@ impl fmt::Display for ScanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files: u64 = self.roots.iter().map(|root| root.files).sum();
         let bytes = self.roots.iter().fold(0u64, |sum, root| sum.saturating_add(root.bytes));
-        write!(f, "{files} files shared, {bytes} bytes")?;
-        let mut before = "; not shared: ";
+        let noun = if files == 1 { "file" } else { "files" };
+        write!(f, "{files} {noun} ({})", HumanBytes(bytes))?;
+        let mut before = "; passed over: ";
         for reason in Skip::ALL {
             let count = self.skipped(reason);
             if count > 0 {
