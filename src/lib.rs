@@ -1,4 +1,45 @@
-//! servent
+//! A Gnutella 0.4 servent: it joins a network through any member, finds hosts by Ping and Pong,
+//! floods Queries, routes QueryHits back the way the Query came, answers from shared folders and
+//! moves files by HTTP.
+//!
+//! # The house
+//!
+//! ```text
+//! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver  ←  cli
+//!                        config, stats beside wire                   testnet beside cli
+//! ```
+//!
+//! - [`servent`] is the core: a state machine without sockets, files, clock or threads. Time is an
+//!   argument, randomness a seed, so equal input gives equal behaviour.
+//! - [`wire`] turns bytes into meaning and back and cannot panic on any bytes.
+//! - [`library`] knows the shared files by name and number; [`transfer`] speaks HTTP.
+//! - [`driver`] is the only place with mio, sockets, files, signals and a clock.
+//! - [`cli`] reads arguments and prints; [`testnet`] runs real processes on loopback.
+//!
+//! # Discrepancies
+//!
+//! What the 0.4 text leaves open or real servents do otherwise, and what this one does:
+//!
+//! - **Line ends.** The hello is sent with LF LF only (GNU Serveez compares bytes); CR LF is read.
+//! - **Speed field.** Queries carry `01 00`: `00 00` is dropped by gtk-gnutella as ancient. A value
+//!   with the top bit of its first byte set is read as flags, never as a speed, and a minimum
+//!   speed filters only if a speed was configured.
+//! - **TTL and hops.** A broadcast whose TTL and hops add up to more than 15 is dropped, above the
+//!   configured TTL it is trimmed, never raised. Replies are trimmed to 15 in all.
+//! - **TTL of replies.** QueryHit: hops + 2 (0.6 draft). Pong: hops + 1. A reply that arrives with
+//!   TTL 0 and is ours is taken (Serveez sends such).
+//! - **Duplicates.** The key is (GUID, kind); a copy with more TTL is a duplicate too. Serveez
+//!   also drops equal texts within 10 s: we do not.
+//! - **Pongs** carry the Ping's GUID; the text that wants a constant one would break routing.
+//!   Pings are answered from a cache and flooded only while it is empty (0.6 draft, 2.2.4).
+//! - **Push** is routed by servent id only; the rule that also asks for the GUID contradicts it.
+//! - **Trailing slash** of `/get/INDEX/NAME/`: served with and without, asked for without.
+//! - **Status line.** `HTTP 200 OK` without version is understood, and sent to clients that ask in
+//!   Serveez's way.
+//! - **Sizes** from 4 GiB on do not fit a result and are sent as `ff ff ff ff`.
+//! - **Index query** (four spaces) is answered to a direct neighbour only, once a second, and
+//!   within the same number of results as any other.
+
 pub mod cli;
 pub mod config;
 pub mod driver;

@@ -87,8 +87,8 @@ fn shares_visible_regular_files_and_counts_the_rest() {
     assert_eq!((report.roots[0].files, report.roots[0].bytes), (5, 5 + 6 + 13 + 9));
     assert_eq!(
         report.to_string(),
-        "5 files shared, 33 bytes; not shared: \
-         2 hidden, 5 partial downloads, 1 names not in UTF-8, 2 special files"
+        "5 files (33 B); passed over: \
+         2 hidden, 5 partly downloaded, 1 not named in UTF-8, 2 special"
     );
 }
 
