@@ -1,13 +1,13 @@
 //! The main job in one command: a line of servents, a search across all of them, a download.
 
-use super::process::Process;
+use super::process::{Process, command};
 use crate::rng::Rng;
 use serde::Deserialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -64,7 +64,7 @@ fn demo(folder: &Path, count: usize, stop: &AtomicBool) -> io::Result<()> {
         fs::create_dir_all(&share)?;
         fs::create_dir_all(&state)?;
         let shared = fill(&share, number, count)?;
-        let process = Process::start(&share, &state, line.last().map(Process::addr))?;
+        let mut process = Process::spawn(servent(&share, &state, line.last())?)?;
         if number > 1 {
             process.wait_for("joined")?;
         }
@@ -98,6 +98,19 @@ fn demo(folder: &Path, count: usize, stop: &AtomicBool) -> io::Result<()> {
     line.iter_mut().try_for_each(Process::stop)
 }
 
+/// The running binary as a servent on a free port, linked to `neighbour` and nobody else.
+fn servent(share: &Path, state: &Path, neighbour: Option<&Process>) -> io::Result<Command> {
+    let mut command = command(&std::env::current_exe()?);
+    command.args(["run", "--listen", "127.0.0.1:0", "--links", "0"]);
+    command.arg("--share").arg(share).arg("--state").arg(state);
+    if let Some(neighbour) = neighbour {
+        command.args(["--connect", &neighbour.addr().to_string()]);
+    }
+    // Settings of the caller's own servent are none of these servents' business.
+    command.env("XDG_CONFIG_HOME", state).env("RUST_LOG", "info");
+    Ok(command)
+}
+
 /// Puts the files of one servent into its folder and says what they are.
 fn fill(share: &Path, number: usize, count: usize) -> io::Result<String> {
     if number == count {
@@ -114,10 +127,9 @@ fn fill(share: &Path, number: usize, count: usize) -> io::Result<String> {
 
 /// Runs `servent search` as a user would.
 fn search(args: &[&str], output: &Path) -> io::Result<Output> {
-    let exe: PathBuf = std::env::current_exe()?;
-    let mut command = Command::new(exe);
+    let mut command = command(&std::env::current_exe()?);
     command.arg("search").args(WORDS).args(args).arg("--json").arg("--output").arg(output);
-    let done = command.stdin(Stdio::null()).env("RUST_LOG", "warn").output()?;
+    let done = command.env("RUST_LOG", "warn").output()?;
     if done.status.success() {
         return Ok(done);
     }

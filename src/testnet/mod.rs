@@ -3,3 +3,5 @@
 
 pub mod demo;
 mod process;
+
+pub use process::{Process, command};

@@ -4,42 +4,51 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// A servent that does not say what is expected within this time is given up.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// After TERM it has this long before it is killed; it promises two seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running servent. Dropping it stops the process and waits for its end.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     child: Child,
     addr: SocketAddrV4,
     /// What it prints, both streams, line by line.
     lines: Receiver<String>,
+    /// Lines that came and were not waited for. The streams race: a log line may well overtake
+    /// the one on stdout.
+    passed: Vec<String>,
+}
+
+/// A command for the program `exe` that no `SERVENT_…` variable of the caller's changes.
+pub fn command(exe: &Path) -> Command {
+    let mut command = Command::new(exe);
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"SERVENT_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
 }
 
 impl Process {
-    /// Starts the running binary as a servent on a free port of 127.0.0.1 and waits until it
-    /// listens. `neighbour` is whom it links with.
-    pub(super) fn start(
-        share: &Path,
-        state: &Path,
-        neighbour: Option<SocketAddrV4>,
-    ) -> io::Result<Process> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["run", "--listen", "127.0.0.1:0", "--links", "0"]);
-        command.arg("--share").arg(share).arg("--state").arg(state);
-        if let Some(neighbour) = neighbour {
-            command.args(["--connect", &neighbour.to_string()]);
+    /// Starts a `servent run` command and waits until it listens. Its output is taken over, its
+    /// log level set to what [`Process::wait_for`] needs unless the command sets its own.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends or stays silent instead of listening.
+    pub fn spawn(mut command: Command) -> io::Result<Process> {
+        if command.get_envs().all(|(name, _)| name != "RUST_LOG") {
+            command.env("RUST_LOG", "info");
         }
-        // What is read from it must not depend on the caller's surroundings.
-        command.env("RUST_LOG", "info").env("XDG_CONFIG_HOME", state);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let (sender, lines) = channel();
         let streams: [Option<Box<dyn Read + Send>>; 2] = [
@@ -56,7 +65,7 @@ impl Process {
             });
         }
         let unknown = SocketAddrV4::new([0, 0, 0, 0].into(), 0);
-        let mut process = Process { child, addr: unknown, lines };
+        let mut process = Process { child, addr: unknown, lines, passed: Vec::new() };
         let line = process.wait_for("listening on ")?;
         process.addr = line
             .trim_start_matches("listening on ")
@@ -66,52 +75,90 @@ impl Process {
     }
 
     /// Where it listens.
-    pub(super) fn addr(&self) -> SocketAddrV4 {
+    pub fn addr(&self) -> SocketAddrV4 {
         self.addr
     }
 
-    /// Waits for a line that contains `text`.
-    pub(super) fn wait_for(&self, text: &str) -> io::Result<String> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        let mut last = String::new();
+    /// Its process id, its own until it was waited for.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line that contains `text`. Each line is given out once; one that came earlier
+    /// counts.
+    ///
+    /// # Errors
+    /// When it does not come in time, or the process ends before.
+    pub fn wait_for(&mut self, text: &str) -> io::Result<String> {
+        if let Some(at) = self.passed.iter().position(|line| line.contains(text)) {
+            return Ok(self.passed.remove(at));
+        }
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) if line.contains(text) => return Ok(line),
-                Ok(line) => last = line,
+                Ok(line) => self.passed.push(line),
                 Err(error) => {
                     let what = match error {
                         RecvTimeoutError::Timeout => "did not print",
                         RecvTimeoutError::Disconnected => "ended before it printed",
                     };
-                    let text = format!("a servent {what} \"{text}\"; its last line was: {last}");
+                    let said = self.passed.join("\n");
+                    let text = format!("a servent {what} \"{text}\"; what it did print:\n{said}");
                     return Err(io::Error::other(text));
                 }
             }
         }
     }
 
-    /// Asks it to stop and waits for its end.
-    pub(super) fn stop(&mut self) -> io::Result<()> {
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        // As long as it was not waited for, the id is its own.
         if self.child.try_wait()?.is_none() {
-            // It was not waited for yet, so the id is still its own.
-            kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+            kill_process(Pid::from_child(&self.child), signal)?;
         }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.child.try_wait()?.is_none() {
-            if Instant::now() >= deadline {
-                self.child.kill()?;
-                self.child.wait()?;
-                return Err(io::Error::other(
-                    "a servent had to be killed: it did not stop on TERM",
-                ));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        match self.child.wait()? {
+        Ok(())
+    }
+
+    /// Asks it to stop and waits for its end.
+    ///
+    /// # Errors
+    /// When it has to be killed, or does not end with success.
+    pub fn stop(&mut self) -> io::Result<()> {
+        self.signal(Signal::TERM)?;
+        match self.wait()? {
             status if status.success() => Ok(()),
             status => Err(io::Error::other(format!("a servent ended with {status}"))),
         }
+    }
+
+    /// Waits for its end after a signal.
+    ///
+    /// # Errors
+    /// When it does not end in time; it is killed then.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                self.child.kill()?;
+                self.child.wait()?;
+                return Err(io::Error::other("a servent did not stop and had to be killed"));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lines it has printed that were not waited for, to the end of its output.
+    pub fn rest(&mut self) -> Vec<String> {
+        self.passed.extend(self.lines.iter());
+        std::mem::take(&mut self.passed)
     }
 }
 

@@ -1,0 +1,284 @@
+//! The command line as scripts see it: what is printed where, and the exit codes.
+
+use crate::process::{Place, Running, assert_code, descriptor, eventually, lines, told};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn run_prints_one_line_and_stops_on_a_signal() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        let mut command = place.command();
+        command.args(["run", "--listen", "127.0.0.1:0"]).env("RUST_LOG", "off");
+        let mut servent = Running::start(command);
+        let link = servent.link();
+        servent.signal(signal);
+        let (status, took) = servent.wait();
+        assert_eq!(status.code(), Some(0));
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(servent.rest(), Vec::<String>::new(), "nothing but the one line on stdout");
+        drop(link);
+    }
+}
+
+#[test]
+fn wrong_arguments_exit_with_2_and_say_what_was_expected() {
+    let place = Place::new();
+    let cases: [(&[&str], &str); 12] = [
+        (&["run", "--listen", "[::1]:6346"], "IPv4"),
+        (&["run", "--listen", "localhost"], "--listen takes"),
+        (&["run", "--connect", "a b"], "HOST:PORT"),
+        (&["run", "--advertise", "0.0.0.0"], "--advertise takes"),
+        (&["run", "--ttl", "99"], "1 to 15"),
+        (&["run", "--links", "40", "--max-links", "8"], "--max-links"),
+        (&["run", "--share", "no-such-folder"], "no-such-folder"),
+        (&["run", "--scope", "galaxy"], "loopback"),
+        (&["search", "a"], "one-letter"),
+        (&["search", "*"], "letter"),
+        (&["get", "ftp://x/y"], "http://"),
+        (&["ping", "127.0.0.1:0"], "HOST:PORT"),
+    ];
+    for (args, expected) in cases {
+        let output = place.run(args);
+        assert_code(&output, 2);
+        assert!(told(&output).contains(expected), "{args:?}: {}", told(&output));
+        assert_eq!(lines(&output), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_busy_port_and_a_locked_state_folder_are_named() {
+    let place = Place::new();
+    let first = place.start(&["--state", "state"]);
+    let busy = place.run(&["run", "--listen", &first.host(), "--state", "other"]);
+    assert_code(&busy, 1);
+    assert!(told(&busy).contains(&first.host()), "{}", told(&busy));
+    let locked = place.run(&["run", "--listen", "127.0.0.1:0", "--state", "state"]);
+    assert_code(&locked, 1);
+    assert!(told(&locked).contains("in use by another servent"), "{}", told(&locked));
+    std::fs::write(place.path("file"), "").unwrap();
+    let disk = place.run(&["run", "--listen", "127.0.0.1:0", "--state", "file/state"]);
+    assert_code(&disk, 8);
+}
+
+#[test]
+fn settings_come_from_flag_variable_file_in_this_order() {
+    let place = Place::new();
+    let share = place.share("share", &[("from file.txt", b"1")]);
+    let config = place.share(".config/servent", &[]);
+    let text = format!("share = [{share:?}]\nlisten = \"[::1]:1\"\nmax-links = 1\n");
+    std::fs::write(config.join("servent.toml"), text).unwrap();
+    let mut command = place.command();
+    command.args(["run", "--links", "0"]).env("SERVENT_LISTEN", "127.0.0.1:0");
+    let mut servent = Running::start(command);
+    let link = servent.link();
+    let mut refused = servent.dial();
+    refused.write_all(b"GNUTELLA CONNECT/0.4\n\n").unwrap();
+    let mut answer = Vec::new();
+    refused.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"", "one link is all the file allows");
+    drop(link);
+    servent.wait_for("lost");
+    let found = place.run(&["search", "from", "--connect", &servent.host(), "--wait", "1"]);
+    assert_code(&found, 0);
+
+    std::fs::write(config.join("servent.toml"), "max_links = 1").unwrap();
+    let unknown = place.run(&["run"]);
+    assert_code(&unknown, 2);
+    assert!(told(&unknown).contains("max_links"), "{}", told(&unknown));
+}
+
+#[test]
+fn one_shots_tell_apart_why_there_is_no_link() {
+    let place = Place::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    assert_code(&place.run(&["search", "abc", "--connect", &nobody]), 5);
+    assert_code(&place.run(&["ping", &nobody]), 5);
+    assert_code(&place.run(&["get", &format!("http://{nobody}/get/1/x.txt")]), 5);
+
+    let full = place.start(&["--max-links", "0", "--links", "0"]);
+    assert_code(&place.run(&["search", "abc", "--connect", &full.host()]), 6);
+    let lonely = place.start(&[]);
+    let nothing = place.run(&["search", "abc", "--connect", &lonely.host(), "--wait", "0.1"]);
+    assert_code(&nothing, 3);
+    assert!(told(&nothing).contains("nothing found"), "{}", told(&nothing));
+    assert_code(&place.run(&["get", &format!("http://{}/get/1/x.txt", lonely.host())]), 3);
+}
+
+#[test]
+fn a_hello_answered_with_something_else_is_a_refusal_that_is_shown() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut hello = [0; 22];
+        stream.read_exact(&mut hello).unwrap();
+        stream.write_all(b"GNUTELLA BUSY\x1b[31m\n\n").unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        (hello, rest)
+    });
+    let output = place.run(&["ping", &addr]);
+    assert_code(&output, 6);
+    assert!(told(&output).contains("GNUTELLA BUSY.[31m"), "{}", told(&output));
+    let (hello, rest) = server.join().unwrap();
+    assert_eq!(&hello, b"GNUTELLA CONNECT/0.4\n\n");
+    assert_eq!(rest, b"", "no descriptor goes to somebody who refused");
+}
+
+#[test]
+fn json_lines_have_the_promised_names() {
+    let place = Place::new();
+    let share = place.share("share", &[("hello world.txt", b"hello")]);
+    let servent = place.start(&["--share", share.to_str().unwrap(), "--speed", "350"]);
+    let search =
+        place.run(&["search", "hello", "--json", "--wait", "0.3", "--connect", &servent.host()]);
+    assert_code(&search, 0);
+    let hit: serde_json::Value = serde_json::from_str(&lines(&search)[0]).unwrap();
+    let keys: Vec<&str> = hit.as_object().unwrap().keys().map(String::as_str).collect();
+    for key in [
+        "name",
+        "size",
+        "host",
+        "port",
+        "index",
+        "speed_kbps",
+        "servent_id",
+        "hops",
+        "push",
+        "busy",
+        "vendor",
+        "url",
+    ] {
+        assert!(keys.contains(&key), "{key} is missing in {hit}");
+    }
+    assert_eq!(
+        (&hit["size"], &hit["speed_kbps"], &hit["busy"]),
+        (&5.into(), &350.into(), &false.into())
+    );
+    let url = format!("http://{}/get/1/hello%20world.txt", servent.addr);
+    assert_eq!(hit["url"], url);
+
+    let ping = place.run(&["ping", &servent.host(), "--ttl", "1", "--json"]);
+    assert_code(&ping, 0);
+    let pong: serde_json::Value = serde_json::from_str(&lines(&ping)[0]).unwrap();
+    assert_eq!((&pong["files"], &pong["kib"], &pong["hops"]), (&1.into(), &1.into(), &0.into()));
+    assert_eq!(pong["port"], servent.addr.port());
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let place = Place::new();
+    let share = place.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
+    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let mut search = place.command();
+    search.args(["search", "abc", "--wait", "1", "--connect", &servent.host()]);
+    let mut search = search.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    let mut reader = BufReader::new(search.stdout.take().unwrap());
+    reader.read_line(&mut first).unwrap();
+    drop(reader);
+    let output = search.wait_with_output().unwrap();
+    assert!(first.contains("abc"), "{first}");
+    assert_code(&output, 0);
+    assert_eq!(told(&output), "");
+}
+
+#[test]
+fn a_new_file_is_found_after_hup_and_a_vanished_one_is_not_served() {
+    let place = Place::new();
+    let share = place.share("share", &[("old.txt", b"old")]);
+    let mut servent = place.start(&["--share", share.to_str().unwrap()]);
+    let url = format!("http://{}/get/1/old.txt", servent.addr);
+    std::fs::write(share.join("old.txt"), "changed").unwrap();
+    assert_code(&place.run(&["get", &url]), 3);
+    servent.wait_for("gone or changed");
+    std::fs::write(share.join("new.txt"), "new").unwrap();
+    servent.signal(Signal::HUP);
+    servent.wait_for("sharing 2 files");
+    let search = ["search", "new", "--connect", &servent.host(), "--wait", "0.2"];
+    assert_code(&place.run(&search), 0);
+    assert_code(&place.run(&["get", &url, "--output", "in"]), 0);
+    assert_eq!(std::fs::read(place.path("in/old.txt")).unwrap(), b"changed", "the number is kept");
+}
+
+#[test]
+fn hosts_and_identity_survive_a_restart() {
+    let place = Place::new();
+    let first = place.start(&["--state", "first"]);
+    let mut second = place.start(&["--state", "second", "--connect", &first.host()]);
+    second.wait_for("joined");
+    eventually("the second servent knows the first", || {
+        let ping = place.run(&["ping", &second.host(), "--wait", "0.2", "--json"]);
+        lines(&ping).iter().any(|line| line.contains(&first.addr.port().to_string())).then_some(())
+    });
+    second.signal(Signal::TERM);
+    second.wait();
+    let hosts = std::fs::read_to_string(place.path("second/hosts")).unwrap();
+    assert!(hosts.contains(&first.host()), "{hosts}");
+    let identity = std::fs::read_to_string(place.path("second/identity")).unwrap();
+    // Without --connect: the host cache is enough to find the way back.
+    let mut again = place.start(&["--state", "second"]);
+    again.wait_for("joined");
+    again.signal(Signal::TERM);
+    again.wait();
+    assert_eq!(std::fs::read_to_string(place.path("second/identity")).unwrap(), identity);
+}
+
+#[test]
+fn a_one_shot_stops_at_once_on_ctrl_c() {
+    let place = Place::new();
+    let mut servent = place.start(&[]);
+    let mut search = place.command();
+    search.args(["search", "abc", "--wait", "60", "--connect", &servent.host()]);
+    let search = search.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    servent.wait_for("joined us");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&search), Signal::INT).unwrap();
+    assert_code(&search.wait_with_output().unwrap(), 130);
+}
+
+#[test]
+fn names_from_the_network_cannot_talk_to_the_terminal() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut hello = [0; 22];
+        stream.read_exact(&mut hello).unwrap();
+        stream.write_all(b"GNUTELLA OK\n\n").unwrap();
+        let query = crate::process::read_kind(&mut stream, 0x80);
+        let mut payload = vec![1, 0xca, 0x18, 127, 0, 0, 1, 0, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0];
+        payload.extend_from_slice(b"abc \x1b[2J\xe2\x80\xae.txt\0\0");
+        payload.extend_from_slice(&[9; 16]);
+        let mut hit = descriptor(0, 0x81, 1, 0, &payload);
+        hit[..16].copy_from_slice(&query[..16]);
+        stream.write_all(&hit).unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    });
+    let output = place.run(&["search", "abc", "--wait", "1", "--connect", &addr]);
+    assert_code(&output, 0);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(text.contains("abc"), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn the_demo_shows_the_main_job_and_leaves_nothing_behind() {
+    let place = Place::new();
+    let temp = place.share("tmp", &[]);
+    let demo = place.command().args(["testnet", "demo"]).env("TMPDIR", &temp).output().unwrap();
+    assert_code(&demo, 0);
+    let text = lines(&demo).join("\n");
+    assert!(text.contains("5 hops away") && text.contains("the same as at servent 6"), "{text}");
+    assert_eq!(crate::process::names_in(&temp), Vec::<String>::new());
+}
