@@ -12,6 +12,7 @@ use crate::library::Library;
 use crate::servent::{Event, Servent};
 use crate::transfer::names::escape_for_terminal;
 use indicatif::HumanBytes;
+use log::Level;
 use mio::Events;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -25,6 +26,8 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(60);
 const RESCAN_INTERVAL: Duration = Duration::from_secs(600);
 /// A file that turned out stale has its folders scanned, but not more often than this.
 const STALE_RESCAN: Duration = Duration::from_secs(5);
+/// A scan asked for while another runs follows it after this.
+const SCAN_AGAIN: Duration = Duration::from_millis(200);
 /// A name that was not found is looked up again after this.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 /// Lines of one kind told per [`STATUS_INTERVAL`]; more go to the debug level.
@@ -166,7 +169,7 @@ impl Run {
             Happened::Core(event) => self.story.tell(&event, self.driver.core().library()),
             Happened::Reload => {
                 log::info!("looking at the shared folders again");
-                self.driver.scan(&self.roots);
+                self.scan();
             }
             Happened::Scanned(report) => {
                 tell_scan(&report);
@@ -184,7 +187,8 @@ impl Run {
                 }
             },
             Happened::AcceptFailed(error) => {
-                log::warn!("cannot accept connections for the moment: {error}");
+                let level = self.story.refusals.level(Level::Warn);
+                log::log!(level, "cannot accept connections for the moment: {error}");
             }
             Happened::Stop | Happened::Saved { .. } => {}
         }
@@ -193,8 +197,7 @@ impl Run {
 
     fn handle_clock(&mut self, now: Instant) -> Result<(), Failure> {
         if now >= self.next_rescan {
-            self.next_rescan = now + RESCAN_INTERVAL;
-            self.driver.scan(&self.roots);
+            self.scan();
         }
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
@@ -206,6 +209,11 @@ impl Run {
             self.look_up(name, port)?;
         }
         Ok(())
+    }
+
+    fn scan(&mut self) {
+        let wait = if self.driver.scan(&self.roots) { RESCAN_INTERVAL } else { SCAN_AGAIN };
+        self.next_rescan = Instant::now() + wait;
     }
 
     fn save_hosts(&mut self) {
@@ -239,6 +247,7 @@ struct Story {
     answered: Quota,
     served: Quota,
     links: Quota,
+    refusals: Quota,
     /// Addresses whose failure was told.
     failing: BTreeSet<SocketAddrV4>,
     last_status: String,
@@ -249,9 +258,9 @@ struct Story {
 struct Quota(u32);
 
 impl Quota {
-    fn level(&mut self) -> log::Level {
+    fn level(&mut self, usual: Level) -> Level {
         self.0 = self.0.saturating_add(1);
-        if self.0 <= STORY_LINES { log::Level::Info } else { log::Level::Debug }
+        if self.0 <= STORY_LINES { usual } else { Level::Debug }
     }
 }
 
@@ -260,21 +269,27 @@ impl Story {
         match event {
             Event::LinkUp { addr, outbound: true, .. } => {
                 self.failing.remove(addr);
-                log::log!(self.links.level(), "joined {addr}");
+                log::log!(self.links.level(Level::Info), "joined {addr}");
             }
-            Event::LinkUp { addr, .. } => log::log!(self.links.level(), "{addr} joined us"),
+            Event::LinkUp { addr, .. } => {
+                log::log!(self.links.level(Level::Info), "{addr} joined us")
+            }
             Event::LinkDown { addr, reason, .. } => {
-                log::log!(self.links.level(), "lost {addr}: {}", shown(&reason.to_string()));
+                log::log!(
+                    self.links.level(Level::Info),
+                    "lost {addr}: {}",
+                    shown(&reason.to_string())
+                );
             }
             Event::DialFailed { addr, reason } => {
                 let level = match self.failing.insert(*addr) {
-                    true => self.links.level(),
-                    false => log::Level::Debug,
+                    true => self.links.level(Level::Info),
+                    false => Level::Debug,
                 };
                 log::log!(level, "no link to {addr}: {}", shown(&reason.to_string()));
             }
             Event::Answered { criteria, results } => log::log!(
-                self.answered.level(),
+                self.answered.level(Level::Info),
                 "answered \"{}\" with {results} {}",
                 shown(&String::from_utf8_lossy(criteria)),
                 if *results == 1 { "file" } else { "files" }
@@ -282,7 +297,7 @@ impl Story {
             Event::Served { addr, number, bytes, complete } => {
                 let name = library.get(*number).map_or("a file", |entry| entry.name);
                 let (name, bytes) = (shown(name), HumanBytes(*bytes));
-                let level = self.served.level();
+                let level = self.served.level(Level::Info);
                 if *complete {
                     log::log!(level, "served \"{name}\" ({bytes}) to {addr}");
                 } else {
@@ -299,7 +314,7 @@ impl Story {
 
     /// One line on how things stand, if it would say something new.
     fn status(&mut self, core: &Servent) {
-        (self.answered, self.served, self.links) = Default::default();
+        (self.answered, self.served, self.links, self.refusals) = Default::default();
         let stats = core.stats();
         let line = format!(
             "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \

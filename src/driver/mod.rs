@@ -46,12 +46,13 @@ const WAKER: Token = Token(usize::MAX - 2);
 const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 
 /// One read takes at most this much.
-const READ_BUFFER_BYTES: usize = 128 * 1024;
+const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Reads from one socket in one turn; what is left waits for the next, so that nobody starves.
-const READS_PER_TURN: usize = 4;
-/// After so many bytes read, what they caused is written before more is read: a send queue takes
-/// a good deal more than this.
-const FLUSH_AFTER_BYTES: usize = 64 * 1024;
+const READS_PER_TURN: usize = 8;
+/// After so many bytes read, what they caused is written before more is read. With one full
+/// buffer on top it stays below what a send queue takes of broadcasts, so a fast source is not
+/// dropped in front of neighbours that keep up.
+const FLUSH_AFTER_BYTES: usize = 32 * 1024;
 /// Directory entries or index steps per slice of a folder scan.
 const SCAN_BUDGET: usize = 128;
 /// A slice ends after this long even if its budget is not used up.
@@ -211,12 +212,15 @@ impl Driver {
         Ok((transfer, file))
     }
 
-    /// Walks `roots` again, in slices between turns; one walk at a time. The result replaces what
-    /// is shared and is reported as [`Happened::Scanned`].
-    pub fn scan(&mut self, roots: &[Arc<ShareRoot>]) {
-        if self.scan.is_none() {
+    /// Walks `roots` again, in slices between turns. The result replaces what is shared and is
+    /// reported as [`Happened::Scanned`]. False while another walk is under way, which may have
+    /// missed what is to be found.
+    pub fn scan(&mut self, roots: &[Arc<ShareRoot>]) -> bool {
+        let idle = self.scan.is_none();
+        if idle {
             self.scan = Some(Scan::start(roots, &self.disk.shelf));
         }
+        idle
     }
 
     /// One turn, waiting at most `max_wait` for something to happen.
