@@ -1,7 +1,39 @@
-//! Integration tests.
+//! Behaviour of the servent, from outside: first the core in memory under virtual time, then real
+//! processes.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-mod cli;
-mod judge;
-mod loopback;
+// Cores in memory, scripted peers, and vectors: what the stories below are told with.
+mod support;
+
+// Bytes to meaning and back: vectors, truncations, and splits of the stream.
+mod wire;
+// The hello in both directions, and everything that is none.
+mod handshake;
+// Who gets a copy of what, on scripted links and in whole networks.
+mod routing;
+// Pings, Pongs, and how the cache keeps Pings from flooding.
+mod pong_cache;
+// Searches: what is answered, with what, and what comes back.
+mod query;
+// Pushes find their servent by the way its hits came.
+mod push;
+// Files from core to core: slots, steps and refusals.
+mod transfer;
+// Slow and silent neighbours.
+mod flow_control;
+// Peers that mean harm: nothing panics, loops or grows.
+mod hostile;
+// Finding neighbours, keeping them, and leaving alone who should be left alone.
+mod discovery;
+
+// Real processes on loopback: starting, talking to, and ending them.
 mod process;
+// A few of them as a network.
+mod loopback;
+// The command line: output, exit codes, files left behind.
+mod cli;
+// Wireshark's dissector reads what the servent sends.
+mod judge;
+
+// Rules about the source itself.
+mod tidy;

@@ -1,3 +1,5 @@
+//! What a scan shares and what it passes over, on real folders.
+
 use super::*;
 use crate::driver::shelf::{ShareError, open_shared};
 use rustix::fs::{CWD, Mode, mkfifoat};

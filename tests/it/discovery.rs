@@ -1,0 +1,219 @@
+//! Finding neighbours, keeping them, and leaving alone who should be left alone.
+
+use crate::support::descriptor::{guid, ping, pong, pong_addr};
+use crate::support::{Bench, Graph, Net};
+use servent::config::{Config, Role};
+use servent::servent::{CloseReason, Event};
+use servent::wire::Kind;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Servents that know nobody but servent 0.
+fn bootstrap_star(seed: u64, nodes: usize) -> Net {
+    let mut net = Net::new(seed);
+    for _ in 0..nodes {
+        net.add(Config { links: 4, ..Config::default() }, &[]);
+    }
+    let bootstrap = net.addr(0);
+    for node in 1..nodes {
+        net.tell(node, |core, now| core.keep(now, bootstrap));
+        net.run_for(Duration::from_millis(700));
+    }
+    net
+}
+
+fn outbound(net: &Net, node: usize) -> usize {
+    net.core(node).neighbours().filter(|neighbour| neighbour.outbound).count()
+}
+
+/// The links as they are, without the nodes before `first`.
+fn links_between(net: &Net, first: usize, nodes: usize) -> Graph {
+    let of = |node| net.neighbours(node).into_iter().map(move |other| (node, other));
+    let pairs = (first..nodes).flat_map(of).filter(|&(a, b)| a < b && a >= first);
+    Graph { nodes: nodes - first, edges: pairs.map(|(a, b)| (a - first, b - first)).collect() }
+}
+
+#[test]
+fn a_star_around_a_bootstrap_grows_into_a_net_that_does_not_need_it() {
+    const NODES: usize = 16;
+    for seed in [1, 2] {
+        let mut net = bootstrap_star(seed, NODES);
+        net.run_for(MINUTE * 5);
+        for node in 1..NODES {
+            assert_eq!(outbound(&net, node), 4, "outbound links of {node}");
+            let own = net.addr(node);
+            assert!(
+                net.dials.iter().all(|d| d.core != node || d.addr != own),
+                "{node} dials itself"
+            );
+        }
+        net.kill(0);
+        net.settle();
+        assert!(links_between(&net, 1, NODES).is_connected());
+        net.run_for(MINUTE * 5);
+        assert!(links_between(&net, 1, NODES).is_connected());
+        for node in 1..NODES {
+            assert_eq!(outbound(&net, node), 4, "outbound links of {node} after the loss");
+        }
+
+        // It was named by the user of every servent, so they come back when it does.
+        let dead = net.addr(0);
+        let back = net.add_at(dead, Config::default(), &[]);
+        net.run_for(MINUTE * 2);
+        assert_eq!(net.core(back).neighbours().count(), NODES - 1);
+    }
+}
+
+/// When a core dialled `addr`, in seconds since its first try.
+fn dial_times(net: &Net, addr: SocketAddrV4) -> Vec<u64> {
+    let dials: Vec<_> = net.dials.iter().filter(|dial| dial.addr == addr).collect();
+    dials.iter().map(|dial| dial.at.since(dials[0].at).as_secs()).collect()
+}
+
+fn learning() -> Bench {
+    Bench::with(|config| config.links = 4)
+}
+
+#[test]
+fn a_learnt_host_that_fails_is_tried_less_and_less_and_then_forgotten() {
+    let mut sut = learning();
+    let nobody = "127.0.0.99:6346".parse().unwrap();
+    sut.tell(|core, now| core.learn_host(now, nobody));
+    sut.wait(MINUTE * 60);
+    assert_eq!(dial_times(&sut.net, nobody), [0, 60, 180, 420, 900]);
+    assert!(sut.core().hosts().is_empty());
+}
+
+#[test]
+fn a_host_that_refuses_is_left_alone_for_ten_minutes() {
+    let mut sut = learning();
+    let full = "127.0.0.98:6346".parse().unwrap();
+    sut.net.listen(full);
+    sut.tell(|core, now| core.learn_host(now, full));
+    for second in 0..1_500 {
+        if let Some(peer) = sut.net.accept(full) {
+            // Some say so, others hang up.
+            if second == 0 {
+                sut.send_bytes(peer, b"GNUTELLA BUSY\n\n");
+            } else {
+                sut.net.hang_up(peer);
+            }
+        }
+        sut.wait_secs(1);
+    }
+    assert_eq!(dial_times(&sut.net, full), [0, 600, 1_200]);
+}
+
+#[test]
+fn an_address_the_user_named_is_tried_every_minute_at_the_latest() {
+    let mut sut = Bench::new();
+    let nobody = "10.9.9.9:6346".parse().unwrap();
+    sut.tell(|core, now| core.keep(now, nobody));
+    sut.wait(MINUTE * 5);
+    assert_eq!(dial_times(&sut.net, nobody), [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]);
+}
+
+#[test]
+fn a_lost_link_to_a_named_address_is_made_again_at_once() {
+    let mut net = Net::new(7);
+    let (a, b) = (net.add(Net::still(), &[]), net.add(Net::still(), &[]));
+    let addr = net.addr(b);
+    net.tell(a, |core, now| core.keep(now, addr));
+    net.run_for(MINUTE * 10);
+    assert_eq!(net.neighbours(a), [b]);
+    net.kill(b);
+    net.run_for(Duration::from_millis(500));
+    let again = net.add_at(addr, Net::still(), &[]);
+    net.run_for(Duration::from_secs(2));
+    assert_eq!(net.neighbours(a), [again]);
+    assert_eq!(dial_times(&net, addr).len(), 2);
+}
+
+#[test]
+fn only_as_many_hosts_are_dialled_as_links_are_wanted() {
+    let mut sut = learning();
+    for n in 1..=30 {
+        let addr = SocketAddrV4::new([127, 0, 6, n].into(), 6346);
+        sut.net.listen(addr);
+        sut.tell(|core, now| core.learn_host(now, addr));
+    }
+    sut.wait_secs(5);
+    assert_eq!(sut.net.dials.len(), 4);
+}
+
+#[test]
+fn a_servent_that_dials_itself_notices_and_does_not_do_it_again() {
+    let mut net = Net::new(8);
+    let node = net.add(Config::default(), &[]);
+    let own = net.addr(node);
+    net.tell(node, |core, now| core.keep(now, own));
+    net.run_for(MINUTE * 10);
+    assert_eq!(net.core(node).neighbours().count(), 0);
+    assert_eq!(net.dials.len(), 1);
+    let noticed =
+        |event: &Event| matches!(event, Event::LinkDown { reason: CloseReason::OwnAddress, .. });
+    assert!(net.events(node).iter().any(noticed));
+}
+
+/// A guest says by port 0 that nobody should dial it, and forwards nothing.
+#[test]
+fn a_guest_is_never_learnt_and_forwards_nothing() {
+    let mut net = Net::new(9);
+    let host = net.add(Config::default(), &[]);
+    let guest = net.add(Config { role: Role::Guest, links: 0, ..Config::default() }, &[]);
+    let other = net.add(Net::still(), &[]);
+    for at in [host, other] {
+        let addr = net.addr(at);
+        net.tell(guest, |core, now| core.keep(now, addr));
+    }
+    net.run_for(MINUTE * 3);
+    assert_eq!(net.neighbours(guest), [host, other]);
+    let guest_ip = *net.addr(guest).ip();
+    let learnt: Vec<_> = net.core(host).hosts().addrs().collect();
+    assert_eq!(learnt, [net.addr(other)], "through the guest's cache, and not the guest");
+    assert!(net.dials.iter().all(|dial| *dial.addr.ip() != guest_ip));
+    net.tell(host, |core, now| core.search(now, "zebra", None)).unwrap();
+    net.settle();
+    assert!(net.core(guest).stats().received.get(Kind::Query) > 0);
+    assert_eq!(net.core(guest).stats().forwarded.total(), 0);
+}
+
+#[test]
+fn a_guest_answers_with_port_zero() {
+    let mut sut = Bench::with(|config| config.role = Role::Guest);
+    let peer = sut.dialled();
+    sut.send_bytes(peer, b"GNUTELLA OK\n\n");
+    sut.send(peer, &ping(guid(1)).ttl(1));
+    assert_eq!(pong_addr(&sut.receive_one(peer)).port(), 0);
+}
+
+#[test]
+fn new_links_are_pinged_and_all_are_every_minute() {
+    let mut sut = Bench::with(|config| config.background_pings = true);
+    sut.wait_secs(30);
+    let peer = sut.link();
+    let mut at = Vec::new();
+    for second in 0..150 {
+        for asked in sut.receive(peer) {
+            assert_eq!((asked.kind, asked.ttl, asked.hops), (Kind::Ping, 7, 0));
+            at.push(second);
+        }
+        sut.send(peer, &pong(guid(1), "127.0.0.9:6346".parse().unwrap()));
+        sut.wait_secs(1);
+    }
+    assert_eq!(at, [0, 30, 90]);
+}
+
+/// A neighbour's own Pong says where it listens: it is not dialled a second time there.
+#[test]
+fn a_neighbour_that_dialled_us_is_not_dialled_too() {
+    let mut net = Net::new(10);
+    let (a, b) = (net.add(Config::default(), &[]), net.add(Config::default(), &[]));
+    let addr = net.addr(a);
+    net.tell(b, |core, now| core.keep(now, addr));
+    net.run_for(MINUTE * 5);
+    assert_eq!((net.neighbours(a), net.neighbours(b)), (vec![b], vec![a]));
+    assert_eq!(net.dials.len(), 1);
+}

@@ -1,0 +1,198 @@
+//! Peers that mean harm: nothing panics, loops or grows, and the other links do not notice. Rows
+//! P-50, P-54 and P-56.
+
+use crate::support::descriptor::{guid, hit, ping, pong, push, query, servent_id};
+use crate::support::{Bench, CONNECT, Descriptor, vectors};
+use proptest::prelude::*;
+use servent::servent::{CloseReason, Event};
+use servent::stats::DropReason;
+use servent::wire::{FrameError, Guid, Kind};
+use std::net::SocketAddrV4;
+
+/// P-54
+#[test]
+fn a_length_nobody_can_mean_closes_the_link_before_any_payload() {
+    for announced in [65_537, u32::MAX] {
+        let mut sut = Bench::new();
+        let [a, b] = sut.links();
+        let mut header = query(guid(1), "").bytes();
+        header[19..23].copy_from_slice(&announced.to_le_bytes());
+        sut.send_bytes(a, &header[..23]);
+        assert_eq!((sut.read(a), sut.is_closed(a)), (vec![], true));
+        let lost = CloseReason::Frame(FrameError::PayloadTooLong { kind: Kind::Query, announced });
+        let down =
+            |event: &Event| matches!(event, Event::LinkDown { reason, .. } if *reason == lost);
+        assert!(sut.events().iter().any(down));
+        sut.assert_alive(b);
+    }
+}
+
+/// P-56
+#[test]
+fn unknown_kinds_are_counted_and_tolerated() {
+    let mut sut = Bench::new();
+    let peer = sut.link();
+    for _ in 0..30 {
+        sut.send(peer, &Descriptor::new(guid(1), Kind::Other(0x99), vec![0; 5]));
+    }
+    assert_eq!(sut.dropped(DropReason::UnknownKind), 30);
+    sut.assert_alive(peer);
+}
+
+#[test]
+fn the_largest_descriptor_is_taken_and_its_kind_decides() {
+    let mut sut = Bench::new();
+    let [a, b] = sut.links();
+    sut.send(b, &query(guid(1), "zebra"));
+    sut.receive_one(a);
+    let mut largest = hit(guid(1), servent_id(1), "zebra.txt");
+    let at = largest.payload.len() - 16;
+    let trailer = vec![0; 65_536 - largest.payload.len()];
+    largest.payload.splice(at..at, trailer);
+    sut.send(a, &largest);
+    assert_eq!(sut.receive_one(b), largest.forwarded());
+    for kind in [Kind::Ping, Kind::Pong, Kind::Push, Kind::Query, Kind::Bye] {
+        sut.send(a, &Descriptor::new(guid(2), kind, vec![1; 65_536]));
+    }
+    assert_eq!(sut.dropped(DropReason::Malformed), 5);
+    sut.assert_quiet(b);
+    sut.assert_alive(a);
+}
+
+/// Tables are bounded by count, whatever the peer invents.
+#[test]
+fn a_storm_of_fresh_guids_fills_no_table_beyond_its_limit() {
+    let mut sut = Bench::with(|config| {
+        let limits = &mut config.limits;
+        limits.ping_routes = 500;
+        limits.query_routes = 500;
+        limits.push_routes = 500;
+        limits.servent_routes = 500;
+    });
+    let [a, b] = sut.links();
+    let caller: SocketAddrV4 = "127.0.0.9:1".parse().unwrap();
+    for batch in 0..100 {
+        let mut bytes = Vec::new();
+        for n in 0..100 {
+            let n = batch * 100 + n;
+            let id = servent::wire::ServentId(guid(n).0);
+            bytes.extend(query(guid(n), "nobody has this").bytes());
+            bytes.extend(ping(guid(n)).ttl(1).bytes());
+            bytes.extend(push(guid(n), servent_id(1), caller).bytes());
+            bytes.extend(hit(guid(n.wrapping_sub(1)), id, "x").bytes());
+        }
+        sut.send_bytes(a, &bytes);
+        assert!(sut.core().routes_held() <= 2_000, "{} routes held", sut.core().routes_held());
+        sut.wait_secs(1);
+        sut.receive(b);
+    }
+    assert!(sut.core().routes_held() > 500, "the storm did fill tables");
+}
+
+#[test]
+fn addresses_offered_without_end_fill_no_more_than_the_host_cache() {
+    let mut sut = Bench::with(|config| config.limits.host_cache_entries = 100);
+    let peer = sut.link();
+    let asked = sut.tell(|core, now| core.ping(now, None));
+    for n in 0..2_000_u16 {
+        let [high, low] = n.to_be_bytes();
+        sut.send(peer, &pong(asked, SocketAddrV4::new([127, 3, high, low].into(), 6346)));
+    }
+    assert_eq!(sut.core().hosts().len(), 100);
+}
+
+/// Strangers that say nothing hold a bounded number of sockets for a bounded time.
+#[test]
+fn strangers_cannot_hold_all_sockets_for_long() {
+    let mut sut = Bench::with(|config| {
+        config.limits.max_connections = 40;
+        config.max_links = 8;
+    });
+    let link = sut.link();
+    let strangers: Vec<_> = (0..60).map(|_| sut.dial()).collect();
+    let open = |sut: &Bench| strangers.iter().filter(|&&peer| !sut.is_closed(peer)).count();
+    assert_eq!(open(&sut), 39);
+    sut.assert_alive(link);
+    sut.wait_secs(21);
+    assert_eq!(open(&sut), 0);
+    sut.link();
+}
+
+/// A core with two links, one of which is about to misbehave.
+fn attack(bytes: &[u8]) {
+    let mut sut = Bench::with(|config| config.background_pings = true);
+    let [villain, bystander] = sut.links();
+    sut.tell(|core, now| core.search(now, "hello", None)).unwrap();
+    sut.read(bystander);
+    sut.net.split_oddly = true;
+    sut.send_bytes(villain, bytes);
+    sut.wait_secs(2);
+    sut.receive(bystander);
+    let guid = Guid(sut.net.fresh_id());
+    sut.send(bystander, &ping(guid).ttl(1));
+    assert_eq!(sut.receive_one(bystander).guid, guid);
+}
+
+#[test]
+fn every_truncated_payload_is_survived() {
+    for (_, descriptor) in vectors::descriptors() {
+        let shorter =
+            |len| Descriptor { payload: descriptor.payload[..len].to_vec(), ..descriptor.clone() };
+        let all = (0..descriptor.payload.len()).rev().flat_map(|len| shorter(len).bytes());
+        attack(&all.collect::<Vec<_>>());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
+
+    #[test]
+    fn noise_on_a_link_is_survived(noise in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        attack(&noise);
+    }
+
+    /// Real descriptors, with a few bytes changed: what noise does not reach.
+    #[test]
+    fn damaged_descriptors_are_survived(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let mut stream: Vec<u8> =
+            vectors::descriptors().iter().flat_map(|(_, descriptor)| descriptor.bytes()).collect();
+        for (at, byte) in damage {
+            let at = at.index(stream.len());
+            stream[at] = byte;
+        }
+        attack(&stream);
+    }
+
+    /// First lines of every protocol the port speaks, and then anything.
+    #[test]
+    fn strangers_may_say_anything(
+        opening in prop::sample::select(vec![CONNECT, b"GET /get/7/", b"HEAD /", b"GIV 7:", b"GNUTELLA", b""]),
+        rest in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b'\r')], 0..600),
+    ) {
+        let mut sut = Bench::new();
+        sut.net.split_oddly = true;
+        let link = sut.link();
+        let stranger = sut.dial();
+        sut.send_bytes(stranger, &[opening, &rest].concat());
+        sut.wait_secs(100);
+        prop_assert!(sut.is_closed(stranger));
+        prop_assert!(sut.is_closed(link), "nothing was heard of it for 90 seconds");
+        sut.link();
+    }
+
+    /// The side we dial may answer anything.
+    #[test]
+    fn answers_may_be_anything(answer in prop::collection::vec(any::<u8>(), 1..300), close in any::<bool>()) {
+        let mut sut = Bench::new();
+        let peer = sut.dialled();
+        sut.send_bytes(peer, &answer);
+        if close {
+            sut.net.hang_up(peer);
+        }
+        sut.wait_secs(21);
+        prop_assert!(sut.is_closed(peer));
+        prop_assert_eq!(sut.read(peer), b"");
+    }
+}

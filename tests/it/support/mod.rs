@@ -1,0 +1,17 @@
+//! What the tests share. [`Net`] is a network of cores in memory under virtual time, [`Bench`]
+//! one core with scripted raw peers around it, [`Graph`] the shapes networks are built in;
+//! [`descriptor`] lays out and reads descriptors by hand, [`vectors`] reads `tests/data/*.hex`.
+
+mod bench;
+pub(crate) mod descriptor;
+mod graph;
+mod net;
+mod node;
+mod pipe;
+pub(crate) mod vectors;
+
+pub(crate) use bench::{Bench, CONNECT};
+pub(crate) use descriptor::Descriptor;
+pub(crate) use graph::Graph;
+pub(crate) use net::{LATENCY, Net, Peer, Who};
+pub(crate) use node::{library, shared_files};

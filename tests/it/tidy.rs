@@ -1,0 +1,217 @@
+//! Rules about the source itself: who may know whom, and what the core must never touch.
+
+use std::fs;
+use std::path::Path;
+
+/// Modules of the core: no clock, sockets, files, threads or globals.
+const CORE: [&str; 4] = ["wire", "library", "transfer", "servent"];
+
+/// What the core must not name, and why.
+const AMBIENT: [(&str, &str); 17] = [
+    ("mio", "the core owns no sockets"),
+    ("std::fs", "the core owns no files"),
+    ("std::net::Tcp", "the core owns no sockets"),
+    ("TcpStream", "the core owns no sockets"),
+    ("TcpListener", "the core owns no sockets"),
+    ("std::thread", "the core owns no threads"),
+    ("std::time::Instant", "time is crate::time::Instant, handed in"),
+    ("SystemTime", "time is crate::time::Instant, handed in"),
+    ("Instant::now", "time is handed in"),
+    ("static mut", "the core has no globals"),
+    ("OnceLock", "the core has no globals"),
+    ("LazyLock", "the core has no globals"),
+    ("thread_local", "the core has no globals"),
+    ("rand::", "randomness is crate::rng::Rng, handed in"),
+    ("new_v4", "randomness is crate::rng::Rng, handed in"),
+    ("HashMap", "its order differs from run to run"),
+    ("HashSet", "its order differs from run to run"),
+];
+
+/// Who must not name whom: (module, what it must not name).
+const DIRECTIONS: [(&str, &[&str]); 8] = [
+    ("wire", &["library", "transfer", "servent", "driver", "sim", "testnet", "cli"]),
+    ("library", &["transfer", "servent", "driver", "sim", "testnet", "cli"]),
+    ("transfer", &["servent", "driver", "sim", "testnet", "cli"]),
+    ("servent", &["driver", "sim", "testnet", "cli"]),
+    ("driver", &["sim", "testnet", "cli"]),
+    ("sim", &["driver", "testnet", "cli"]),
+    ("testnet", &["servent", "driver", "sim", "cli"]),
+    ("fuzzing", &["driver"]),
+];
+
+/// Modules that may name the driver, itself aside.
+const KNOW_THE_DRIVER: [&str; 5] = ["driver", "cli", "testnet", "lib", "main"];
+
+const MAX_LINES: usize = 700;
+
+/// What is wrong with one file; `path` is relative to `src`.
+fn check(path: &str, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let module = path.split(['/', '.']).next().unwrap_or_default();
+    let is_tests = path.ends_with("tests.rs");
+    let lines = text.lines().count();
+    if lines > MAX_LINES {
+        wrong.push(format!("{path}: {lines} lines, at most {MAX_LINES} are allowed: split it"));
+    }
+    if !text.starts_with("//!") {
+        wrong.push(format!("{path}: should start with a //! that says what the module owns"));
+    }
+    let expanded = expand_std_groups(&join_uses(text));
+    // Tests inside a module may use what they like.
+    let code = expanded.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    for (number, line) in (1..).zip(code.lines()) {
+        let line = line.split("//").next().unwrap_or_default();
+        if CORE.contains(&module) && !is_tests {
+            for (word, why) in AMBIENT {
+                if names(line, word) {
+                    wrong.push(format!("{path}:{number}: {word}: {why}"));
+                }
+            }
+        }
+        let named = |other: &str| {
+            ["crate::", "servent::"].iter().any(|root| names(line, &format!("{root}{other}")))
+                || line.contains("crate::{") && names(line, other)
+        };
+        let forbidden = DIRECTIONS.iter().filter(|(who, _)| *who == module);
+        for other in forbidden.flat_map(|(_, others)| *others) {
+            if named(other) {
+                wrong.push(format!("{path}:{number}: {module} must not know {other}"));
+            }
+        }
+        if named("driver") && !KNOW_THE_DRIVER.contains(&module) {
+            wrong.push(format!("{path}:{number}: only cli and testnet may know the driver"));
+        }
+    }
+    wrong.dedup();
+    wrong
+}
+
+/// Whether `word` stands in `line`, not as the end of a longer name.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+        let open_end = word.ends_with([':', '_']) || word.ends_with("Tcp");
+        !before.is_some_and(part_of_name) && (open_end || !after.is_some_and(part_of_name))
+    })
+}
+
+/// A `use` of several lines on its first, so that numbers still fit.
+fn join_uses(text: &str) -> String {
+    let mut out = String::new();
+    let mut held = 0;
+    for line in text.lines() {
+        let starts =
+            ["use ", "pub use ", "pub(crate) use "].iter().any(|u| line.trim().starts_with(u));
+        if (starts || held > 0) && !line.contains(';') {
+            out.push_str(line);
+            held += 1;
+            continue;
+        }
+        out.push_str(line);
+        out.push_str(&"\n".repeat(held + 1));
+        held = 0;
+    }
+    out
+}
+
+/// `use std::{fs, thread};` says `std::fs` and `std::thread`.
+fn expand_std_groups(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        out.push_str(line);
+        for root in ["std::", "std::time::", "std::net::"] {
+            let group = line.split_once(&format!("{root}{{")).map(|(_, group)| group);
+            for item in group.into_iter().flat_map(|group| group.split([',', '}'])) {
+                out.push_str(&format!(" {root}{}", item.trim()));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn check_tree(root: &Path, below: &Path, wrong: &mut Vec<String>) -> usize {
+    let mut files = 0;
+    for entry in fs::read_dir(below).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files += check_tree(root, &path, wrong);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let relative = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+            wrong.extend(check(&relative, &fs::read_to_string(&path).unwrap()));
+            files += 1;
+        }
+    }
+    files
+}
+
+#[test]
+fn the_source_keeps_its_own_rules() {
+    let src = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let mut wrong = Vec::new();
+    let files = check_tree(src, src, &mut wrong);
+    assert!(files > 30, "only {files} files were looked at");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_fires() {
+    let broken = [
+        ("wire/a.rs", "use mio::Token;"),
+        ("servent/a.rs", "use std::fs;"),
+        ("servent/a.rs", "use std::{fmt, fs};"),
+        ("library/a.rs", "let t = std::thread::spawn(f);"),
+        ("transfer/a.rs", "use std::net::TcpStream;"),
+        ("transfer/a.rs", "use std::net::{Ipv4Addr, TcpListener};"),
+        ("servent/a.rs", "use std::time::Instant;"),
+        ("servent/a.rs", "use std::time::{Duration, Instant};"),
+        ("servent/a.rs", "let now = SystemTime::now();"),
+        ("wire/a.rs", "static mut COUNT: u32 = 0;"),
+        ("wire/a.rs", "static A: OnceLock<u8> = OnceLock::new();"),
+        ("wire/a.rs", "thread_local! { static A: u8 = 0; }"),
+        ("servent/a.rs", "let n = rand::random();"),
+        ("wire/guid.rs", "Uuid::new_v4()"),
+        ("servent/a.rs", "use std::collections::HashMap;"),
+        ("wire/a.rs", "use crate::servent::Hit;"),
+        ("wire/a.rs", "use crate::library::Library;"),
+        ("library/a.rs", "use crate::servent::Hit;"),
+        ("transfer/a.rs", "use crate::{servent::Hit, time};"),
+        ("servent/a.rs", "use crate::driver::Driver;"),
+        ("servent/a.rs", "use std::{\n    fmt,\n    fs,\n};"),
+        ("servent/a.rs", "use crate::{\n    sim,\n    time,\n};"),
+        ("driver/a.rs", "use crate::sim::Net;"),
+        ("sim/a.rs", "use crate::driver::Driver;"),
+        ("testnet/a.rs", "use crate::servent::Servent;"),
+        ("fuzzing.rs", "use crate::driver::Driver;"),
+        ("config.rs", "use crate::driver::Driver;"),
+    ];
+    for (path, line) in broken {
+        let text = format!("//! About.\n{line}\n");
+        assert_ne!(check(path, &text), [""; 0], "{path}: {line}");
+    }
+    assert_ne!(check("cli/a.rs", "use std::fs;\n"), [""; 0], "no //!");
+    let long = "//! About.\n".repeat(MAX_LINES + 1);
+    assert_ne!(check("cli/a.rs", &long), [""; 0], "too long");
+}
+
+#[test]
+fn what_is_allowed_is_not_complained_about() {
+    let fine = [
+        ("driver/mod.rs", "use crate::servent::Servent; use std::fs; use mio::Poll;"),
+        ("cli/run.rs", "use crate::driver::Driver;"),
+        ("servent/a.rs", "use crate::time::Instant;\nuse std::time::Duration;"),
+        ("servent/a.rs", "// mio would want std::fs here"),
+        ("servent/a.rs", "let brand::new = commiodore;"),
+        ("transfer/a.rs", "let operand = x; use crate::wire::http_head;"),
+        (
+            "library/a.rs",
+            "//! Knows std::fs by name only\n#[cfg(test)]\nmod tests {\n use std::fs;",
+        ),
+    ];
+    for (path, text) in fine {
+        let text = format!("//! About.\n{text}\n");
+        assert_eq!(check(path, &text), [""; 0], "{text}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Files from core to core: slots, steps and refusals.
+
+use crate::support::{Bench, Net, Peer, shared_files};
+use servent::config::Config;
+use servent::servent::{Event, Hit};
+use servent::transfer::download::{DownloadError, Source};
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+const BIG_BYTES: usize = 3_000_000;
+
+fn big_file() -> Vec<u8> {
+    (0..BIG_BYTES).map(|at| u8::try_from((at * 31 + at / 256) % 251).unwrap()).collect()
+}
+
+/// Node 0 shares, node 1 fetches.
+fn pair(seed: u64) -> Net {
+    let mut files = shared_files();
+    files.push((9, "big file.bin", big_file()));
+    files.push((10, "empty", Vec::new()));
+    let mut net = Net::new(seed);
+    net.add(Net::still(), &files);
+    net.add(Net::still(), &[]);
+    net
+}
+
+fn source(addr: SocketAddrV4, index: u32, name: &str) -> Source {
+    Source { addr, index, name: name.to_owned(), size: None }
+}
+
+fn fetch(net: &mut Net, index: u32, name: &str) -> Vec<Event> {
+    let source = source(net.addr(0), index, name);
+    net.tell(1, |core, now| core.download(now, source, None)).unwrap();
+    net.settle();
+    net.events(1)
+}
+
+#[test]
+fn a_file_arrives_byte_for_byte_however_the_stream_is_cut() {
+    let mut net = pair(3);
+    net.split_oddly = true;
+    for (index, name, bytes) in [
+        (7, "hello.txt", b"hello".to_vec()),
+        (10, "empty", vec![]),
+        (9, "big file.bin", big_file()),
+    ] {
+        let events = fetch(&mut net, index, name);
+        let size = bytes.len() as u64;
+        assert!(
+            matches!(events[..], [Event::Downloaded { bytes, .. }] if bytes == size),
+            "{name}: {events:?}"
+        );
+        assert!(net.downloads(1).last() == Some(&bytes), "{name}: not the same bytes");
+    }
+    let served = |event: &Event| matches!(event, Event::Served { complete: true, .. });
+    assert_eq!(net.events(0).iter().filter(|event| served(event)).count(), 3);
+    assert_eq!((net.core(0).stats().files_served, net.core(0).uploads()), (3, 0));
+    assert_eq!(net.open_uploads(0), 0, "files left open");
+    assert_eq!(net.core(0).neighbours().count(), 0, "a transfer is no link");
+}
+
+/// gtk-gnutella asks with index 0 for hits without a hash.
+#[test]
+fn a_wrong_index_is_forgiven_for_a_name_there_is_once() {
+    let mut net = pair(3);
+    let events = fetch(&mut net, 0, "hello.txt");
+    assert!(matches!(events[..], [Event::Downloaded { .. }]), "{events:?}");
+}
+
+#[test]
+fn what_is_not_there_fails_in_so_many_words() {
+    let mut net = pair(3);
+    let events = fetch(&mut net, 7, "no such file");
+    let [Event::DownloadFailed { error, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(*error, DownloadError::NotFound);
+
+    let nobody = source("127.0.0.99:1".parse().unwrap(), 7, "hello.txt");
+    net.tell(1, |core, now| core.download(now, nobody, None)).unwrap();
+    net.settle();
+    let events = net.events(1);
+    let [Event::DownloadFailed { error, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(*error, DownloadError::Connect { refused: true });
+}
+
+#[test]
+fn what_a_search_finds_can_be_fetched() {
+    let mut net = pair(4);
+    let addr = net.addr(0);
+    net.tell(1, |core, now| core.keep(now, addr));
+    net.settle();
+    net.tell(1, |core, now| core.search(now, "bsd notes", None)).unwrap();
+    net.settle();
+    let found = net.events(1).into_iter().find_map(|event| match event {
+        Event::Hit { hit, .. } => Some(hit),
+        _ => None,
+    });
+    let Hit { addr, index, name, size, .. } = found.expect("a hit");
+    let source = Source { addr, index, name, size: Some(size.into()) };
+    net.tell(1, |core, now| core.download(now, source, None)).unwrap();
+    net.settle();
+    assert_eq!(net.downloads(1), [shared_files().remove(1).2]);
+    assert_eq!(net.neighbours(1), [0], "the link is still there");
+}
+
+fn sharing_big() -> Bench {
+    Bench::sharing(&[(1, "big.bin", big_file())], |_| ())
+}
+
+/// A peer that asks for the file and does not read the answer.
+fn greedy(sut: &mut Bench) -> Peer {
+    let peer = sut.dial();
+    sut.net.stop_reading(peer);
+    sut.send_bytes(peer, b"GET /get/1/big.bin HTTP/1.0\r\n\r\n");
+    peer
+}
+
+#[test]
+fn the_ninth_upload_is_told_to_come_back() {
+    let mut sut = sharing_big();
+    let readers: Vec<_> = (0..8).map(|_| greedy(&mut sut)).collect();
+    assert_eq!((sut.core().uploads(), sut.net.open_uploads(0)), (8, 8));
+    let ask = |sut: &mut Bench| {
+        let ninth = sut.dial();
+        sut.send_bytes(ninth, b"GET /get/1/big.bin HTTP/1.1\r\nHost: x\r\n\r\n");
+        String::from_utf8_lossy(&sut.read(ninth)).into_owned()
+    };
+    let busy = ask(&mut sut);
+    assert!(busy.starts_with("HTTP/1.1 503 "), "{busy}");
+    assert!(busy.contains("Retry-After: "), "{busy}");
+    sut.net.reset(readers[3]);
+    sut.net.settle();
+    assert!(ask(&mut sut).starts_with("HTTP/1.1 200 "), "a reader that leaves frees its slot");
+}
+
+#[test]
+fn a_reader_may_close_its_own_side_first() {
+    let mut sut = sharing_big();
+    let reader = sut.dial();
+    sut.net.write(reader, b"GET /get/1/big.bin HTTP/1.0\r\n\r\n");
+    sut.net.hang_up(reader);
+    sut.net.settle();
+    assert!(sut.read(reader).ends_with(&big_file()));
+    assert!(sut.is_closed(reader) && sut.core().uploads() == 0);
+}
+
+#[test]
+fn a_reader_that_stops_reading_loses_its_slot_within_a_minute_or_so() {
+    let mut sut = sharing_big();
+    let reader = greedy(&mut sut);
+    sut.wait_secs(55);
+    assert_eq!(sut.core().uploads(), 1);
+    sut.wait_secs(10);
+    assert_eq!((sut.core().uploads(), sut.is_closed(reader)), (0, true));
+}
+
+/// One bounded step of one upload a turn, in turns, so that descriptors never wait behind files.
+#[test]
+fn uploads_take_turns_and_leave_room_for_descriptors() {
+    let mut config = Net::still();
+    config.limits.upload_step_bytes = 10_000;
+    let mut net = Net::new(5);
+    net.add(config, &[(1, "big.bin", big_file())]);
+    let fetchers = [1, 2, 3].map(|_| net.add(Net::still(), &[]));
+    for fetcher in fetchers {
+        let source = source(net.addr(0), 1, "big.bin");
+        net.tell(fetcher, |core, now| core.download(now, source, None)).unwrap();
+    }
+    net.settle();
+    for fetcher in fetchers {
+        assert!(net.downloads(fetcher) == [big_file()], "fetcher {fetcher}");
+    }
+    let steps = &net.upload_steps;
+    assert!(steps.iter().all(|step| step.bytes <= 10_000));
+    assert!(steps.windows(2).all(|pair| pair[0].turn != pair[1].turn), "two steps in one turn");
+    let first: BTreeSet<_> = steps[..30].iter().map(|step| step.conn).collect();
+    assert_eq!(first.len(), 3, "nobody waits for another's file to end");
+}
+
+#[test]
+fn a_link_is_served_while_files_go_out() {
+    let mut sut = sharing_big();
+    let link = sut.link();
+    for _ in 0..4 {
+        let reader = sut.dial();
+        sut.net.write(reader, b"GET /get/1/big.bin HTTP/1.0\r\n\r\n");
+    }
+    sut.net.run_for(crate::support::LATENCY * 4);
+    assert_eq!(sut.core().uploads(), 4, "in the middle of it");
+    sut.net.write(
+        link,
+        &crate::support::descriptor::query(servent::wire::Guid([9; 16]), "big").bytes(),
+    );
+    sut.net.run_for(crate::support::LATENCY * 2);
+    assert_eq!(sut.core().uploads(), 4, "still in the middle of it");
+    assert_eq!(sut.receive(link).len(), 1);
+}
+
+#[test]
+fn a_guest_serves_files_but_takes_no_links() {
+    let role = servent::config::Role::Guest;
+    let mut sut = Bench::with(|config: &mut Config| config.role = role);
+    let peer = sut.dial();
+    sut.send_bytes(peer, crate::support::CONNECT);
+    assert_eq!((sut.read(peer), sut.is_closed(peer)), (vec![], true));
+    let reader = sut.dial();
+    sut.send_bytes(reader, b"GET /get/7/hello.txt HTTP/1.0\r\n\r\n");
+    assert!(sut.read(reader).ends_with(b"hello"));
+}
