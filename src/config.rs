@@ -81,6 +81,8 @@ pub struct Config {
     pub scope: Scope,
     /// Uploads at one time; more are answered 503.
     pub max_uploads: usize,
+    /// Bytes of files sent per second, all uploads together; `None` is no limit.
+    pub upload_limit: Option<u64>,
     /// Pings of its own at link-up and every minute. Off in simulations that count descriptors.
     pub background_pings: bool,
     /// Bounds on everything held.
@@ -100,6 +102,7 @@ impl Default for Config {
             speed_known: false,
             scope: Scope::Loopback,
             max_uploads: 8,
+            upload_limit: None,
             background_pings: true,
             limits: Limits::default(),
         }
@@ -150,6 +153,17 @@ pub struct Limits {
     pub link_timeout: Duration,
     /// A peer that takes no byte for so long is closed.
     pub stall_timeout: Duration,
+    /// Uploads at one time to one address. Not applied on scope loopback, where all share one.
+    pub uploads_per_address: usize,
+    /// Connections made for Pushes to one address within [`Limits::push_window`] (gtk-gnutella:
+    /// 5 in 30 s), whatever the scope.
+    pub pushes_per_address: usize,
+    /// The same for all addresses together.
+    pub pushes_in_all: usize,
+    /// The span the two limits on Pushes count in.
+    pub push_window: Duration,
+    /// How long a Push of ours is waited for.
+    pub push_timeout: Duration,
     /// Bytes of one file sent in one step before links get their turn.
     pub upload_step_bytes: usize,
 }
@@ -176,6 +190,11 @@ impl Default for Limits {
             keepalive_after: Duration::from_secs(30),
             link_timeout: Duration::from_secs(90),
             stall_timeout: Duration::from_secs(60),
+            uploads_per_address: 4,
+            pushes_per_address: 5,
+            pushes_in_all: 32,
+            push_window: Duration::from_secs(30),
+            push_timeout: Duration::from_secs(30),
             upload_step_bytes: 256 * 1024,
         }
     }

@@ -1,0 +1,255 @@
+//! TCP segments to streams: what each side of a connection said, in the order it said it.
+//!
+//! The whole capture is at hand, so segments are sorted rather than buffered: one pass tells
+//! retransmissions, overlaps and holes apart. Memory stays below the size of the capture, since
+//! every byte of a stream is copied once at most.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+/// One TCP segment.
+#[derive(Clone, Debug)]
+pub(super) struct Segment<'a> {
+    /// The sender.
+    pub(super) from: SocketAddrV4,
+    /// The receiver.
+    pub(super) to: SocketAddrV4,
+    /// Number of the first data byte.
+    pub(super) seq: u32,
+    /// Whether it opens the stream.
+    pub(super) syn: bool,
+    /// The packet's number in the capture, from 1.
+    pub(super) packet: u32,
+    /// When it was recorded, since 1970.
+    pub(super) time: Duration,
+    /// What it carries.
+    pub(super) data: &'a [u8],
+}
+
+/// One direction of one connection.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Who speaks.
+    pub(super) from: SocketAddrV4,
+    /// Who listens.
+    pub(super) to: SocketAddrV4,
+    /// The pieces without holes, in order; a hole lies between each two of them. Not empty.
+    pub(super) runs: Vec<Run>,
+}
+
+/// Bytes without a hole.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Place of the first byte in its stream.
+    pub(super) start: u64,
+    /// The bytes.
+    pub(super) bytes: Vec<u8>,
+    /// Where which packet's part begins; the first at 0 (none for input that is no capture).
+    pub(super) marks: Vec<Mark>,
+}
+
+/// From here on the bytes came with this packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Index into the run's bytes.
+    pub(super) at: usize,
+    /// The packet that completed the stream up to here; never falls along a stream.
+    pub(super) packet: u32,
+    /// When it was recorded.
+    pub(super) time: Duration,
+}
+
+impl Run {
+    /// The mark that covers the byte at `at`.
+    pub(super) fn mark(&self, at: usize) -> Option<Mark> {
+        let after = self.marks.partition_point(|mark| mark.at <= at);
+        Some(self.marks[after.checked_sub(1)?])
+    }
+
+    /// The bytes of the first segment.
+    pub(super) fn first_segment(&self) -> &[u8] {
+        &self.bytes[..self.marks.get(1).map_or(self.bytes.len(), |mark| mark.at)]
+    }
+}
+
+/// Puts segments, in the order they were recorded, together to streams.
+pub(super) fn reassemble(segments: &[Segment<'_>]) -> Vec<Stream> {
+    let mut current = BTreeMap::new();
+    let mut directions: Vec<Direction<'_>> = Vec::new();
+    for segment in segments {
+        let key = (segment.from, segment.to);
+        let known = current.get(&key).copied().filter(|&at: &usize| {
+            let direction = &directions[at];
+            // The same addresses with another first number are another connection.
+            !segment.syn || direction.opening == Some(segment.seq)
+        });
+        let at = known.unwrap_or_else(|| {
+            directions.push(Direction::new(segment));
+            directions.len() - 1
+        });
+        current.insert(key, at);
+        directions[at].add(segment);
+    }
+    directions.into_iter().filter_map(Direction::finish).collect()
+}
+
+struct Direction<'a> {
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    /// Number of the first byte, if the SYN was seen.
+    opening: Option<u32>,
+    last_seq: u32,
+    last_place: i64,
+    parts: Vec<Part<'a>>,
+}
+
+struct Part<'a> {
+    /// Relative to the first segment recorded; below zero if that one was out of order.
+    place: i64,
+    packet: u32,
+    time: Duration,
+    data: &'a [u8],
+}
+
+impl<'a> Direction<'a> {
+    fn new(first: &Segment<'a>) -> Direction<'a> {
+        Direction {
+            from: first.from,
+            to: first.to,
+            opening: first.syn.then_some(first.seq),
+            last_seq: first.seq,
+            last_place: 0,
+            parts: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, segment: &Segment<'a>) {
+        // Sequence numbers wrap; what is nearest to the last one is meant.
+        let step = segment.seq.wrapping_sub(self.last_seq).cast_signed();
+        self.last_place += i64::from(step);
+        self.last_seq = segment.seq;
+        if !segment.data.is_empty() {
+            let (packet, time, data) = (segment.packet, segment.time, segment.data);
+            self.parts.push(Part { place: self.last_place, packet, time, data });
+        }
+    }
+
+    fn finish(mut self) -> Option<Stream> {
+        self.parts.sort_by_key(|part| (part.place, part.packet));
+        let first = self.parts.first()?.place;
+        let origin = if self.opening.is_some() { 0 } else { first };
+        let mut runs: Vec<Run> = Vec::new();
+        let mut next = origin;
+        let mut newest = Mark { at: 0, packet: 0, time: Duration::ZERO };
+        for part in &self.parts {
+            let known = usize::try_from(next - part.place).unwrap_or(0);
+            let Some(fresh) = part.data.get(known..).filter(|fresh| !fresh.is_empty()) else {
+                continue;
+            };
+            let place = part.place.max(next);
+            if place > next || runs.is_empty() {
+                let start = u64::try_from(place - origin).unwrap_or(0);
+                runs.push(Run { start, ..Run::default() });
+            }
+            let run = runs.last_mut()?;
+            if part.packet > newest.packet {
+                newest = Mark { at: 0, packet: part.packet, time: part.time };
+            }
+            run.marks.push(Mark { at: run.bytes.len(), ..newest });
+            run.bytes.extend_from_slice(fresh);
+            next = place + i64::try_from(fresh.len()).ok()?;
+        }
+        (!runs.is_empty()).then_some(Stream { from: self.from, to: self.to, runs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn segment(seq: u32, packet: u32, data: &[u8]) -> Segment<'_> {
+        let addr = |port| SocketAddrV4::new([127, 0, 0, 1].into(), port);
+        let time = Duration::from_secs(packet.into());
+        Segment { from: addr(1), to: addr(2), seq, syn: false, packet, time, data }
+    }
+
+    fn texts(segments: &[Segment<'_>]) -> Vec<(u64, String)> {
+        let streams = reassemble(segments);
+        let runs = streams.iter().flat_map(|stream| &stream.runs);
+        runs.map(|run| (run.start, String::from_utf8(run.bytes.clone()).unwrap())).collect()
+    }
+
+    #[test]
+    fn order_copies_and_overlaps() {
+        let near_wrap = u32::MAX - 3;
+        let all = [
+            segment(near_wrap.wrapping_add(4), 1, b"efgh"),
+            segment(near_wrap, 2, b"abcd"),
+            segment(near_wrap, 3, b"abcd"),
+            segment(near_wrap.wrapping_add(6), 4, b"ghij"),
+            segment(near_wrap.wrapping_add(2), 5, b"cd"),
+        ];
+        assert_eq!(texts(&all), [(0, "abcdefghij".to_owned())]);
+        let streams = reassemble(&all);
+        let run = &streams[0].runs[0];
+        assert_eq!(run.first_segment(), b"abcd");
+        let packets = [0, 3, 4, 8, 9].map(|at| run.mark(at).unwrap().packet);
+        assert_eq!(packets, [2, 2, 2, 4, 4], "\"efgh\" could be read only once packet 2 was there");
+    }
+
+    #[test]
+    fn a_hole_splits_the_stream() {
+        let opening = Segment { syn: true, ..segment(100, 1, b"") };
+        assert_eq!(
+            texts(&[opening.clone(), segment(100, 2, b"abc"), segment(105, 3, b"fg")]),
+            [(0, "abc".to_owned()), (5, "fg".to_owned())]
+        );
+        // The SYN tells that the beginning is missing; a probe below it adds nothing.
+        assert_eq!(
+            texts(&[opening, segment(99, 2, b"x"), segment(102, 3, b"cd")]),
+            [(2, "cd".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_port_used_again_is_another_connection() {
+        let opening = |seq, packet| Segment { syn: true, ..segment(seq, packet, b"") };
+        let all = [
+            opening(10, 1),
+            segment(10, 2, b"one"),
+            opening(9_000, 3),
+            opening(9_000, 4),
+            segment(9_000, 5, b"two"),
+        ];
+        assert_eq!(texts(&all), [(0, "one".to_owned()), (0, "two".to_owned())]);
+    }
+
+    proptest! {
+        /// However a text is cut, repeated and shuffled, it is put together again.
+        #[test]
+        fn any_order_gives_the_text(
+            first in any::<u32>(),
+            mut cuts in prop::collection::vec((0usize..200, 1usize..40), 0..60),
+            order in any::<prop::sample::Index>(),
+        ) {
+            let text: Vec<u8> = (0..200).collect();
+            cuts.extend((0..200).step_by(10).map(|at| (at, 10)));
+            let turn = order.index(cuts.len());
+            cuts.rotate_left(turn);
+            let segments: Vec<_> = cuts
+                .iter()
+                .zip(1..)
+                .map(|(&(at, len), packet)| {
+                    let seq = first.wrapping_add(u32::try_from(at).unwrap());
+                    segment(seq, packet, &text[at..(at + len).min(200)])
+                })
+                .collect();
+            let streams = reassemble(&segments);
+            prop_assert_eq!(streams.len(), 1);
+            prop_assert_eq!(streams[0].runs.len(), 1);
+            prop_assert_eq!(&streams[0].runs[0].bytes, &text);
+        }
+    }
+}
