@@ -15,6 +15,7 @@
 //! - [`library`] knows the shared files by name and number; [`transfer`] speaks HTTP.
 //! - [`driver`] is the only place with mio, sockets, files, signals and a clock.
 //! - [`cli`] reads arguments and prints; [`testnet`] runs real processes on loopback.
+//! - [`fuzzing`] says what must hold for any bytes; `fuzz/` and an ordinary test feed it.
 //!
 //! # Discrepancies
 //!
@@ -43,6 +44,7 @@
 pub mod cli;
 pub mod config;
 pub mod driver;
+pub mod fuzzing;
 pub mod library;
 pub mod rng;
 pub mod servent;

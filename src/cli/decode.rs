@@ -17,7 +17,8 @@ use std::path::Path;
 use std::time::Duration;
 use walk::{Item, What, walk_bytes, walk_stream};
 
-/// Largest input. It is read as a whole, and streams are copied out of it once.
+/// Largest input. It is read as a whole, streams are copied out of it once, and every descriptor
+/// found takes a little: about six times this in the worst case, a file of nothing but Pings.
 const MAX_INPUT_BYTES: usize = 256 * 1024 * 1024;
 
 pub(super) fn run(args: &DecodeArgs) -> Result<(), Failure> {

@@ -64,8 +64,8 @@ fn kinds(values: &[Value]) -> Vec<&str> {
 
 fn unhex(text: &str) -> Vec<u8> {
     let lines = text.lines().map(|line| line.split([';', '#']).next().unwrap());
-    let digits: Vec<u8> =
-        lines.flat_map(str::chars).filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
+    let digits = lines.flat_map(str::chars).filter_map(|c| c.to_digit(16));
+    let digits: Vec<u8> = digits.map(|digit| u8::try_from(digit).unwrap()).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 

@@ -32,8 +32,13 @@ mod process;
 mod loopback;
 // The command line: output, exit codes, files left behind.
 mod cli;
+// `servent decode` explains hex, raw descriptors and captures.
+mod decode;
 // Wireshark's dissector reads what the servent sends.
 mod judge;
+
+// The committed fuzz corpus, replayed.
+mod corpus;
 
 // Rules about the source itself.
 mod tidy;

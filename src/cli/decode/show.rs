@@ -216,7 +216,7 @@ impl Printer {
             escape_for_terminal(line.as_deref().unwrap_or_default())
         )?;
         for header in headers {
-            writeln!(self.out, "    {}", escape_for_terminal(&header))?;
+            writeln!(self.out, "            {}", escape_for_terminal(&header))?;
         }
         Ok(())
     }
