@@ -26,14 +26,16 @@ pub enum DropReason {
     BackToSource,
     /// More Pings than a link may ask.
     PingThrottled,
-    /// A Pong with an address outside the scope.
+    /// A Pong or Push with an address outside the scope.
     OutOfScope,
     /// A hit with a blank or our own servent id, or with its own GUID for one.
     ForgedHit,
     /// More results than one search takes.
     TooManyResults,
-    /// A Push for us.
+    /// A Push for us, who share nothing.
     PushNotServed,
+    /// More Pushes for us than we connect for.
+    PushThrottled,
     /// A guest forwards nothing.
     NotRouting,
     /// The neighbour's send queue has no room for this class of descriptor.
@@ -42,7 +44,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::Malformed,
         DropReason::UnknownKind,
         DropReason::TtlTooHigh,
@@ -57,6 +59,7 @@ impl DropReason {
         DropReason::ForgedHit,
         DropReason::TooManyResults,
         DropReason::PushNotServed,
+        DropReason::PushThrottled,
         DropReason::NotRouting,
         DropReason::QueueFull,
     ];
@@ -78,6 +81,7 @@ impl DropReason {
             DropReason::ForgedHit => "forged hit",
             DropReason::TooManyResults => "too many results",
             DropReason::PushNotServed => "push not served",
+            DropReason::PushThrottled => "push throttled",
             DropReason::NotRouting => "not routing",
             DropReason::QueueFull => "queue full",
         }

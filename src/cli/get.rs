@@ -1,36 +1,70 @@
-//! `servent get`: files by their URLs, one after the other.
+//! `servent get`: files by their URLs, a few at a time.
 
 use super::args::GetArgs;
 use super::exit::Failure;
-use super::fetch::fetch;
-use super::oneshot::OneShot;
+use super::fetch::{Digested, Fetches, REDRAW};
+use super::oneshot::{OneShot, Step};
 use super::output;
 use super::settings::parse_host;
 use crate::transfer::download::Source;
 use crate::transfer::url::TransferUrl;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Downloads at one time.
+const AT_ONCE: usize = 3;
 
 pub(super) fn run(args: &GetArgs) -> Result<(), Failure> {
     let parse = |text: &String| {
         text.parse::<TransferUrl>().map_err(|error| Failure::usage(format!("{text}: {error}")))
     };
-    let urls = args.urls.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let mut waiting = args.urls.iter().map(parse).collect::<Result<VecDeque<_>, _>>()?;
     let mut shot = OneShot::new()?;
-    let mut first_failure = None;
-    for url in urls {
-        match get(&mut shot, &url, args) {
-            Ok(()) => {}
-            Err(failure) if failure.is_interrupt() => return Err(failure),
-            Err(failure) if first_failure.is_none() => first_failure = Some(failure),
-            Err(failure) => log::error!("{}", failure.text()),
+    let mut fetches = Fetches::new(&args.output);
+    let mut failures = Failures::default();
+    while !(waiting.is_empty() && fetches.is_empty()) {
+        while fetches.len() < AT_ONCE
+            && let Some(url) = waiting.pop_front()
+        {
+            match source(&mut shot, &url).and_then(|source| fetches.start(&mut shot, source)) {
+                Err(failure) if failure.is_interrupt() => {
+                    return Err(fetches.interrupt(&mut shot));
+                }
+                Err(failure) => failures.note(failure),
+                Ok(()) => {}
+            }
+        }
+        if fetches.is_empty() {
+            continue;
+        }
+        let step = shot.next(Some(Instant::now() + REDRAW))?;
+        match fetches.digest(&shot, step) {
+            Digested::Ended(Ok(path)) => output::line(&path.display().to_string())?,
+            Digested::Ended(Err(failure)) => failures.note(failure),
+            Digested::Other(Step::Stop) => return Err(fetches.interrupt(&mut shot)),
+            Digested::Other(_) | Digested::Nothing => {}
         }
     }
-    first_failure.map_or(Ok(()), Err)
+    failures.first.map_or(Ok(()), Err)
 }
 
-fn get(shot: &mut OneShot, url: &TransferUrl, args: &GetArgs) -> Result<(), Failure> {
+/// The first failure decides the exit code and is told last; others are told as they come.
+#[derive(Default)]
+struct Failures {
+    first: Option<Failure>,
+}
+
+impl Failures {
+    fn note(&mut self, failure: Failure) {
+        match self.first {
+            None => self.first = Some(failure),
+            Some(_) => log::error!("{}", failure.text()),
+        }
+    }
+}
+
+fn source(shot: &mut OneShot, url: &TransferUrl) -> Result<Source, Failure> {
     let host = parse_host(&format!("{}:{}", url.host, url.port))?;
     let addr = shot.address_of(host)?;
-    let source = Source { addr, index: url.index, name: url.name.clone(), size: None };
-    let path = fetch(shot, source, &args.output, &mut |_| Ok(()))?;
-    output::line(&path.display().to_string())
+    Ok(Source { addr, index: url.index, name: url.name.clone(), size: None, push: None })
 }

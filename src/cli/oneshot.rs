@@ -3,9 +3,9 @@
 use super::exit::Failure;
 use super::settings::{Host, default_state, parse_host};
 use crate::config::{Config, Role, Scope};
-use crate::driver::{Driver, Happened, fresh_identity, fresh_seed, read_hosts};
+use crate::driver::{Driver, Happened, Listener, fresh_identity, fresh_seed, read_hosts};
 use crate::library::Library;
-use crate::servent::{CloseReason, Event, IoFailure, Servent};
+use crate::servent::{CloseReason, Event, FileId, IoFailure, Servent};
 use crate::transfer::url::DEFAULT_PORT;
 use mio::Events;
 use std::collections::BTreeSet;
@@ -29,6 +29,7 @@ pub(super) struct OneShot {
     lookups: usize,
     /// Whether names that are looked up are to be joined through.
     joins: bool,
+    listens: bool,
     fallbacks: Vec<SocketAddrV4>,
     /// The last reason why there is no link.
     failure: Option<Failure>,
@@ -40,8 +41,8 @@ pub(super) enum Step {
     Linked,
     /// Something in the core.
     Event(Event),
-    /// A download lies here.
-    Saved(PathBuf),
+    /// A download is complete and lies here.
+    Saved { file: FileId, path: PathBuf },
     /// A look-up by [`OneShot::address_of`] ended.
     Found(Result<SocketAddrV4, Failure>),
     /// The user wants to stop.
@@ -74,6 +75,7 @@ impl OneShot {
             pending: BTreeSet::new(),
             lookups: 0,
             joins: false,
+            listens: false,
             fallbacks: Vec::new(),
             failure: None,
         })
@@ -135,6 +137,24 @@ impl OneShot {
         }
     }
 
+    /// Listens where the links can be reached from, so that a source that is pushed can connect.
+    /// Does nothing when that was done before; without it downloads still work directly.
+    pub(super) fn accept_pushes(&mut self) {
+        let Some(link) = self.driver.core().neighbours().next() else { return };
+        if std::mem::replace(&mut self.listens, true) {
+            return;
+        }
+        let listening = Listener::bind(SocketAddrV4::new(link.local_ip, 0)).and_then(|listener| {
+            let port = listener.addr().port();
+            self.driver.listen(listener)?;
+            self.driver.command(|core, _| core.set_advertised_port(port));
+            Ok(())
+        });
+        if let Err(error) = listening {
+            log::warn!("sources that cannot be connected to cannot be asked to connect: {error}");
+        }
+    }
+
     /// One turn of the loop.
     pub(super) fn turn(&mut self, wait: Duration) -> Result<(), Failure> {
         self.driver
@@ -156,7 +176,7 @@ impl OneShot {
     fn digest(&mut self, happened: Happened) -> Option<Step> {
         match happened {
             Happened::Stop => Some(Step::Stop),
-            Happened::Saved { path, .. } => Some(Step::Saved(path)),
+            Happened::Saved { file, path } => Some(Step::Saved { file, path }),
             Happened::Resolved(resolved) => {
                 let found = resolved.addr.map_err(Failure::not_connected);
                 if !self.joins {

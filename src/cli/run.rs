@@ -307,6 +307,7 @@ impl Story {
             Event::Pong { .. }
             | Event::Hit { .. }
             | Event::StaleFile { .. }
+            | Event::Pushed { .. }
             | Event::Downloaded { .. }
             | Event::DownloadFailed { .. } => {}
         }

@@ -2,13 +2,16 @@
 
 use super::args::{SearchArgs, Which};
 use super::exit::Failure;
-use super::fetch::fetch;
+use super::fetch::{Digested, Fetches, REDRAW};
 use super::oneshot::{OneShot, Step};
 use super::output;
 use crate::servent::{Event, Hit};
-use crate::transfer::download::Source;
+use crate::transfer::download::{PushVia, Source};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
+
+/// Downloads at one time.
+const AT_ONCE: usize = 3;
 
 pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
     let criteria = args.words.join(" ");
@@ -16,47 +19,110 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
     shot.driver
         .command(|core, now| core.search(now, &criteria, Some(args.ttl)))
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let mut search = Search { args, seen: BTreeSet::new(), to_get: VecDeque::new() };
-    let mut deadline = None;
-    let mut got = None;
-    loop {
-        match shot.next(deadline)? {
-            Step::Linked if deadline.is_none() => {
-                deadline = Some(Instant::now() + search.args.wait);
-            }
-            Step::Event(event) => search.note(event)?,
-            Step::Alone(failure) if search.seen.is_empty() => return Err(failure),
-            Step::Stop if search.seen.is_empty() => {
-                return Err(Failure::interrupted("interrupted before anything was found"));
-            }
-            Step::Deadline | Step::Alone(_) | Step::Stop => break,
-            Step::Linked | Step::Saved(_) | Step::Found(_) => {}
-        }
-        if search.args.get == Some(Which::First) && search.get_next(&mut shot, &mut got)? {
-            return Ok(());
-        }
+    let mut search = Search {
+        fetches: Fetches::new(&args.output),
+        args,
+        deadline: None,
+        over: false,
+        seen: BTreeSet::new(),
+        to_get: VecDeque::new(),
+        saved: false,
+        failure: None,
+    };
+    while !search.is_done() {
+        search.start_downloads(&mut shot);
+        let step = shot.next(search.next_look())?;
+        search.act(&mut shot, step)?;
     }
     if search.seen.is_empty() {
         return Err(Failure::nothing_found(format!("nothing found for \"{criteria}\"")));
     }
-    if search.args.get == Some(Which::All) {
-        while !search.to_get.is_empty() {
-            search.get_next(&mut shot, &mut got)?;
-        }
-    }
-    got.unwrap_or(Ok(()))
+    search.failure.map_or(Ok(()), Err)
 }
 
 struct Search {
     args: SearchArgs,
+    fetches: Fetches,
+    /// When to stop waiting for hits, known from the first link on.
+    deadline: Option<Instant>,
+    /// No more hits are waited for.
+    over: bool,
     /// URLs of the hits so far.
     seen: BTreeSet<String>,
     to_get: VecDeque<Hit>,
+    /// A file is here.
+    saved: bool,
+    /// The first download that failed, unless another stood in for it.
+    failure: Option<Failure>,
 }
 
 impl Search {
+    fn is_done(&self) -> bool {
+        let got_the_one = self.args.get == Some(Which::First) && self.saved;
+        got_the_one || (self.over && self.to_get.is_empty() && self.fetches.is_empty())
+    }
+
+    /// When to look up from waiting: the end of the wait, or the next move of a bar.
+    fn next_look(&self) -> Option<Instant> {
+        let bar = (!self.fetches.is_empty()).then(|| Instant::now() + REDRAW);
+        let deadline = self.deadline.filter(|_| !self.over);
+        deadline.into_iter().chain(bar).min()
+    }
+
+    /// One download for the first hit that can be had, else a few at a time.
+    fn start_downloads(&mut self, shot: &mut OneShot) {
+        let most = match self.args.get {
+            None => 0,
+            Some(Which::First) => 1,
+            Some(Which::All) => AT_ONCE,
+        };
+        while self.fetches.len() < most
+            && let Some(hit) = self.to_get.pop_front()
+        {
+            if let Err(failure) = self.fetches.start(shot, source(hit)) {
+                self.note_failure(failure);
+            }
+        }
+    }
+
+    fn act(&mut self, shot: &mut OneShot, step: Step) -> Result<(), Failure> {
+        match self.fetches.digest(shot, step) {
+            Digested::Nothing => {}
+            Digested::Ended(Ok(_)) => {
+                self.saved = true;
+                if self.args.get == Some(Which::First) {
+                    self.failure = None;
+                }
+            }
+            Digested::Ended(Err(failure)) => self.note_failure(failure),
+            Digested::Other(Step::Linked) => {
+                self.deadline.get_or_insert(Instant::now() + self.args.wait);
+                if self.args.get.is_some() {
+                    shot.accept_pushes();
+                }
+            }
+            Digested::Other(Step::Event(event)) => self.note_hit(event)?,
+            Digested::Other(Step::Alone(failure)) if self.seen.is_empty() => return Err(failure),
+            Digested::Other(Step::Alone(_)) => self.over = true,
+            Digested::Other(Step::Stop) if !self.fetches.is_empty() => {
+                return Err(self.fetches.interrupt(shot));
+            }
+            Digested::Other(Step::Stop) if self.seen.is_empty() => {
+                return Err(Failure::interrupted("interrupted before anything was found"));
+            }
+            Digested::Other(Step::Stop) => {
+                self.over = true;
+                self.to_get.clear();
+            }
+            Digested::Other(_) => {
+                self.over |= self.deadline.is_some_and(|at| at <= Instant::now());
+            }
+        }
+        Ok(())
+    }
+
     /// Prints a hit that is new.
-    fn note(&mut self, event: Event) -> Result<(), Failure> {
+    fn note_hit(&mut self, event: Event) -> Result<(), Failure> {
         if let Event::Hit { hit, .. } = event
             && self.seen.insert(output::url_of(&hit).to_string())
         {
@@ -68,33 +134,23 @@ impl Search {
         Ok(())
     }
 
-    /// Downloads the next hit, if there is one; true if its file is here. The first failure is
-    /// kept in `got` until a download succeeds, for one that did not.
-    fn get_next(
-        &mut self,
-        shot: &mut OneShot,
-        got: &mut Option<Result<(), Failure>>,
-    ) -> Result<bool, Failure> {
-        let Some(hit) = self.to_get.pop_front() else { return Ok(false) };
+    fn note_failure(&mut self, failure: Failure) {
+        log::warn!("{}", failure.text());
+        self.failure.get_or_insert(failure);
+    }
+}
+
+fn source(hit: Hit) -> Source {
+    Source {
+        addr: hit.addr,
+        index: hit.index,
+        name: hit.name,
         // A size that fills the field is not known.
-        let size = (hit.size != u32::MAX).then_some(u64::from(hit.size));
-        let source = Source { addr: hit.addr, index: hit.index, name: hit.name, size };
-        let folder = self.args.output.clone();
-        match fetch(shot, source, &folder, &mut |event| self.note(event)) {
-            Ok(_) => {
-                if got.is_none() {
-                    *got = Some(Ok(()));
-                }
-                Ok(true)
-            }
-            Err(failure) if failure.is_interrupt() => Err(failure),
-            Err(failure) => {
-                log::warn!("{}", failure.text());
-                if !matches!(got, Some(Err(_))) {
-                    *got = Some(Err(failure));
-                }
-                Ok(false)
-            }
-        }
+        size: (hit.size != u32::MAX).then_some(u64::from(hit.size)),
+        push: Some(PushVia {
+            servent: hit.servent,
+            ttl: hit.hops.saturating_add(2),
+            firewalled: hit.push == Some(true),
+        }),
     }
 }

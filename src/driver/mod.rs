@@ -139,24 +139,20 @@ impl Driver {
     /// # Errors
     /// When the system refuses the poll, the signals or the listener's registration.
     pub fn new(
-        mut listener: Option<Listener>,
+        listener: Option<Listener>,
         make_core: impl FnOnce(Instant) -> Servent,
     ) -> io::Result<Driver> {
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let resolver = Resolver::new(Waker::new(poll.registry(), WAKER)?);
-        let mut local_ip = Ipv4Addr::UNSPECIFIED;
-        if let Some(listener) = &mut listener {
-            poll.registry().register(&mut listener.socket, LISTENER, Interest::READABLE)?;
-            local_ip = *listener.addr.ip();
-        }
+        let local_ip = listener.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |it| *it.addr.ip());
         let clock = Clock::start();
-        Ok(Driver {
+        let mut driver = Driver {
             core: make_core(clock.now()),
             clock,
             poll,
-            listener,
+            listener: None,
             accept_again: None,
             local_ip,
             signals,
@@ -169,7 +165,9 @@ impl Driver {
             disk: Disk::default(),
             scan: None,
             happened: VecDeque::new(),
-        })
+        };
+        listener.map_or(Ok(()), |listener| driver.listen(listener))?;
+        Ok(driver)
     }
 
     /// The servent.
@@ -186,6 +184,16 @@ impl Driver {
     /// What happened and was not asked for yet.
     pub fn next_happened(&mut self) -> Option<Happened> {
         self.happened.pop_front()
+    }
+
+    /// Accepts connections from now on.
+    ///
+    /// # Errors
+    /// When the system refuses the registration.
+    pub fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
+        self.poll.registry().register(&mut listener.socket, LISTENER, Interest::READABLE)?;
+        self.listener = Some(listener);
+        Ok(())
     }
 
     /// Looks a host name up; [`Happened::Resolved`] will say what came of it.

@@ -56,6 +56,8 @@ pub(super) enum Phase {
     Link(Box<Link>),
     /// A peer that fetches files from us.
     Upload(Box<Uploading>),
+    /// A connection a Push asked us for; the line to send first.
+    Giving(Vec<u8>),
     /// The connection of a download, from its dial on.
     Fetching(TransferId),
 }

@@ -291,7 +291,7 @@ impl Servent {
         let verdict = router::push(&header, source.key, seen, route);
         self.carry_out(verdict, source, &header, raw.payload)?;
         match verdict {
-            Verdict::Deliver => Err(DropReason::PushNotServed),
+            Verdict::Deliver => self.answer_push(now, &push),
             _ => Ok(()),
         }
     }

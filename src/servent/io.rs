@@ -193,6 +193,11 @@ pub enum Event {
         /// The library's number of the file.
         number: u32,
     },
+    /// The source of a download was asked by a Push to connect to us.
+    Pushed {
+        /// Which.
+        transfer: TransferId,
+    },
     /// A download is complete.
     Downloaded {
         /// Which.

@@ -71,11 +71,10 @@ impl Servent {
                 conn.queue.push_bytes(handshake::CONNECT);
                 self.mark_dirty(id.index as usize);
             }
-            Phase::Fetching(transfer) => {
-                if let Some(task) = self.downloads.get_mut(&transfer) {
-                    task.download.handle_connected(now);
-                }
-                self.drive_download(now, transfer);
+            Phase::Fetching(transfer) => self.handle_fetch_connected(now, transfer),
+            Phase::Giving(ref mut line) => {
+                let line = std::mem::take(line);
+                self.give(now, id, line);
             }
             _ => {}
         }
@@ -116,7 +115,8 @@ impl Servent {
                         let bytes = std::mem::take(buffer);
                         self.start_upload(now, id, &bytes);
                     }
-                    Dispatch::Giv | Dispatch::Unknown => {
+                    Dispatch::Giv => self.read_giv(now, id),
+                    Dispatch::Unknown => {
                         self.close(now, id, CloseReason::Unasked);
                     }
                 }
@@ -127,12 +127,9 @@ impl Servent {
             }
             Phase::Fetching(transfer) => {
                 let transfer = *transfer;
-                if let Some(task) = self.downloads.get_mut(&transfer) {
-                    task.download.handle_bytes(now, bytes);
-                }
-                self.drive_download(now, transfer);
+                self.handle_fetched(now, transfer, bytes);
             }
-            Phase::Dialing => {}
+            Phase::Dialing | Phase::Giving(_) => {}
         }
     }
 
@@ -150,6 +147,9 @@ impl Servent {
             } else {
                 self.set_deadline(id, deadline);
             }
+        }
+        if self.next_push_deadline().is_some_and(|at| at <= now) {
+            self.handle_push_deadlines(now);
         }
         if self.next_ping <= now {
             self.next_ping = now + PING_INTERVAL;
@@ -360,7 +360,7 @@ impl Servent {
     fn is_own(&self, addr: SocketAddrV4) -> bool {
         let local = || self.connections.iter().map(|(_, conn)| conn.local_ip);
         self.own_addrs.contains(&addr)
-            || (addr.port() == self.config.advertise_port
+            || (addr.port() == self.advertised_port
                 && (self.config.advertise_ip == Some(*addr.ip())
                     || local().any(|ip| ip == *addr.ip())))
     }
@@ -372,7 +372,7 @@ impl Servent {
         let conn = &mut self.connections[id.index as usize];
         let stalled = conn.waiting_since.is_some_and(|since| now.since(since) >= stall);
         let reason = match &mut conn.phase {
-            Phase::Dialing => CloseReason::Timeout("connection"),
+            Phase::Dialing | Phase::Giving(_) => CloseReason::Timeout("connection"),
             Phase::Greeting(_) => CloseReason::Timeout("answer to our hello"),
             Phase::Undecided(_) => CloseReason::Timeout("first line"),
             Phase::Link(_) if stalled => CloseReason::Stalled,
@@ -397,10 +397,7 @@ impl Servent {
             }
             Phase::Fetching(transfer) => {
                 let transfer = *transfer;
-                if let Some(task) = self.downloads.get_mut(&transfer) {
-                    task.download.handle_timeout(now);
-                }
-                return self.drive_download(now, transfer);
+                return self.handle_fetch_timeout(now, transfer);
             }
         };
         self.close(now, id, reason);

@@ -9,6 +9,8 @@ mod host_cache;
 mod io;
 mod links;
 mod pong_cache;
+mod pushes;
+mod rate_limit;
 mod route_table;
 mod router;
 mod search;
@@ -37,6 +39,8 @@ use crate::transfer::upload::Piece;
 use crate::wire::{Guid, Header, ServentId};
 use connection::{Connection, Phase};
 use links::Kept;
+use pushes::PushLog;
+use rate_limit::RateLimit;
 use search::Probe;
 use send_queue::Framed;
 use slab::Slab;
@@ -91,6 +95,11 @@ pub struct Servent {
     downloads: BTreeMap<TransferId, Task>,
     files: BTreeMap<FileId, FileOwner>,
     uploads_open: usize,
+    /// Upload slots in use, by the peer's address.
+    slots: BTreeMap<Ipv4Addr, usize>,
+    upload_rate: RateLimit,
+    push_log: PushLog,
+    advertised_port: u16,
     /// The last transfer or file id given out.
     next_id: u64,
     /// The words of the Query being answered, kept for its buffers.
@@ -107,6 +116,8 @@ pub struct Neighbour {
     pub conn: ConnId,
     /// Its end of the socket.
     pub addr: SocketAddrV4,
+    /// Our own address on it.
+    pub local_ip: Ipv4Addr,
     /// Whether we dialled.
     pub outbound: bool,
 }
@@ -148,6 +159,10 @@ impl Servent {
             downloads: BTreeMap::new(),
             files: BTreeMap::new(),
             uploads_open: 0,
+            slots: BTreeMap::new(),
+            upload_rate: RateLimit::new(config.upload_limit, now),
+            push_log: PushLog::default(),
+            advertised_port: config.advertise_port,
             next_id: 0,
             criteria: Criteria::default(),
             next_dial: Instant::FAR_FUTURE,
@@ -189,6 +204,7 @@ impl Servent {
             Neighbour {
                 conn: ConnId { index, generation: conn.generation },
                 addr: conn.remote,
+                local_ip: conn.local_ip,
                 outbound: conn.dialled.is_some(),
             }
         })
@@ -219,21 +235,21 @@ impl Servent {
 
     /// Whether an upload waits for its next turn, so that the loop should not.
     pub fn has_bulk_ready(&self) -> bool {
-        !self.bulk.is_empty()
+        !self.bulk.is_empty() && self.upload_rate.blocked_until().is_none()
     }
 
     /// The next bytes to write and where. Call [`Servent::sent`] with what came of it before
     /// polling again. Everything else goes before uploads, of which one gets one step per turn:
     /// writing a file until the socket is full would keep descriptors waiting for many
     /// milliseconds.
-    pub fn poll_transmit(&mut self, _now: Instant) -> Option<(ConnId, TxChunk<'_>)> {
-        let id = self.next_ready()?;
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<(ConnId, TxChunk<'_>)> {
+        let id = self.next_ready(now)?;
         let conn = &self.connections[id.index as usize];
         let chunk = match &conn.phase {
             Phase::Upload(uploading) => match uploading.upload.transmit()? {
                 Piece::Bytes(bytes) => TxChunk::Bytes(bytes),
                 Piece::File { offset, len } => {
-                    let step = self.config.limits.upload_step_bytes;
+                    let step = self.upload_rate.allowance(self.config.limits.upload_step_bytes);
                     let len = usize::try_from(len).unwrap_or(usize::MAX).min(step);
                     TxChunk::File { file: uploading.file?, offset, len }
                 }
@@ -248,9 +264,13 @@ impl Servent {
     /// is offered for it until [`Servent::handle_writable`].
     pub fn sent(&mut self, now: Instant, id: ConnId, written: usize) {
         self.stats.bytes_out += written as u64;
-        let list = if self.dirty.front() == Some(&id) { &mut self.dirty } else { &mut self.bulk };
-        debug_assert_eq!(list.front(), Some(&id), "sent answers poll_transmit");
-        list.pop_front();
+        if self.dirty.front() == Some(&id) {
+            self.dirty.pop_front();
+        } else {
+            debug_assert_eq!(self.bulk.front(), Some(&id), "sent answers poll_transmit");
+            self.bulk.pop_front();
+            self.upload_rate.spend(written);
+        }
         let Some(conn) = self.connection_mut(id) else { return };
         conn.listed = false;
         conn.blocked = written == 0;
@@ -278,7 +298,7 @@ impl Servent {
     }
 
     /// The front of the lists of those with something to send; what has nothing is taken off.
-    fn next_ready(&mut self) -> Option<ConnId> {
+    fn next_ready(&mut self, now: Instant) -> Option<ConnId> {
         while let Some(&id) = self.dirty.front() {
             if self.to_send(id) == Some(Sending::Bytes) {
                 return Some(id);
@@ -291,6 +311,9 @@ impl Servent {
         }
         while let Some(&id) = self.bulk.front() {
             if self.to_send(id) == Some(Sending::File) {
+                if !self.upload_rate.refill(now) {
+                    return None;
+                }
                 self.bulk_credit = false;
                 return Some(id);
             }
@@ -334,9 +357,15 @@ impl Servent {
 
     /// When [`Servent::handle_timeout`] wants to be called, and for what.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let timer = self.timers.next().unwrap_or(Instant::FAR_FUTURE);
-        let deadlines =
-            [(timer, "connection"), (self.next_dial, "dial"), (self.next_ping, "ping round")];
+        let never = Instant::FAR_FUTURE;
+        let rate = self.upload_rate.blocked_until().filter(|_| !self.bulk.is_empty());
+        let deadlines = [
+            (self.timers.next().unwrap_or(never), "connection"),
+            (self.next_dial, "dial"),
+            (self.next_ping, "ping round"),
+            (rate.unwrap_or(never), "upload rate"),
+            (self.next_push_deadline().unwrap_or(never), "push"),
+        ];
         deadlines.into_iter().min().filter(|(at, _)| *at < Instant::FAR_FUTURE)
     }
 
@@ -401,12 +430,6 @@ impl Servent {
         let conn = self.connections.get(index)?;
         let stands = matches!(conn.phase, Phase::Link(_)) && self.link_key(index) == key;
         stands.then_some(index)
-    }
-
-    /// The address we give to others on this connection.
-    fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
-        let ip = self.config.advertise_ip.unwrap_or(local_ip);
-        SocketAddrV4::new(ip, self.config.advertise_port)
     }
 
     fn fresh_guid(&mut self) -> Guid {

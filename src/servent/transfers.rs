@@ -3,6 +3,7 @@
 use super::connection::{Connection, Phase};
 use super::io::{CloseReason, ConnId, Event, FileDone, FileId, FileOp, Output, TransferId};
 use super::{IoFailure, Servent};
+use crate::config::Scope;
 use crate::library::Library;
 use crate::time::Instant;
 use crate::transfer::Shelf;
@@ -10,6 +11,7 @@ use crate::transfer::download::{
     Download, DownloadError, DownloadLimits, DownloadStep, Partial, Source,
 };
 use crate::transfer::upload::{Upload, UploadClose, UploadLimits, UploadStep};
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -123,23 +125,37 @@ impl Servent {
     }
 
     pub(super) fn start_upload(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
-        let Some(conn) = self.connection_mut(id) else { return };
         let mut upload = Upload::new(now, UploadLimits::default());
         upload.handle_bytes(now, bytes);
+        self.begin_upload(now, id, upload);
+    }
+
+    pub(super) fn begin_upload(&mut self, now: Instant, id: ConnId, upload: Upload) {
+        let Some(conn) = self.connection_mut(id) else { return };
         conn.phase = Phase::Upload(Box::new(Uploading { upload, file: None }));
         self.drive_upload(now, id);
+    }
+
+    /// Whether a peer at this address may have one more upload.
+    fn has_slot_for(&self, ip: Ipv4Addr) -> bool {
+        let same = self.slots.get(&ip).copied().unwrap_or(0);
+        let shared_address = self.config.scope == Scope::Loopback;
+        self.uploads_open < self.config.max_uploads
+            && (shared_address || same < self.config.limits.uploads_per_address)
     }
 
     /// Does what an upload wants next.
     pub(super) fn drive_upload(&mut self, now: Instant, id: ConnId) {
         let library = Arc::clone(&self.library);
+        let Some(ip) = self.connection_mut(id).map(|conn| *conn.remote.ip()) else { return };
         loop {
-            let slot_free = self.uploads_open < self.config.max_uploads;
+            let slot_free = self.has_slot_for(ip);
             let Some(uploading) = self.uploading_mut(id) else { return };
             let Some(step) = uploading.upload.poll(now, &*library, slot_free) else { break };
             match step {
                 UploadStep::Open { number, .. } => {
                     self.uploads_open += 1;
+                    *self.slots.entry(ip).or_default() += 1;
                     let file = self.hold_file(FileOwner::Upload(id));
                     if let Some(uploading) = self.uploading_mut(id) {
                         uploading.file = Some(file);
@@ -165,7 +181,18 @@ impl Servent {
         let Some(file) = self.uploading_mut(id).and_then(|uploading| uploading.file.take()) else {
             return;
         };
+        let ip = *self.connections[id.index as usize].remote.ip();
+        self.free_slot(ip, file);
+    }
+
+    fn free_slot(&mut self, ip: Ipv4Addr, file: FileId) {
         self.uploads_open -= 1;
+        if let Entry::Occupied(mut slots) = self.slots.entry(ip) {
+            *slots.get_mut() -= 1;
+            if *slots.get() == 0 {
+                slots.remove();
+            }
+        }
         self.release_file(file);
     }
 
@@ -193,6 +220,12 @@ impl Servent {
                             self.set_task_conn(id, Some(conn));
                         }
                         Err(_) => self.fail_connect(now, id),
+                    }
+                }
+                DownloadStep::Push(via) => {
+                    let index = task.download.source().index;
+                    if !self.send_push(now, id, via, index) {
+                        self.fail_connect(now, id);
                     }
                 }
                 DownloadStep::Disconnect => {
@@ -226,7 +259,7 @@ impl Servent {
         }
     }
 
-    fn set_task_conn(&mut self, id: TransferId, conn: Option<ConnId>) -> Option<ConnId> {
+    pub(super) fn set_task_conn(&mut self, id: TransferId, conn: Option<ConnId>) -> Option<ConnId> {
         let task = self.downloads.get_mut(&id)?;
         std::mem::replace(&mut task.conn, conn)
     }
@@ -256,10 +289,53 @@ impl Servent {
         self.set_task_conn(id, None);
         self.close(now, conn, CloseReason::Io(failure.clone()));
         if let Some(task) = self.downloads.get_mut(&id) {
-            task.download.handle_connect_failed(now, *failure == IoFailure::Refused);
-            task.download.handle_closed(now, *failure != IoFailure::Eof);
+            if task.download.is_connecting() {
+                task.download.handle_connect_failed(now, *failure == IoFailure::Refused);
+            } else {
+                task.download.handle_closed(now, *failure != IoFailure::Eof);
+            }
         }
         self.drive_download(now, id);
+    }
+
+    /// The connection of a download stands.
+    pub(super) fn handle_fetch_connected(&mut self, now: Instant, id: TransferId) {
+        if let Some(task) = self.downloads.get_mut(&id) {
+            task.download.handle_connected(now);
+        }
+        self.drive_download(now, id);
+    }
+
+    /// The source of a download sent bytes.
+    pub(super) fn handle_fetched(&mut self, now: Instant, id: TransferId, bytes: &[u8]) {
+        if let Some(task) = self.downloads.get_mut(&id) {
+            task.download.handle_bytes(now, bytes);
+        }
+        self.drive_download(now, id);
+    }
+
+    pub(super) fn handle_fetch_timeout(&mut self, now: Instant, id: TransferId) {
+        if let Some(task) = self.downloads.get_mut(&id) {
+            task.download.handle_timeout(now);
+        }
+        self.drive_download(now, id);
+    }
+
+    /// When the first download that waits for a pushed connection gives up. Those that have a
+    /// connection use its timer; of the others there are few.
+    pub(super) fn next_push_deadline(&self) -> Option<Instant> {
+        self.waiting_for_push().filter_map(|(_, task)| task.download.poll_timeout()).min()
+    }
+
+    pub(super) fn handle_push_deadlines(&mut self, now: Instant) {
+        let waiting: Vec<TransferId> = self.waiting_for_push().map(|(&id, _)| id).collect();
+        for id in waiting {
+            self.handle_fetch_timeout(now, id);
+        }
+    }
+
+    fn waiting_for_push(&self) -> impl Iterator<Item = (&TransferId, &Task)> {
+        self.downloads.iter().filter(|(_, task)| task.conn.is_none())
     }
 
     /// Whatever a closed connection held goes back.
@@ -267,8 +343,7 @@ impl Servent {
         if let Phase::Upload(uploading) = &ended.phase
             && let Some(file) = uploading.file
         {
-            self.uploads_open -= 1;
-            self.release_file(file);
+            self.free_slot(*ended.remote.ip(), file);
         }
     }
 

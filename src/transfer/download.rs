@@ -18,6 +18,7 @@
 pub use super::download_error::{DiskFault, DownloadError};
 use super::partial_writer::PartialWriter;
 use crate::time::Instant;
+use crate::wire::ServentId;
 use crate::wire::http_head::{
     GetRequest, ResponseError, ResponseHead, encode_name, parse_response,
 };
@@ -45,6 +46,19 @@ pub struct Source {
     pub name: String,
     /// Size in bytes from the hit, if there was one.
     pub size: Option<u64>,
+    /// How to have it connect to us; `None` if its servent id is not known.
+    pub push: Option<PushVia>,
+}
+
+/// What a Push to a source needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushVia {
+    /// Whom to push.
+    pub servent: ServentId,
+    /// Links the Push may cross: those its hit crossed, and one or two more.
+    pub ttl: u8,
+    /// Push at once: the source says that it cannot be connected to.
+    pub firewalled: bool,
 }
 
 /// What an earlier attempt left on the disk.
@@ -61,6 +75,8 @@ pub struct Partial {
 pub struct DownloadLimits {
     /// From dialling to being connected.
     pub connect_timeout: Duration,
+    /// From a Push to the connection it asks for.
+    pub push_timeout: Duration,
     /// From a request to the end of the response head, and between any two reads of the body.
     pub stall_timeout: Duration,
 }
@@ -69,6 +85,7 @@ impl Default for DownloadLimits {
     fn default() -> DownloadLimits {
         DownloadLimits {
             connect_timeout: Duration::from_secs(20),
+            push_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
         }
     }
@@ -79,6 +96,9 @@ impl Default for DownloadLimits {
 pub enum DownloadStep {
     /// Dial, then call [`Download::handle_connected`] or [`Download::handle_connect_failed`].
     Connect(SocketAddrV4),
+    /// Send a Push. When the source connects and says GIV, call [`Download::handle_connected`];
+    /// if no Push can be sent, [`Download::handle_connect_failed`].
+    Push(PushVia),
     /// Drop the connection; the machine knows, no `handle_closed` is due.
     Disconnect,
     /// Open the partial file to go on behind its first `have` bytes, or create it if there is
@@ -122,6 +142,8 @@ pub struct Download {
     /// Set once the network part is over.
     outcome: Option<Result<(), DownloadError>>,
     encoded: bool,
+    /// The source is asked to connect, rather than connected to.
+    pushes: bool,
     requests: u32,
     /// Whether a response came on the present connection, and on any.
     answered_here: bool,
@@ -175,7 +197,6 @@ impl Download {
             return Err(DownloadError::SizeMismatch { expected: have, offered });
         }
         let mut download = Download {
-            source,
             limits,
             expected,
             received: have,
@@ -183,11 +204,13 @@ impl Download {
             disk: PartialWriter::new(have),
             outcome: None,
             encoded: true,
+            pushes: source.push.is_some_and(|push| push.firewalled),
             requests: 0,
             answered_here: false,
             answered: false,
             steps: VecDeque::new(),
             deadline: now,
+            source,
         };
         if partial.is_some() && expected == Some(have) {
             download.complete();
@@ -205,12 +228,27 @@ impl Download {
         }
     }
 
-    /// The connection could not be made; `refused` if the other side refused it.
-    pub fn handle_connect_failed(&mut self, _now: Instant, refused: bool) {
+    /// The connection could not be made; `refused` if the other side refused it. A source with a
+    /// known servent id is then asked to connect itself.
+    pub fn handle_connect_failed(&mut self, now: Instant, refused: bool) {
         if matches!(self.link, Link::Connecting) {
             self.link = Link::None;
-            self.fail(DownloadError::Connect { refused });
+            match self.pushes {
+                true => self.fail(DownloadError::NoPushRoute),
+                false => self.push_or_fail(now, DownloadError::Connect { refused }),
+            }
         }
+    }
+
+    /// Whether a connection is asked for and not there.
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.link, Link::Connecting)
+    }
+
+    /// The servent that was asked to connect and is waited for.
+    pub fn awaited_push(&self) -> Option<ServentId> {
+        let waiting = self.pushes && self.is_connecting();
+        self.source.push.filter(|_| waiting).map(|push| push.servent)
     }
 
     /// The source sent `bytes`.
@@ -236,7 +274,7 @@ impl Download {
     pub fn handle_closed(&mut self, now: Instant, reset: bool) {
         match std::mem::replace(&mut self.link, Link::None) {
             Link::None => {}
-            Link::Connecting => self.fail(DownloadError::Connect { refused: reset }),
+            Link::Connecting => self.push_or_fail(now, DownloadError::Connect { refused: reset }),
             Link::Asking { head, .. } if !head.is_empty() => self.interrupted(),
             // A kept connection may end at any time; the request was not looked at.
             Link::Asking { .. } if self.answered_here => self.connect(now),
@@ -290,8 +328,11 @@ impl Download {
         if self.poll_timeout().is_none_or(|deadline| deadline > now) {
             return;
         }
-        if matches!(self.link, Link::Connecting) {
-            self.fail(DownloadError::ConnectTimeout(self.limits.connect_timeout));
+        if self.awaited_push().is_some() {
+            self.fail(DownloadError::PushUnanswered(self.limits.push_timeout));
+        } else if matches!(self.link, Link::Connecting) {
+            self.disconnect();
+            self.push_or_fail(now, DownloadError::ConnectTimeout(self.limits.connect_timeout));
         } else {
             self.fail(DownloadError::Stalled {
                 silence: self.limits.stall_timeout,
@@ -355,8 +396,23 @@ impl Download {
     fn connect(&mut self, now: Instant) {
         self.disconnect();
         self.link = Link::Connecting;
-        self.deadline = now + self.limits.connect_timeout;
-        self.steps.push_back(DownloadStep::Connect(self.source.addr));
+        let (timeout, step) = match self.source.push.filter(|_| self.pushes) {
+            Some(push) => (self.limits.push_timeout, DownloadStep::Push(push)),
+            None => (self.limits.connect_timeout, DownloadStep::Connect(self.source.addr)),
+        };
+        self.deadline = now + timeout;
+        self.steps.push_back(step);
+    }
+
+    /// The source cannot be connected to: asks it to connect, if that is possible and was not
+    /// tried.
+    fn push_or_fail(&mut self, now: Instant, error: DownloadError) {
+        if self.source.push.is_some() && !self.pushes {
+            self.pushes = true;
+            self.connect(now);
+        } else {
+            self.fail(error);
+        }
     }
 
     fn disconnect(&mut self) {

@@ -25,6 +25,10 @@ pub enum DownloadError {
     },
     /// No connection within the time given
     ConnectTimeout(Duration),
+    /// The source was asked by a Push to connect, and did not within the time given
+    PushUnanswered(Duration),
+    /// There is no link by which a Push would reach the source
+    NoPushRoute,
     /// The source closed the connection without a word
     NoAnswer,
     /// The source sent nothing for the time given
@@ -94,6 +98,15 @@ impl fmt::Display for DownloadError {
                 f,
                 "expected a connection within {} s, none came; the source may be gone or firewalled",
                 limit.as_secs()
+            ),
+            DownloadError::PushUnanswered(limit) => write!(
+                f,
+                "expected the source to connect within {} s after a Push, it did not; it may be \
+                 gone, or this machine cannot be connected to either",
+                limit.as_secs()
+            ),
+            DownloadError::NoPushRoute => f.write_str(
+                "expected a link to push the source by, there is none any more; search again",
             ),
             DownloadError::NoAnswer => f.write_str(
                 "expected an HTTP response, the source closed the connection without one; try \

@@ -11,7 +11,7 @@ fn seconds(n: u64) -> Instant {
 }
 
 fn source(name: &str, size: Option<u64>) -> Source {
-    Source { addr: ADDR, index: 7, name: name.to_owned(), size }
+    Source { addr: ADDR, index: 7, name: name.to_owned(), size, push: None }
 }
 
 /// How the scripted server ends a connection after its answers.
@@ -94,7 +94,7 @@ impl Owner {
 
     fn on_disk(&mut self, step: DownloadStep) {
         match step {
-            DownloadStep::Connect(_) | DownloadStep::Disconnect => {}
+            DownloadStep::Connect(_) | DownloadStep::Push(_) | DownloadStep::Disconnect => {}
             DownloadStep::OpenPartial { have, total } => {
                 assert_eq!(have, self.file.len() as u64);
                 self.opened.push((have, total));

@@ -62,6 +62,7 @@ fn transfer(name: &str, content: &[u8], have: usize, size_known: bool, sizes: &[
     let size = content.len() as u64;
     let shelf = OneFile { name, size };
     let source = Source {
+        push: None,
         addr: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6346),
         index: 0,
         name: name.to_owned(),
@@ -76,7 +77,7 @@ fn transfer(name: &str, content: &[u8], have: usize, size_known: bool, sizes: &[
         while let Some(step) = download.poll() {
             match step {
                 DownloadStep::Connect(_) => download.handle_connected(NOW),
-                DownloadStep::Disconnect => {}
+                DownloadStep::Push(_) | DownloadStep::Disconnect => {}
                 DownloadStep::OpenPartial { .. } => download.handle_file_opened(),
                 DownloadStep::Write { offset, bytes } => {
                     assert_eq!(offset, disk.len() as u64);
@@ -134,7 +135,7 @@ proptest! {
         let mut splits = Splits(sizes.iter().cycle());
         while serve(&mut upload, &shelf, b"abc", &mut splits, &mut to_client) {}
         let addr = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-        let source = Source { addr, index: 1, name: "x".to_owned(), size: Some(3) };
+        let source = Source { addr, index: 1, name: "x".to_owned(), size: Some(3) , push: None };
         let mut download = Download::new(NOW, source, None, DownloadLimits::default()).unwrap();
         download.handle_connected(NOW);
         download.handle_bytes(NOW, &bytes);

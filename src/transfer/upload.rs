@@ -32,6 +32,10 @@ pub struct UploadLimits {
     pub retry_after: Duration,
 }
 
+/// How long the body waits behind the head for a client that asks in the old dialect: GNU Serveez
+/// stalls when both come with one read.
+const OLD_DIALECT_PAUSE: Duration = Duration::from_millis(100);
+
 impl Default for UploadLimits {
     fn default() -> UploadLimits {
         UploadLimits {
@@ -180,11 +184,29 @@ struct Sending {
     head_sent: usize,
     offset: u64,
     left: u64,
+    pause: Pause,
     /// `None` keeps the connection.
     close: Option<UploadClose>,
 }
 
+/// Whether the body waits for a while after the head went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    None,
+    /// It will, once the head is out.
+    AfterHead,
+    Until(Instant),
+}
+
 impl Upload {
+    /// A connection made at `now` in answer to a Push: `line` announces us, requests follow.
+    pub fn giving(now: Instant, limits: UploadLimits, line: Vec<u8>) -> Upload {
+        let mut upload = Upload::new(now, limits);
+        upload.state = State::Sending(Sending::head_only(line, None));
+        upload.deadline = now + limits.stall_timeout;
+        upload
+    }
+
     /// A connection accepted at `now`.
     pub fn new(now: Instant, limits: UploadLimits) -> Upload {
         Upload {
@@ -251,7 +273,13 @@ impl Upload {
 
     /// Time has passed; see [`Upload::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_timeout().is_some_and(|deadline| deadline <= now) {
+        let due = self.poll_timeout().is_some_and(|deadline| deadline <= now);
+        if let State::Sending(sending) = &mut self.state
+            && due
+            && matches!(sending.pause, Pause::Until(_))
+        {
+            sending.pause = Pause::None;
+        } else if due {
             self.close(match self.state {
                 State::Sending(_) => UploadClose::WriteStalled,
                 _ => UploadClose::NoRequest,
@@ -285,7 +313,7 @@ impl Upload {
     pub fn transmit(&self) -> Option<Piece<'_>> {
         let State::Sending(sending) = &self.state else { return None };
         match &sending.head[sending.head_sent..] {
-            [] if sending.left > 0 => {
+            [] if sending.left > 0 && sending.pause == Pause::None => {
                 Some(Piece::File { offset: sending.offset, len: sending.left })
             }
             [] => None,
@@ -303,6 +331,9 @@ impl Upload {
         let head_left = sending.head.len() - sending.head_sent;
         if head_left > 0 {
             sending.head_sent += written.min(head_left);
+            if sending.pause == Pause::AfterHead && sending.head_sent == sending.head.len() {
+                sending.pause = Pause::Until(now + OLD_DIALECT_PAUSE);
+            }
         } else {
             let body = sending.left.min(written as u64);
             sending.offset += body;
@@ -328,7 +359,11 @@ impl Upload {
     /// When [`Upload::handle_timeout`] wants to be called; `None` while only the owner can move
     /// things on.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        matches!(self.state, State::Reading | State::Sending(_)).then_some(self.deadline)
+        match &self.state {
+            State::Sending(Sending { pause: Pause::Until(until), .. }) => Some(*until),
+            State::Reading | State::Sending(_) => Some(self.deadline),
+            _ => None,
+        }
     }
 
     /// Bytes of body sent of the response under way.
@@ -404,6 +439,9 @@ impl Upload {
         if let State::Sending(sending) = &mut self.state {
             sending.offset = offset;
             sending.left = length;
+            if plan.version == Version::Bare {
+                sending.pause = Pause::AfterHead;
+            }
         }
     }
 
@@ -415,7 +453,7 @@ impl Upload {
         if close.is_some() {
             self.input = Vec::new();
         }
-        self.state = State::Sending(Sending { head, head_sent: 0, offset: 0, left: 0, close });
+        self.state = State::Sending(Sending::head_only(head, close));
         self.deadline = now + self.limits.stall_timeout;
     }
 
@@ -435,6 +473,12 @@ impl Upload {
             self.input = Vec::new();
             self.steps.push_back(UploadStep::Close(reason));
         }
+    }
+}
+
+impl Sending {
+    fn head_only(head: Vec<u8>, close: Option<UploadClose>) -> Sending {
+        Sending { head, head_sent: 0, offset: 0, left: 0, pause: Pause::None, close }
     }
 }
 

@@ -60,11 +60,21 @@ impl Owner {
                     assert!(offset + len <= self.body.len() as u64);
                     self.body.as_bytes()[start..][..usize::try_from(len.min(2)).unwrap()].to_vec()
                 }
+                None if self.pauses() => {
+                    self.now += OLD_DIALECT_PAUSE;
+                    self.upload.handle_timeout(self.now);
+                    continue;
+                }
                 None => return,
             };
             self.output.extend_from_slice(&sent);
             self.upload.sent(self.now, sent.len());
         }
+    }
+
+    /// The body waits a moment behind its head.
+    fn pauses(&self) -> bool {
+        self.upload.poll_timeout().is_some_and(|at| at <= self.now + OLD_DIALECT_PAUSE)
     }
 
     fn say(&mut self, bytes: &[u8]) {
@@ -105,6 +115,25 @@ fn assert_answer(request: &str, status_line: &str, header: &str, body: &str) {
     assert_eq!(head.lines().next(), Some(status_line), "{request}");
     assert!(format!("{head}\r\n").contains(&format!("\r\n{header}\r\n")), "{head}");
     assert_eq!(got_body, body, "{request}");
+}
+
+/// GNU Serveez stalls when head and body come with one read.
+#[test]
+fn in_the_old_dialect_the_body_waits_behind_the_head() {
+    let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
+    let request = b"GET /get/1/hello.txt HTTP/1.0\r\nContent-range: bytes=0-\r\n\r\n";
+    upload.handle_bytes(Instant::ZERO, request);
+    while upload.poll(Instant::ZERO, &FakeShelf, true).is_some() {
+        upload.handle_opened(Instant::ZERO, Ok(5));
+    }
+    let Some(Piece::Bytes(head)) = upload.transmit() else { panic!("no head") };
+    let head = head.len();
+    upload.sent(Instant::ZERO, head);
+    assert_eq!(upload.transmit(), None);
+    let resume = Instant::ZERO + Duration::from_millis(100);
+    assert_eq!(upload.poll_timeout(), Some(resume));
+    upload.handle_timeout(resume);
+    assert_eq!(upload.transmit(), Some(Piece::File { offset: 0, len: 5 }));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn pair(seed: u64) -> Net {
 }
 
 fn source(addr: SocketAddrV4, index: u32, name: &str) -> Source {
-    Source { addr, index, name: name.to_owned(), size: None }
+    Source { addr, index, name: name.to_owned(), size: None, push: None }
 }
 
 fn fetch(net: &mut Net, index: u32, name: &str) -> Vec<Event> {
@@ -95,7 +95,7 @@ fn what_a_search_finds_can_be_fetched() {
         _ => None,
     });
     let Hit { addr, index, name, size, .. } = found.expect("a hit");
-    let source = Source { addr, index, name, size: Some(size.into()) };
+    let source = Source { addr, index, name, size: Some(size.into()), push: None };
     net.tell(1, |core, now| core.download(now, source, None)).unwrap();
     net.settle();
     assert_eq!(net.downloads(1), [shared_files().remove(1).2]);

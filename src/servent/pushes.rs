@@ -1,0 +1,130 @@
+//! Pushes, both ways: asking a servent that cannot be reached to connect, and connecting when we
+//! are asked.
+//!
+//! Whoever sends a Push names the address we connect to, so it must not become a weapon: few
+//! connections per address and in all, addresses in scope only, nothing on port 0, no retries.
+
+use super::connection::Phase;
+use super::io::{CloseReason, ConnId, Event, Output, TransferId};
+use super::{LinkKey, Servent};
+use crate::stats::DropReason;
+use crate::time::Instant;
+use crate::transfer::download::PushVia;
+use crate::transfer::upload::{Upload, UploadLimits};
+use crate::wire::giv::Giv;
+use crate::wire::{Header, Kind, Push, ServentId};
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// The connections made for Pushes within the last window, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct PushLog {
+    recent: VecDeque<(Instant, Ipv4Addr)>,
+}
+
+impl Servent {
+    /// A Push for us: connects to whom it names and says GIV.
+    pub(super) fn answer_push(&mut self, now: Instant, push: &Push<'_>) -> Result<(), DropReason> {
+        if self.library.is_empty() {
+            return Err(DropReason::PushNotServed);
+        }
+        if !self.config.scope.allows(push.addr) {
+            return Err(DropReason::OutOfScope);
+        }
+        if !self.admit_push(now, *push.addr.ip()) {
+            return Err(DropReason::PushThrottled);
+        }
+        let name = self.library.get(push.index).map_or("", |entry| entry.name).to_owned();
+        let mut line = Vec::new();
+        Giv { index: push.index, servent_id: self.identity.0, name }.write(&mut line);
+        let phase = Phase::Giving(line);
+        let conn = self
+            .open(now, push.addr, None, Ipv4Addr::UNSPECIFIED, phase)
+            .map_err(|_| DropReason::PushThrottled)?;
+        self.outputs.push_back(Output::Connect { conn, addr: push.addr });
+        self.stats.delivered.add(Kind::Push);
+        Ok(())
+    }
+
+    /// The connection a Push asked for stands: announces us and waits for requests.
+    pub(super) fn give(&mut self, now: Instant, id: ConnId, line: Vec<u8>) {
+        let upload = Upload::giving(now, UploadLimits::default(), line);
+        self.begin_upload(now, id, upload);
+    }
+
+    fn admit_push(&mut self, now: Instant, ip: Ipv4Addr) -> bool {
+        let limits = &self.config.limits;
+        let recent = &mut self.push_log.recent;
+        while recent.front().is_some_and(|(at, _)| now.since(*at) >= limits.push_window) {
+            recent.pop_front();
+        }
+        let same = recent.iter().filter(|(_, target)| *target == ip).count();
+        if same >= limits.pushes_per_address || recent.len() >= limits.pushes_in_all {
+            return false;
+        }
+        recent.push_back((now, ip));
+        true
+    }
+
+    /// Sends a Push for a download along the way the hits of its source came. False if there is
+    /// no such way.
+    pub(super) fn send_push(
+        &mut self,
+        now: Instant,
+        id: TransferId,
+        via: PushVia,
+        index: u32,
+    ) -> bool {
+        let route = self.servent_routes.get(now, &via.servent.0);
+        let Some(link) = route.and_then(|key| self.link_of(key)) else { return false };
+        let addr = self.advertised(self.connections[link].local_ip);
+        let mut payload = Vec::with_capacity(crate::wire::PUSH_BYTES);
+        Push { servent: via.servent, index, addr, extension: &[] }.encode(&mut payload);
+        let guid = self.fresh_guid();
+        self.push_routes.set(now, &guid.0, LinkKey::OWN);
+        let header = Header { guid, kind: Kind::Push, ttl: via.ttl, hops: 0, payload_len: 0 };
+        let framed = self.framed(header, &payload);
+        self.enqueue(link, &framed, false);
+        self.event(Event::Pushed { transfer: id });
+        true
+    }
+
+    /// A connection opened with GIV: the source of a download that waits for it, or closed.
+    pub(super) fn read_giv(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.connection_mut(id) else { return };
+        let Phase::Undecided(buffer) = &conn.phase else { return };
+        let (giv, rest) = match Giv::parse(buffer) {
+            Ok(None) => return,
+            Ok(Some((giv, len))) => (giv, buffer[len..].to_vec()),
+            Err(_) => return self.close(now, id, CloseReason::Unasked),
+        };
+        let servent = ServentId(giv.servent_id);
+        let waiting =
+            self.downloads.iter().find(|(_, t)| t.download.awaited_push() == Some(servent));
+        match waiting.map(|(&transfer, _)| transfer) {
+            Some(transfer) => self.adopt(now, id, transfer, &rest),
+            None => self.close(now, id, CloseReason::Unasked),
+        }
+    }
+
+    fn adopt(&mut self, now: Instant, id: ConnId, transfer: TransferId, rest: &[u8]) {
+        if let Some(conn) = self.connection_mut(id) {
+            conn.phase = Phase::Fetching(transfer);
+        }
+        self.set_task_conn(transfer, Some(id));
+        self.handle_fetch_connected(now, transfer);
+        self.handle_fetched(now, transfer, rest);
+    }
+
+    /// The address given to others from now on names this port: a guest opens its listening
+    /// socket only when it has a link.
+    pub fn set_advertised_port(&mut self, port: u16) {
+        self.advertised_port = port;
+    }
+
+    /// The address we give to others on a connection.
+    pub(super) fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
+        let ip = self.config.advertise_ip.unwrap_or(local_ip);
+        SocketAddrV4::new(ip, self.advertised_port)
+    }
+}

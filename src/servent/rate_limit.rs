@@ -1,0 +1,110 @@
+//! The upload limit: how many bytes of files may go out, all uploads together.
+//!
+//! A token bucket that holds a quarter of a second. Sharing it is the business of the list of
+//! uploads, in which each gets one step in turn.
+
+use crate::time::Instant;
+use std::time::Duration;
+
+/// Bytes that may be saved up, in seconds of the limit.
+const BURST: Duration = Duration::from_millis(250);
+/// A step below this fraction of the burst is not worth a system call.
+const STEP_FRACTION: u64 = 4;
+
+/// A token bucket, or none.
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    bytes_per_second: Option<u64>,
+    tokens: u64,
+    refilled: Instant,
+    blocked_until: Option<Instant>,
+}
+
+impl RateLimit {
+    pub(super) fn new(bytes_per_second: Option<u64>, now: Instant) -> RateLimit {
+        RateLimit { bytes_per_second, tokens: 0, refilled: now, blocked_until: None }
+    }
+
+    /// Adds what time has brought. False if that is not enough for a step yet.
+    pub(super) fn refill(&mut self, now: Instant) -> bool {
+        let Some(rate) = self.bytes_per_second else { return true };
+        let burst = bytes_in(BURST, rate).max(1);
+        let earned = bytes_in(now.since(self.refilled), rate);
+        // What is earned for a fraction of a byte stays on the clock.
+        if earned > 0 {
+            self.tokens = self.tokens.saturating_add(earned).min(burst);
+            self.refilled = now;
+        }
+        let step = (burst / STEP_FRACTION).max(1);
+        if self.tokens >= step {
+            self.blocked_until = None;
+            return true;
+        }
+        let missing = u128::from(step - self.tokens) * 1_000_000 / u128::from(rate.max(1)) + 1;
+        let micros = u64::try_from(missing).unwrap_or(u64::MAX);
+        self.blocked_until = Some(now + Duration::from_micros(micros));
+        false
+    }
+
+    /// How much of `step` may go out now.
+    pub(super) fn allowance(&self, step: usize) -> usize {
+        match self.bytes_per_second {
+            None => step,
+            Some(_) => usize::try_from(self.tokens).unwrap_or(usize::MAX).min(step),
+        }
+    }
+
+    /// So many bytes went out.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        if self.bytes_per_second.is_some() {
+            self.tokens = self.tokens.saturating_sub(bytes as u64);
+        }
+    }
+
+    /// When there is enough for a step again, if there was not.
+    pub(super) fn blocked_until(&self) -> Option<Instant> {
+        self.blocked_until
+    }
+}
+
+fn bytes_in(time: Duration, rate: u64) -> u64 {
+    u64::try_from(time.as_micros() * u128::from(rate) / 1_000_000).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that get through in ten seconds when asked for at every chance.
+    fn through_in_ten_seconds(rate: u64) -> u64 {
+        let mut limit = RateLimit::new(Some(rate), Instant::ZERO);
+        let (mut now, mut sent) = (Instant::ZERO, 0);
+        let end = Instant::ZERO + Duration::from_secs(10);
+        while now < end {
+            if limit.refill(now) {
+                let bytes = limit.allowance(256 * 1024);
+                limit.spend(bytes);
+                sent += bytes as u64;
+            }
+            now = limit.blocked_until().unwrap_or(now + Duration::from_micros(10));
+        }
+        sent
+    }
+
+    #[test]
+    fn the_rate_is_kept_whatever_its_size() {
+        for rate in [10, 1_000, 123_456, 50_000_000] {
+            let sent = through_in_ten_seconds(rate);
+            let expected = rate * 10;
+            assert!(sent <= expected + rate / 4, "{rate}: {sent}");
+            assert!(sent >= expected - rate, "{rate}: {sent}");
+        }
+    }
+
+    #[test]
+    fn without_a_limit_a_step_is_a_step() {
+        let mut none = RateLimit::new(None, Instant::ZERO);
+        assert!(none.refill(Instant::ZERO));
+        assert_eq!(none.allowance(7), 7);
+    }
+}
