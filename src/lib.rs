@@ -17,6 +17,60 @@
 //! - [`cli`] reads arguments and prints; [`testnet`] runs real processes on loopback.
 //! - [`fuzzing`] says what must hold for any bytes; `fuzz/` and an ordinary test feed it.
 //!
+//! # Example
+//!
+//! Two servents without a network between them: bytes are carried by hand.
+//!
+//! ```
+//! use servent::config::Config;
+//! use servent::library::{Library, LibraryBuilder};
+//! use servent::servent::{ConnId, Event, Output, Servent};
+//! use servent::time::Instant;
+//! use servent::wire::ServentId;
+//! use std::sync::Arc;
+//!
+//! let now = Instant::ZERO;
+//! let mut files = LibraryBuilder::new();
+//! files.add(7, "free bsd notes.txt", 1_234)?;
+//! let library = loop {
+//!     if let Some(library) = files.step(100) {
+//!         break Arc::new(library);
+//!     }
+//! };
+//! let start = |library, id| {
+//!     Servent::new(Arc::new(Config::default()), library, ServentId([id; 16]), id.into(), now)
+//! };
+//! let (mut seeker, mut sharer) = (start(Arc::new(Library::empty()), 1), start(library, 2));
+//!
+//! let addr = "127.0.0.2:6346".parse()?;
+//! seeker.keep(now, addr);
+//! seeker.handle_timeout(now);
+//! let Some(Output::Connect { conn: there, .. }) = seeker.poll_output() else { unreachable!() };
+//! seeker.handle_connected(now, there, "127.0.0.1:50000".parse()?);
+//! let back = sharer.handle_accepted(now, "127.0.0.1:50000".parse()?, addr).unwrap();
+//! let search = seeker.search(now, "notes", None)?;
+//!
+//! /// What one has to say, into the other's ear.
+//! fn carry(from: &mut Servent, to: &mut Servent, conn: ConnId, now: Instant) {
+//!     while let Some((id, chunk)) = from.poll_transmit(now) {
+//!         let servent::servent::TxChunk::Bytes(bytes) = chunk else { unreachable!() };
+//!         let bytes = bytes.to_vec();
+//!         from.sent(now, id, bytes.len());
+//!         to.handle_bytes(now, conn, &bytes);
+//!     }
+//! }
+//! for _ in 0..3 {
+//!     carry(&mut seeker, &mut sharer, back, now);
+//!     carry(&mut sharer, &mut seeker, there, now);
+//! }
+//! let found = std::iter::from_fn(|| seeker.poll_output()).find_map(|output| match output {
+//!     Output::Event(Event::Hit { search: of, hit }) if of == search => Some(hit.name),
+//!     _ => None,
+//! });
+//! assert_eq!(found.as_deref(), Some("free bsd notes.txt"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Discrepancies
 //!
 //! What the 0.4 text leaves open or real servents do otherwise, and what this one does:
