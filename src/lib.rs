@@ -102,6 +102,7 @@ pub mod fuzzing;
 pub mod library;
 pub mod rng;
 pub mod servent;
+pub mod sim;
 pub mod stats;
 pub mod testnet;
 pub mod time;

@@ -23,6 +23,8 @@ pub(super) enum Command {
     Ping(PingArgs),
     /// Explain descriptors given in hex, as raw bytes or as a packet capture
     Decode(DecodeArgs),
+    /// Simulate a network of thousands of servents in this process
+    Sim(SimArgs),
     /// A local network of real servents
     Testnet(TestnetArgs),
 }
@@ -173,6 +175,52 @@ pub(super) struct DemoArgs {
     /// Servents in the line, 2 to 8
     #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u8).range(2..=8))]
     pub(super) nodes: u8,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SimArgs {
+    /// Servents; trees and edge lists bring their own number
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(super) nodes: usize,
+    /// line, ring, star, tree:BRANCHING,DEPTH, regular:DEGREE, random:PROBABILITY,
+    /// scale-free:LINKS or file:EDGELIST
+    #[arg(long, value_name = "SHAPE", default_value = "regular:4")]
+    pub(super) topology: String,
+    /// Searches, one after the other
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(super) queries: usize,
+    /// Links a search may cross, 1 to 15
+    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u8).range(1..=15))]
+    pub(super) ttl: u8,
+    /// All randomness comes from this number: same plan, same seed, same run
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(super) seed: u64,
+    /// The node all searches start from, by its name in the edge list or its number
+    #[arg(long, value_name = "NODE")]
+    pub(super) from: Option<String>,
+    /// Files each servent shares
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(super) files: usize,
+    /// One-way delay of every link, such as 50ms or 0.2s [default: 10 to 100 ms, drawn for each]
+    #[arg(long, value_name = "TIME", value_parser = delay)]
+    pub(super) latency: Option<std::time::Duration>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A time in `ms` or `s`.
+fn delay(text: &str) -> Result<std::time::Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1e-3),
+        None => (text.strip_suffix('s').unwrap_or(""), 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(amount) if (0.0..=3_600.0).contains(&(amount * unit)) => {
+            Ok(std::time::Duration::from_secs_f64(amount * unit))
+        }
+        _ => Err("expected a time such as 50ms or 0.2s, at most an hour".to_owned()),
+    }
 }
 
 /// A number of seconds, fractions allowed.

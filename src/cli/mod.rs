@@ -11,6 +11,7 @@ mod ping;
 mod run;
 mod search;
 mod settings;
+mod sim;
 mod testnet;
 
 pub use exit::Failure;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Get(args) => get::run(&args),
         Command::Ping(args) => ping::run(args),
         Command::Decode(args) => decode::run(&args),
+        Command::Sim(args) => sim::run(args),
         Command::Testnet(args) => testnet::run(&args),
     };
     match done {

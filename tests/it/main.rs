@@ -37,6 +37,9 @@ mod decode;
 // Wireshark's dissector reads what the servent sends.
 mod judge;
 
+// Virtual networks under the eyes of the oracles.
+mod sim;
+
 // The committed fuzz corpus, replayed.
 mod corpus;
 

@@ -1,0 +1,14 @@
+//! The simulator: thousands of virtual servents in one process under virtual time.
+//!
+//! The servents are the real ones, the core unchanged; what is simulated is the network between
+//! them and the clock. Same plan, same seed: same trace on every machine. Rules of the protocol
+//! are watched while it runs ([`oracle`]), not only reported at the end.
+
+mod event_queue;
+mod network;
+pub mod oracle;
+pub mod plan;
+pub mod report;
+pub mod topology;
+
+pub use network::simulate;

@@ -1,0 +1,97 @@
+//! What a run showed, for people and as JSON.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A whole run. The field names are what scripts rely on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The seed of the plan.
+    pub seed: u64,
+    /// Equal runs have equal hashes, whatever the machine.
+    pub trace_hash: String,
+    /// Nodes.
+    pub nodes: usize,
+    /// Links between them.
+    pub links: usize,
+    /// Each search.
+    pub queries: Vec<QueryReport>,
+    /// Bytes that crossed links.
+    pub bytes: u64,
+    /// Descriptors that crossed links.
+    pub descriptors: u64,
+    /// Descriptors the nodes dropped, by reason.
+    pub drops: BTreeMap<&'static str, u64>,
+    /// GUIDs and servent ids held for routing, in all nodes.
+    pub routes_held: usize,
+    /// Virtual time that passed.
+    pub virtual_seconds: f64,
+    /// Real time that passed; filled in by whoever has a clock.
+    pub real_seconds: f64,
+}
+
+/// One search.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueryReport {
+    /// The name of the node that searched.
+    pub from: String,
+    /// Its TTL.
+    pub ttl: u8,
+    /// Other nodes it reached.
+    pub reached: u64,
+    /// Copies that crossed a link.
+    pub query_descriptors: u64,
+    /// Copies that reached a node which had it already.
+    pub duplicates: u64,
+    /// Results that came home.
+    pub hits: u64,
+    /// Nodes reached by the number of links crossed, from one on.
+    pub reach_per_hop: Vec<u64>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} nodes, {} links, seed {}: {} searches",
+            self.nodes,
+            self.links,
+            self.seed,
+            self.queries.len()
+        )?;
+        writeln!(
+            f,
+            "{:>8} {:>4} {:>9} {:>9} {:>9} {:>6}  reached per hop",
+            "FROM", "TTL", "REACHED", "COPIES", "DUPLICATE", "HITS"
+        )?;
+        for query in &self.queries {
+            let per_hop: Vec<String> = query.reach_per_hop.iter().map(u64::to_string).collect();
+            writeln!(
+                f,
+                "{:>8} {:>4} {:>9} {:>9} {:>9} {:>6}  {}",
+                query.from,
+                query.ttl,
+                query.reached,
+                query.query_descriptors,
+                query.duplicates,
+                query.hits,
+                per_hop.join(" ")
+            )?;
+        }
+        let drops: Vec<String> =
+            self.drops.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };
+        writeln!(f, "dropped: {drops}")?;
+        writeln!(
+            f,
+            "{} descriptors, {} bytes, {} routes held",
+            self.descriptors, self.bytes, self.routes_held
+        )?;
+        write!(
+            f,
+            "{:.1} s of virtual time in {:.2} s; trace {}",
+            self.virtual_seconds, self.real_seconds, self.trace_hash
+        )
+    }
+}
