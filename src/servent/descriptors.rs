@@ -205,7 +205,8 @@ impl Servent {
     }
 
     fn answer_query(&mut self, now: Instant, source: Source, header: &Header, query: &Query<'_>) {
-        if self.config.speed_known && !query.speed.satisfied_by(self.config.speed_kbps) {
+        let too_slow = self.config.speed_known && !query.speed.satisfied_by(self.config.speed_kbps);
+        if too_slow || self.library.is_empty() {
             return;
         }
         let library = Arc::clone(&self.library);

@@ -148,7 +148,7 @@ impl Flat {
     }
 
     fn get(&self, words: Words, hash: usize) -> Option<LinkKey> {
-        if self.slots.is_empty() {
+        if self.len == 0 {
             return None;
         }
         let slot = &self.slots[self.probe(words, hash)];
