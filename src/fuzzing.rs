@@ -2,7 +2,11 @@
 //!
 //! They live here so that the ordinary build compiles them and an ordinary test replays the
 //! committed corpus. Each takes whatever bytes it is given and panics if a promise of the wire
-//! code is broken; nothing else calls them.
+//! code or of a transfer is broken; nothing else calls them.
+
+mod transfer;
+
+pub use transfer::transfer;
 
 use crate::wire::giv::Giv;
 use crate::wire::handshake::{CONNECT, Dispatch, OK, dispatch, read_answer, read_hello};

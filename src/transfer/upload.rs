@@ -279,6 +279,7 @@ impl Upload {
             && matches!(sending.pause, Pause::Until(_))
         {
             sending.pause = Pause::None;
+            self.deadline = now + self.limits.stall_timeout;
         } else if due {
             self.close(match self.state {
                 State::Sending(_) => UploadClose::WriteStalled,
@@ -369,6 +370,12 @@ impl Upload {
     /// Bytes of body sent of the response under way.
     pub fn body_bytes_sent(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.sent)
+    }
+
+    /// Bytes of requests that came and are not answered yet, at most [`MAX_HEAD_BYTES`] once
+    /// [`Upload::poll`] has nothing more to do.
+    pub fn input_bytes(&self) -> usize {
+        self.input.len()
     }
 
     /// Takes the next request from the input, if all of it is there.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 4] = [
+const TARGETS: [(&str, Body); 5] = [
     ("deframe", servent::fuzzing::deframe),
     ("payload", servent::fuzzing::payload),
     ("handshake", servent::fuzzing::handshake),
     ("http", servent::fuzzing::http),
+    ("transfer", servent::fuzzing::transfer),
 ];
 
 /// Bounds that keep the corpus small enough to be read.

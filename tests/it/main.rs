@@ -15,9 +15,11 @@ mod routing;
 mod pong_cache;
 // Searches: what is answered, with what, and what comes back.
 mod query;
-// Pushes find their servent by the way its hits came.
+// Pushes find their servent, and it connects to whom they name.
 mod push;
-// Files from core to core: slots, steps and refusals.
+// When a download asks its source to connect, and what a GIV brings.
+mod giv;
+// Files from core to core: slots, shares, steps and refusals.
 mod transfer;
 // Slow and silent neighbours.
 mod flow_control;
@@ -30,6 +32,8 @@ mod discovery;
 mod process;
 // A few of them as a network.
 mod loopback;
+// Sources that cannot be reached, downloads cut short, several at a time, files that change.
+mod firewall;
 // The command line: output, exit codes, files left behind.
 mod cli;
 // `servent decode` explains hex, raw descriptors and captures.

@@ -1,9 +1,12 @@
-//! Pushes find their servent by the way its hits came. Rows P-60, P-61 and P-66.
+//! Pushes find their servent by the way its hits came, and it then connects to whom they name, says
+//! GIV and serves, within bounds. Rows P-60 to P-66.
 
 use crate::support::descriptor::{guid, hit, push, query, servent_id};
 use crate::support::{Bench, Descriptor, Peer, vectors};
+use servent::config::{Config, Scope};
 use servent::stats::DropReason;
 use servent::wire::{Kind, ServentId};
+use std::net::SocketAddrV4;
 
 const CALLER: &str = "127.0.0.60:7000";
 
@@ -106,4 +109,159 @@ fn a_short_push_is_ignored() {
     assert_eq!(sut.dropped(DropReason::Malformed), 1);
     sut.assert_quiet(b);
     sut.assert_alive(a);
+}
+
+/// A core with a link, and a scripted listener at [`CALLER`].
+fn bench(adjust: impl FnOnce(&mut Config)) -> (Bench, Peer) {
+    let mut sut = Bench::with(adjust);
+    let link = sut.link();
+    sut.net.listen(CALLER.parse().unwrap());
+    (sut, link)
+}
+
+/// Sends the core a Push of its own for file 7.
+fn push_core(sut: &mut Bench, link: Peer, n: u32, addr: SocketAddrV4) {
+    let to = sut.core().identity();
+    sut.send(link, &push(guid(n), to, addr));
+}
+
+/// The address with this last byte and port.
+fn victim(last: u8, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new([127, 0, 1, last].into(), port)
+}
+
+/// The connection the core made to [`CALLER`], and the line it said.
+fn pushed(sut: &mut Bench, link: Peer) -> (Peer, String) {
+    push_core(sut, link, 2, CALLER.parse().unwrap());
+    let peer = sut.net.accept(CALLER.parse().unwrap()).expect("the core connects");
+    let line = String::from_utf8(sut.read(peer)).unwrap();
+    (peer, line)
+}
+
+/// P-62 and P-63
+#[test]
+fn a_pushed_core_connects_says_giv_and_serves() {
+    let (mut sut, link) = bench(|_| ());
+    let (peer, line) = pushed(&mut sut, link);
+    let id: String = sut.core().identity().0.iter().map(|byte| format!("{byte:02X}")).collect();
+    assert_eq!(line, format!("GIV 7:{id}/hello.txt\n\n"));
+    sut.send_bytes(peer, b"GET /get/7/hello.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = String::from_utf8(sut.read(peer)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhello"), "{answer}");
+    sut.send_bytes(peer, b"GET /get/8/free%20bsd%20notes.txt HTTP/1.0\r\n\r\n");
+    assert!(sut.read(peer).ends_with(b"free system.\n"), "any file, not just the one pushed for");
+    assert!(sut.is_closed(peer));
+    assert_eq!(sut.core().uploads(), 0);
+    sut.assert_quiet(link);
+}
+
+/// The index is what Serveez compares, whether or not there is such a file.
+#[test]
+fn the_index_of_the_push_comes_back_even_if_there_is_no_such_file() {
+    let (mut sut, link) = bench(|_| ());
+    let to = sut.core().identity();
+    let mut wish = push(guid(2), to, CALLER.parse().unwrap());
+    wish.payload[16..20].copy_from_slice(&4_000_000_000u32.to_le_bytes());
+    sut.send(link, &wish);
+    let peer = sut.net.accept(CALLER.parse().unwrap()).expect("the core connects");
+    let line = String::from_utf8(sut.read(peer)).unwrap();
+    assert!(line.starts_with("GIV 4000000000:") && line.ends_with("/\n\n"), "{line}");
+}
+
+#[test]
+fn a_busy_core_connects_and_says_so() {
+    let (mut sut, link) = bench(|config| config.max_uploads = 0);
+    let (peer, line) = pushed(&mut sut, link);
+    assert!(line.starts_with("GIV 7:"), "{line}");
+    sut.send_bytes(peer, b"GET /get/7/hello.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(sut.read(peer).starts_with(b"HTTP/1.1 503 "));
+}
+
+#[test]
+fn a_pushed_connection_without_a_request_is_closed() {
+    let (mut sut, link) = bench(|_| ());
+    let (peer, _) = pushed(&mut sut, link);
+    sut.wait_secs(25);
+    assert!(!sut.is_closed(peer));
+    sut.wait_secs(40);
+    assert!(sut.is_closed(peer));
+}
+
+/// P-64
+#[test]
+fn pushes_for_one_address_are_few_in_any_half_minute() {
+    let (mut sut, link) = bench(|_| ());
+    for n in 0..50 {
+        // Other ports of one address are the same victim.
+        push_core(&mut sut, link, n, victim(1, 7_000 + u16::try_from(n % 7).unwrap()));
+    }
+    assert_eq!(sut.net.dials.len(), 5);
+    assert_eq!(sut.dropped(DropReason::PushThrottled), 45);
+    sut.wait_secs(29);
+    push_core(&mut sut, link, 50, victim(1, 7_000));
+    assert_eq!(sut.net.dials.len(), 5, "the window is not over");
+    sut.wait_secs(2);
+    for n in 51..100 {
+        push_core(&mut sut, link, n, victim(1, 7_000));
+    }
+    assert_eq!(sut.net.dials.len(), 10, "the next window");
+}
+
+#[test]
+fn pushes_for_many_addresses_are_bounded_together() {
+    let (mut sut, link) = bench(|_| ());
+    let most = sut.core().config().limits.pushes_in_all;
+    for last in 1..=50 {
+        push_core(&mut sut, link, last.into(), victim(last, 7_000));
+    }
+    assert_eq!(sut.net.dials.len(), most);
+    sut.wait_secs(31);
+    push_core(&mut sut, link, 99, victim(99, 7_000));
+    assert_eq!(sut.net.dials.len(), most + 1);
+}
+
+/// P-65
+#[test]
+fn only_addresses_in_scope_are_connected_to_and_none_on_port_0() {
+    let addresses = [
+        ("127.0.0.60:7000", Some(Scope::Loopback)),
+        ("10.1.2.3:7000", Some(Scope::Private)),
+        ("100.64.0.1:7000", Some(Scope::Private)),
+        ("5.6.7.8:7000", Some(Scope::Public)),
+        ("0.0.0.0:7000", None),
+        ("224.0.0.1:7000", None),
+        ("255.255.255.255:7000", None),
+        ("127.0.0.60:0", None),
+        ("10.1.2.3:0", None),
+        ("5.6.7.8:0", None),
+    ];
+    for scope in [Scope::Loopback, Scope::Private, Scope::Public] {
+        for (addr, home) in addresses {
+            let (mut sut, link) = bench(|config| config.scope = scope);
+            let addr = addr.parse().unwrap();
+            push_core(&mut sut, link, 2, addr);
+            let allowed = home == Some(scope);
+            let dialled: Vec<_> = sut.net.dials.iter().map(|dial| dial.addr).collect();
+            assert_eq!(dialled, if allowed { vec![addr] } else { vec![] }, "{addr} in {scope:?}");
+            assert_eq!(sut.dropped(DropReason::OutOfScope), u64::from(!allowed));
+        }
+    }
+}
+
+#[test]
+fn who_shares_nothing_does_not_connect() {
+    let mut sut = Bench::sharing(&[], |_| ());
+    let link = sut.link();
+    push_core(&mut sut, link, 2, CALLER.parse().unwrap());
+    assert_eq!(sut.net.dials.len(), 0);
+    assert_eq!(sut.dropped(DropReason::PushNotServed), 1);
+}
+
+/// A Push is a wish to connect once.
+#[test]
+fn a_refused_connect_is_not_tried_again() {
+    let (mut sut, link) = bench(|_| ());
+    push_core(&mut sut, link, 2, victim(1, 7_000));
+    sut.wait_secs(120);
+    assert_eq!(sut.net.dials.len(), 1);
 }

@@ -1,11 +1,12 @@
 //! Files from core to core: slots, steps and refusals.
 
 use crate::support::{Bench, Net, Peer, shared_files};
-use servent::config::Config;
+use servent::config::{Config, Scope};
 use servent::servent::{Event, Hit};
 use servent::transfer::download::{DownloadError, Source};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 const BIG_BYTES: usize = 3_000_000;
 
@@ -205,4 +206,86 @@ fn a_guest_serves_files_but_takes_no_links() {
     let reader = sut.dial();
     sut.send_bytes(reader, b"GET /get/7/hello.txt HTTP/1.0\r\n\r\n");
     assert!(sut.read(reader).ends_with(b"hello"));
+}
+
+#[test]
+fn the_upload_limit_holds_and_is_shared_fairly() {
+    const LIMIT: usize = 200_000;
+    const SECONDS: usize = 10;
+    let mut sut = Bench::sharing(&[(1, "big.bin", big_file())], |config| {
+        config.upload_limit = Some(LIMIT as u64);
+    });
+    for _ in 0..3 {
+        let reader = sut.dial();
+        sut.net.write(reader, b"GET /get/1/big.bin HTTP/1.0\r\n\r\n");
+    }
+    sut.wait_secs(SECONDS as u64);
+    let mut sent = BTreeMap::new();
+    for step in &sut.net.upload_steps {
+        *sent.entry(step.conn).or_insert(0) += step.bytes;
+    }
+    let sent: Vec<usize> = sent.into_values().collect();
+    let total: usize = sent.iter().sum();
+    assert_eq!(sent.len(), 3, "nobody is left out");
+    assert!(total <= LIMIT * SECONDS + LIMIT / 4, "{total} bytes");
+    assert!(total >= LIMIT * SECONDS * 9 / 10, "{total} bytes: the limit is there to be used");
+    let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+    assert!(least * 6 >= most * 5, "{sent:?}");
+}
+
+#[test]
+fn a_reader_that_stops_leaves_its_share_to_the_others() {
+    const LIMIT: usize = 200_000;
+    let mut sut = Bench::sharing(&[(1, "big.bin", big_file())], |config| {
+        config.upload_limit = Some(LIMIT as u64);
+    });
+    greedy(&mut sut);
+    let reader = sut.dial();
+    sut.net.write(reader, b"GET /get/1/big.bin HTTP/1.0\r\n\r\n");
+    sut.wait_secs(10);
+    let got = sut.read(reader).len();
+    assert!(got >= 9 * LIMIT, "{got} bytes");
+}
+
+#[test]
+fn one_address_does_not_take_all_slots() {
+    let mut sut =
+        Bench::sharing(&[(1, "big.bin", big_file())], |config| config.scope = Scope::Private);
+    let ask = |sut: &mut Bench, last: u8| {
+        let reader = sut.net.dial_from([10, 0, 0, last].into(), 0);
+        sut.send_bytes(reader, b"GET /get/1/big.bin HTTP/1.0\r\n");
+        sut.net.stop_reading(reader);
+        sut.send_bytes(reader, b"\r\n");
+        sut.net.read_again(reader);
+        let status = String::from_utf8_lossy(&sut.take(reader, 12)).into_owned();
+        sut.net.stop_reading(reader);
+        (reader, status)
+    };
+    let readers: Vec<_> = (0..4).map(|_| ask(&mut sut, 1)).collect();
+    assert!(readers.iter().all(|(_, status)| status == "HTTP/1.0 200"), "{readers:?}");
+    assert_eq!(ask(&mut sut, 1).1, "HTTP/1.0 503");
+    assert_eq!(ask(&mut sut, 2).1, "HTTP/1.0 200");
+    assert_eq!(sut.core().uploads(), 5);
+    sut.net.reset(readers[0].0);
+    sut.net.settle();
+    assert_eq!(ask(&mut sut, 1).1, "HTTP/1.0 200", "a slot given back is free again");
+}
+
+/// The bytes GNU Serveez sends. It takes no other status line, and stalls when the body comes with
+/// the head.
+#[test]
+fn serveez_gets_its_dialect_and_a_pause() {
+    let mut sut = Bench::sharing(&[(7, "zebra sample.txt", b"stripes".to_vec())], |_| ());
+    let reader = sut.dial();
+    let request = "GET /get/7/zebra sample.txt HTTP/1.0\r\nUser-agent: Gnutella\r\n\
+                   Content-range: bytes=0-\r\n\r\n";
+    sut.send_bytes(reader, request.as_bytes());
+    let head = String::from_utf8(sut.read(reader)).unwrap();
+    assert!(head.starts_with("HTTP 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(head.contains("\r\nContent-length: 7\r\n"), "{head}");
+    sut.wait(Duration::from_millis(98));
+    assert_eq!(sut.read(reader), b"");
+    sut.wait(Duration::from_millis(10));
+    assert_eq!(sut.read(reader), b"stripes");
+    assert!(sut.is_closed(reader));
 }

@@ -66,6 +66,8 @@ enum Listener {
     Core(usize),
     /// Scripted: connections wait here to be taken.
     Raw(VecDeque<Peer>),
+    /// Whoever connects is left without any answer.
+    Silent,
 }
 
 pub(super) struct RawPeer {
@@ -308,6 +310,7 @@ impl Net {
                 accepted.map(|conn| End::new(Who::Core(other), Some(conn)))
             }
             Some(Listener::Raw(_)) => Some(End::new(Who::Raw(Peer(self.raw.len())), None)),
+            Some(Listener::Silent) => return,
             None => {
                 self.nodes[core].core.handle_closed(self.now, conn, IoFailure::Refused);
                 return self.drain(core);
@@ -466,10 +469,14 @@ impl Net {
 
 /// The scripted side.
 impl Net {
-    /// Opens a TCP connection to a core.
+    /// Opens a TCP connection to a core, from an address of its own.
     pub(crate) fn dial(&mut self, index: usize) -> Peer {
+        let number = u8::try_from(self.raw.len() % 250 + 1).unwrap();
+        self.dial_from(Ipv4Addr::from([127, 9, 0, number]), index)
+    }
+
+    pub(crate) fn dial_from(&mut self, ip: Ipv4Addr, index: usize) -> Peer {
         let peer = Peer(self.raw.len());
-        let ip = Ipv4Addr::from([127, 9, 0, u8::try_from(peer.0 % 250 + 1).unwrap()]);
         let (remote, local) = (self.ephemeral(ip), self.addr(index));
         let conn = self.nodes[index].core.handle_accepted(self.now, remote, local);
         let end = End::new(Who::Core(index), conn);
@@ -488,6 +495,16 @@ impl Net {
     /// Listens with a script instead of a core.
     pub(crate) fn listen(&mut self, addr: SocketAddrV4) {
         self.listeners.insert(addr, Listener::Raw(VecDeque::new()));
+    }
+
+    /// Lets connects to `addr` go unanswered, as a firewall does.
+    pub(crate) fn swallow(&mut self, addr: SocketAddrV4) {
+        self.listeners.insert(addr, Listener::Silent);
+    }
+
+    /// What a core finds when its next download goes on with a partial file.
+    pub(crate) fn keep_partial(&mut self, index: usize, bytes: &[u8]) {
+        self.nodes[index].kept = bytes.to_vec();
     }
 
     /// The next connection to a scripted listener.

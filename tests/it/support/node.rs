@@ -18,6 +18,8 @@ pub(super) struct Node {
     /// What its shared files contain, by number.
     pub(super) contents: BTreeMap<u32, Vec<u8>>,
     open: BTreeMap<FileId, OpenFile>,
+    /// What an earlier attempt left of the next download.
+    pub(super) kept: Vec<u8>,
     /// Finished downloads.
     pub(super) downloaded: Vec<Vec<u8>>,
 }
@@ -47,6 +49,7 @@ impl Node {
             events: Vec::new(),
             contents: files.iter().map(|(number, _, bytes)| (*number, bytes.clone())).collect(),
             open: BTreeMap::new(),
+            kept: Vec::new(),
             downloaded: Vec::new(),
         }
     }
@@ -59,9 +62,10 @@ impl Node {
                 FileDone::Opened { size: self.contents[&number].len() as u64 }
             }
             FileOp::OpenPartial { have, .. } => {
-                assert_eq!(have, 0, "there are no partial files here");
-                self.open.insert(file, OpenFile::Partial(Vec::new()));
-                FileDone::Opened { size: 0 }
+                let kept = std::mem::take(&mut self.kept);
+                assert_eq!(have, kept.len() as u64, "goes on with what is there");
+                self.open.insert(file, OpenFile::Partial(kept));
+                FileDone::Opened { size: have }
             }
             FileOp::Write { offset, bytes } => {
                 let Some(OpenFile::Partial(partial)) = self.open.get_mut(&file) else {
