@@ -14,6 +14,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Join a network: share, answer, forward and serve until stopped by INT or TERM
+    #[command(after_long_help = RUN_NOTES)]
     Run(RunArgs),
     /// Search the network and print what is found
     Search(SearchArgs),
@@ -27,31 +28,60 @@ pub(super) enum Command {
     Sim(SimArgs),
     /// A local network of real servents
     Testnet(TestnetArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of servent, or of one of its commands
+    Man(ManArgs),
 }
+
+/// What the options of `run` have in common.
+const RUN_NOTES: &str = "\
+On Linux, files that are added, changed, moved or removed in a shared folder are noticed within two \
+seconds, elsewhere within ten minutes. A file that is being written is offered when it has been \
+left alone for a second. HUP has all folders looked at again and everything offered as it is.
+
+Each option can also be set by its variable, or under its long name in the file \
+servent/servent.toml in the XDG configuration folder. A flag wins over a variable, a variable over \
+the file. SERVENT_CONNECT takes several hosts with commas between them; the variables for folders \
+and globs take one, where a glob such as {*.ogg,*.flac} stands for several.";
 
 /// Everything here may also stand in servent.toml, under the long name without dashes before it.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct RunArgs {
-    /// Address and port to listen on; IPv4, port 0 picks a free one [default: 127.0.0.1:6346]
+    /// IPv4 address and port to listen on; port 0 picks a free one [default: 127.0.0.1:6346]
     #[arg(long, value_name = "ADDR:PORT", env = "SERVENT_LISTEN")]
     pub(super) listen: Option<String>,
-    /// Address, and port if it differs, to give to others [default: the link's own address and
-    /// the listening port]
+    /// IPv4 address, and port if it differs, at which others are told to reach this servent
+    /// [default: the local address of each link, and the listening port]
     #[arg(long, value_name = "ADDR[:PORT]", env = "SERVENT_ADVERTISE")]
     pub(super) advertise: Option<String>,
     /// A servent to stay linked with, by name or address; may be repeated [default port: 6346]
     #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
     pub(super) connect: Vec<String>,
-    /// Outbound links to keep up with learnt hosts; 0 links only with --connect [default: 4]
+    /// Outbound links to keep up with hosts that are learnt; with 0 only those of --connect are
+    /// kept [default: 4]
     #[arg(long, value_name = "N", env = "SERVENT_LINKS")]
     pub(super) links: Option<usize>,
-    /// Most links in all, inbound and outbound [default: 32]
+    /// Most links, inbound and outbound together [default: 32]
     #[arg(long, value_name = "N", env = "SERVENT_MAX_LINKS")]
     pub(super) max_links: Option<usize>,
     /// A folder to share with all its subfolders; may be repeated [default: none]
     #[arg(long, value_name = "DIR", env = "SERVENT_SHARE")]
     pub(super) share: Vec<PathBuf>,
-    /// Links a descriptor may cross, 1 to 15: cap for others', default for our own [default: 7]
+    /// Share only files whose path within the shared folder, or bare name, matches: '*.ogg',
+    /// 'albums/**', '*.{ogg,flac}'; '*' stays within one folder, '**' does not, case does not
+    /// matter; may be repeated [default: all files]
+    #[arg(long, value_name = "GLOB", env = "SERVENT_INCLUDE")]
+    pub(super) include: Vec<String>,
+    /// Do not share files that match likewise, even if they are included, nor anything in folders
+    /// that match; may be repeated [default: none]
+    #[arg(long, value_name = "GLOB", env = "SERVENT_EXCLUDE")]
+    pub(super) exclude: Vec<String>,
+    /// Most files to share; how many are left out is told [default: 1000000]
+    #[arg(long, value_name = "N", env = "SERVENT_MAX_FILES")]
+    pub(super) max_files: Option<usize>,
+    /// Links a descriptor may cross, 1 to 15: the most for those of others, and what our own start
+    /// with [default: 7]
     #[arg(long, value_name = "N", env = "SERVENT_TTL")]
     pub(super) ttl: Option<u8>,
     /// Speed to advertise, in kbit/s; if given, searches for faster servents are not answered
@@ -61,6 +91,10 @@ pub(super) struct RunArgs {
     /// Uploads at one time; more are told to come back later [default: 8]
     #[arg(long, value_name = "N", env = "SERVENT_MAX_UPLOADS")]
     pub(super) max_uploads: Option<usize>,
+    /// Most bytes per second for all uploads together; k, M and G stand for thousands, millions and
+    /// billions (powers of 1000): 500k, 2.5M [default: no limit]
+    #[arg(long, value_name = "RATE", env = "SERVENT_UPLOAD_LIMIT")]
+    pub(super) upload_limit: Option<String>,
     /// Which learnt addresses may be dialled and passed on [default: what --listen suggests]
     #[arg(long, env = "SERVENT_SCOPE")]
     pub(super) scope: Option<ScopeArg>,
@@ -221,6 +255,20 @@ fn delay(text: &str) -> Result<std::time::Duration, String> {
         }
         _ => Err("expected a time such as 50ms or 0.2s, at most an hour".to_owned()),
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell; its manual says where it looks for such scripts
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// A command, such as run; without one the page of servent itself
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
 }
 
 /// A number of seconds, fractions allowed.

@@ -11,6 +11,7 @@ mod ping;
 mod run;
 mod search;
 mod settings;
+mod shell;
 mod sim;
 mod testnet;
 
@@ -33,6 +34,8 @@ pub fn main() -> ExitCode {
         Command::Decode(args) => decode::run(&args),
         Command::Sim(args) => sim::run(args),
         Command::Testnet(args) => testnet::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

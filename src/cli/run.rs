@@ -5,8 +5,8 @@ use super::exit::Failure;
 use super::output;
 use super::settings::{self, Host, Settings, default_state};
 use crate::driver::{
-    Driver, Happened, Listener, Resolved, ScanReport, ShareError, ShareRoot, StateError,
-    StateFolder, fresh_seed,
+    Driver, Happened, Listener, Occasion, Resolved, ScanReport, ShareError, ShareRoot, Shares,
+    Skip, StateError, StateFolder, fresh_seed,
 };
 use crate::library::Library;
 use crate::servent::{Event, Servent};
@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 
 /// A status line at most so often, and the host cache is saved as often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(60);
-/// Folders are looked at again so often, besides HUP.
+/// Folders are looked at again so often, whatever the system tells about changes in them: it may
+/// have no watch left, and knows nothing of what other machines do to a network file system.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(600);
 /// A file that turned out stale has its folders scanned, but not more often than this.
 const STALE_RESCAN: Duration = Duration::from_secs(5);
@@ -34,7 +35,7 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 const STORY_LINES: u32 = 20;
 
 pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
-    let Settings { listen, connect, share, state, mut config, advertise_port } =
+    let Settings { listen, connect, share, filter, max_files, state, mut config, advertise_port } =
         settings::load(args)?;
     let roots = share
         .iter()
@@ -57,11 +58,15 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     for host in state.load_hosts() {
         driver.command(|core, now| core.learn_host(now, host));
     }
-    driver.scan(&roots);
+    let shares = Arc::new(Shares { roots, filter, max_files });
+    driver.scan(&shares, Occasion::Asked);
     let mut run = Run {
         addr,
         state,
-        roots,
+        shares,
+        occasion: Occasion::Routine,
+        last_scan: ScanReport::default(),
+        told_unwatched: false,
         announced: false,
         connect: Vec::new(),
         story: Story::default(),
@@ -107,7 +112,13 @@ struct Run {
     driver: Driver,
     addr: SocketAddrV4,
     state: StateFolder,
-    roots: Vec<Arc<ShareRoot>>,
+    shares: Arc<Shares>,
+    /// Why the next scan at `next_rescan` is to be.
+    occasion: Occasion,
+    /// As it was told last.
+    last_scan: ScanReport,
+    /// The lack of watches was told.
+    told_unwatched: bool,
     /// `listening on …` was printed.
     announced: bool,
     /// Names that were not found and are to be looked up again.
@@ -169,10 +180,10 @@ impl Run {
             Happened::Core(event) => self.story.tell(&event, self.driver.core().library()),
             Happened::Reload => {
                 log::info!("looking at the shared folders again");
-                self.scan();
+                self.scan(Occasion::Asked);
             }
             Happened::Scanned(report) => {
-                tell_scan(&report);
+                self.tell_scan(report);
                 if !self.announced {
                     self.announced = true;
                     output::line(&format!("listening on {}", self.addr))?;
@@ -197,7 +208,7 @@ impl Run {
 
     fn handle_clock(&mut self, now: Instant) -> Result<(), Failure> {
         if now >= self.next_rescan {
-            self.scan();
+            self.scan(self.occasion);
         }
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
@@ -211,9 +222,49 @@ impl Run {
         Ok(())
     }
 
-    fn scan(&mut self) {
-        let wait = if self.driver.scan(&self.roots) { RESCAN_INTERVAL } else { SCAN_AGAIN };
+    fn scan(&mut self, occasion: Occasion) {
+        let (wait, next) = match self.driver.scan(&self.shares, occasion) {
+            true => (RESCAN_INTERVAL, Occasion::Routine),
+            false => (SCAN_AGAIN, occasion),
+        };
         self.next_rescan = Instant::now() + wait;
+        self.occasion = next;
+    }
+
+    /// Tells what a scan has found, unless it is what the one before had found.
+    fn tell_scan(&mut self, report: ScanReport) {
+        if report.roots.is_empty() {
+            if report.asked {
+                log::info!("sharing nothing; --share DIR shares a folder");
+            }
+            return;
+        }
+        if report.unwatched > 0 && !self.told_unwatched {
+            self.told_unwatched = true;
+            log::warn!("{}", unwatched(&report));
+        }
+        let last = &self.last_scan;
+        let left_out = report.skipped(Skip::TooMany);
+        let news = report.changed
+            || report.unreadable != last.unreadable
+            || left_out != last.skipped(Skip::TooMany);
+        if !news && !report.asked {
+            return;
+        }
+        log::info!("sharing {report}");
+        let most = self.shares.max_files;
+        if left_out > 0 && report.files() >= most as u64 {
+            log::warn!("{left_out} more files are left out: --max-files is {most}");
+        }
+        for (path, kind) in &report.unreadable {
+            log::warn!("not shared: {}: {kind}", path.display());
+        }
+        if last.roots.is_empty() {
+            for root in report.roots.iter().filter(|root| root.covered_by.is_some()) {
+                log::info!("{} lies within another shared folder", root.path.display());
+            }
+        }
+        self.last_scan = report;
     }
 
     fn save_hosts(&mut self) {
@@ -228,17 +279,15 @@ impl Run {
     }
 }
 
-fn tell_scan(report: &ScanReport) {
-    if report.roots.is_empty() {
-        return log::info!("sharing nothing; --share DIR shares a folder");
-    }
-    log::info!("sharing {report}");
-    for (path, kind) in &report.unreadable {
-        log::warn!("not shared: {}: {kind}", path.display());
-    }
-    for root in report.roots.iter().filter(|root| root.covered_by.is_some()) {
-        log::info!("{} lies within another shared folder", root.path.display());
-    }
+fn unwatched(report: &ScanReport) -> String {
+    format!(
+        "{} of {} shared folders cannot be watched: the system has no watches left, \
+         /proc/sys/fs/inotify/max_user_watches says how many it gives (and max_user_instances to \
+         how many programs); changes there may take {} minutes to be found, HUP finds them at once",
+        report.unwatched,
+        report.folders,
+        RESCAN_INTERVAL.as_secs() / 60
+    )
 }
 
 /// Tells what happens in words, without letting a busy network fill the log.

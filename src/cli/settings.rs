@@ -3,6 +3,8 @@
 use super::args::{RunArgs, ScopeArg};
 use super::exit::Failure;
 use crate::config::{Config, Scope};
+use crate::driver::Filter;
+use crate::library::MAX_FILES;
 use crate::transfer::url::DEFAULT_PORT;
 use etcetera::{BaseStrategy, base_strategy::Xdg};
 use serde::Deserialize;
@@ -10,6 +12,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+
+/// Files shared unless `--max-files` says otherwise. A folder given by mistake, such as `/`, is not
+/// indexed as a whole.
+const USUAL_MAX_FILES: usize = 1_000_000;
 
 /// The same settings as [`RunArgs`], from the file. Unknown keys are errors, so that a typing
 /// mistake does not go unnoticed.
@@ -22,11 +28,23 @@ struct FileSettings {
     links: Option<usize>,
     max_links: Option<usize>,
     share: Vec<PathBuf>,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    max_files: Option<usize>,
     ttl: Option<u8>,
     speed: Option<u32>,
     max_uploads: Option<usize>,
+    upload_limit: Option<RateSetting>,
     scope: Option<ScopeArg>,
     state: Option<PathBuf>,
+}
+
+/// A rate in the file: a plain number, or text as on the command line.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected bytes per second: a number, or text such as \"500k\"")]
+enum RateSetting {
+    Number(u64),
+    Text(String),
 }
 
 /// A host to link with.
@@ -44,6 +62,9 @@ pub(super) struct Settings {
     pub(super) listen: SocketAddrV4,
     pub(super) connect: Vec<Host>,
     pub(super) share: Vec<PathBuf>,
+    /// Which of the files in there.
+    pub(super) filter: Filter,
+    pub(super) max_files: usize,
     pub(super) state: Option<PathBuf>,
     /// The port is filled in when it is known.
     pub(super) config: Config,
@@ -65,9 +86,18 @@ fn merge(args: RunArgs, file: FileSettings) -> RunArgs {
         links: args.links.or(file.links),
         max_links: args.max_links.or(file.max_links),
         share: if args.share.is_empty() { file.share } else { args.share },
+        include: or(args.include, file.include),
+        exclude: or(args.exclude, file.exclude),
+        max_files: args.max_files.or(file.max_files),
         ttl: args.ttl.or(file.ttl),
         speed: args.speed.or(file.speed),
         max_uploads: args.max_uploads.or(file.max_uploads),
+        upload_limit: args.upload_limit.or_else(|| {
+            file.upload_limit.map(|rate| match rate {
+                RateSetting::Number(number) => number.to_string(),
+                RateSetting::Text(text) => text,
+            })
+        }),
         scope: args.scope.or(file.scope),
         state: args.state.or(file.state),
     }
@@ -101,12 +131,65 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         speed_known: args.speed.is_some(),
         scope,
         max_uploads: args.max_uploads.unwrap_or(defaults.max_uploads),
+        upload_limit: args.upload_limit.as_deref().map(parse_rate).transpose()?,
         limits,
         ..defaults
     };
     config.validate().map_err(|error| Failure::usage(error.to_string()))?;
     let connect = args.connect.iter().map(|text| parse_host(text)).collect::<Result<_, _>>()?;
-    Ok(Settings { listen, connect, share: args.share, state: args.state, config, advertise_port })
+    let filter = Filter::new(&args.include, &args.exclude)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(Settings {
+        listen,
+        connect,
+        share: args.share,
+        filter,
+        max_files: parse_max_files(args.max_files)?,
+        state: args.state,
+        config,
+        advertise_port,
+    })
+}
+
+fn parse_max_files(given: Option<usize>) -> Result<usize, Failure> {
+    match given.unwrap_or(USUAL_MAX_FILES) {
+        0 => Err(Failure::usage("--max-files 0 shares nothing: leave out --share instead")),
+        files if files > MAX_FILES => Err(Failure::usage(format!(
+            "--max-files takes a number from 1 to {MAX_FILES}, {files} was given"
+        ))),
+        files => Ok(files),
+    }
+}
+
+/// Reads bytes per second such as `2000`, `500k` or `2.5M`; the letters stand for powers of 1000.
+fn parse_rate(text: &str) -> Result<u64, Failure> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text[..at], 3),
+        Some((at, 'M')) => (&text[..at], 6),
+        Some((at, 'G')) => (&text[..at], 9),
+        _ => (text, 0),
+    };
+    let wrong = || {
+        Failure::usage(format!(
+            "--upload-limit takes bytes per second such as 2000, 500k, 2.5M or 1G, \"{text}\" was \
+             given"
+        ))
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || number.ends_with('.') {
+        return Err(wrong());
+    }
+    // As many decimals as the unit has zeros; more would be less than a byte.
+    let decimals: String = fraction.chars().chain(std::iter::repeat('0')).take(unit).collect();
+    match format!("{whole}{decimals}").parse() {
+        Ok(0) => Err(Failure::usage(
+            "--upload-limit 0 would never finish an upload: leave it out for no limit, or give at \
+             least 1",
+        )),
+        Ok(rate) => Ok(rate),
+        Err(_) => Err(wrong()),
+    }
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddrV4, Failure> {
@@ -206,6 +289,29 @@ mod tests {
         let error = parse_file(Path::new("servent.toml"), "max_links = 9").unwrap_err();
         assert_eq!(error.code(), 2);
         assert!(error.text().contains("max_links"), "{}", error.text());
+    }
+
+    #[test]
+    fn rates_are_in_powers_of_1000() {
+        for (text, rate) in
+            [("1", 1), ("2000", 2000), ("500k", 500_000), ("2.5M", 2_500_000), ("1.2345k", 1234)]
+        {
+            assert_eq!(parse_rate(text).unwrap(), rate, "{text}");
+        }
+        for wrong in ["", "k", ".5M", "1.M", "-1", "1e3", "5 M", "1m", "1kB", "99999999999G", "inf"]
+        {
+            let error = parse_rate(wrong).unwrap_err();
+            assert_eq!(error.code(), 2, "{wrong}");
+            assert!(error.text().contains("2.5M"), "{wrong}: {}", error.text());
+        }
+        for nothing in ["0", "0.0k", "0.1"] {
+            assert!(parse_rate(nothing).unwrap_err().text().contains("no limit"), "{nothing}");
+        }
+        let file = |text| parse_file(Path::new("servent.toml"), text).unwrap();
+        for text in ["upload-limit = 500000", "upload-limit = \"500k\""] {
+            let settings = check(merge(RunArgs::default(), file(text))).unwrap();
+            assert_eq!(settings.config.upload_limit, Some(500_000), "{text}");
+        }
     }
 
     #[test]

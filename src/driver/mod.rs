@@ -13,10 +13,11 @@ mod scan;
 mod shelf;
 mod socket;
 mod state;
+mod watch;
 
 pub use partial::PartialFile;
 pub use resolve::Resolved;
-pub use scan::{RootReport, ScanReport, Skip};
+pub use scan::{Filter, GlobError, Occasion, RootReport, ScanReport, Shares, Skip};
 pub use shelf::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
 
@@ -28,7 +29,6 @@ use disk::Disk;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::Resolver;
-use scan::Scan;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use socket::{Socket, failure, is_later, v4};
@@ -38,10 +38,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use watch::Watch;
 
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
+const CHANGES: Token = Token(usize::MAX - 3);
 /// Tokens are connection ids, which take 64 bits.
 const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 
@@ -53,10 +55,6 @@ const READS_PER_TURN: usize = 8;
 /// buffer on top it stays below what a send queue takes of broadcasts, so a fast source is not
 /// dropped in front of neighbours that keep up.
 const FLUSH_AFTER_BYTES: usize = 32 * 1024;
-/// Directory entries or index steps per slice of a folder scan.
-const SCAN_BUDGET: usize = 128;
-/// A slice ends after this long even if its budget is not used up.
-const SCAN_SLICE: Duration = Duration::from_millis(1);
 /// How long accepting rests after it failed for want of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
 
@@ -128,7 +126,7 @@ pub struct Driver {
     read_since_flush: usize,
     buffer: Vec<u8>,
     disk: Disk,
-    scan: Option<Scan>,
+    watch: Watch,
     happened: VecDeque<Happened>,
 }
 
@@ -163,7 +161,7 @@ impl Driver {
             read_since_flush: 0,
             buffer: vec![0; READ_BUFFER_BYTES],
             disk: Disk::default(),
-            scan: None,
+            watch: Watch::new(),
             happened: VecDeque::new(),
         };
         listener.map_or(Ok(()), |listener| driver.listen(listener))?;
@@ -220,15 +218,15 @@ impl Driver {
         Ok((transfer, file))
     }
 
-    /// Walks `roots` again, in slices between turns. The result replaces what is shared and is
-    /// reported as [`Happened::Scanned`]. False while another walk is under way, which may have
-    /// missed what is to be found.
-    pub fn scan(&mut self, roots: &[Arc<ShareRoot>]) -> bool {
-        let idle = self.scan.is_none();
-        if idle {
-            self.scan = Some(Scan::start(roots, &self.disk.shelf));
+    /// Walks the shared folders, in slices between turns. The result replaces what is shared and
+    /// is reported as [`Happened::Scanned`]. From the first time on, changes in the folders have
+    /// them walked again without a word, where the system tells about changes. False while
+    /// another walk is under way, which may have missed what is to be found.
+    pub fn scan(&mut self, shares: &Arc<Shares>, occasion: Occasion) -> bool {
+        if !shares.roots.is_empty() {
+            self.watch.listen(self.poll.registry(), CHANGES);
         }
-        idle
+        self.watch.scan(self.clock.now(), shares, occasion, &self.disk.shelf)
     }
 
     /// One turn, waiting at most `max_wait` for something to happen.
@@ -251,6 +249,7 @@ impl Driver {
             match event.token() {
                 LISTENER => self.accept(now),
                 SIGNALS => self.take_signals(),
+                CHANGES => self.watch.handle_readable(),
                 WAKER => {
                     while let Some(resolved) = self.resolver.next() {
                         self.happened.push_back(Happened::Resolved(resolved));
@@ -275,12 +274,12 @@ impl Driver {
     }
 
     fn wait(&self, now: Instant, max_wait: Duration) -> Duration {
-        let busy = !self.unread.is_empty() || self.scan.is_some() || self.core.has_bulk_ready();
+        let busy = !self.unread.is_empty() || self.watch.is_busy(now) || self.core.has_bulk_ready();
         if busy || !self.happened.is_empty() {
             return Duration::ZERO;
         }
         let core = self.core.poll_timeout().map(|(at, _)| at);
-        let next = core.into_iter().chain(self.accept_again).min();
+        let next = core.into_iter().chain(self.accept_again).chain(self.watch.deadline()).min();
         next.map_or(max_wait, |at| at.since(now).min(max_wait))
     }
 
@@ -430,16 +429,11 @@ impl Driver {
     }
 
     fn scan_slice(&mut self) {
-        let Some(scan) = &mut self.scan else { return };
-        let end = self.clock.now() + SCAN_SLICE;
-        while self.clock.now() < end {
-            if let Some(scanned) = scan.step(SCAN_BUDGET) {
-                self.scan = None;
-                self.disk.shelf = scanned.shelf;
-                self.core.handle_library(Arc::new(scanned.library));
-                self.happened.push_back(Happened::Scanned(scanned.report));
-                return;
-            }
+        let scanned = self.watch.turn(&self.clock, &mut self.buffer, &self.disk.shelf);
+        if let Some(scanned) = scanned {
+            self.disk.shelf = scanned.shelf;
+            self.core.handle_library(scanned.library);
+            self.happened.push_back(Happened::Scanned(scanned.report));
         }
     }
 }

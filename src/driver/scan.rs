@@ -5,22 +5,31 @@
 //! whatever a link finds outside. Anything that cannot be read or vanishes under our feet is
 //! counted and passed over; a scan always comes to its end.
 //!
+//! A file that is being written is left for later: in a [`Occasion::Routine`] scan, one that is new
+//! or has another size than the one shared so far is only shared when its last change is a second
+//! old. It keeps its number meanwhile. At the start and on the user's word all is taken as it is.
+//!
 //! One folder is open at a time; those still to come wait by path. Maps take the place of sorting,
 //! so that no slice grows with the size of a folder: each entry is put in order as it is read. The
 //! order of the walk, and so the numbering of a first scan, depends on the paths only.
 
+mod filter;
 mod report;
 
+pub use filter::{Filter, GlobError, Shares};
 pub use report::{RootReport, ScanReport, Skip};
 
 use super::shelf::{ShareRoot, Shelf, ShelfBuilder, open_folder};
+use super::watch::WatchList;
 use crate::library::{AddError, Library, LibraryBuilder, MAX_FILES};
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, statat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, fs, io};
 
 /// How many folders deep a file may lie beneath its root. Bounds the work of opening it.
@@ -39,9 +48,29 @@ const WORDS_PER_UNIT: usize = 8;
 /// What the names of unfinished downloads end in: those of browsers, torrent clients and servents.
 const PARTIAL: [&str; 5] = [".part", ".partial", ".crdownload", ".!ut", ".incomplete"];
 
+/// How long a file must have been left alone before a routine scan shares it.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Why the folders are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// The servent starts, or the user says that the files are ready: all are shared at once.
+    Asked,
+    /// Something changed, or time has passed: what may be half written is left for later.
+    Routine,
+}
+
+/// What is known from the scan before.
+pub(crate) struct Before<'a> {
+    pub(crate) library: &'a Arc<Library>,
+    pub(crate) shelf: &'a Shelf,
+    pub(crate) watches: WatchList,
+}
+
 /// A walk through the shared folders. Dropping it unfinished is fine.
 pub(crate) struct Scan {
-    roots: Vec<Arc<ShareRoot>>,
+    shares: Arc<Shares>,
+    occasion: Occasion,
     stage: Stage,
     /// Position of the root at hand among the roots, and one that is walked.
     root: usize,
@@ -52,6 +81,12 @@ pub(crate) struct Scan {
     folders: usize,
     library: LibraryBuilder,
     shelf: ShelfBuilder,
+    /// What is shared so far, to tell what has changed.
+    previous: Arc<Library>,
+    /// Files that are as they were in `previous`.
+    unchanged: usize,
+    watches: WatchList,
+    settles_in: Option<Duration>,
     report: ScanReport,
 }
 
@@ -59,9 +94,13 @@ pub(crate) struct Scan {
 #[derive(Debug)]
 pub(crate) struct Scanned {
     /// The files, for the core.
-    pub(crate) library: Library,
-    /// Where they lie; has the same numbers.
+    pub(crate) library: Arc<Library>,
+    /// Where they lie; has the same numbers, and those of files left for later.
     pub(crate) shelf: Shelf,
+    /// The watches on the folders that were walked.
+    pub(crate) watches: WatchList,
+    /// When the first of the files left for later may be shared, counted from when it was seen.
+    pub(crate) settles_in: Option<Duration>,
     /// What to tell the user.
     pub(crate) report: ScanReport,
 }
@@ -73,7 +112,9 @@ enum Stage {
     Reading(Listing),
     /// Adding its files.
     Adding(Listing),
-    /// The walk is over; the library is being finished.
+    /// The walk is over; folders that are no longer there need no watch.
+    Watches,
+    /// The library is being finished.
     Library,
     /// Likewise the shelf.
     Shelf(Box<Library>),
@@ -94,22 +135,38 @@ enum Kind {
     Link,
 }
 
+/// A file as the system describes it.
+struct Found {
+    size: u64,
+    /// When it was last written, in milliseconds since 1970.
+    modified_ms: i64,
+}
+
 impl Scan {
-    /// A scan of `roots` that keeps the numbers of `previous`.
+    /// A scan of `shares` that keeps the numbers of the one before.
     ///
     /// A root given twice, or one that is visited anyway as a folder of another root, is left out;
     /// the report says so.
-    pub(crate) fn start(roots: &[Arc<ShareRoot>], previous: &Shelf) -> Scan {
+    pub(crate) fn start(shares: &Arc<Shares>, occasion: Occasion, before: Before<'_>) -> Scan {
+        let roots = &shares.roots;
+        let mut watches = before.watches;
+        watches.begin();
         let mut scan = Scan {
+            occasion,
             stage: Stage::Next,
             root: 0,
             pending: BTreeSet::new(),
             folders: 0,
             library: LibraryBuilder::new(),
-            shelf: ShelfBuilder::new(roots, previous),
+            shelf: ShelfBuilder::new(roots, before.shelf),
+            previous: Arc::clone(before.library),
+            unchanged: 0,
+            watches,
+            settles_in: None,
             report: ScanReport::new(roots, covering_roots(roots)),
-            roots: roots.to_vec(),
+            shares: Arc::clone(shares),
         };
+        scan.report.asked = occasion == Occasion::Asked;
         scan.enter_root(0);
         scan
     }
@@ -125,6 +182,10 @@ impl Scan {
                 Stage::Next => self.open_next(&mut left),
                 Stage::Reading(listing) => self.read(listing, &mut left),
                 Stage::Adding(listing) => self.add(listing, &mut left),
+                Stage::Watches => match self.watches.drop_stale(&mut left) {
+                    true => Stage::Library,
+                    false => Stage::Watches,
+                },
                 Stage::Library => {
                     let budget = std::mem::take(&mut left).saturating_mul(WORDS_PER_UNIT);
                     match self.library.step(budget) {
@@ -135,8 +196,7 @@ impl Scan {
                 Stage::Shelf(library) => {
                     let budget = std::mem::take(&mut left).saturating_mul(WORDS_PER_UNIT);
                     if let Some(shelf) = self.shelf.step(budget) {
-                        let report = std::mem::take(&mut self.report);
-                        return Some(Scanned { library: *library, shelf, report });
+                        return Some(self.finish(*library, shelf));
                     }
                     Stage::Shelf(library)
                 }
@@ -146,11 +206,20 @@ impl Scan {
         None
     }
 
+    fn finish(&mut self, library: Library, shelf: Shelf) -> Scanned {
+        let mut report = std::mem::take(&mut self.report);
+        report.changed = self.unchanged != library.len() || self.unchanged != self.previous.len();
+        report.unwatched = self.watches.refused();
+        let watches = std::mem::take(&mut self.watches);
+        let library = Arc::new(library);
+        Scanned { library, shelf, watches, settles_in: self.settles_in, report }
+    }
+
     /// Goes to the root at `position`, or the first one after it that has to be walked.
     fn enter_root(&mut self, position: usize) {
         let walked = |root: &RootReport| root.covered_by.is_none();
         let ahead = self.report.roots[position..].iter().position(walked);
-        self.root = ahead.map_or(self.roots.len(), |ahead| position + ahead);
+        self.root = ahead.map_or(self.shares.roots.len(), |ahead| position + ahead);
         if ahead.is_some() {
             self.pending.insert(PathBuf::new());
         }
@@ -158,15 +227,18 @@ impl Scan {
 
     fn open_next(&mut self, left: &mut usize) -> Stage {
         let Some(path) = self.pending.pop_first() else {
-            if self.root >= self.roots.len() {
-                return Stage::Library;
+            if self.root >= self.shares.roots.len() {
+                return Stage::Watches;
             }
             self.enter_root(self.root + 1);
             return Stage::Next;
         };
         *left = left.saturating_sub(1 + path.components().count());
-        let root = &self.roots[self.root];
+        let root = &self.shares.roots[self.root];
+        // Watched first: what changes from here on is either seen below or told by the watch.
+        self.watches.add(&root.path().join(&path));
         let opened = open_folder(root, &path).and_then(|folder| Ok(Dir::new(folder)?));
+        self.report.folders += 1;
         match opened {
             Ok(dir) => Stage::Reading(Listing { path, dir, files: BTreeMap::new() }),
             Err(error) => {
@@ -187,7 +259,7 @@ impl Scan {
                     self.sort_in(&mut listing, &entry);
                 }
                 Some(Err(error)) => {
-                    let path = self.roots[self.root].path().join(&listing.path);
+                    let path = self.shares.roots[self.root].path().join(&listing.path);
                     self.report.failed(path, &error.into(), false);
                     return self.begin_adding(listing);
                 }
@@ -228,6 +300,8 @@ impl Scan {
         };
         if is_partial(name) {
             self.report.skip(Skip::Partial);
+        } else if !self.shares.filter.takes_file(&listing.path, name) {
+            self.report.skip(Skip::Excluded);
         } else if listing.files.len() >= MAX_FILES {
             self.report.skip(Skip::TooMany);
         } else {
@@ -238,6 +312,8 @@ impl Scan {
     fn sort_in_folder(&mut self, path: PathBuf) {
         if path.components().count() > MAX_DEPTH {
             self.report.skip(Skip::TooDeep);
+        } else if !self.shares.filter.enters_folder(&path) {
+            self.report.skip(Skip::Excluded);
         } else if self.folders >= MAX_FOLDERS {
             self.report.skip(Skip::TooMany);
         } else {
@@ -253,9 +329,13 @@ impl Scan {
                 self.shelf.leave();
                 return Stage::Next;
             };
+            if self.report.files() >= self.shares.max_files as u64 {
+                self.report.skip(Skip::TooMany);
+                continue;
+            }
             match kind {
                 Kind::Regular => match status(&listing.dir, &name) {
-                    Ok((FileType::RegularFile, size)) => self.add_file(&name, size, None),
+                    Ok((FileType::RegularFile, found)) => self.add_file(&name, &found, None),
                     // It was one when the folder was read.
                     Ok(_) => self.report.skip(Skip::Vanished),
                     Err(error) => self.failed_file(&listing, &name, &error),
@@ -264,8 +344,8 @@ impl Scan {
                     // Following it looks at each folder on the way.
                     *left = left.saturating_sub(listing.path.components().count());
                     let link = listing.path.join(&*name);
-                    match follow(&self.roots[self.root], &link) {
-                        Ok((target, size)) => self.add_file(&name, size, Some(target)),
+                    match follow(&self.shares.roots[self.root], &link) {
+                        Ok((target, found)) => self.add_file(&name, &found, Some(target)),
                         Err(skip) => self.report.skip(skip),
                     }
                 }
@@ -274,14 +354,25 @@ impl Scan {
         Stage::Adding(listing)
     }
 
-    fn add_file(&mut self, name: &str, size: u64, target: Option<PathBuf>) {
+    fn add_file(&mut self, name: &str, found: &Found, target: Option<PathBuf>) {
         let Some(number) = self.shelf.number(name) else {
             return self.report.skip(Skip::TooMany);
         };
+        let size = found.size;
+        let unchanged = self.previous.get(number).is_some_and(|entry| entry.size == size);
+        if self.occasion == Occasion::Routine
+            && !unchanged
+            && let Some(left) = settles_in(found.modified_ms)
+        {
+            self.settles_in = Some(self.settles_in.map_or(left, |least| least.min(left)));
+            self.shelf.put(name, number, target);
+            return self.report.skip(Skip::Settling);
+        }
         match self.library.add(number, name, size) {
             Ok(()) => {
                 self.shelf.put(name, number, target);
                 self.report.shared(self.root, size);
+                self.unchanged += usize::from(unchanged);
             }
             Err(AddError::UnfitName) => self.report.skip(Skip::UnfitName),
             Err(AddError::Full) => self.report.skip(Skip::TooMany),
@@ -293,7 +384,7 @@ impl Scan {
     }
 
     fn failed_file(&mut self, listing: &Listing, name: &str, error: &io::Error) {
-        let path = self.roots[self.root].path().join(&listing.path).join(name);
+        let path = self.shares.roots[self.root].path().join(&listing.path).join(name);
         self.report.failed(path, error, false);
     }
 }
@@ -325,14 +416,32 @@ fn covering_roots(roots: &[Arc<ShareRoot>]) -> Vec<Option<usize>> {
     roots.iter().enumerate().map(cover).collect()
 }
 
-/// The type and size of a file in an open folder; of a link itself, not of its target.
-fn status(dir: &Dir, name: &str) -> io::Result<(FileType, u64)> {
-    let stat = statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((FileType::from_raw_mode(stat.st_mode), u64::try_from(stat.st_size).unwrap_or(0)))
+/// How long it takes until a file is settled; `None` if it is.
+///
+/// A time stamp ahead of our clock by more than the waiting time is taken as settled: it may stay
+/// so for years.
+fn settles_in(modified_ms: i64) -> Option<Duration> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let age = i64::try_from(now.as_millis()).ok()?.abs_diff(modified_ms);
+    SETTLED_AFTER.checked_sub(Duration::from_millis(age)).filter(|left| !left.is_zero())
 }
 
-/// Where the link leads, relative to `root`, and the size of the file there.
-fn follow(root: &ShareRoot, link: &Path) -> Result<(PathBuf, u64), Skip> {
+/// A file in an open folder; a link itself, not its target.
+fn status(dir: &Dir, name: &str) -> io::Result<(FileType, Found)> {
+    let stat = statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let found = Found {
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        modified_ms: milliseconds(stat.st_mtime, stat.st_mtime_nsec),
+    };
+    Ok((FileType::from_raw_mode(stat.st_mode), found))
+}
+
+fn milliseconds(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
+    seconds.saturating_mul(1000).saturating_add(nanoseconds.try_into().unwrap_or(0) / 1_000_000)
+}
+
+/// Where the link leads, relative to `root`, and the file there.
+fn follow(root: &ShareRoot, link: &Path) -> Result<(PathBuf, Found), Skip> {
     let target = fs::canonicalize(root.path().join(link)).map_err(|_| Skip::BrokenLink)?;
     let relative = target.strip_prefix(root.path()).map_err(|_| Skip::LinkOut)?;
     let mut name = "";
@@ -352,7 +461,8 @@ fn follow(root: &ShareRoot, link: &Path) -> Result<(PathBuf, u64), Skip> {
     if relative.components().count() > MAX_DEPTH + 1 {
         return Err(Skip::TooDeep);
     }
-    Ok((relative.to_owned(), metadata.len()))
+    let modified_ms = milliseconds(metadata.mtime(), metadata.mtime_nsec());
+    Ok((relative.to_owned(), Found { size: metadata.len(), modified_ms }))
 }
 
 /// The name, unless it is hidden or cannot be sent as text.
@@ -367,7 +477,7 @@ fn is_visible(name: &OsStr) -> bool {
     visible(name).is_ok()
 }
 
-fn is_partial(name: &str) -> bool {
+pub(super) fn is_partial(name: &str) -> bool {
     PARTIAL.iter().any(|ending| {
         let start = name.len().checked_sub(ending.len());
         let tail = start.and_then(|start| name.as_bytes().get(start..));

@@ -32,10 +32,14 @@ mod discovery;
 mod process;
 // A few of them as a network.
 mod loopback;
+// Shared folders that change while they are shared.
+mod live_folder;
 // Sources that cannot be reached, downloads cut short, several at a time, files that change.
 mod firewall;
 // The command line: output, exit codes, files left behind.
 mod cli;
+// Completions and manual pages.
+mod shell;
 // `servent decode` explains hex, raw descriptors and captures.
 mod decode;
 // Wireshark's dissector reads what the servent sends.

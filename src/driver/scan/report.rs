@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fmt, io};
 
-/// How many unreadable paths a report names; a warning should fit the screen.
+/// How many roots and unreadable paths a report names; a line or warning should fit the screen.
 const MAX_NAMED: usize = 8;
 
 /// What a scan has seen. Its `Display` is one line for the log.
@@ -16,6 +16,15 @@ pub struct ScanReport {
     pub roots: Vec<RootReport>,
     /// Directory entries read.
     pub entries: u64,
+    /// Folders looked into, with the roots.
+    pub folders: u64,
+    /// Those of them for which the system had no watch left: changes there are only seen by the
+    /// next slow scan.
+    pub unwatched: u64,
+    /// Whether other files are shared than before, or files of other sizes.
+    pub changed: bool,
+    /// Whether the user, and not a change or the clock, asked for the scan.
+    pub asked: bool,
     /// The first few paths that could not be read, and why.
     pub unreadable: Vec<(PathBuf, io::ErrorKind)>,
     skipped: [u64; Skip::ALL.len()],
@@ -60,13 +69,17 @@ pub enum Skip {
     Unreadable,
     /// More than 64 folders beneath its root.
     TooDeep,
-    /// More files or folders than a library takes.
+    /// More files than are to be shared, or more folders than a scan takes.
     TooMany,
+    /// Not among the included files, or excluded.
+    Excluded,
+    /// Written to a moment ago; a later scan will share it.
+    Settling,
 }
 
 impl Skip {
     /// All reasons, in the order of declaration.
-    pub const ALL: [Skip; 12] = [
+    pub const ALL: [Skip; 14] = [
         Skip::Hidden,
         Skip::Partial,
         Skip::NotUtf8,
@@ -79,6 +92,8 @@ impl Skip {
         Skip::Unreadable,
         Skip::TooDeep,
         Skip::TooMany,
+        Skip::Excluded,
+        Skip::Settling,
     ];
 
     /// A word or two for the log.
@@ -96,6 +111,8 @@ impl Skip {
             Skip::Unreadable => "unreadable",
             Skip::TooDeep => "too deep",
             Skip::TooMany => "too many",
+            Skip::Excluded => "excluded",
+            Skip::Settling => "still being written",
         }
     }
 }
@@ -118,6 +135,11 @@ impl ScanReport {
     /// passed over is not counted.
     pub fn skipped(&self, reason: Skip) -> u64 {
         self.skipped[reason as usize]
+    }
+
+    /// Files shared from all roots.
+    pub fn files(&self) -> u64 {
+        self.roots.iter().map(|root| root.files).sum()
     }
 
     pub(super) fn skip(&mut self, reason: Skip) {
@@ -148,10 +170,21 @@ impl ScanReport {
 
 impl fmt::Display for ScanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files: u64 = self.roots.iter().map(|root| root.files).sum();
+        let files = self.files();
         let bytes = self.roots.iter().fold(0u64, |sum, root| sum.saturating_add(root.bytes));
         let noun = if files == 1 { "file" } else { "files" };
         write!(f, "{files} {noun} ({})", HumanBytes(bytes))?;
+        let walked = self.roots.iter().filter(|root| root.covered_by.is_none());
+        if walked.clone().nth(1).is_some() {
+            let mut before = ": ";
+            for root in walked.clone().take(MAX_NAMED) {
+                write!(f, "{before}{} {}", root.path.display(), root.files)?;
+                before = ", ";
+            }
+            if let more @ 1.. = walked.count().saturating_sub(MAX_NAMED) {
+                write!(f, " and {more} more folders")?;
+            }
+        }
         let mut before = "; passed over: ";
         for reason in Skip::ALL {
             let count = self.skipped(reason);

@@ -27,6 +27,16 @@ fn roots(paths: &[&Path]) -> Vec<Arc<ShareRoot>> {
     paths.iter().map(|path| Arc::new(ShareRoot::open(path).unwrap())).collect()
 }
 
+fn everything(roots: &[Arc<ShareRoot>]) -> Shares {
+    Shares { roots: roots.to_vec(), filter: Filter::default(), max_files: MAX_FILES }
+}
+
+fn start(roots: &[Arc<ShareRoot>], shelf: &Shelf) -> Scan {
+    let library = Arc::new(Library::empty());
+    let before = Before { library: &library, shelf, watches: WatchList::default() };
+    Scan::start(&Arc::new(everything(roots)), Occasion::Asked, before)
+}
+
 fn finish(mut scan: Scan) -> Scanned {
     for _ in 0..100_000 {
         if let Some(scanned) = scan.step(16) {
@@ -37,11 +47,11 @@ fn finish(mut scan: Scan) -> Scanned {
 }
 
 fn scan(paths: &[&Path]) -> Scanned {
-    finish(Scan::start(&roots(paths), &Shelf::default()))
+    finish(start(&roots(paths), &Shelf::default()))
 }
 
 fn rescan(paths: &[&Path], before: &Shelf) -> Scanned {
-    finish(Scan::start(&roots(paths), before))
+    finish(start(&roots(paths), before))
 }
 
 /// The paths that are opened, by ascending number.
@@ -212,7 +222,7 @@ fn a_step_keeps_to_its_budget_and_the_result_does_not_depend_on_it() {
     let folder = folder_with(&files.iter().map(String::as_str).collect::<Vec<_>>());
     let whole = scan(&[folder.path()]);
     for budget in [1, 10, 256] {
-        let mut scan = Scan::start(&roots(&[folder.path()]), &Shelf::default());
+        let mut scan = start(&roots(&[folder.path()]), &Shelf::default());
         let mut steps = 0;
         let scanned = loop {
             let (entries, files) = (scan.report.entries, scan.report.roots[0].files);
@@ -248,7 +258,7 @@ fn what_vanishes_meanwhile_is_counted() {
     let folder = folder_with(&["a", "gone/b", "linked/c", "z/d"]);
     let path = folder.path();
     let given = roots(&[path, &path.join("z"), tempfile::tempdir().unwrap().path()]);
-    let mut scan = Scan::start(&given, &Shelf::default());
+    let mut scan = start(&given, &Shelf::default());
     while scan.pending.len() < 3 {
         assert!(scan.step(1).is_none());
     }
@@ -281,4 +291,91 @@ fn a_root_must_be_a_folder_that_is_there() {
     assert!(matches!(error("none"), ShareError::NotFound(_)));
     assert!(matches!(error("file"), ShareError::NotADirectory(_)));
     assert!(matches!(error("file/x"), ShareError::NotADirectory(_)));
+}
+
+/// A routine scan of everything beneath `path`.
+fn look_again(path: &Path, before: &Scanned) -> Scanned {
+    let shares = Arc::new(everything(&roots(&[path])));
+    let watches = WatchList::default();
+    let before = Before { library: &before.library, shelf: &before.shelf, watches };
+    finish(Scan::start(&shares, Occasion::Routine, before))
+}
+
+/// Makes a file look as if it was last written `ago`.
+fn date_back(path: &Path, ago: Duration) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() - ago).unwrap();
+}
+
+#[test]
+fn what_is_being_written_waits_and_keeps_its_number() {
+    let folder = folder_with(&["old", "grows"]);
+    let path = folder.path();
+    let first = scan(&[path]);
+    assert_eq!(names(&first), ["grows", "old"], "at the start all is taken");
+    let numbers = (number(&first, "grows"), number(&first, "old"));
+
+    put(path, "new");
+    put(path, "moved here");
+    date_back(&path.join("moved here"), Duration::from_secs(60));
+    put(path, "from the future");
+    let future = fs::File::options().write(true).open(path.join("from the future")).unwrap();
+    future.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    fs::write(path.join("grows"), "more than before").unwrap();
+    let second = look_again(path, &first);
+    assert_eq!(names(&second), ["old", "from the future", "moved here"]);
+    assert_eq!(second.report.skipped(Skip::Settling), 2);
+    let left = second.settles_in.unwrap();
+    assert!(!left.is_zero() && left <= SETTLED_AFTER, "{left:?}");
+
+    for file in ["new", "grows"] {
+        date_back(&path.join(file), SETTLED_AFTER);
+    }
+    let third = look_again(path, &second);
+    assert_eq!(third.library.len(), 5);
+    assert_eq!((number(&third, "grows"), number(&third, "old")), numbers);
+    assert_eq!(third.settles_in, None);
+}
+
+#[test]
+fn a_scan_knows_whether_anything_changed() {
+    let folder = folder_with(&["a", "b", "c"]);
+    let path = folder.path();
+    let first = scan(&[path]);
+    let changed = |before: &Scanned| look_again(path, before).report.changed;
+    assert!(first.report.changed && !changed(&first));
+    fs::remove_file(path.join("b")).unwrap();
+    assert!(changed(&first), "removed");
+    put(path, "b");
+    fs::write(path.join("c"), "other size").unwrap();
+    date_back(&path.join("c"), Duration::from_secs(60));
+    assert!(changed(&first), "other size");
+    fs::write(path.join("c"), "c").unwrap();
+    fs::rename(path.join("a"), path.join("d")).unwrap();
+    assert!(changed(&first), "renamed");
+}
+
+#[test]
+fn the_filter_and_the_limit_are_kept_and_counted() {
+    let folder = folder_with(&["a.ogg", "b.txt", "sub/c.ogg", "sub/d.ogg", "old/e.ogg", "f.OGG"]);
+    let other = folder_with(&["x.ogg"]);
+    let of = |text: &str| [text.to_owned()];
+    let shares = Shares {
+        roots: roots(&[folder.path(), other.path()]),
+        filter: Filter::new(&of("*.ogg"), &of("old")).unwrap(),
+        max_files: 4,
+    };
+    let (library, shelf) = (Arc::new(Library::empty()), Shelf::default());
+    let before = Before { library: &library, shelf: &shelf, watches: WatchList::default() };
+    let scanned = finish(Scan::start(&Arc::new(shares), Occasion::Asked, before));
+    assert_eq!(names(&scanned), ["a.ogg", "f.OGG", "c.ogg", "d.ogg"]);
+    let (first, second) = (folder.path().canonicalize(), other.path().canonicalize());
+    assert_eq!(
+        scanned.report.to_string(),
+        format!(
+            "4 files (28 B): {} 4, {} 0; passed over: 1 too many, 2 excluded",
+            first.unwrap().display(),
+            second.unwrap().display()
+        )
+    );
 }

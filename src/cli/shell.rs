@@ -1,0 +1,51 @@
+//! `servent completions` and `servent man`: made from the arguments as they are, for shells and
+//! packages.
+
+use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::exit::Failure;
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use std::io::{self, Write};
+
+/// Prints the completions for a shell.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "servent", &mut text);
+    print(&text)
+}
+
+/// Prints a manual page.
+pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
+    let mut command = Cli::command();
+    // Gives each command its full name, and the options that all have.
+    command.build();
+    let command = args.command.iter().try_fold(command, |within, name| find(&within, name))?;
+    // A page is found by one word, as in `man servent-run`.
+    let name = command.get_bin_name().unwrap_or("servent").replace(' ', "-");
+    let mut text = Vec::new();
+    Man::new(command)
+        .title(name.to_uppercase())
+        .source(concat!("servent ", env!("CARGO_PKG_VERSION")))
+        .manual("Gnutella 0.4")
+        .render(&mut text)
+        .map_err(|error| Failure::of_output(&error))?;
+    print(&text)
+}
+
+fn find(within: &Command, name: &str) -> Result<Command, Failure> {
+    let found = within.find_subcommand(name).filter(|command| command.get_name() != "help");
+    found.cloned().ok_or_else(|| {
+        let names = within.get_subcommands().map(Command::get_name).filter(|&name| name != "help");
+        let names = names.collect::<Vec<_>>().join(", ");
+        let of = within.get_bin_name().unwrap_or("servent");
+        Failure::usage(match names.is_empty() {
+            true => format!("{of} has no commands of its own, \"{name}\" was given"),
+            false => format!("{of} has the commands {names}; \"{name}\" was given"),
+        })
+    })
+}
+
+fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text).and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
+}

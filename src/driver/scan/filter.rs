@@ -1,0 +1,141 @@
+//! What the user wants shared: which folders, which files of them, and how many.
+
+use crate::driver::shelf::ShareRoot;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What to share. Given to the driver once and then used for every scan.
+#[derive(Clone, Debug)]
+pub struct Shares {
+    /// The folders.
+    pub roots: Vec<Arc<ShareRoot>>,
+    /// Which of their files.
+    pub filter: Filter,
+    /// The most files; those beyond are counted as [`Skip::TooMany`](super::Skip::TooMany). Files
+    /// are taken in the order of the walk, so the same ones are left out each time.
+    pub max_files: usize,
+}
+
+/// Chooses files by globs over their path beneath the root and over their bare name.
+///
+/// `*` and `?` stay within one folder, `**` crosses folders. Case does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// `None` takes everything.
+    include: Option<GlobSet>,
+    /// `None` leaves out nothing.
+    exclude: Option<GlobSet>,
+}
+
+/// A glob that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlobError {
+    glob: String,
+    reason: String,
+}
+
+impl Filter {
+    /// A filter that takes what one of `include` matches (everything if there is none) and none of
+    /// `exclude` does. A folder matched by `exclude` is left out with all that is in it.
+    ///
+    /// # Errors
+    /// Names the first glob that is malformed.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Filter, GlobError> {
+        Ok(Filter { include: compile(include)?, exclude: compile(exclude)? })
+    }
+
+    /// Whether the file called `name` in the folder at `folder` beneath its root is wanted.
+    pub(super) fn takes_file(&self, folder: &Path, name: &str) -> bool {
+        if self.include.is_none() && self.exclude.is_none() {
+            return true;
+        }
+        let (path, name) = (folded(&folder.join(name)), name.to_lowercase());
+        let any = |set: &GlobSet| set.is_match(&path) || set.is_match(&name);
+        self.include.as_ref().is_none_or(any) && !self.exclude.as_ref().is_some_and(any)
+    }
+
+    /// Whether the folder at `path` beneath its root may have wanted files in it.
+    pub(super) fn enters_folder(&self, path: &Path) -> bool {
+        let Some(exclude) = &self.exclude else { return true };
+        let path = folded(path);
+        let name = path.rsplit('/').next().unwrap_or_default();
+        !exclude.is_match(&path) && !exclude.is_match(name)
+    }
+}
+
+/// Globs and paths are both put in lower case: the matcher's own way knows only ASCII letters.
+fn folded(path: &Path) -> String {
+    path.to_string_lossy().to_lowercase()
+}
+
+fn compile(globs: &[String]) -> Result<Option<GlobSet>, GlobError> {
+    if globs.is_empty() {
+        return Ok(None);
+    }
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        let wrong = |reason: &dyn fmt::Display| GlobError {
+            glob: glob.clone(),
+            reason: reason.to_string(),
+        };
+        if glob.is_empty() {
+            return Err(wrong(&"it is empty"));
+        }
+        let lower = glob.to_lowercase();
+        let built = GlobBuilder::new(&lower).literal_separator(true).build();
+        set.add(built.map_err(|error| wrong(error.kind()))?);
+    }
+    let all = || GlobError { glob: globs.join(" "), reason: "too much in all".to_owned() };
+    set.build().map(Some).map_err(|_| all())
+}
+
+impl fmt::Display for GlobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" is no glob such as *.iso or old/**: {}", self.glob, self.reason)
+    }
+}
+
+impl std::error::Error for GlobError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(include: &[&str], exclude: &[&str]) -> Filter {
+        let owned = |globs: &[&str]| globs.iter().map(|&glob| glob.to_owned()).collect::<Vec<_>>();
+        Filter::new(&owned(include), &owned(exclude)).unwrap()
+    }
+
+    #[test]
+    fn globs_are_matched_against_the_path_and_the_bare_name() {
+        let takes = |include: &[&str], exclude: &[&str], path: &str| {
+            let path = Path::new(path);
+            let name = path.file_name().unwrap().to_str().unwrap();
+            filter(include, exclude).takes_file(path.parent().unwrap(), name)
+        };
+        assert!(takes(&[], &[], "a/b.iso"));
+        assert!(takes(&["*.iso"], &[], "a/b.ISO") && !takes(&["*.iso"], &[], "a/b.ogg"));
+        assert!(takes(&["A/*"], &[], "a/b.ogg") && !takes(&["a/*"], &[], "a/b/c.ogg"));
+        assert!(takes(&["a/**"], &[], "a/b/c.ogg"));
+        assert!(!takes(&["*.{iso,ogg}"], &["b.*"], "a/b.ogg"), "exclude wins");
+        assert!(!takes(&[], &["ÜBER*"], "a/über uns.txt"));
+    }
+
+    #[test]
+    fn an_excluded_folder_is_not_entered() {
+        let filter = filter(&["*.ogg"], &["Private", "a/b"]);
+        for (folder, enters) in [("x/private", false), ("a/b", false), ("a", true), ("b", true)] {
+            assert_eq!(filter.enters_folder(Path::new(folder)), enters, "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_glob_is_named() {
+        for glob in ["a[", "{a", ""] {
+            let error = Filter::new(&[], &["*.txt".to_owned(), glob.to_owned()]).unwrap_err();
+            assert!(error.to_string().contains(&format!("\"{glob}\"")), "{error}");
+        }
+    }
+}

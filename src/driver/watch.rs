@@ -1,0 +1,223 @@
+//! When the shared folders are looked at, and the scan under way.
+//!
+//! The system tells about changes in the folders of the last scan. What it tells is only taken as
+//! "something changed": a scan of everything follows shortly after, is done in slices, costs little
+//! for folders that stayed as they were, and replaces the index as a whole. So nothing has to be
+//! right about the order of events, folders that move or events that got lost.
+//!
+//! A change that leaves files behind as they are to stay (moved, removed) has its scan after
+//! [`SOON`]; after a write it waits until the file may have settled. Then the events that came
+//! meanwhile are thrown away in portions, and the scan begins. Scans keep a distance that grows
+//! with what they cost, so neither a file that is copied for minutes nor a folder in turmoil keeps
+//! the loop busy.
+
+#[cfg_attr(target_os = "linux", path = "watch/linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "watch/none.rs")]
+mod system;
+
+pub(super) use system::WatchList;
+
+use super::clock::Clock;
+use super::scan::{Before, Occasion, Scan, Scanned, Shares};
+use super::shelf::Shelf;
+use crate::library::Library;
+use crate::time::Instant;
+use mio::{Registry, Token};
+use std::sync::Arc;
+use std::time::Duration;
+use system::Changes;
+
+/// Directory entries or index steps per slice of a scan.
+const SCAN_BUDGET: usize = 128;
+/// A slice ends after this long even if its budget is not used up.
+const SCAN_SLICE: Duration = Duration::from_millis(1);
+/// Bytes of events read in one turn: some hundred events.
+const PORTION_BYTES: usize = 16 * 1024;
+/// More portions than the system keeps events for; after so many a scan begins though there are
+/// still more.
+const MAX_PORTIONS: u32 = 512;
+
+/// From a change to its scan: what comes in one go is found in one go.
+const SOON: Duration = Duration::from_millis(300);
+/// Likewise from a write: somewhat longer than a scan wants the file to have been left alone.
+const SETTLED: Duration = Duration::from_millis(1050);
+/// Between two scans at least, and at least [`REST_SHARE`] times as long as the last one took.
+const LEAST_REST: Duration = Duration::from_millis(500);
+/// Scans take at most one part in four of the time.
+const REST_SHARE: u32 = 3;
+
+/// What became known about the folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is told there"))]
+enum Change {
+    /// A file was written to, and may be again in a moment.
+    Write,
+    /// Something came or went as a whole, or events were lost.
+    Move,
+}
+
+/// Keeps what is shared up to date with what is on the disk.
+pub(super) struct Watch {
+    shares: Option<Arc<Shares>>,
+    scan: Option<Scan>,
+    /// What the last scan has found.
+    library: Arc<Library>,
+    /// While no scan has it.
+    list: WatchList,
+    changes: Option<Changes>,
+    /// Events may be waiting.
+    unread: bool,
+    /// Read since the last scan began.
+    portions: u32,
+    schedule: Schedule,
+}
+
+impl Watch {
+    pub(super) fn new() -> Watch {
+        Watch {
+            shares: None,
+            scan: None,
+            library: Arc::new(Library::empty()),
+            list: WatchList::default(),
+            changes: None,
+            unread: false,
+            portions: 0,
+            schedule: Schedule::default(),
+        }
+    }
+
+    /// Begins to listen for changes, with the events of `token`. To no effect where the system
+    /// has no such thing; the report of a scan tells if it had no more of it to give. To be tried
+    /// again before each scan.
+    pub(super) fn listen(&mut self, registry: &Registry, token: Token) {
+        // A scan under way has the list, and would bring the old one back.
+        if self.changes.is_none() && self.scan.is_none() {
+            (self.changes, self.list) = Changes::open(registry, token);
+        }
+    }
+
+    /// Begins a scan; false while another is under way.
+    pub(super) fn scan(
+        &mut self,
+        now: Instant,
+        shares: &Arc<Shares>,
+        occasion: Occasion,
+        shelf: &Shelf,
+    ) -> bool {
+        if self.scan.is_some() {
+            return false;
+        }
+        self.shares = Some(Arc::clone(shares));
+        self.begin(now, occasion, shelf);
+        true
+    }
+
+    fn begin(&mut self, now: Instant, occasion: Occasion, shelf: &Shelf) {
+        let Some(shares) = &self.shares else { return };
+        let watches = std::mem::take(&mut self.list);
+        let before = Before { library: &self.library, shelf, watches };
+        self.scan = Some(Scan::start(shares, occasion, before));
+        self.schedule.begun(now);
+        self.portions = 0;
+    }
+
+    /// Events are waiting.
+    pub(super) fn handle_readable(&mut self) {
+        self.unread = true;
+    }
+
+    /// Whether there is something to do without waiting.
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.scan.is_some() || self.unread && self.schedule.due.is_none_or(|due| due <= now)
+    }
+
+    /// When a scan is to begin.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.schedule.due
+    }
+
+    /// One portion of events, or one slice of a scan; what a finished scan has found.
+    pub(super) fn turn(
+        &mut self,
+        clock: &Clock,
+        buffer: &mut [u8],
+        shelf: &Shelf,
+    ) -> Option<Scanned> {
+        let now = clock.now();
+        self.read(now, buffer);
+        let drained = !self.unread || self.portions >= MAX_PORTIONS;
+        if self.scan.is_none() && drained && self.schedule.due.is_some_and(|due| due <= now) {
+            self.begin(now, Occasion::Routine, shelf);
+        }
+        let scan = self.scan.as_mut()?;
+        let end = clock.now() + SCAN_SLICE;
+        while clock.now() < end {
+            if let Some(mut scanned) = scan.step(SCAN_BUDGET) {
+                self.scan = None;
+                self.list = std::mem::take(&mut scanned.watches);
+                self.library = Arc::clone(&scanned.library);
+                self.schedule.ended(clock.now(), scanned.settles_in);
+                return Some(scanned);
+            }
+        }
+        None
+    }
+
+    /// Reads a portion of events. While a scan is to come anyway, they stay where they are: the
+    /// system keeps only so many, and one mark that there were more.
+    fn read(&mut self, now: Instant, buffer: &mut [u8]) {
+        let Some(changes) = self.changes.as_mut().filter(|_| self.unread) else { return };
+        let due = self.schedule.due;
+        if due.is_some_and(|due| now < due || self.scan.is_some()) {
+            return;
+        }
+        let portion = buffer.len().min(PORTION_BYTES);
+        let Some(change) = changes.read(&mut buffer[..portion]) else {
+            self.unread = false;
+            return;
+        };
+        self.portions = self.portions.saturating_add(1);
+        match change {
+            // A scan is due, and will see it.
+            _ if due.is_some() => {}
+            Some(Change::Move) => self.schedule.ask(now + SOON),
+            Some(Change::Write) => self.schedule.ask(now + SETTLED),
+            None => {}
+        }
+    }
+}
+
+/// When the next scan is due by itself.
+#[derive(Debug, Default)]
+struct Schedule {
+    due: Option<Instant>,
+    begun: Instant,
+    not_before: Instant,
+}
+
+impl Schedule {
+    fn ask(&mut self, at: Instant) {
+        let at = at.max(self.not_before);
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// A scan begins; it will see all that happened so far.
+    fn begun(&mut self, now: Instant) {
+        self.begun = now;
+        self.due = None;
+    }
+
+    /// The scan has ended; a file it left out may be shared after `settles_in`.
+    fn ended(&mut self, now: Instant, settles_in: Option<Duration>) {
+        let took = now.since(self.begun);
+        self.not_before = now + LEAST_REST.max(took.saturating_mul(REST_SHARE));
+        let meanwhile = self.due.take();
+        let settled = settles_in.map(|left| now + left);
+        for at in meanwhile.into_iter().chain(settled) {
+            self.ask(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

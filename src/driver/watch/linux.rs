@@ -1,0 +1,159 @@
+//! Changes in folders as inotify tells them.
+//!
+//! One watch per folder, not per file. The kernel takes about 1 KiB for each, and has limits for
+//! all programs of a user together; when they are reached, the folders left over are counted.
+
+use super::super::scan::is_partial;
+use super::Change;
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The most folders watched, as many as a scan walks in one root; bounds our own list of them to
+/// some ten megabytes. The usual limit of the system is lower.
+const MAX_WATCHES: usize = 1 << 20;
+
+/// Where the events come from.
+pub(super) struct Changes(Inotify);
+
+impl Changes {
+    /// Starts to listen. Without inotify the list counts every folder as refused.
+    pub(super) fn open(registry: &Registry, token: Token) -> (Option<Changes>, WatchList) {
+        let opened = Inotify::init().and_then(|inotify| {
+            let fd = inotify.as_raw_fd();
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+            Ok(inotify)
+        });
+        let mut list = WatchList { max: MAX_WATCHES, ..WatchList::default() };
+        match opened {
+            Ok(inotify) => {
+                list.handle = Some(inotify.watches());
+                (Some(Changes(inotify)), list)
+            }
+            Err(_) => (None, list),
+        }
+    }
+
+    /// Reads events into `buffer` and tells the weightiest change among them. `None` when there
+    /// are no more for now.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Option<Option<Change>> {
+        match self.0.read_events(buffer) {
+            Ok(events) => Some(events.filter_map(|event| weigh(event.mask, event.name)).max()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(None),
+            Err(_) => None,
+        }
+    }
+}
+
+/// What an event means for what is shared; `None` if nothing.
+fn weigh(mask: EventMask, name: Option<&OsStr>) -> Option<Change> {
+    let folder = mask.contains(EventMask::ISDIR);
+    if let Some(name) = name {
+        let hidden = name.as_bytes().starts_with(b".");
+        if hidden || !folder && name.to_str().is_some_and(is_partial) {
+            return None;
+        }
+    }
+    if mask.contains(EventMask::IGNORED) {
+        return None;
+    }
+    let write = EventMask::CREATE | EventMask::MODIFY | EventMask::CLOSE_WRITE | EventMask::ATTRIB;
+    if !folder && mask.intersects(write) {
+        // Of what concerns a file but neither its name nor its contents nothing is shared.
+        return (!mask.contains(EventMask::ATTRIB)).then_some(Change::Write);
+    }
+    Some(Change::Move)
+}
+
+/// The folders that are watched. Moves with the scan, which adds each folder it walks.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct WatchList {
+    handle: Option<Watches>,
+    /// The most watches.
+    max: usize,
+    /// Of folders that the scan under way has walked.
+    walked: BTreeSet<WatchDescriptor>,
+    /// Of folders that it has not come across.
+    stale: BTreeSet<WatchDescriptor>,
+    refused: u64,
+}
+
+impl WatchList {
+    /// A scan begins.
+    pub(in crate::driver) fn begin(&mut self) {
+        self.stale.append(&mut self.walked);
+        self.refused = 0;
+    }
+
+    /// Watches the folder at `path`, if it does not already. Failing for want of watches is
+    /// counted; other failures are those of the scan, which tries to read the folder next.
+    pub(in crate::driver) fn add(&mut self, path: &Path) {
+        match self.try_add(path) {
+            Err(error) if is_limit(&error) => self.refused += 1,
+            _ => {}
+        }
+    }
+
+    fn try_add(&mut self, path: &Path) -> io::Result<()> {
+        let Some(handle) = &mut self.handle else {
+            // A list without a maximum belongs to nobody who wants to listen.
+            return if self.max == 0 { Ok(()) } else { Err(Errno::NOSPC.into()) };
+        };
+        let mask = WatchMask::CREATE
+            | WatchMask::MODIFY
+            | WatchMask::CLOSE_WRITE
+            | WatchMask::ATTRIB
+            | WatchMask::MOVE
+            | WatchMask::DELETE
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF
+            | WatchMask::ONLYDIR
+            | WatchMask::DONT_FOLLOW
+            | WatchMask::EXCL_UNLINK;
+        // A folder that is watched already, wherever it was then, has the same descriptor again.
+        let watch = handle.add(path, mask)?;
+        let new = !self.stale.remove(&watch) && !self.walked.contains(&watch);
+        if new && self.walked.len() + self.stale.len() >= self.max {
+            handle.remove(watch)?;
+            return Err(Errno::NOSPC.into());
+        }
+        self.walked.insert(watch);
+        Ok(())
+    }
+
+    /// Ends the watches on folders that were not walked, as far as the budget `left` goes. True
+    /// when none is left.
+    pub(in crate::driver) fn drop_stale(&mut self, left: &mut usize) -> bool {
+        while *left > 0 {
+            *left -= 1;
+            let Some(watch) = self.stale.pop_first() else { return true };
+            if let Some(handle) = &mut self.handle {
+                // The system has ended it before if the folder was removed.
+                let _ = handle.remove(watch);
+            }
+        }
+        false
+    }
+
+    /// How many folders of the last scan could not be watched because there are too many.
+    pub(in crate::driver) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+}
+
+fn is_limit(error: &io::Error) -> bool {
+    let limits = [Errno::NOSPC, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    limits.iter().any(|limit| error.raw_os_error() == Some(limit.raw_os_error()))
+}

@@ -1,0 +1,193 @@
+//! The schedule on its own, and the whole on real folders.
+
+use super::*;
+
+fn ms(milliseconds: u64) -> Instant {
+    Instant::ZERO + Duration::from_millis(milliseconds)
+}
+
+#[test]
+fn scans_keep_a_distance_that_grows_with_what_they_cost() {
+    let mut schedule = Schedule::default();
+    schedule.ask(ms(300));
+    schedule.ask(ms(900));
+    assert_eq!(schedule.due, Some(ms(300)), "later changes do not put it off");
+    schedule.begun(ms(300));
+    assert_eq!(schedule.due, None);
+    // Asked for in the course of a scan that takes two seconds.
+    schedule.ask(ms(600));
+    schedule.ended(ms(2300), None);
+    assert_eq!(schedule.due, Some(ms(2300 + 6000)));
+    schedule.begun(ms(8300));
+    schedule.ended(ms(8301), None);
+    schedule.ask(ms(8302));
+    assert_eq!(schedule.due, Some(ms(8301) + LEAST_REST));
+}
+
+#[test]
+fn a_file_left_for_later_has_a_scan_of_its_own() {
+    let mut schedule = Schedule::default();
+    schedule.begun(ms(0));
+    schedule.ended(ms(10), Some(Duration::from_millis(900)));
+    assert_eq!(schedule.due, Some(ms(910)));
+    // While a file keeps growing, each scan finds it a moment old: one scan a second.
+    schedule.begun(ms(910));
+    schedule.ended(ms(911), Some(Duration::from_millis(1000)));
+    assert_eq!(schedule.due, Some(ms(1911)));
+}
+
+#[cfg(target_os = "linux")]
+mod live {
+    use super::*;
+    use crate::driver::scan::Filter;
+    use crate::driver::shelf::ShareRoot;
+    use mio::{Events, Poll};
+    use std::fs;
+    use std::path::Path;
+    use tempfile::TempDir;
+
+    /// A watch with a loop of its own around it.
+    struct Desk {
+        watch: Watch,
+        shares: Arc<Shares>,
+        poll: Poll,
+        clock: Clock,
+        shelf: Shelf,
+        buffer: Vec<u8>,
+        turns: u32,
+    }
+
+    impl Desk {
+        fn new(folder: &Path) -> Desk {
+            let poll = Poll::new().unwrap();
+            let mut watch = Watch::new();
+            watch.listen(poll.registry(), Token(0));
+            let roots = vec![Arc::new(ShareRoot::open(folder).unwrap())];
+            let shares = Shares { roots, filter: Filter::default(), max_files: 100_000 };
+            Desk {
+                watch,
+                shares: Arc::new(shares),
+                poll,
+                clock: Clock::start(),
+                shelf: Shelf::default(),
+                buffer: vec![0; 64 * 1024],
+                turns: 0,
+            }
+        }
+
+        /// One turn, at the latest when something is due.
+        fn turn(&mut self) -> Option<Scanned> {
+            let now = self.clock.now();
+            let next = self.watch.deadline().map_or(Duration::from_secs(20), |due| due.since(now));
+            let wait = if self.watch.is_busy(now) { Duration::ZERO } else { next };
+            let mut events = Events::with_capacity(8);
+            self.poll.poll(&mut events, Some(wait)).unwrap();
+            if !events.is_empty() {
+                self.watch.handle_readable();
+            }
+            assert!(self.clock.now() < ms(60_000), "nothing comes of it");
+            self.turns += 1;
+            self.watch.turn(&self.clock, &mut self.buffer, &self.shelf)
+        }
+
+        fn next_scan(&mut self) -> Scanned {
+            loop {
+                if let Some(scanned) = self.turn() {
+                    self.shelf = scanned.shelf.clone();
+                    return scanned;
+                }
+            }
+        }
+
+        fn ask(&mut self) -> Scanned {
+            let now = self.clock.now();
+            assert!(self.watch.scan(now, &self.shares, Occasion::Asked, &self.shelf));
+            self.next_scan()
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_watch_is_counted_and_the_others_stay_live() {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a", "b", "c"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        let mut desk = Desk::new(folder.path());
+        desk.watch.list.set_max(3);
+        let report = desk.ask().report;
+        assert_eq!((report.folders, report.unwatched), (4, 1));
+        fs::write(path("b/file"), "").unwrap();
+        assert_eq!(desk.next_scan().library.len(), 1);
+        // What is freed is used.
+        fs::remove_dir(path("a")).unwrap();
+        while desk.next_scan().report.folders > 3 {}
+        let report = desk.ask().report;
+        assert_eq!((report.folders, report.unwatched), (3, 0));
+        fs::write(path("c/file"), "").unwrap();
+        assert_eq!(desk.next_scan().library.len(), 2);
+    }
+
+    #[test]
+    fn a_folder_moved_out_is_watched_no_longer() {
+        let (folder, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        fs::create_dir(folder.path().join("a")).unwrap();
+        let mut desk = Desk::new(folder.path());
+        desk.ask();
+        fs::rename(folder.path().join("a"), outside.path().join("a")).unwrap();
+        assert_eq!(desk.next_scan().report.folders, 1);
+        while desk.watch.is_busy(desk.clock.now()) {
+            desk.turn();
+        }
+        fs::write(outside.path().join("a/file"), "").unwrap();
+        fs::write(outside.path().join("a/other"), "").unwrap();
+        assert_eq!(desk.watch.deadline(), None);
+        desk.watch.handle_readable();
+        desk.turn();
+        assert_eq!(desk.watch.deadline(), None, "an event from outside the share");
+    }
+
+    #[test]
+    fn hidden_and_partial_files_do_not_cause_scans() {
+        let folder = TempDir::new().unwrap();
+        let mut desk = Desk::new(folder.path());
+        desk.ask();
+        fs::write(folder.path().join(".hidden"), "").unwrap();
+        fs::write(folder.path().join("film.mkv.part"), "").unwrap();
+        fs::create_dir(folder.path().join(".git")).unwrap();
+        desk.watch.handle_readable();
+        while desk.watch.is_busy(desk.clock.now()) {
+            desk.turn();
+        }
+        assert_eq!(desk.watch.deadline(), None);
+        fs::rename(folder.path().join("film.mkv.part"), folder.path().join("film.mkv")).unwrap();
+        desk.watch.handle_readable();
+        desk.turn();
+        assert!(desk.watch.deadline().is_some());
+    }
+
+    /// More events than the system keeps: they are read in portions, one a turn, and all files are
+    /// found though many events are lost.
+    #[test]
+    fn ten_thousand_files_at_once_are_taken_in_portions() {
+        let folder = TempDir::new().unwrap();
+        let mut desk = Desk::new(folder.path());
+        desk.ask();
+        for number in 0..10_000 {
+            fs::write(folder.path().join(format!("{number}.txt")), "").unwrap();
+        }
+        let (mut most, mut portions) = (0, 0);
+        while desk.watch.library.len() < 10_000 {
+            let before = desk.watch.portions;
+            let scanned = desk.turn();
+            let read = desk.watch.portions.saturating_sub(before);
+            (most, portions) = (most.max(read), portions + read);
+            if let Some(scanned) = scanned {
+                desk.shelf = scanned.shelf;
+            }
+        }
+        assert_eq!(most, 1, "portions in one turn");
+        assert!(portions > 20, "{portions} portions in all");
+        assert!(desk.turns > portions);
+    }
+}
