@@ -64,7 +64,7 @@ pub struct Config {
     pub role: Role,
     /// The address to put into Pongs, hits and Pushes; default is each link's own local address.
     pub advertise_ip: Option<Ipv4Addr>,
-    /// The port to put there: where it is listening, unless told otherwise.
+    /// The port to put there: where it is listening, unless told otherwise; 0 while it is not.
     pub advertise_port: u16,
     /// Outbound links kept up with learnt hosts; 0 dials none of them.
     pub links: usize,
@@ -162,8 +162,6 @@ pub struct Limits {
     pub pushes_in_all: usize,
     /// The span the two limits on Pushes count in.
     pub push_window: Duration,
-    /// How long a Push of ours is waited for.
-    pub push_timeout: Duration,
     /// Bytes of one file sent in one step before links get their turn.
     pub upload_step_bytes: usize,
 }
@@ -194,7 +192,6 @@ impl Default for Limits {
             pushes_per_address: 5,
             pushes_in_all: 32,
             push_window: Duration::from_secs(30),
-            push_timeout: Duration::from_secs(30),
             upload_step_bytes: 256 * 1024,
         }
     }

@@ -5,7 +5,7 @@
 //! # The house
 //!
 //! ```text
-//! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver  ←  cli
+//! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver, sim  ←  cli
 //!                        config, stats beside wire                   testnet beside cli
 //! ```
 //!
@@ -14,6 +14,7 @@
 //! - [`wire`] turns bytes into meaning and back and cannot panic on any bytes.
 //! - [`library`] knows the shared files by name and number; [`transfer`] speaks HTTP.
 //! - [`driver`] is the only place with mio, sockets, files, signals and a clock.
+//! - [`sim`] is the other place the core runs: a whole network in one process, under virtual time.
 //! - [`cli`] reads arguments and prints; [`testnet`] runs real processes on loopback.
 //! - [`fuzzing`] says what must hold for any bytes; `fuzz/` and an ordinary test feed it.
 //!

@@ -59,6 +59,7 @@ impl OneShot {
         let config = Config {
             role: Role::Guest,
             links: 0,
+            advertise_port: 0,
             background_pings: false,
             // Nothing learnt is dialled; what may be shown is not limited.
             scope: Scope::Public,

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// The files behind the core's [`FileId`]s.
 #[derive(Debug, Default)]
@@ -21,7 +22,11 @@ pub(super) struct Disk {
 
 #[derive(Debug)]
 enum OpenFile {
-    Shared(File),
+    Shared {
+        file: File,
+        /// When it was last written to, as it was opened.
+        written: SystemTime,
+    },
     Partial(PartialFile),
 }
 
@@ -75,10 +80,13 @@ impl Disk {
             return FileDone::OpenFailed(OpenError::Gone);
         };
         match open_shared(root, &path) {
-            Ok((file, size)) => {
-                self.files.insert(id, OpenFile::Shared(file));
-                FileDone::Opened { size }
-            }
+            Ok((file, size)) => match file.metadata().and_then(|meta| meta.modified()) {
+                Ok(written) => {
+                    self.files.insert(id, OpenFile::Shared { file, written });
+                    FileDone::Opened { size }
+                }
+                Err(error) => FileDone::OpenFailed(open_error(&error)),
+            },
             Err(error) => {
                 log::warn!("cannot open the shared file {}: {error}", path.display());
                 FileDone::OpenFailed(open_error(&error))
@@ -86,7 +94,8 @@ impl Disk {
         }
     }
 
-    /// Moves a range of a shared file to a socket. `Ok(None)`: the file ends before the range.
+    /// Moves a range of a shared file to a socket. `Ok(None)`: the file ends before the range, or
+    /// was written to since it was opened, so that what is in it now is another file's.
     pub(super) fn send(
         &self,
         id: FileId,
@@ -95,9 +104,12 @@ impl Disk {
         stream: &mut TcpStream,
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
-        let Some(OpenFile::Shared(file)) = self.files.get(&id) else {
+        let Some(OpenFile::Shared { file, written }) = self.files.get(&id) else {
             return Err(io::Error::other("the file is not open"));
         };
+        if file.metadata()?.modified()? != *written {
+            return Ok(None);
+        }
         match copy(file, offset, len, stream, buffer)? {
             0 => Ok(None),
             sent => Ok(Some(sent)),

@@ -67,7 +67,7 @@ impl Servent {
     }
 
     /// Sends a Push for a download along the way the hits of its source came. False if there is
-    /// no such way.
+    /// no such way, or nothing listens here for the answer.
     pub(super) fn send_push(
         &mut self,
         now: Instant,
@@ -78,6 +78,9 @@ impl Servent {
         let route = self.servent_routes.get(now, &via.servent.0);
         let Some(link) = route.and_then(|key| self.link_of(key)) else { return false };
         let addr = self.advertised(self.connections[link].local_ip);
+        if addr.port() == 0 {
+            return false;
+        }
         let mut payload = Vec::with_capacity(crate::wire::PUSH_BYTES);
         Push { servent: via.servent, index, addr, extension: &[] }.encode(&mut payload);
         let guid = self.fresh_guid();

@@ -27,7 +27,7 @@ pub enum DownloadError {
     ConnectTimeout(Duration),
     /// The source was asked by a Push to connect, and did not within the time given
     PushUnanswered(Duration),
-    /// There is no link by which a Push would reach the source
+    /// There is no link by which a Push would reach the source, or no way back from it
     NoPushRoute,
     /// The source closed the connection without a word
     NoAnswer,
@@ -106,7 +106,8 @@ impl fmt::Display for DownloadError {
                 limit.as_secs()
             ),
             DownloadError::NoPushRoute => f.write_str(
-                "expected a link to push the source by, there is none any more; search again",
+                "expected to reach the source by a Push, there is no way to it or none back; search \
+                 again",
             ),
             DownloadError::NoAnswer => f.write_str(
                 "expected an HTTP response, the source closed the connection without one; try \

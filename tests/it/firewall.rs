@@ -195,6 +195,14 @@ fn a_file_that_is_truncated_ends_its_upload_early() {
     assert!(body.iter().all(|&byte| byte == b'a'), "nothing stands in for what is gone");
 }
 
+/// As `cp` does it: the same file, the same size, other bytes.
+#[test]
+fn a_file_that_is_overwritten_ends_its_upload_early() {
+    let body = body_while(|path| fs::write(path, vec![b'b'; BIG_BYTES]).unwrap());
+    assert!(body.len() < BIG_BYTES, "what was there is gone");
+    assert!(body.iter().all(|&byte| byte == b'a'), "another file's bytes were sent");
+}
+
 #[test]
 fn a_file_that_is_replaced_or_renamed_is_sent_as_it_was() {
     let replaced = body_while(|path| {
