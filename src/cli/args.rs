@@ -238,7 +238,16 @@ pub(super) struct SimArgs {
     /// One-way delay of every link, such as 50ms or 0.2s [default: 10 to 100 ms, drawn for each]
     #[arg(long, value_name = "TIME", value_parser = delay)]
     pub(super) latency: Option<std::time::Duration>,
-    /// One JSON object instead of a table
+    /// Show what the first search did, copy by copy, as a tree
+    #[arg(long)]
+    pub(super) trace: bool,
+    /// Draw the first search for Graphviz
+    #[arg(long, value_name = "FILE")]
+    pub(super) dot: Option<PathBuf>,
+    /// Draw the first search as a picture
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// One JSON object instead of a table; with --trace it has the search in it
     #[arg(long)]
     pub(super) json: bool,
 }

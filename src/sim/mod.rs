@@ -7,8 +7,10 @@
 mod event_queue;
 mod network;
 pub mod oracle;
+pub mod picture;
 pub mod plan;
 pub mod report;
 pub mod topology;
+pub mod trace;
 
-pub use network::simulate;
+pub use network::{simulate, simulate_traced};

@@ -5,6 +5,7 @@ use super::oracle::{QueryWatch, Rule, Violation};
 use super::plan::Plan;
 use super::report::{QueryReport, Report};
 use super::topology::{Graph, unit};
+use super::trace::{Step, Trace};
 use crate::config::{Config, Limits, Scope};
 use crate::library::{Library, LibraryBuilder};
 use crate::rng::Rng;
@@ -76,6 +77,8 @@ struct Network<'a> {
     latency: Option<Duration>,
     trace: SipHasher13,
     watch: Option<(Guid, QueryWatch)>,
+    /// The search being written down, and when it began.
+    written: Option<(Instant, Trace)>,
     hits: u64,
     bytes: u64,
     descriptors: u64,
@@ -90,11 +93,28 @@ pub fn simulate(
     graph: &Graph,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, Violation> {
+    simulate_traced(plan, graph, progress, false)
+}
+
+/// Like [`simulate`], and with `traced` writes down what the first search did.
+///
+/// # Errors
+/// See [`simulate`].
+pub fn simulate_traced(
+    plan: &Plan,
+    graph: &Graph,
+    progress: &mut dyn FnMut(usize),
+    traced: bool,
+) -> Result<Report, Violation> {
     let mut network = Network::build(plan, graph);
     network.link_up()?;
-    let mut queries = Vec::new();
+    let (mut queries, mut trace) = (Vec::new(), None);
     for done in 0..plan.queries {
+        if traced && done == 0 {
+            network.written = Some((network.now, Trace::default()));
+        }
         queries.push(network.search(plan)?);
+        trace = trace.or(network.written.take().map(|(_, trace)| trace));
         progress(done + 1);
     }
     network.check_counts()?;
@@ -116,6 +136,7 @@ pub fn simulate(
         drops,
         routes_held: network.nodes.iter().map(|node| node.core.routes_held()).sum(),
         virtual_seconds: network.now.since(Instant::ZERO).as_secs_f64(),
+        trace,
         real_seconds: 0.0,
     })
 }
@@ -175,6 +196,7 @@ impl<'a> Network<'a> {
             latency: plan.latency,
             trace: SipHasher13::new_with_keys(0, 0),
             watch: None,
+            written: None,
             hits: 0,
             bytes: 0,
             descriptors: 0,
@@ -207,6 +229,10 @@ impl<'a> Network<'a> {
             .search(now, &words, Some(plan.ttl))
             .expect("the catalogue's names are searchable");
         self.watch = Some((guid, QueryWatch::new(origin, plan.ttl, self.nodes.len())));
+        if let Some((_, trace)) = &mut self.written {
+            trace.from.clone_from(&self.graph.names[origin]);
+            trace.criteria = words;
+        }
         self.hits = 0;
         self.drain(origin);
         self.settle()?;
@@ -317,10 +343,31 @@ impl<'a> Network<'a> {
                     Kind::QueryHit => watch.hit(from, to)?,
                     _ => {}
                 }
+                self.write_down(from, to, &raw.header);
             }
         }
         self.wires[wire].taps[1 - end] = tap;
         Ok(())
+    }
+
+    fn write_down(&mut self, from: usize, to: usize, header: &Header) {
+        let (Some((begun, trace)), Some((_, watch))) = (&mut self.written, &self.watch) else {
+            return;
+        };
+        let names = &self.graph.names;
+        let step = Step {
+            micros: u64::try_from(self.now.since(*begun).as_micros()).unwrap_or(u64::MAX),
+            from: names[from].clone(),
+            to: names[to].clone(),
+            ttl: header.ttl,
+            hops: header.hops,
+            duplicate: header.kind == Kind::Query && !watch.is_first(from, to),
+        };
+        match header.kind {
+            Kind::Query => trace.copies.push(step),
+            Kind::QueryHit => trace.hits.push(step),
+            _ => {}
+        }
     }
 
     fn note(&mut self, from: usize, to: usize, header: &Header) {

@@ -76,6 +76,11 @@ impl QueryWatch {
         self.per_hop.iter().sum()
     }
 
+    /// Whether the copy that just went `from` one node `to` another was the first there.
+    pub(super) fn is_first(&self, from: usize, to: usize) -> bool {
+        self.first_from[to] == Some(index(from))
+    }
+
     /// A copy arrives at `to`, which has `degree` links for its sender `from`.
     pub(super) fn query(
         &mut self,

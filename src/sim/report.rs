@@ -1,5 +1,6 @@
 //! What a run showed, for people and as JSON.
 
+use super::trace::Trace;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +28,9 @@ pub struct Report {
     pub routes_held: usize,
     /// Virtual time that passed.
     pub virtual_seconds: f64,
+    /// What the first search did, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// Real time that passed; filled in by whoever has a clock.
     pub real_seconds: f64,
 }

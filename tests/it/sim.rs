@@ -3,7 +3,8 @@
 use crate::process::{Place, assert_code, lines, told};
 use servent::sim::plan::Plan;
 use servent::sim::report::Report;
-use servent::sim::simulate;
+use servent::sim::topology::Graph;
+use servent::sim::{picture, simulate, simulate_traced};
 use std::time::Duration;
 
 const EQUAL: Option<Duration> = Some(Duration::from_millis(50));
@@ -81,4 +82,41 @@ fn a_plan_that_makes_no_sense_is_refused() {
         let said = told(&output);
         assert!(said.contains(expected) || said.contains("no graph"), "{args:?}: {said}");
     }
+}
+
+/// A square with a tail: the copies that meet at the far corner are duplicates.
+#[test]
+fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
+    let graph = Graph::from_edge_list("a b\nb c\nc d\na d\nc e").unwrap();
+    let run = |seed| {
+        let from = Some("a".into());
+        let plan = Plan { seed, from, latency: EQUAL, queries: 1, files: 400, ..Plan::default() };
+        simulate_traced(&plan, &graph, &mut |_| (), true).unwrap()
+    };
+    // Not every search finds something.
+    let report = (1..20).map(run).find(|report| report.queries[0].hits > 0).unwrap();
+    let (query, trace) = (&report.queries[0], report.trace.as_ref().unwrap());
+    let doubles = trace.copies.iter().filter(|step| step.duplicate).count();
+    assert_eq!(trace.copies.len() as u64, query.query_descriptors);
+    assert_eq!(doubles as u64, query.duplicates);
+    assert_eq!(trace.copies[0].micros, 50_000);
+    for way in &trace.ways_home() {
+        assert_eq!(way.last(), Some(&"a"), "{way:?}");
+    }
+    assert_eq!(trace.tree().lines().filter(|line| line.contains("TTL")).count(), 4);
+    assert_eq!(trace.dot().matches("style=dotted").count(), doubles);
+    let svg = picture::svg(&graph, trace);
+    assert_eq!(svg.matches("<circle").count(), 5 + 1 + 3, "nodes and legend");
+    assert!(svg.contains(&format!("duplicates: {doubles}")) && svg.ends_with("</svg>\n"));
+}
+
+#[test]
+fn names_in_an_edge_list_cannot_break_out_of_a_picture() {
+    let graph = Graph::from_edge_list("<b>\"& x").unwrap();
+    let plan = Plan { queries: 1, ..Plan::default() };
+    let report = simulate_traced(&plan, &graph, &mut |_| (), true).unwrap();
+    let trace = report.trace.unwrap();
+    let svg = picture::svg(&graph, &trace);
+    assert!(svg.contains("&lt;b&gt;&quot;&amp;") && !svg.contains("<b>"));
+    assert!(trace.dot().contains("\"<b>\\\"&\""), "{}", trace.dot());
 }

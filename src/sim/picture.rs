@@ -1,0 +1,234 @@
+//! One self-contained SVG of a search: the topology in rings around the searcher, the flood
+//! coloured by hop, duplicates faint, the hits' way home bold.
+
+use super::topology::Graph;
+use super::trace::Trace;
+use std::collections::{BTreeMap, BTreeSet};
+use std::f64::consts::TAU;
+use std::fmt::Write;
+
+/// Colours by hop; the last stands for all beyond.
+const HOPS: [&str; 8] =
+    ["#1b1b3a", "#30509e", "#2a88b8", "#2bb3a3", "#58c65a", "#b5cf2f", "#f0b429", "#ef7b2c"];
+const UNREACHED: &str = "#c9ccd3";
+const HIT: &str = "#d7263d";
+/// Between two rings, if the nodes on them leave it at that.
+const RING: f64 = 90.0;
+/// Room along a ring for one node.
+const PITCH: f64 = 26.0;
+const MARGIN: f64 = 60.0;
+const LEGEND: f64 = 280.0;
+
+/// Draws `trace` over `graph`.
+pub fn svg(graph: &Graph, trace: &Trace) -> String {
+    let places = places(graph, trace);
+    let extent = places.iter().map(|(x, y)| x.hypot(*y)).fold(RING, f64::max) + MARGIN;
+    let (width, height) = (2.0 * extent + LEGEND, 2.0 * extent);
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
+         viewBox=\"{left:.0} {left:.0} {width:.0} {height:.0}\" font-family=\"sans-serif\">\n\
+         <rect x=\"{left:.0}\" y=\"{left:.0}\" width=\"100%\" height=\"100%\" fill=\"#fdfdfb\"/>\n",
+        left = -extent
+    );
+    let at: BTreeMap<&str, usize> =
+        graph.names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
+    let place = |name: &str| at.get(name).map_or((0.0, 0.0), |&node| places[node]);
+
+    let firsts: BTreeMap<(&str, &str), u8> = trace
+        .copies
+        .iter()
+        .filter(|step| !step.duplicate)
+        .map(|step| ((step.from.as_str(), step.to.as_str()), step.hops + 1))
+        .collect();
+    for &(a, b) in &graph.edges {
+        let (a, b) = (graph.names[a].as_str(), graph.names[b].as_str());
+        if !firsts.contains_key(&(a, b)) && !firsts.contains_key(&(b, a)) {
+            line(&mut out, place(a), place(b), UNREACHED, 0.8, "0.6");
+        }
+    }
+    for (&(from, to), &hop) in &firsts {
+        line(&mut out, place(from), place(to), colour(hop), 2.0, "0.9");
+    }
+    let home: BTreeSet<(&str, &str)> =
+        trace.hits.iter().map(|step| (step.from.as_str(), step.to.as_str())).collect();
+    for (from, to) in home {
+        line(&mut out, place(from), place(to), HIT, 4.5, "0.75");
+    }
+    let answers: BTreeSet<&str> =
+        trace.hits.iter().filter(|step| step.hops == 0).map(|step| step.from.as_str()).collect();
+    let reached = trace.reached_at(graph);
+    for (node, name) in graph.names.iter().enumerate() {
+        let fill = reached[node].map_or(UNREACHED, colour);
+        let ring = if answers.contains(name.as_str()) { HIT } else { "#ffffff" };
+        dot(&mut out, places[node], fill, ring, name, reached[node]);
+    }
+    legend(&mut out, trace, (extent - MARGIN / 2.0, -extent + MARGIN / 2.0), &reached);
+    out.push_str("</svg>\n");
+    out
+}
+
+fn colour(hop: u8) -> &'static str {
+    HOPS[usize::from(hop).min(HOPS.len() - 1)]
+}
+
+/// Each node on its ring, in the sector of the node it hangs on.
+fn places(graph: &Graph, trace: &Trace) -> Vec<(f64, f64)> {
+    let (order, parent, depth) = inside_out(graph, trace);
+    // A sector is as wide as what hangs in it.
+    let mut leaves = vec![1.0f64; graph.names.len()];
+    let mut has_child = vec![false; graph.names.len()];
+    for &node in order.iter().rev() {
+        if let Some(above) = parent[node] {
+            let own = leaves[node];
+            leaves[above] = if has_child[above] { leaves[above] + own } else { own };
+            has_child[above] = true;
+        }
+    }
+    let mut on_ring: Vec<f64> = Vec::new();
+    for &node in &order {
+        on_ring.resize(on_ring.len().max(depth[node] + 1), 0.0);
+        on_ring[depth[node]] += 1.0;
+    }
+    let mut radius = vec![0.0f64];
+    for count in on_ring.iter().skip(1) {
+        let inner = radius.last().copied().unwrap_or(0.0);
+        radius.push((inner + RING).max(count * PITCH / TAU));
+    }
+    let mut sector = vec![(0.0, TAU); graph.names.len()];
+    let mut used = vec![0.0f64; graph.names.len()];
+    let mut places = vec![(0.0, 0.0); graph.names.len()];
+    for &node in &order {
+        if let Some(above) = parent[node] {
+            let (start, width) = sector[above];
+            let share = width * leaves[node] / leaves[above];
+            sector[node] = (start + used[above], share);
+            used[above] += share;
+        }
+        let (start, width) = sector[node];
+        let angle = start + width / 2.0;
+        let far = radius[depth[node]];
+        places[node] = (far * angle.cos(), far * angle.sin());
+    }
+    place_strangers(graph, &order, &mut places, radius.last().copied().unwrap_or(0.0) + RING);
+    places
+}
+
+/// Nodes of other components go on one more ring.
+fn place_strangers(graph: &Graph, known: &[usize], places: &mut [(f64, f64)], far: f64) {
+    let known: BTreeSet<usize> = known.iter().copied().collect();
+    let others: Vec<usize> = (0..graph.names.len()).filter(|node| !known.contains(node)).collect();
+    let far = far.max(others.len() as f64 * PITCH / TAU);
+    for (slot, &node) in others.iter().enumerate() {
+        let angle = TAU * slot as f64 / others.len() as f64;
+        places[node] = (far * angle.cos(), far * angle.sin());
+    }
+}
+
+type Order = (Vec<usize>, Vec<Option<usize>>, Vec<usize>);
+
+/// Nodes from the inside out, the node each hangs on, and its ring: those the flood reached as it
+/// reached them, the others by the shortest way from there.
+fn inside_out(graph: &Graph, trace: &Trace) -> Order {
+    let at: BTreeMap<&str, usize> =
+        graph.names.iter().enumerate().map(|(node, name)| (name.as_str(), node)).collect();
+    let mut parent = vec![None; graph.names.len()];
+    let mut depth = vec![usize::MAX; graph.names.len()];
+    let mut order: Vec<usize> = at.get(trace.from.as_str()).copied().into_iter().collect();
+    for &origin in &order {
+        depth[origin] = 0;
+    }
+    for step in trace.copies.iter().filter(|step| !step.duplicate) {
+        if let (Some(&from), Some(&to)) = (at.get(step.from.as_str()), at.get(step.to.as_str())) {
+            parent[to] = Some(from);
+            depth[to] = usize::from(step.hops) + 1;
+            order.push(to);
+        }
+    }
+    order.sort_by_key(|&node| depth[node]);
+    let mut neighbours = vec![Vec::new(); graph.names.len()];
+    for &(a, b) in &graph.edges {
+        neighbours[a].push(b);
+        neighbours[b].push(a);
+    }
+    let mut next = 0;
+    while let Some(&node) = order.get(next) {
+        next += 1;
+        for &other in &neighbours[node] {
+            if depth[other] == usize::MAX {
+                depth[other] = depth[node] + 1;
+                parent[other] = Some(node);
+                order.push(other);
+            }
+        }
+    }
+    (order, parent, depth)
+}
+
+fn line(out: &mut String, a: (f64, f64), b: (f64, f64), colour: &str, width: f64, opacity: &str) {
+    let _ = writeln!(
+        out,
+        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" \
+         stroke-width=\"{width}\" stroke-opacity=\"{opacity}\" stroke-linecap=\"round\"/>",
+        a.0, a.1, b.0, b.1
+    );
+}
+
+fn dot(out: &mut String, at: (f64, f64), fill: &str, ring: &str, name: &str, hop: Option<u8>) {
+    let name = escaped(name);
+    let told = hop.map_or("not reached".to_owned(), |hop| format!("hop {hop}"));
+    let ink = if matches!(hop, Some(0..=2)) { "#ffffff" } else { "#1b1b1b" };
+    let _ = writeln!(
+        out,
+        "<g><title>{name}: {told}</title><circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"10\" \
+         fill=\"{fill}\" stroke=\"{ring}\" stroke-width=\"2.5\"/><text x=\"{x:.1}\" y=\"{text:.1}\" \
+         font-size=\"8\" text-anchor=\"middle\" fill=\"{ink}\">{name}</text></g>",
+        x = at.0,
+        y = at.1,
+        text = at.1 + 3.0
+    );
+}
+
+fn legend(out: &mut String, trace: &Trace, at: (f64, f64), reached: &[Option<u8>]) {
+    let mut row = at.1;
+    let mut text = |out: &mut String, mark: &str, words: &str| {
+        let _ = writeln!(
+            out,
+            "{mark}<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"13\" fill=\"#1b1b1b\">{words}</text>",
+            mark =
+                mark.replace("{x}", &format!("{:.1}", at.0)).replace("{y}", &format!("{row:.1}")),
+            x = at.0 + 26.0,
+            y = row + 4.0
+        );
+        row += 22.0;
+    };
+    let disc = |fill: &str| {
+        format!("<circle cx=\"{{x}}\" cy=\"{{y}}\" r=\"7\" fill=\"{fill}\" stroke=\"#ffffff\"/>")
+    };
+    let stroke = |colour: &str, width: f64| {
+        format!(
+            "<rect x=\"{{x}}\" y=\"{{y}}\" width=\"16\" height=\"{width}\" fill=\"{colour}\" \
+             transform=\"translate(-8 {})\"/>",
+            -width / 2.0
+        )
+    };
+    let criteria = escaped(&trace.criteria);
+    text(out, &disc(HOPS[0]), &format!("{} searches “{criteria}”", escaped(&trace.from)));
+    let farthest = reached.iter().flatten().copied().max().unwrap_or(0);
+    for hop in 1..=farthest {
+        let count = reached.iter().filter(|at| **at == Some(hop)).count();
+        text(out, &disc(colour(hop)), &format!("hop {hop}: {count}"));
+    }
+    let missed = reached.iter().filter(|at| at.is_none()).count();
+    if missed > 0 {
+        text(out, &disc(UNREACHED), &format!("not reached: {missed}"));
+    }
+    let doubles = trace.copies.iter().filter(|step| step.duplicate).count();
+    text(out, &stroke(HOPS[2], 2.0), "first copies");
+    text(out, &stroke(UNREACHED, 1.5), &format!("duplicates: {doubles}"));
+    let answers = trace.hits.iter().filter(|step| step.hops == 0).count();
+    text(out, &stroke(HIT, 5.0), &format!("hits on their way home: {answers}"));
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,164 @@
+//! What one Query did: every copy of it and every hit, in order of time, and how to show that.
+//!
+//! The same record serves a tree for the terminal, Graphviz, and a self-contained picture.
+
+use super::topology::Graph;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The way of one Query through a network.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Trace {
+    /// The name of the node that searched.
+    pub from: String,
+    /// What it searched for.
+    pub criteria: String,
+    /// Copies of the Query, as they arrived.
+    pub copies: Vec<Step>,
+    /// QueryHits on their way home, as they arrived.
+    pub hits: Vec<Step>,
+}
+
+/// A descriptor that crossed a link.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// When it arrived, in microseconds from the search.
+    pub micros: u64,
+    /// The name of the node it came from.
+    pub from: String,
+    /// The name of the node it came to.
+    pub to: String,
+    /// As it crossed the link.
+    pub ttl: u8,
+    /// As it crossed the link.
+    pub hops: u8,
+    /// The node had it already, or sent it first.
+    pub duplicate: bool,
+}
+
+/// Where a node first had the Query from, and how it fared there.
+struct Branch<'a> {
+    step: &'a Step,
+    children: Vec<&'a str>,
+}
+
+impl Trace {
+    /// One line for each copy, indented by the way it came.
+    pub fn tree(&self) -> String {
+        let mut out = format!("{} searches for \"{}\"\n", self.from, self.criteria);
+        let branches = self.branches();
+        let mut stack: Vec<(&str, usize)> = Vec::new();
+        let children = |name: &str| -> Vec<&str> {
+            branches.get(name).map(|b| b.children.clone()).unwrap_or_default()
+        };
+        stack.extend(self.roots().into_iter().rev().map(|name| (name, 1)));
+        while let Some((name, depth)) = stack.pop() {
+            let Some(branch) = branches.get(name) else { continue };
+            let Step { micros, ttl, hops, .. } = branch.step;
+            let mut notes = String::new();
+            let doubles = self.doubles_from(name);
+            if doubles > 0 {
+                let _ = write!(notes, ", {doubles} of its copies came too late");
+            }
+            if self.answers_of(name) > 0 {
+                notes.push_str(", answers");
+            }
+            if *ttl == 1 {
+                notes.push_str(", the TTL ends here");
+            }
+            let indent = "  ".repeat(depth);
+            let at = micros / 1_000;
+            let _ = writeln!(out, "{indent}{name}  after {at} ms, TTL {ttl}, hops {hops}{notes}");
+            stack.extend(children(name).into_iter().rev().map(|child| (child, depth + 1)));
+        }
+        for way in self.ways_home() {
+            let _ = writeln!(out, "hit: {}", way.join(" → "));
+        }
+        out
+    }
+
+    /// For Graphviz: the flood solid, duplicates dotted, hits bold.
+    pub fn dot(&self) -> String {
+        let mut out = String::from("digraph search {\n  node [shape=circle];\n");
+        let _ = writeln!(out, "  {} [style=filled, fillcolor=gold];", quoted(&self.from));
+        for step in &self.copies {
+            let style = if step.duplicate { "style=dotted, color=gray" } else { "color=steelblue" };
+            let label = format!("label=\"{}/{}\"", step.ttl, step.hops);
+            let (from, to) = (quoted(&step.from), quoted(&step.to));
+            let _ = writeln!(out, "  {from} -> {to} [{style}, {label}];");
+        }
+        for step in &self.hits {
+            let (from, to) = (quoted(&step.from), quoted(&step.to));
+            let _ = writeln!(out, "  {from} -> {to} [style=bold, color=crimson];");
+        }
+        out.push_str("}\n");
+        out
+    }
+
+    /// The way of every hit, from the node that answered to the one that searched.
+    pub fn ways_home(&self) -> Vec<Vec<&str>> {
+        let first_from: BTreeMap<&str, &str> = self
+            .copies
+            .iter()
+            .filter(|step| !step.duplicate)
+            .map(|step| (step.to.as_str(), step.from.as_str()))
+            .collect();
+        let starts = self.hits.iter().filter(|step| step.hops == 0);
+        starts
+            .map(|step| {
+                let mut way = vec![step.from.as_str()];
+                while let Some(&next) = way.last().and_then(|name| first_from.get(name)) {
+                    way.push(next);
+                }
+                way
+            })
+            .collect()
+    }
+
+    fn branches(&self) -> BTreeMap<&str, Branch<'_>> {
+        let firsts = || self.copies.iter().filter(|step| !step.duplicate);
+        let mut branches: BTreeMap<&str, Branch<'_>> = firsts()
+            .map(|step| (step.to.as_str(), Branch { step, children: Vec::new() }))
+            .collect();
+        for step in firsts() {
+            if let Some(branch) = branches.get_mut(step.from.as_str()) {
+                branch.children.push(&step.to);
+            }
+        }
+        branches
+    }
+
+    /// The nodes that had it from the origin itself.
+    fn roots(&self) -> Vec<&str> {
+        let firsts = self.copies.iter().filter(|step| !step.duplicate && step.from == self.from);
+        firsts.map(|step| step.to.as_str()).collect()
+    }
+
+    fn doubles_from(&self, name: &str) -> usize {
+        self.copies.iter().filter(|step| step.duplicate && step.from == name).count()
+    }
+
+    fn answers_of(&self, name: &str) -> usize {
+        self.hits.iter().filter(|step| step.hops == 0 && step.from == name).count()
+    }
+
+    /// Hops at which each node of `graph` was reached; `None` for those that were not.
+    pub(super) fn reached_at(&self, graph: &Graph) -> Vec<Option<u8>> {
+        let at: BTreeMap<&str, u8> = self
+            .copies
+            .iter()
+            .filter(|step| !step.duplicate)
+            .map(|step| (step.to.as_str(), step.hops + 1))
+            .collect();
+        graph
+            .names
+            .iter()
+            .map(|name| if *name == self.from { Some(0) } else { at.get(name.as_str()).copied() })
+            .collect()
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
