@@ -4,7 +4,7 @@ use super::args::GetArgs;
 use super::exit::Failure;
 use super::fetch::{Digested, Fetches, REDRAW};
 use super::oneshot::{OneShot, Step};
-use super::output;
+use super::output::{self, Printer};
 use super::settings::parse_host;
 use crate::transfer::download::Source;
 use crate::transfer::url::TransferUrl;
@@ -18,20 +18,26 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Failure> {
     let parse = |text: &String| {
         text.parse::<TransferUrl>().map_err(|error| Failure::usage(format!("{text}: {error}")))
     };
-    let mut waiting = args.urls.iter().map(parse).collect::<Result<VecDeque<_>, _>>()?;
+    let urls = args.urls.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let mut shot = OneShot::new()?;
     let mut fetches = Fetches::new(&args.output);
     let mut failures = Failures::default();
+    // Names first: while one is looked up nothing else is listened to.
+    let mut waiting = VecDeque::new();
+    for url in &urls {
+        match source(&mut shot, url) {
+            Ok(source) => waiting.push_back(source),
+            Err(failure) if failure.is_interrupt() => return Err(failure),
+            Err(failure) => failures.note(failure),
+        }
+    }
+    let mut printer = Printer::default();
     while !(waiting.is_empty() && fetches.is_empty()) {
         while fetches.len() < AT_ONCE
-            && let Some(url) = waiting.pop_front()
+            && let Some(source) = waiting.pop_front()
         {
-            match source(&mut shot, &url).and_then(|source| fetches.start(&mut shot, source)) {
-                Err(failure) if failure.is_interrupt() => {
-                    return Err(fetches.interrupt(&mut shot));
-                }
-                Err(failure) => failures.note(failure),
-                Ok(()) => {}
+            if let Err(failure) = fetches.start(&mut shot, source) {
+                failures.note(failure);
             }
         }
         if fetches.is_empty() {
@@ -39,7 +45,9 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Failure> {
         }
         let step = shot.next(Some(Instant::now() + REDRAW))?;
         match fetches.digest(&shot, step) {
-            Digested::Ended(Ok(path)) => output::line(&path.display().to_string())?,
+            Digested::Ended(Ok(path)) => {
+                printer.print(|| output::line(&path.display().to_string()))?;
+            }
             Digested::Ended(Err(failure)) => failures.note(failure),
             Digested::Other(Step::Stop) => return Err(fetches.interrupt(&mut shot)),
             Digested::Other(_) | Digested::Nothing => {}

@@ -24,6 +24,31 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&text)
 }
 
+/// Prints until nobody reads any more, for commands that have more to do than to print.
+#[derive(Debug, Default)]
+pub(super) struct Printer {
+    unread: bool,
+}
+
+impl Printer {
+    /// Prints, unless the reader has gone.
+    pub(super) fn print(
+        &mut self,
+        print: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.unread {
+            return Ok(());
+        }
+        match print() {
+            Err(failure) if failure.code() == 0 => {
+                self.unread = true;
+                Ok(())
+            }
+            printed => printed,
+        }
+    }
+}
+
 /// A hit as `--json` prints it. The names are what other people's scripts rely on.
 #[derive(Debug, Serialize)]
 struct HitLine<'a> {

@@ -151,7 +151,9 @@ impl Run {
         let mut events = Events::with_capacity(1024);
         loop {
             let now = Instant::now();
-            let wait = self.next_status.min(self.next_rescan).saturating_duration_since(now);
+            let look_up = self.connect.iter().map(|(at, ..)| *at);
+            let next = look_up.fold(self.next_status.min(self.next_rescan), Instant::min);
+            let wait = next.saturating_duration_since(now);
             self.driver
                 .turn(&mut events, wait)
                 .map_err(|error| Failure::failed(format!("the event loop failed: {error}")))?;
@@ -194,7 +196,6 @@ impl Run {
                 Err(text) => {
                     log::warn!("{text}; trying again in a minute");
                     self.connect.push((Instant::now() + RESOLVE_AGAIN, host, port));
-                    self.next_status = self.next_status.min(Instant::now() + RESOLVE_AGAIN);
                 }
             },
             Happened::AcceptFailed(error) => {
@@ -365,6 +366,7 @@ impl Story {
     /// One line on how things stand, if it would say something new.
     fn status(&mut self, core: &Servent) {
         (self.answered, self.served, self.links, self.refusals) = Default::default();
+        self.failing.clear();
         let stats = core.stats();
         let line = format!(
             "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \

@@ -4,7 +4,7 @@ use super::args::{SearchArgs, Which};
 use super::exit::Failure;
 use super::fetch::{Digested, Fetches, REDRAW};
 use super::oneshot::{OneShot, Step};
-use super::output;
+use super::output::{self, Printer};
 use crate::servent::{Event, Hit};
 use crate::transfer::download::{PushVia, Source};
 use std::collections::{BTreeSet, VecDeque};
@@ -21,6 +21,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(error.to_string()))?;
     let mut search = Search {
         fetches: Fetches::new(&args.output),
+        printer: Printer::default(),
         args,
         deadline: None,
         over: false,
@@ -43,6 +44,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
 struct Search {
     args: SearchArgs,
     fetches: Fetches,
+    printer: Printer,
     /// When to stop waiting for hits, known from the first link on.
     deadline: Option<Instant>,
     /// No more hits are waited for.
@@ -126,10 +128,11 @@ impl Search {
         if let Event::Hit { hit, .. } = event
             && self.seen.insert(output::url_of(&hit).to_string())
         {
-            output::hit(&hit, self.args.json)?;
-            if self.args.get.is_some() {
-                self.to_get.push_back(hit);
+            if self.args.get.is_none() {
+                return output::hit(&hit, self.args.json);
             }
+            self.printer.print(|| output::hit(&hit, self.args.json))?;
+            self.to_get.push_back(hit);
         }
         Ok(())
     }

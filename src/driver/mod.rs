@@ -51,6 +51,12 @@ const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Reads from one socket in one turn; what is left waits for the next, so that nobody starves.
 const READS_PER_TURN: usize = 8;
+/// What all sockets together may be read in one turn: it bounds what waits to be told when the
+/// turn ends.
+const READ_PER_TURN_BYTES: usize = 1024 * 1024;
+/// So many things that happened may wait to be told; of answered Queries, which neighbours cause
+/// at will, no more than these are.
+const MAX_UNTOLD: usize = 1_024;
 /// After so many bytes read, what they caused is written before more is read. With one full
 /// buffer on top it stays below what a send queue takes of broadcasts, so a fast source is not
 /// dropped in front of neighbours that keep up.
@@ -124,6 +130,7 @@ pub struct Driver {
     /// Connections whose last read did not reach the end.
     unread: Vec<ConnId>,
     read_since_flush: usize,
+    read_this_turn: usize,
     buffer: Vec<u8>,
     disk: Disk,
     watch: Watch,
@@ -159,6 +166,7 @@ impl Driver {
             closed: Vec::new(),
             unread: Vec::new(),
             read_since_flush: 0,
+            read_this_turn: 0,
             buffer: vec![0; READ_BUFFER_BYTES],
             disk: Disk::default(),
             watch: Watch::new(),
@@ -235,6 +243,7 @@ impl Driver {
     /// When polling itself fails, which leaves nothing to go on with.
     pub fn turn(&mut self, events: &mut Events, max_wait: Duration) -> io::Result<()> {
         self.core.start_turn();
+        self.read_this_turn = 0;
         self.drain(self.clock.now());
         let wait = self.wait(self.clock.now(), max_wait);
         match self.poll.poll(events, Some(wait)) {
@@ -341,6 +350,9 @@ impl Driver {
             if socket.ended {
                 return;
             }
+            if self.read_this_turn >= READ_PER_TURN_BYTES {
+                break;
+            }
             match socket.stream.read(&mut self.buffer) {
                 Ok(0) => {
                     socket.ended = true;
@@ -350,6 +362,7 @@ impl Driver {
                 Ok(count) => {
                     self.core.handle_bytes(now, id, &self.buffer[..count]);
                     self.read_since_flush += count;
+                    self.read_this_turn += count;
                     if self.read_since_flush >= FLUSH_AFTER_BYTES {
                         self.drain(now);
                     } else {
@@ -423,6 +436,7 @@ impl Driver {
                         self.happened.push_back(Happened::Saved { file, path });
                     }
                 }
+                Output::Event(Event::Answered { .. }) if self.happened.len() >= MAX_UNTOLD => {}
                 Output::Event(event) => self.happened.push_back(Happened::Core(event)),
             }
         }

@@ -7,7 +7,7 @@
 use crate::transfer::download::Partial;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// How many files of one name may stand in one folder before we give up.
@@ -59,7 +59,7 @@ impl PartialFile {
         for (file_name, total) in candidates {
             let path = folder.join(file_name);
             let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
-            if !lock(&file)? {
+            if !take(&file, &path)? {
                 continue;
             }
             let have = file.metadata()?.len();
@@ -91,9 +91,10 @@ impl PartialFile {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
                 Ok(file) => {
-                    lock(&file)?;
-                    self.found = Some(Found { path, file });
-                    return Ok(());
+                    if take(&file, &path)? {
+                        self.found = Some(Found { path, file });
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -155,6 +156,20 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
     fs::hard_link(from, to)?;
     fs::remove_file(from)
+}
+
+/// Takes the file for this download; false if another has it, or had it and gave it its final
+/// name between our opening and our locking it.
+fn take(file: &File, path: &Path) -> io::Result<bool> {
+    if !lock(file)? {
+        return Ok(false);
+    }
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the lock that keeps other downloads out; false if one has it.
@@ -231,6 +246,20 @@ mod tests {
         assert_eq!(fs::read(folder.path().join("a.txt")).unwrap(), b"mine");
         assert_eq!(fs::read(folder.path().join("a (3).txt")).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no partial is left");
+    }
+
+    /// The other download renamed it between our opening and our locking.
+    #[test]
+    fn a_file_that_has_its_final_name_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt.3.part");
+        fs::write(&path, "one").unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(take(&file, &path).unwrap());
+        fs::rename(&path, folder.path().join("a.txt")).unwrap();
+        assert!(!take(&file, &path).unwrap(), "the name is gone");
+        fs::write(&path, "two").unwrap();
+        assert!(!take(&file, &path).unwrap(), "the name is another file's");
     }
 
     #[test]

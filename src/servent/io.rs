@@ -1,6 +1,7 @@
 //! What passes between the core and whoever drives it: ids, requests, reports, reasons.
 
 use crate::transfer::download::{DiskFault, DownloadError};
+use crate::transfer::names::escape_for_terminal;
 use crate::transfer::upload::{OpenError, UploadClose};
 use crate::wire::handshake::HandshakeError;
 use crate::wire::{FrameError, Guid, ServentId};
@@ -320,7 +321,9 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CloseReason::Io(failure) => failure.fmt(f),
-            CloseReason::Bye { code, text } => write!(f, "the peer said goodbye ({code} {text})"),
+            CloseReason::Bye { code, text } => {
+                write!(f, "the peer said goodbye ({code} {})", escape_for_terminal(text))
+            }
             CloseReason::Handshake(error) => error.fmt(f),
             CloseReason::Frame(error) => error.fmt(f),
             CloseReason::Timeout(what) => write!(f, "no {what} in time"),
@@ -334,26 +337,6 @@ impl fmt::Display for CloseReason {
         }
     }
 }
-
-/// Why an address was not dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectError {
-    /// There is a connection to it, or one on its way.
-    AlreadyConnected,
-    /// No socket is left of those we may hold.
-    TooManyConnections,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ConnectError::AlreadyConnected => "already connected to that address",
-            ConnectError::TooManyConnections => "no free socket: the connection limit is reached",
-        })
-    }
-}
-
-impl std::error::Error for ConnectError {}
 
 /// Why a search was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

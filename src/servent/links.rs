@@ -1,7 +1,7 @@
 //! Links: dialling and accepting, the hello, signs of life, and keeping as many as wanted.
 
 use super::connection::{Connection, Dialled, Link, Phase};
-use super::io::{CloseReason, ConnId, ConnectError, Event, IoFailure, Output};
+use super::io::{CloseReason, ConnId, Event, IoFailure, Output};
 use super::send_queue::SendQueue;
 use super::{LinkKey, Servent, conn_index};
 use crate::config::Role;
@@ -19,6 +19,10 @@ const KEPT_BACKOFF: Duration = Duration::from_secs(1);
 const KEPT_BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Dials to learnt hosts under way at one time.
 const MAX_DIALS: usize = 8;
+/// Dials to learnt hosts within [`DIAL_WINDOW`]: whoever feeds us addresses must not decide how
+/// fast we try them.
+const DIALS_PER_WINDOW: usize = 16;
+const DIAL_WINDOW: Duration = Duration::from_secs(16);
 /// Own addresses remembered; a machine has few.
 const MAX_OWN_ADDRS: usize = 16;
 
@@ -58,7 +62,7 @@ impl Servent {
         remote: SocketAddrV4,
         local: SocketAddrV4,
     ) -> Option<ConnId> {
-        self.open(now, remote, None, *local.ip(), Phase::Undecided(Vec::new())).ok()
+        self.open(now, remote, None, *local.ip(), Phase::Undecided(Vec::new()))
     }
 
     /// A connection asked for by [`Output::Connect`] stands.
@@ -172,6 +176,7 @@ impl Servent {
         }
     }
 
+    /// Holds one more socket; `None` when there are too many that are not just silent.
     pub(super) fn open(
         &mut self,
         now: Instant,
@@ -179,9 +184,9 @@ impl Servent {
         dialled: Option<Dialled>,
         local_ip: Ipv4Addr,
         phase: Phase,
-    ) -> Result<ConnId, ConnectError> {
-        if self.connections.len() >= self.config.limits.max_connections {
-            return Err(ConnectError::TooManyConnections);
+    ) -> Option<ConnId> {
+        if self.connections.len() >= self.config.limits.max_connections && !self.evict(now) {
+            return None;
         }
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
@@ -201,16 +206,25 @@ impl Servent {
         });
         let id = ConnId { index: conn_index(index), generation };
         self.timers.schedule(deadline, id);
-        Ok(id)
+        Some(id)
     }
 
-    fn dial(&mut self, now: Instant, addr: SocketAddrV4, why: Dialled) -> Result<(), ConnectError> {
-        if self.is_connected(addr) {
-            return Err(ConnectError::AlreadyConnected);
-        }
-        let conn = self.open(now, addr, Some(why), Ipv4Addr::UNSPECIFIED, Phase::Dialing)?;
-        self.outputs.push_back(Output::Connect { conn, addr });
-        Ok(())
+    /// Closes the connection that has been silent for longest without saying what it wants. Silence
+    /// must not keep others out.
+    fn evict(&mut self, now: Instant) -> bool {
+        let silent = |(_, conn): &(usize, &Connection)| matches!(conn.phase, Phase::Undecided(_));
+        let oldest = self.connections.iter().filter(silent).min_by_key(|(_, conn)| conn.deadline);
+        let Some((index, conn)) = oldest else { return false };
+        let id = ConnId { index: conn_index(index), generation: conn.generation };
+        self.close(now, id, CloseReason::Full);
+        true
+    }
+
+    /// False when no more sockets can be held.
+    fn dial(&mut self, now: Instant, addr: SocketAddrV4, why: Dialled) -> bool {
+        let opened = self.open(now, addr, Some(why), Ipv4Addr::UNSPECIFIED, Phase::Dialing);
+        self.outputs.extend(opened.map(|conn| Output::Connect { conn, addr }));
+        opened.is_some()
     }
 
     /// Acts on what reading a hello or its answer gave.
@@ -317,12 +331,13 @@ impl Servent {
         let mut room = self.config.max_links.saturating_sub(self.links.len());
         for at in 0..self.kept.len() {
             let Kept { addr, next_try, .. } = self.kept[at];
-            if self.is_connected(addr) {
+            // A neighbour that claims to listen there does not count: only our own link does.
+            if self.is_dialled(addr) {
                 continue;
             }
             if next_try > now || room == 0 {
                 self.next_dial = self.next_dial.min(next_try.max(now + KEPT_BACKOFF));
-            } else if self.dial(now, addr, Dialled::Kept).is_ok() {
+            } else if self.dial(now, addr, Dialled::Kept) {
                 room -= 1;
             }
         }
@@ -332,17 +347,26 @@ impl Servent {
             standing += 1;
             dialing += usize::from(!matches!(conn.phase, Phase::Link(_)));
         }
+        while self.recent_dials.front().is_some_and(|at| now.since(*at) >= DIAL_WINDOW) {
+            self.recent_dials.pop_front();
+        }
         let wanted = self.config.links.saturating_sub(standing).min(room);
         for _ in 0..wanted.min(MAX_DIALS.saturating_sub(dialing)) {
+            if self.recent_dials.len() >= DIALS_PER_WINDOW {
+                let oldest = self.recent_dials.front().map_or(now, |at| *at);
+                self.next_dial = self.next_dial.min(oldest + DIAL_WINDOW);
+                break;
+            }
             let mut rng = self.rng.fork();
             let Some(addr) = self.hosts.pick(now, &mut rng, |addr| self.is_usable(addr)) else {
                 let due = self.hosts.next_due(now, |addr| self.is_usable(addr));
                 self.next_dial = self.next_dial.min(due.unwrap_or(Instant::FAR_FUTURE));
                 break;
             };
-            if self.dial(now, addr, Dialled::Learnt).is_err() {
+            if !self.dial(now, addr, Dialled::Learnt) {
                 break;
             }
+            self.recent_dials.push_back(now);
         }
     }
 
@@ -351,10 +375,15 @@ impl Servent {
     }
 
     fn is_connected(&self, addr: SocketAddrV4) -> bool {
-        self.connections.iter().any(|(_, conn)| match &conn.phase {
-            Phase::Link(link) => conn.remote == addr || link.listens_at == Some(addr),
-            _ => conn.dialled.is_some() && conn.remote == addr,
-        })
+        let listens = |(_, conn): (usize, &Connection)| match &conn.phase {
+            Phase::Link(link) => link.listens_at == Some(addr),
+            _ => false,
+        };
+        self.is_dialled(addr) || self.connections.iter().any(listens)
+    }
+
+    fn is_dialled(&self, addr: SocketAddrV4) -> bool {
+        self.connections.iter().any(|(_, conn)| conn.dialled.is_some() && conn.remote == addr)
     }
 
     fn is_own(&self, addr: SocketAddrV4) -> bool {

@@ -20,8 +20,8 @@ mod transfers;
 
 pub use host_cache::HostCache;
 pub use io::{
-    CloseReason, ConnId, ConnectError, Event, FileDone, FileId, FileOp, Hit, IoFailure, Output,
-    SearchError, TransferId, TxChunk,
+    CloseReason, ConnId, Event, FileDone, FileId, FileOp, Hit, IoFailure, Output, SearchError,
+    TransferId, TxChunk,
 };
 pub use pong_cache::{CachedPong, PongCache};
 pub use route_table::{LinkKey, RouteTable};
@@ -89,6 +89,8 @@ pub struct Servent {
     pong_cache: PongCache,
     hosts: HostCache,
     kept: Vec<Kept>,
+    /// When learnt hosts were dialled lately, oldest first.
+    recent_dials: VecDeque<Instant>,
     /// Addresses that turned out to be our own.
     own_addrs: Vec<SocketAddrV4>,
     probes: Vec<Probe>,
@@ -154,6 +156,7 @@ impl Servent {
             outputs: VecDeque::new(),
             timers: Timers::default(),
             kept: Vec::new(),
+            recent_dials: VecDeque::new(),
             own_addrs: Vec::new(),
             probes: Vec::new(),
             downloads: BTreeMap::new(),

@@ -40,7 +40,7 @@ impl Servent {
         let phase = Phase::Giving(line);
         let conn = self
             .open(now, push.addr, None, Ipv4Addr::UNSPECIFIED, phase)
-            .map_err(|_| DropReason::PushThrottled)?;
+            .ok_or(DropReason::PushThrottled)?;
         self.outputs.push_back(Output::Connect { conn, addr: push.addr });
         self.stats.delivered.add(Kind::Push);
         Ok(())

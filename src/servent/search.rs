@@ -8,6 +8,9 @@ use crate::time::Instant;
 use crate::wire::{Guid, HitResult, MAX_CRITERIA_BYTES};
 use crate::wire::{Header, Kind, MinSpeed, Query, QueryHit};
 
+/// No file system has longer names by far; whoever sends them wants our memory.
+const MAX_NAME_BYTES: usize = 512;
+
 /// A Ping or Query that goes to every link there is and every one that comes up while it lasts.
 #[derive(Debug)]
 pub(super) struct Probe {
@@ -91,7 +94,7 @@ impl Servent {
         }
         probe.results += usize::from(hit.count);
         self.stats.delivered.add(Kind::QueryHit);
-        for result in hit.results() {
+        for result in hit.results().filter(|result| result.name.len() <= MAX_NAME_BYTES) {
             let hit = describe(header, hit, &result);
             self.event(Event::Hit { search, hit });
         }

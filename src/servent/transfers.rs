@@ -215,11 +215,11 @@ impl Servent {
                 DownloadStep::Connect(addr) => {
                     let phase = Phase::Fetching(id);
                     match self.open(now, addr, None, Ipv4Addr::UNSPECIFIED, phase) {
-                        Ok(conn) => {
+                        Some(conn) => {
                             self.outputs.push_back(Output::Connect { conn, addr });
                             self.set_task_conn(id, Some(conn));
                         }
-                        Err(_) => self.fail_connect(now, id),
+                        None => self.fail_connect(now, id),
                     }
                 }
                 DownloadStep::Push(via) => {

@@ -192,6 +192,31 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_does_not_stop_downloads() {
+    let place = Place::new();
+    let share = place.share("share", &[("abc 1.txt", b"1"), ("abc 2.txt", b"2")]);
+    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let mut search = place.command();
+    search.args(["search", "abc", "--wait", "0.3", "--get", "all", "--output", "in"]);
+    search.args(["--connect", &servent.host()]).stdout(Stdio::piped());
+    let mut search = search.spawn().unwrap();
+    drop(search.stdout.take());
+    assert!(search.wait().unwrap().success());
+    assert_eq!(crate::process::names_in(&place.path("in")), ["abc 1.txt", "abc 2.txt"]);
+}
+
+#[test]
+fn a_host_name_in_a_later_url_does_not_hold_up_the_first() {
+    let place = Place::new();
+    let share = place.share("share", &[("a.txt", b"a")]);
+    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let first = format!("http://{}/get/1/a.txt", servent.addr);
+    let later = format!("http://localhost:{}/get/9/none.txt", servent.addr.port());
+    assert_code(&place.run(&["get", &first, &later, "--output", "in"]), 3);
+    assert_eq!(crate::process::names_in(&place.path("in")), ["a.txt"]);
+}
+
+#[test]
 fn a_new_file_is_found_after_hup_and_a_vanished_one_is_not_served() {
     let place = Place::new();
     let share = place.share("share", &[("old.txt", b"old")]);

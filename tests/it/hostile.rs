@@ -110,12 +110,64 @@ fn strangers_cannot_hold_all_sockets_for_long() {
     });
     let link = sut.link();
     let strangers: Vec<_> = (0..60).map(|_| sut.dial()).collect();
+    sut.wait_secs(1);
     let open = |sut: &Bench| strangers.iter().filter(|&&peer| !sut.is_closed(peer)).count();
-    assert_eq!(open(&sut), 39);
+    assert_eq!(open(&sut), 39, "the longest silent made way");
     sut.assert_alive(link);
+    sut.link();
     sut.wait_secs(21);
     assert_eq!(open(&sut), 0);
-    sut.link();
+}
+
+/// Whoever feeds us addresses does not decide how fast we dial.
+#[test]
+fn a_neighbour_cannot_make_us_a_port_scanner() {
+    let mut sut = Bench::with(|config| config.links = 4);
+    let peer = sut.link();
+    let asked = sut.tell(|core, now| core.ping(now, None));
+    for round in 0..10_u16 {
+        for n in 0..50 {
+            let victim = SocketAddrV4::new([127, 9, 9, 9].into(), 1 + round * 50 + n);
+            sut.send(peer, &pong(asked, victim));
+        }
+        sut.wait_secs(1);
+    }
+    let dials =
+        sut.net.dials.iter().filter(|dial| dial.addr.ip().octets() == [127, 9, 9, 9]).count();
+    assert!((1..=16).contains(&dials), "{dials} dials in ten seconds");
+}
+
+/// It would be dialled if nobody claimed to listen there.
+#[test]
+fn a_neighbour_cannot_pass_for_a_named_host() {
+    let mut sut = Bench::new();
+    let liar = sut.link();
+    let asked = sut.tell(|core, now| core.ping(now, Some(1)));
+    let named = SocketAddrV4::new(*sut.core().neighbours().next().unwrap().addr.ip(), 6346);
+    sut.send(liar, &pong(asked, named));
+    sut.tell(|core, now| core.keep(now, named));
+    sut.wait_secs(1);
+    assert!(sut.net.dials.iter().any(|dial| dial.addr == named), "{named} was not dialled");
+}
+
+/// Names longer than any file system has are not worth our memory.
+#[test]
+fn a_result_with_an_endless_name_is_left_out() {
+    let mut sut = Bench::new();
+    let peer = sut.link();
+    let search = sut.tell(|core, now| core.search(now, "hello", None)).unwrap();
+    sut.events();
+    sut.send(peer, &hit(search, servent_id(1), &"x".repeat(60_000)));
+    sut.send(peer, &hit(search, servent_id(1), "hello.txt"));
+    let names: Vec<String> = sut
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Hit { hit, .. } => Some(hit.name),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(names, ["hello.txt"]);
 }
 
 /// A core with two links, one of which is about to misbehave.
