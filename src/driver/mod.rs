@@ -127,8 +127,8 @@ pub struct Driver {
     sockets: Vec<Option<Socket>>,
     /// Closed in this turn.
     closed: Vec<Socket>,
-    /// Connections whose last read did not reach the end.
-    unread: Vec<ConnId>,
+    /// Connections with bytes left to read; those that had no turn come first.
+    unread: VecDeque<ConnId>,
     read_since_flush: usize,
     read_this_turn: usize,
     buffer: Vec<u8>,
@@ -164,7 +164,7 @@ impl Driver {
             resolver,
             sockets: Vec::new(),
             closed: Vec::new(),
-            unread: Vec::new(),
+            unread: VecDeque::new(),
             read_since_flush: 0,
             read_this_turn: 0,
             buffer: vec![0; READ_BUFFER_BYTES],
@@ -345,13 +345,13 @@ impl Driver {
     }
 
     fn read(&mut self, now: Instant, id: ConnId) {
+        if self.read_this_turn >= READ_PER_TURN_BYTES {
+            return self.unread.push_front(id);
+        }
         for _ in 0..READS_PER_TURN {
             let Some(socket) = socket_of(&mut self.sockets, id) else { return };
             if socket.ended {
                 return;
-            }
-            if self.read_this_turn >= READ_PER_TURN_BYTES {
-                break;
             }
             match socket.stream.read(&mut self.buffer) {
                 Ok(0) => {
@@ -377,7 +377,7 @@ impl Driver {
                 }
             }
         }
-        self.unread.push(id);
+        self.unread.push_back(id);
     }
 
     /// Does everything the core asks for.
