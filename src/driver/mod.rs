@@ -252,7 +252,10 @@ impl Driver {
         }
         let now = self.clock.now();
         for id in std::mem::take(&mut self.unread) {
-            self.read(now, id);
+            if let Some(socket) = socket_of(&mut self.sockets, id) {
+                socket.listed = false;
+                self.read(now, id);
+            }
         }
         for event in events.iter() {
             match event.token() {
@@ -346,7 +349,7 @@ impl Driver {
 
     fn read(&mut self, now: Instant, id: ConnId) {
         if self.read_this_turn >= READ_PER_TURN_BYTES {
-            return self.unread.push_front(id);
+            return self.read_later(id, VecDeque::push_front);
         }
         for _ in 0..READS_PER_TURN {
             let Some(socket) = socket_of(&mut self.sockets, id) else { return };
@@ -377,7 +380,16 @@ impl Driver {
                 }
             }
         }
-        self.unread.push_back(id);
+        self.read_later(id, VecDeque::push_back);
+    }
+
+    /// Lists a socket to be read in the next turn, once.
+    fn read_later(&mut self, id: ConnId, put: fn(&mut VecDeque<ConnId>, ConnId)) {
+        if let Some(socket) = socket_of(&mut self.sockets, id)
+            && !std::mem::replace(&mut socket.listed, true)
+        {
+            put(&mut self.unread, id);
+        }
     }
 
     /// Does everything the core asks for.

@@ -13,6 +13,8 @@ pub(super) struct Socket {
     pub(super) stream: TcpStream,
     /// The connection attempt has not come to an end.
     pub(super) connecting: bool,
+    /// It is in the list of those with bytes left to read.
+    pub(super) listed: bool,
     /// No more bytes will come.
     pub(super) ended: bool,
 }
@@ -41,7 +43,7 @@ impl Socket {
     fn new(id: ConnId, stream: TcpStream, connecting: bool) -> Socket {
         // Descriptors are batched by the core; holding them back once more only adds delay.
         let _ = stream.set_nodelay(true);
-        Socket { id, stream, connecting, ended: false }
+        Socket { id, stream, connecting, listed: false, ended: false }
     }
 
     /// Looks how an attempt to connect went. `Ok(None)`: still under way.
