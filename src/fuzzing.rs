@@ -2,10 +2,12 @@
 //!
 //! They live here so that the ordinary build compiles them and an ordinary test replays the
 //! committed corpus. Each takes whatever bytes it is given and panics if a promise of the wire
-//! code or of a transfer is broken; nothing else calls them.
+//! code, of a transfer or of a network is broken; nothing else calls them.
 
+mod network;
 mod transfer;
 
+pub use network::network;
 pub use transfer::transfer;
 
 use crate::wire::giv::Giv;

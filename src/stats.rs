@@ -40,11 +40,13 @@ pub enum DropReason {
     NotRouting,
     /// The neighbour's send queue has no room for this class of descriptor.
     QueueFull,
+    /// Still queued when its link ended; it was counted as sent before.
+    LinkEnded,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::Malformed,
         DropReason::UnknownKind,
         DropReason::TtlTooHigh,
@@ -62,6 +64,7 @@ impl DropReason {
         DropReason::PushThrottled,
         DropReason::NotRouting,
         DropReason::QueueFull,
+        DropReason::LinkEnded,
     ];
 
     /// A short name for logs and reports.
@@ -84,6 +87,7 @@ impl DropReason {
             DropReason::PushThrottled => "push throttled",
             DropReason::NotRouting => "not routing",
             DropReason::QueueFull => "queue full",
+            DropReason::LinkEnded => "link ended",
         }
     }
 }
@@ -160,7 +164,11 @@ impl Stats {
     }
 
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
-        self.dropped[reason as usize] += 1;
+        self.count_drops(reason, 1);
+    }
+
+    pub(crate) fn count_drops(&mut self, reason: DropReason, count: u64) {
+        self.dropped[reason as usize] += count;
     }
 }
 

@@ -13,6 +13,7 @@ mod search;
 mod settings;
 mod shell;
 mod sim;
+mod sim_plan;
 mod testnet;
 
 pub use exit::Failure;

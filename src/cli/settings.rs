@@ -163,33 +163,41 @@ fn parse_max_files(given: Option<usize>) -> Result<usize, Failure> {
 
 /// Reads bytes per second such as `2000`, `500k` or `2.5M`; the letters stand for powers of 1000.
 fn parse_rate(text: &str) -> Result<u64, Failure> {
+    match amount(text) {
+        Some(0) => Err(Failure::usage(
+            "--upload-limit 0 would never finish an upload: leave it out for no limit, or give at \
+             least 1",
+        )),
+        Some(rate) => Ok(rate),
+        None => Err(Failure::usage(format!(
+            "--upload-limit takes bytes per second such as 2000, 500k, 2.5M or 1G, \"{text}\" was \
+             given"
+        ))),
+    }
+}
+
+/// Reads a number of bytes, at least 1, written in the same way.
+pub(super) fn read_bytes(text: &str) -> Result<u64, String> {
+    amount(text).filter(|&bytes| bytes > 0).ok_or_else(|| {
+        format!("expected a number of bytes such as 2000, 500k or 2.5M, \"{text}\" was given")
+    })
+}
+
+fn amount(text: &str) -> Option<u64> {
     let (number, unit) = match text.char_indices().next_back() {
         Some((at, 'k' | 'K')) => (&text[..at], 3),
         Some((at, 'M')) => (&text[..at], 6),
         Some((at, 'G')) => (&text[..at], 9),
         _ => (text, 0),
     };
-    let wrong = || {
-        Failure::usage(format!(
-            "--upload-limit takes bytes per second such as 2000, 500k, 2.5M or 1G, \"{text}\" was \
-             given"
-        ))
-    };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) || number.ends_with('.') {
-        return Err(wrong());
+        return None;
     }
     // As many decimals as the unit has zeros; more would be less than a byte.
     let decimals: String = fraction.chars().chain(std::iter::repeat('0')).take(unit).collect();
-    match format!("{whole}{decimals}").parse() {
-        Ok(0) => Err(Failure::usage(
-            "--upload-limit 0 would never finish an upload: leave it out for no limit, or give at \
-             least 1",
-        )),
-        Ok(rate) => Ok(rate),
-        Err(_) => Err(wrong()),
-    }
+    format!("{whole}{decimals}").parse().ok()
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddrV4, Failure> {

@@ -2,9 +2,7 @@
 
 use super::args::SimArgs;
 use super::exit::Failure;
-use super::output;
-use crate::sim::plan::Plan;
-use crate::sim::topology::Topology;
+use super::{output, sim_plan};
 use crate::sim::{picture, simulate_traced};
 use crate::transfer::names::escape_for_terminal;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,26 +12,16 @@ use std::path::Path;
 use std::time::Instant;
 
 pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
-    let topology: Topology =
-        args.topology.parse().map_err(|error| Failure::usage(format!("--topology: {error}")))?;
-    let edge_list = match &topology {
-        Topology::File { path } => Some(fs::read_to_string(path).map_err(|error| {
-            Failure::disk(format!("cannot read the edge list {path}: {error}"))
-        })?),
-        _ => None,
-    };
-    let plan = Plan {
-        nodes: args.nodes,
-        topology,
-        seed: args.seed,
-        queries: args.queries,
-        ttl: args.ttl,
-        from: args.from,
-        files: args.files,
-        latency: args.latency,
-    };
-    let graph =
-        plan.graph(edge_list.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
+    let (plan, graph) = sim_plan::load(&args)?;
+    if args.check {
+        let degree = graph.degrees().into_iter().max().unwrap_or(0);
+        return output::line(&format!(
+            "the plan makes sense: {} nodes, {} links, at most {degree} at one node, {} searches",
+            graph.names.len(),
+            graph.edges.len(),
+            plan.queries
+        ));
+    }
     let bar = bar(plan.queries);
     let started = Instant::now();
     let traced = args.trace || args.dot.is_some() || args.svg.is_some();
@@ -44,6 +32,7 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
         Failure::failed(format!("a rule of the protocol did not hold: {violation}; {plan:?}"))
     })?;
     report.real_seconds = started.elapsed().as_secs_f64();
+    report.bytes_per_node = peak_bytes().map(|bytes| bytes / graph.names.len() as u64);
     if let Some(trace) = &report.trace {
         let drawings = [
             args.dot.map(|path| (path, trace.dot())),
@@ -71,6 +60,13 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 fn escape_lines(text: &str) -> String {
     let lines = text.lines().map(|line| escape_for_terminal(line).to_string());
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The most memory this process has had resident, where the system tells.
+fn peak_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn bar(queries: usize) -> ProgressBar {

@@ -15,6 +15,10 @@ const BYTE_CLASSES: usize = 37;
 /// Entries of the lookup table, one for each pair of classes and one at the end: 5.5 KB.
 const BUCKETS: usize = BYTE_CLASSES * BYTE_CLASSES + 1;
 
+/// With fewer words than this there is no table: it would dwarf them, and seven or eight
+/// comparisons find any of them.
+const MIN_BUCKETED_WORDS: u32 = 256;
+
 /// See the module documentation. Files are meant by position, not by file number.
 #[derive(Default)]
 pub(super) struct WordIndex {
@@ -152,8 +156,9 @@ impl WordIndex {
 /// A table over the first two bytes of a word, so that a binary search starts close to its goal.
 #[derive(Default)]
 pub(super) struct Buckets {
-    /// The first word of each pair of classes; empty if there are no words.
+    /// The first word of each pair of classes; empty if there are few words.
     starts: Vec<u32>,
+    words: u32,
 }
 
 impl Buckets {
@@ -168,7 +173,10 @@ impl Buckets {
 
     /// There are `words` words, and no more.
     pub(super) fn finish(&mut self, words: u32) {
-        if words > 0 {
+        self.words = words;
+        if words < MIN_BUCKETED_WORDS {
+            self.starts = Vec::new();
+        } else {
             self.starts.resize(BUCKETS, words);
         }
     }
@@ -176,6 +184,9 @@ impl Buckets {
     /// The range of words that have the two first byte classes of `word`.
     fn find(&self, word: &[u8]) -> Option<(u32, u32)> {
         let pair = class_pair(word)?;
+        if self.starts.is_empty() {
+            return Some((0, self.words));
+        }
         Some((*self.starts.get(pair)?, *self.starts.get(pair + 1)?))
     }
 }

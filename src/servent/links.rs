@@ -5,6 +5,7 @@ use super::io::{CloseReason, ConnId, Event, IoFailure, Output};
 use super::send_queue::SendQueue;
 use super::{LinkKey, Servent, conn_index};
 use crate::config::Role;
+use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::handshake::{self, Dispatch, HandshakeError};
 use crate::wire::{Header, Kind};
@@ -286,6 +287,7 @@ impl Servent {
         self.outputs.push_back(Output::Close { conn: id });
         let addr = conn.remote;
         if let Phase::Link(_) = conn.phase {
+            self.stats.count_drops(DropReason::LinkEnded, conn.queue.descriptors());
             self.links.retain(|&link| link != id.index);
             self.pong_cache.forget(key);
             self.hosts.link_ended(now, addr);

@@ -221,6 +221,13 @@ impl Servent {
             .sum()
     }
 
+    /// Copies of descriptors queued on links and not sent to their last byte. Walks over all of
+    /// them.
+    pub fn copies_queued(&self) -> u64 {
+        let links = self.links.iter().map(|&index| &self.connections[index as usize]);
+        links.map(|conn| conn.queue.descriptors()).sum()
+    }
+
     /// A new index of the shared files replaces the old one.
     pub fn handle_library(&mut self, library: Arc<Library>) {
         self.library = library;

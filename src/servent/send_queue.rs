@@ -11,6 +11,10 @@ use bytes::{Buf, BytesMut};
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     bytes: BytesMut,
+    /// How many bytes at the front belong to the hello.
+    hello_left: usize,
+    /// How many after those are the rest of a descriptor of which some went out.
+    begun_left: usize,
 }
 
 /// A queue that ran empty keeps this much, the rest goes back to the allocator when the link is
@@ -21,6 +25,7 @@ impl SendQueue {
     /// Appends bytes that must go out whatever the state of the queue: the hello.
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+        self.hello_left += bytes.len();
     }
 
     /// Appends a descriptor unless the queue is too full for its class. False if refused.
@@ -46,11 +51,32 @@ impl SendQueue {
     }
 
     pub(super) fn sent(&mut self, count: usize) {
-        self.bytes.advance(count);
-        if self.bytes.is_empty() {
+        if count >= self.bytes.len() {
             // Back to the start of the buffer, or its front would be lost until it is full.
             self.bytes.clear();
+            (self.hello_left, self.begun_left) = (0, 0);
+            return;
         }
+        let hello = count.min(self.hello_left);
+        self.hello_left -= hello;
+        self.bytes.advance(hello);
+        let count = count - hello;
+        while self.begun_left < count {
+            self.begun_left += descriptor_len(&self.bytes[self.begun_left..]);
+        }
+        self.begun_left -= count;
+        self.bytes.advance(count);
+    }
+
+    /// Descriptors of which not every byte went out. Walks over all of them.
+    pub(super) fn descriptors(&self) -> u64 {
+        let mut at = self.hello_left + self.begun_left;
+        let mut count = u64::from(self.begun_left > 0);
+        while at < self.bytes.len() {
+            at += descriptor_len(&self.bytes[at..]);
+            count += 1;
+        }
+        count
     }
 
     /// Gives back what an idle link need not keep.
@@ -59,6 +85,13 @@ impl SendQueue {
             self.bytes = BytesMut::new();
         }
     }
+}
+
+/// The length of the descriptor that starts at the front of `bytes`.
+fn descriptor_len(bytes: &[u8]) -> usize {
+    let header = bytes.first_chunk().map(Header::decode);
+    let payload = header.expect("whole descriptors were queued").payload_len;
+    HEADER_BYTES + payload as usize
 }
 
 /// A descriptor ready to be appended to any number of queues.
@@ -123,6 +156,22 @@ mod tests {
         assert!((CAPACITY / 4 * 3..CAPACITY / 4 * 3 + slack).contains(&pong), "{pong}");
         assert!((CAPACITY - slack..=CAPACITY).contains(&hit), "{hit}");
         assert_eq!(queue.unsent()[16], Kind::Query.code(), "the first is still the first");
+    }
+
+    #[test]
+    fn a_descriptor_waits_until_its_last_byte_is_sent() {
+        let mut queue = SendQueue::default();
+        queue.push_bytes(b"hello");
+        assert_eq!(queue.descriptors(), 0);
+        for _ in 0..3 {
+            assert!(queue.push(&framed(Kind::Ping, 0)));
+        }
+        let sizes = [3, 2, 1, HEADER_BYTES - 2, 1, HEADER_BYTES + 5, HEADER_BYTES - 6, 1];
+        let left = sizes.map(|size| {
+            queue.sent(size);
+            queue.descriptors()
+        });
+        assert_eq!(left, [3, 3, 3, 3, 2, 1, 1, 0]);
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! them and the clock. Same plan, same seed: same trace on every machine. Rules of the protocol
 //! are watched while it runs ([`oracle`]), not only reported at the end.
 
+mod catalogue;
 mod event_queue;
+mod faults;
+mod link;
 mod network;
 pub mod oracle;
 pub mod picture;
@@ -13,4 +16,5 @@ pub mod report;
 pub mod topology;
 pub mod trace;
 
+pub use faults::{Operation, play};
 pub use network::{simulate, simulate_traced};

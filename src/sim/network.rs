@@ -1,19 +1,21 @@
-//! The network between the servents: links that behave like TCP connections, and the run itself.
+//! The run itself: nodes, the wires between them, and what happens next.
 
+use super::catalogue::{name_of, some_file, some_files};
 use super::event_queue::EventQueue;
-use super::oracle::{QueryWatch, Rule, Violation};
-use super::plan::Plan;
+use super::faults::Fault;
+use super::link::{Carriage, Parcel, Wire};
+use super::oracle::{Ledger, QueryWatch, Violation, check_bound};
+use super::plan::{Faults, Plan};
 use super::report::{QueryReport, Report};
-use super::topology::{Graph, unit};
+use super::topology::Graph;
 use super::trace::{Step, Trace};
 use crate::config::{Config, Limits, Scope};
-use crate::library::{Library, LibraryBuilder};
+use crate::library::Library;
 use crate::rng::Rng;
 use crate::servent::{ConnId, Event, IoFailure, Output, Servent, TxChunk};
 use crate::stats::DropReason;
 use crate::time::Instant;
-use crate::wire::handshake::{CONNECT, OK};
-use crate::wire::{Deframer, Guid, Header, Kind, ServentId};
+use crate::wire::{Guid, Header, Kind, ServentId};
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -22,66 +24,94 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PORT: u16 = 6346;
-/// Words of the catalogue files are named from.
-const WORDS: usize = 2_000;
-/// Different files in all; the first is the most popular (Zipf with exponent 1).
-const CATALOGUE: usize = 5_000;
-/// A search is over when nothing has moved for this long.
-const REST: Duration = Duration::from_secs(1);
+/// Where nothing fails, a search that has not died down by then is left alone.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// One virtual servent.
-struct Node {
-    core: Servent,
+pub(super) struct Node {
+    pub(super) core: Servent,
+    library: Arc<Library>,
     /// By the index of the connection id: its wire, and which end of it.
-    sockets: Vec<Option<(ConnId, usize, usize)>>,
+    pub(super) sockets: Vec<Option<(ConnId, usize, usize)>>,
     /// The earliest wake-up scheduled.
     wakes_at: Instant,
+    pub(super) state: State,
+    /// It reads nothing.
+    pub(super) stalled: bool,
+    /// How often it has started.
+    pub(super) life: u32,
 }
 
-/// A link in the making or standing; end 0 dialled.
-struct Wire {
-    nodes: [usize; 2],
-    conns: [Option<ConnId>; 2],
-    latency: Duration,
-    /// What each end has sent so far, cut into descriptors; fed as it arrives at the other.
-    taps: [Tap; 2],
+/// Whether a node is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Up,
+    /// The program is gone, its machine says so to whoever asks.
+    Down,
+    /// The machine is gone too.
+    Dark,
 }
 
-#[derive(Default)]
-struct Tap {
-    hello_left: usize,
-    deframer: Deframer,
-}
-
-enum What {
+/// What is scheduled.
+pub(super) enum What {
     /// The dial reaches the other side.
     Accept { wire: usize },
     /// The acceptance reaches the dialling side.
     Connected { wire: usize },
-    /// Bytes reach this end.
-    Bytes { wire: usize, end: usize, bytes: Vec<u8> },
-    /// The end of the stream reaches this end.
-    Closed { wire: usize, end: usize },
+    /// The next parcel for this end reaches it.
+    Arrive { wire: usize, end: usize },
+    /// This end hears that the other has read.
+    Writable { wire: usize, end: usize },
+    /// This end hears that the wire is no more.
+    Closed { wire: usize, end: usize, failure: IoFailure },
     /// A node's timer.
     Wake { node: usize },
+    /// Something goes wrong, or right again.
+    Fault(Fault),
 }
 
-struct Network<'a> {
-    graph: &'a Graph,
+/// What nodes did that have crashed since.
+#[derive(Default)]
+pub(super) struct Gone {
+    sent: u64,
+    received: u64,
+    queued: u64,
+    drops: [u64; DropReason::ALL.len()],
+}
+
+pub(super) struct Network<'a> {
+    pub(super) graph: &'a Graph,
     degrees: Vec<usize>,
-    nodes: Vec<Node>,
-    wires: Vec<Wire>,
-    queue: EventQueue<What>,
-    now: Instant,
-    rng: Rng,
+    /// Whom each node keeps links with.
+    dials: Vec<Vec<usize>>,
+    config: Arc<Config>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) wires: Vec<Wire>,
+    pub(super) queue: EventQueue<What>,
+    /// Things under way between nodes.
+    moving: usize,
+    pub(super) now: Instant,
+    pub(super) rng: Rng,
     latency: Option<Duration>,
+    carriage: Carriage,
+    pub(super) faults: &'a Faults,
+    /// All links have stood; faults may happen from now on.
+    pub(super) armed: bool,
+    /// The side of each node, while the network is parted.
+    pub(super) sides: Option<Vec<bool>>,
+    pub(super) injected: BTreeMap<&'static str, u64>,
+    gone: Gone,
     trace: SipHasher13,
-    watch: Option<(Guid, QueryWatch)>,
+    pub(super) watch: Option<(Guid, QueryWatch)>,
     /// The search being written down, and when it began.
     written: Option<(Instant, Trace)>,
     hits: u64,
     bytes: u64,
     descriptors: u64,
+    /// Copies on wires that broke, or for sockets that were gone.
+    pub(super) lost: u64,
+    /// Of these, how many arrived in one piece with what ended the link.
+    untaken: u64,
 }
 
 /// Runs a plan over its graph. `progress` is told after each search how many are done.
@@ -106,8 +136,7 @@ pub fn simulate_traced(
     progress: &mut dyn FnMut(usize),
     traced: bool,
 ) -> Result<Report, Violation> {
-    let mut network = Network::build(plan, graph);
-    network.link_up()?;
+    let mut network = Network::start(plan, graph, !plan.faults.is_none())?;
     let (mut queries, mut trace) = (Vec::new(), None);
     for done in 0..plan.queries {
         if traced && done == 0 {
@@ -117,132 +146,152 @@ pub fn simulate_traced(
         trace = trace.or(network.written.take().map(|(_, trace)| trace));
         progress(done + 1);
     }
-    network.check_counts()?;
-    let mut drops = BTreeMap::new();
-    for reason in DropReason::ALL {
-        let count: u64 = network.nodes.iter().map(|node| node.core.stats().dropped(reason)).sum();
-        if count > 0 {
-            drops.insert(reason.name(), count);
-        }
-    }
-    Ok(Report {
-        seed: plan.seed,
-        trace_hash: format!("{:016x}", network.trace.finish()),
-        nodes: graph.names.len(),
-        links: graph.edges.len(),
-        queries,
-        bytes: network.bytes,
-        descriptors: network.descriptors,
-        drops,
-        routes_held: network.nodes.iter().map(|node| node.core.routes_held()).sum(),
-        virtual_seconds: network.now.since(Instant::ZERO).as_secs_f64(),
-        trace,
-        real_seconds: 0.0,
-    })
+    network.report(plan, queries).map(|report| Report { trace, ..report })
 }
 
 impl<'a> Network<'a> {
-    fn build(plan: &Plan, graph: &'a Graph) -> Network<'a> {
+    /// All links stand, and what the plan wants to go wrong is about to. `changing` says that
+    /// something may.
+    pub(super) fn start(
+        plan: &'a Plan,
+        graph: &'a Graph,
+        changing: bool,
+    ) -> Result<Network<'a>, Violation> {
+        let mut network = Network::build(plan, graph, changing);
+        network.link_up()?;
+        if changing {
+            network.arm();
+        }
+        Ok(network)
+    }
+
+    fn build(plan: &'a Plan, graph: &'a Graph, changing: bool) -> Network<'a> {
         let mut rng = Rng::new(plan.seed);
         let degrees = graph.degrees();
-        let config = Arc::new(Config {
-            links: 0,
-            max_links: degrees.iter().copied().max().unwrap_or(0),
-            scope: Scope::Private,
-            background_pings: false,
-            advertise_port: PORT,
-            ttl: 15,
-            limits: Limits {
-                max_connections: 65_535,
-                // Signs of life would only blur the counts; links in here do not die silently.
-                keepalive_after: Duration::from_secs(1 << 30),
-                link_timeout: Duration::from_secs(1 << 31),
-                ..Limits::default()
-            },
-            ..Config::default()
-        });
+        let config = Arc::new(config(changing, degrees.iter().copied().max().unwrap_or(0)));
         let empty = Arc::new(Library::empty());
-        let nodes = graph
-            .names
-            .iter()
-            .map(|_| {
-                let mut rng = rng.fork();
-                let library = match plan.files {
-                    0 => Arc::clone(&empty),
-                    count => Arc::new(some_files(count, &mut rng)),
-                };
-                let identity = ServentId::from_random(rng.bytes16());
-                Node {
-                    core: Servent::new(
-                        Arc::clone(&config),
-                        library,
-                        identity,
-                        rng.next_u64(),
-                        Instant::ZERO,
-                    ),
-                    sockets: Vec::new(),
-                    wakes_at: Instant::FAR_FUTURE,
-                }
-            })
-            .collect();
+        let node = |_| {
+            let mut rng = rng.fork();
+            let library = match plan.files {
+                0 => Arc::clone(&empty),
+                count => Arc::new(some_files(count, &mut rng)),
+            };
+            let identity = ServentId::from_random(rng.bytes16());
+            let (config, shared) = (Arc::clone(&config), Arc::clone(&library));
+            Node {
+                core: Servent::new(config, shared, identity, rng.next_u64(), Instant::ZERO),
+                library,
+                sockets: Vec::new(),
+                wakes_at: Instant::FAR_FUTURE,
+                state: State::Up,
+                stalled: false,
+                life: 0,
+            }
+        };
+        let nodes = graph.names.iter().map(node).collect();
+        let mut dials = vec![Vec::new(); graph.names.len()];
+        for &(a, b) in &graph.edges {
+            dials[a].push(b);
+        }
         Network {
             graph,
             degrees,
+            dials,
+            config,
             nodes,
             wires: Vec::new(),
             queue: EventQueue::new(),
+            moving: 0,
             now: Instant::ZERO,
             rng,
             latency: plan.latency,
+            carriage: Carriage {
+                bandwidth: plan.bandwidth,
+                window: plan.window_bytes(),
+                split: plan.split,
+            },
+            faults: &plan.faults,
+            armed: false,
+            sides: None,
+            injected: BTreeMap::new(),
+            gone: Gone::default(),
             trace: SipHasher13::new_with_keys(0, 0),
             watch: None,
             written: None,
             hits: 0,
             bytes: 0,
             descriptors: 0,
+            lost: 0,
+            untaken: 0,
         }
     }
 
     fn link_up(&mut self) -> Result<(), Violation> {
-        for at in 0..self.graph.edges.len() {
-            let (a, b) = self.graph.edges[at];
-            let now = self.now;
-            self.nodes[a].core.keep(now, addr_of(b));
-            self.nodes[a].core.handle_timeout(now);
-            self.drain(a);
+        for node in 0..self.nodes.len() {
+            self.keep_links(node);
         }
-        self.settle()
+        self.run(self.now, self.now + PATIENCE)
     }
 
-    /// One search from start to silence.
+    fn keep_links(&mut self, node: usize) {
+        let now = self.now;
+        for &other in &self.dials[node] {
+            self.nodes[node].core.keep(now, addr_of(other));
+        }
+        self.nodes[node].core.handle_timeout(now);
+        self.drain(node);
+    }
+
+    /// One search from start to silence, or as long as the plan gives it.
     fn search(&mut self, plan: &Plan) -> Result<QueryReport, Violation> {
         let named = plan
             .from
             .as_ref()
             .and_then(|from| self.graph.names.iter().position(|name| name == from));
         let origin = named.unwrap_or_else(|| self.rng.below(self.graph.names.len()));
-        let file = zipf(CATALOGUE, &mut self.rng);
-        let words = name_of(file);
+        let file = some_file(&mut self.rng);
+        self.begin_search(origin, plan.ttl, file);
+        let until = self.now + plan.pause();
+        let most = if self.faults.is_none() { until + PATIENCE } else { until };
+        self.run(until, most)?;
+        self.end_search(origin, plan)
+    }
+
+    /// A node that is not there searches nothing and reaches nobody.
+    pub(super) fn begin_search(&mut self, origin: usize, ttl: u8, file: usize) {
+        self.hits = 0;
+        if self.nodes[origin].state != State::Up {
+            return;
+        }
         let now = self.now;
         let guid = self.nodes[origin]
             .core
-            .search(now, &words, Some(plan.ttl))
+            .search(now, &name_of(file), Some(ttl))
             .expect("the catalogue's names are searchable");
-        self.watch = Some((guid, QueryWatch::new(origin, plan.ttl, self.nodes.len())));
+        let changing = self.armed;
+        self.watch = Some((guid, QueryWatch::new(origin, ttl, self.nodes.len(), changing)));
         if let Some((_, trace)) = &mut self.written {
             trace.from.clone_from(&self.graph.names[origin]);
-            trace.criteria = words;
+            trace.criteria = name_of(file);
         }
-        self.hits = 0;
         self.drain(origin);
-        self.settle()?;
+    }
+
+    pub(super) fn end_search(
+        &mut self,
+        origin: usize,
+        plan: &Plan,
+    ) -> Result<QueryReport, Violation> {
+        self.check_bounds()?;
+        let from = self.graph.names[origin].clone();
+        let Some((guid, watch)) = self.watch.take() else {
+            return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });
+        };
         self.nodes[origin].core.end_probe(guid);
-        let (_, watch) = self.watch.take().expect("set above");
-        watch.finish(self.graph, plan.latency.is_some())?;
-        self.now += REST;
+        watch.finish(self.graph, plan.is_even() && !self.armed)?;
         Ok(QueryReport {
-            from: self.graph.names[origin].clone(),
-            ttl: plan.ttl,
+            from,
+            ttl: watch.ttl(),
             reached: watch.reached(),
             query_descriptors: watch.copies,
             duplicates: watch.copies - watch.reached(),
@@ -251,18 +300,31 @@ impl<'a> Network<'a> {
         })
     }
 
-    /// Runs until nothing is on its way. Timers far ahead do not count.
-    fn settle(&mut self) -> Result<(), Violation> {
-        while self.queue.next_at().is_some_and(|at| at < self.now + REST * 60) {
+    /// Runs until `min`, and then on until nothing is under way, or `max`.
+    pub(super) fn run(&mut self, min: Instant, max: Instant) -> Result<(), Violation> {
+        while let Some(at) = self.queue.next_at() {
+            if at > max || (at > min && self.moving == 0) {
+                break;
+            }
             let Some((at, what)) = self.queue.pop() else { break };
             self.now = self.now.max(at);
             self.happen(what)?;
         }
+        self.now = self.now.max(if self.moving == 0 { min } else { max });
         Ok(())
+    }
+
+    /// Schedules what passes between nodes.
+    pub(super) fn travel(&mut self, at: Instant, what: What) {
+        self.moving += 1;
+        self.queue.schedule(at, what);
     }
 
     fn happen(&mut self, what: What) -> Result<(), Violation> {
         let now = self.now;
+        if !matches!(what, What::Wake { .. } | What::Fault(_)) {
+            self.moving -= 1;
+        }
         match what {
             What::Accept { wire } => self.accept(wire),
             What::Connected { wire } => {
@@ -272,35 +334,51 @@ impl<'a> Network<'a> {
                     self.drain(node);
                 }
             }
-            What::Bytes { wire, end, bytes } => self.deliver(wire, end, &bytes)?,
-            What::Closed { wire, end } => {
+            What::Arrive { wire, end } => {
+                self.wires[wire].lanes[1 - end].arrive();
+                self.read(wire, end)?;
+            }
+            What::Writable { wire, end } => {
                 let node = self.wires[wire].nodes[end];
-                if let Some(conn) = self.wires[wire].conns[end].take() {
-                    self.nodes[node].core.handle_closed(now, conn, IoFailure::Eof);
+                if let Some(conn) = self.wires[wire].conns[end] {
+                    self.nodes[node].core.handle_writable(conn);
                     self.drain(node);
                 }
             }
+            What::Closed { wire, end, failure } => self.closed(wire, end, failure),
             What::Wake { node } => {
-                if self.nodes[node].wakes_at <= now {
-                    self.nodes[node].wakes_at = Instant::FAR_FUTURE;
-                    self.nodes[node].core.handle_timeout(now);
+                let it = &mut self.nodes[node];
+                if it.state == State::Up && it.wakes_at <= now {
+                    it.wakes_at = Instant::FAR_FUTURE;
+                    it.core.handle_timeout(now);
                     self.drain(node);
                 }
             }
+            What::Fault(fault) => self.fault(fault)?,
         }
         Ok(())
     }
 
     fn accept(&mut self, wire: usize) {
-        let [from, to] = self.wires[wire].nodes;
-        let (now, latency) = (self.now, self.wires[wire].latency);
-        let accepted = self.nodes[to].core.handle_accepted(now, addr_of(from), addr_of(to));
+        let Wire { nodes: [from, to], latency, dead, .. } = self.wires[wire];
+        let now = self.now;
+        if dead || self.nodes[to].state == State::Dark || self.crosses(wire) {
+            return;
+        }
+        let accepted = match self.nodes[to].state {
+            State::Up => self.nodes[to].core.handle_accepted(now, addr_of(from), addr_of(to)),
+            _ => None,
+        };
         match accepted {
             Some(conn) => {
                 self.plug(to, conn, wire, 1);
-                self.queue.schedule(now + latency, What::Connected { wire });
+                self.drain(to);
+                self.travel(now + latency, What::Connected { wire });
             }
-            None => self.queue.schedule(now + latency, What::Closed { wire, end: 0 }),
+            None => {
+                let failure = IoFailure::Refused;
+                self.travel(now + latency, What::Closed { wire, end: 0, failure });
+            }
         }
     }
 
@@ -313,14 +391,55 @@ impl<'a> Network<'a> {
         sockets[conn.index()] = Some((conn, wire, end));
     }
 
-    fn deliver(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
-        self.bytes += bytes.len() as u64;
-        self.observe(wire, end, bytes)?;
+    /// Hands this end all that has arrived, unless it does not look.
+    pub(super) fn read(&mut self, wire: usize, end: usize) -> Result<(), Violation> {
+        if self.nodes[self.wires[wire].nodes[end]].stalled || self.crosses(wire) {
+            return Ok(());
+        }
+        while let Some(parcel) = self.wires[wire].lanes[1 - end].read() {
+            match parcel {
+                Parcel::Bytes(bytes) if self.wires[wire].cuts_next => {
+                    let at = self.rng.below(bytes.len() + 1);
+                    self.deliver(wire, end, &bytes[..at])?;
+                    self.lost += self.wires[wire].taps[1 - end].count(&bytes[at..]);
+                    self.reset(wire);
+                }
+                Parcel::Bytes(bytes) => self.deliver(wire, end, &bytes)?,
+                Parcel::End => self.closed(wire, end, IoFailure::Eof),
+            }
+        }
+        if self.wires[wire].lanes[1 - end].unblocks() {
+            let at = self.now + self.wires[wire].latency;
+            self.travel(at, What::Writable { wire, end: 1 - end });
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, wire: usize, end: usize, failure: IoFailure) {
         let node = self.wires[wire].nodes[end];
-        if let Some(conn) = self.wires[wire].conns[end] {
-            let now = self.now;
-            self.nodes[node].core.handle_bytes(now, conn, bytes);
+        if let Some(conn) = self.wires[wire].conns[end].take() {
+            self.nodes[node].core.handle_closed(self.now, conn, failure);
             self.drain(node);
+        }
+    }
+
+    fn deliver(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
+        let node = self.wires[wire].nodes[end];
+        let Some(conn) = self.wires[wire].conns[end] else {
+            self.lost += self.wires[wire].taps[1 - end].count(bytes);
+            return Ok(());
+        };
+        self.bytes += bytes.len() as u64;
+        let received = |network: &Network<'_>| network.nodes[node].core.stats().received.total();
+        let before = (self.descriptors, received(self));
+        self.observe(wire, end, bytes)?;
+        let now = self.now;
+        self.nodes[node].core.handle_bytes(now, conn, bytes);
+        self.drain(node);
+        let (seen, taken) = (self.descriptors - before.0, received(self) - before.1);
+        if self.wires[wire].conns[end].is_none() && taken < seen {
+            self.untaken += seen - taken;
+            self.lost += seen - taken;
         }
         Ok(())
     }
@@ -377,6 +496,15 @@ impl<'a> Network<'a> {
         self.trace.write(&header.encode());
     }
 
+    /// Counts a fault and puts it into the trace.
+    pub(super) fn note_fault(&mut self, kind: &'static str, subject: usize) {
+        *self.injected.entry(kind).or_default() += 1;
+        for word in [self.now.as_micros(), subject as u64] {
+            self.trace.write(&word.to_le_bytes());
+        }
+        self.trace.write(kind.as_bytes());
+    }
+
     /// Does everything a node wants done.
     fn drain(&mut self, node: usize) {
         let now = self.now;
@@ -385,11 +513,17 @@ impl<'a> Network<'a> {
             while let Some(output) = self.nodes[node].core.poll_output() {
                 self.carry_out(node, output);
             }
-            let Some((conn, chunk)) = self.nodes[node].core.poll_transmit(now) else { break };
+            let it = &mut self.nodes[node];
+            let Some((conn, chunk)) = it.core.poll_transmit(now) else { break };
             let TxChunk::Bytes(bytes) = chunk else { break };
-            let bytes = bytes.to_vec();
-            self.nodes[node].core.sent(now, conn, bytes.len());
-            self.send(node, conn, bytes);
+            let socket = it.sockets.get(conn.index()).copied().flatten();
+            let (_, wire, end) = socket.expect("only what is connected has something to send");
+            let room = self.wires[wire].lanes[end].room(bytes.len(), &self.carriage);
+            let bytes = bytes[..room].to_vec();
+            it.core.sent(now, conn, room);
+            if room > 0 {
+                self.send(wire, end, bytes);
+            }
         }
         if let Some((at, _)) = self.nodes[node].core.poll_timeout()
             && at < self.nodes[node].wakes_at
@@ -399,37 +533,36 @@ impl<'a> Network<'a> {
         }
     }
 
-    fn send(&mut self, node: usize, conn: ConnId, bytes: Vec<u8>) {
-        let Some(Some((_, wire, end))) = self.nodes[node].sockets.get(conn.index()).copied() else {
+    fn send(&mut self, wire: usize, end: usize, bytes: Vec<u8>) {
+        let (now, it) = (self.now, &mut self.wires[wire]);
+        if it.dead {
+            // Whoever is there, and knows nothing of the connection, says so.
+            self.lost += it.taps[end].count(&bytes);
+            let (peer, round_trip) = (it.nodes[1 - end], it.latency * 2);
+            if self.nodes[peer].state != State::Dark {
+                let failure = IoFailure::Reset;
+                self.travel(now + round_trip, What::Closed { wire, end, failure });
+            }
             return;
-        };
-        let at = self.now + self.wires[wire].latency;
-        self.queue.schedule(at, What::Bytes { wire, end: 1 - end, bytes });
+        }
+        let (queue, moving) = (&mut self.queue, &mut self.moving);
+        let times = (now, it.latency);
+        it.lanes[end].put(bytes, times, &self.carriage, &mut self.rng, |at| {
+            *moving += 1;
+            queue.schedule(at, What::Arrive { wire, end: 1 - end });
+        });
     }
 
     fn carry_out(&mut self, node: usize, output: Output) {
         match output {
-            Output::Connect { conn, addr } => {
-                let latency = self.latency.unwrap_or_else(|| {
-                    Duration::from_millis(10) + Duration::from_micros(self.rng.next_u64() % 90_000)
-                });
-                let tap = |hello: &[u8]| Tap { hello_left: hello.len(), ..Tap::default() };
-                self.wires.push(Wire {
-                    nodes: [node, node_of(addr)],
-                    conns: [None, None],
-                    latency,
-                    taps: [tap(CONNECT), tap(OK)],
-                });
-                let wire = self.wires.len() - 1;
-                self.plug(node, conn, wire, 0);
-                self.queue.schedule(self.now + latency, What::Accept { wire });
-            }
+            Output::Connect { conn, addr } => self.dial(node, conn, node_of(addr)),
             Output::Close { conn } => {
                 let slot = self.nodes[node].sockets.get_mut(conn.index());
                 let Some((_, wire, end)) = slot.and_then(Option::take) else { return };
-                if self.wires[wire].conns[end].take().is_some() {
-                    let at = self.now + self.wires[wire].latency;
-                    self.queue.schedule(at, What::Closed { wire, end: 1 - end });
+                let (now, it) = (self.now, &mut self.wires[wire]);
+                if it.conns[end].take().is_some() && !it.dead {
+                    let at = it.lanes[end].finish(now, it.latency);
+                    self.travel(at, What::Arrive { wire, end: 1 - end });
                 }
             }
             Output::Event(Event::Hit { search, .. }) => {
@@ -440,28 +573,134 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// At rest: what was put on links has arrived, and no table is over its limit.
-    fn check_counts(&self) -> Result<(), Violation> {
-        let sum = |count: fn(&Servent) -> u64| -> u64 {
-            self.nodes.iter().map(|node| count(&node.core)).sum()
-        };
-        let sent = sum(|core| core.stats().forwarded.total() + core.stats().originated.total());
-        let received = sum(|core| core.stats().received.total());
-        if sent != received || received != self.descriptors {
-            let detail = format!("{sent} sent, {received} received, {} on links", self.descriptors);
-            return Err(Violation { rule: Rule::NothingLost, detail });
-        }
-        let limits = &self.nodes[0].core.config().limits;
-        let most =
-            limits.ping_routes + limits.query_routes + limits.push_routes + limits.servent_routes;
-        match self.nodes.iter().map(|node| node.core.routes_held()).max() {
-            Some(held) if held > most => {
-                let detail = format!("{held} routes held, at most {most} allowed");
-                Err(Violation { rule: Rule::Bounded, detail })
-            }
-            _ => Ok(()),
+    fn dial(&mut self, node: usize, conn: ConnId, to: usize) {
+        let latency = self.latency.unwrap_or_else(|| {
+            Duration::from_millis(10) + Duration::from_micros(self.rng.next_u64() % 90_000)
+        });
+        self.wires.push(Wire::new([node, to], latency));
+        let wire = self.wires.len() - 1;
+        self.plug(node, conn, wire, 0);
+        if !self.armed || self.dial_succeeds(wire) {
+            self.travel(self.now + latency, What::Accept { wire });
         }
     }
+
+    /// A node is gone: keeps the books of what it did.
+    pub(super) fn retire(&mut self, node: usize) {
+        let (core, gone) = (&self.nodes[node].core, &mut self.gone);
+        gone.sent += sent(core);
+        gone.received += core.stats().received.total();
+        gone.queued += core.copies_queued();
+        for reason in DropReason::ALL {
+            gone.drops[reason as usize] += core.stats().dropped(reason);
+        }
+    }
+
+    /// It is back, knows who it is and whom to dial, and nothing else.
+    pub(super) fn revive(&mut self, node: usize) {
+        let (now, seed) = (self.now, self.rng.next_u64());
+        let it = &mut self.nodes[node];
+        let (config, library) = (Arc::clone(&self.config), Arc::clone(&it.library));
+        it.core = Servent::new(config, library, it.core.identity(), seed, now);
+        it.wakes_at = Instant::FAR_FUTURE;
+        it.state = State::Up;
+        it.life += 1;
+        self.keep_links(node);
+    }
+
+    fn up(&self) -> impl Iterator<Item = &Servent> {
+        self.nodes.iter().filter(|node| node.state == State::Up).map(|node| &node.core)
+    }
+
+    fn check_bounds(&self) -> Result<(), Violation> {
+        let limits = &self.config.limits;
+        let most =
+            limits.ping_routes + limits.query_routes + limits.push_routes + limits.servent_routes;
+        for core in self.up() {
+            check_bound("routes", core.routes_held(), most)?;
+            check_bound("links", core.neighbours().count(), self.config.max_links)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the books: looks where every copy is, and says what the run showed.
+    pub(super) fn report(
+        mut self,
+        plan: &Plan,
+        queries: Vec<QueryReport>,
+    ) -> Result<Report, Violation> {
+        self.check_bounds()?;
+        let in_flight =
+            self.wires.iter_mut().filter(|wire| !wire.dead).map(Wire::kill).sum::<u64>();
+        let mut drops = BTreeMap::new();
+        for reason in DropReason::ALL {
+            let now: u64 = self.up().map(|core| core.stats().dropped(reason)).sum();
+            let count = now + self.gone.drops[reason as usize];
+            if count > 0 {
+                drops.insert(reason.name(), count);
+            }
+        }
+        Ledger {
+            queued: self.gone.sent + self.up().map(sent).sum::<u64>(),
+            received: self.gone.received
+                + self.up().map(|core| core.stats().received.total()).sum::<u64>(),
+            seen: self.descriptors - self.untaken,
+            link_ended: drops.get(DropReason::LinkEnded.name()).copied().unwrap_or(0),
+            waiting: self.up().map(Servent::copies_queued).sum(),
+            crashed: self.gone.queued,
+            lost: self.lost,
+            in_flight,
+        }
+        .check()?;
+        Ok(Report {
+            seed: plan.seed,
+            trace_hash: format!("{:016x}", self.trace.finish()),
+            nodes: self.graph.names.len(),
+            links: self.graph.edges.len(),
+            queries,
+            bytes: self.bytes,
+            descriptors: self.descriptors,
+            drops,
+            routes_held: self.up().map(Servent::routes_held).sum(),
+            faults: self.injected,
+            copies_lost: self.lost,
+            trace: None,
+            virtual_seconds: self.now.since(Instant::ZERO).as_secs_f64(),
+            real_seconds: 0.0,
+            bytes_per_node: None,
+        })
+    }
+}
+
+fn config(changing: bool, max_degree: usize) -> Config {
+    let limits = Limits { max_connections: 65_535, ..Limits::default() };
+    let usual = Config {
+        links: 0,
+        max_links: max_degree,
+        scope: Scope::Private,
+        background_pings: false,
+        advertise_port: PORT,
+        ttl: 15,
+        limits,
+        ..Config::default()
+    };
+    if !changing {
+        // Signs of life would only blur the counts; links do not die silently here.
+        let limits = Limits {
+            keepalive_after: Duration::from_secs(1 << 30),
+            link_timeout: Duration::from_secs(1 << 31),
+            stall_timeout: Duration::from_secs(1 << 31),
+            ..usual.limits
+        };
+        return Config { limits, ..usual };
+    }
+    // Links that one side holds for standing take room for a while.
+    Config { max_links: 2 * max_degree + 8, ..usual }
+}
+
+/// Copies of descriptors put into send queues.
+fn sent(core: &Servent) -> u64 {
+    core.stats().forwarded.total() + core.stats().originated.total()
 }
 
 fn addr_of(node: usize) -> SocketAddrV4 {
@@ -471,34 +710,4 @@ fn addr_of(node: usize) -> SocketAddrV4 {
 
 fn node_of(addr: SocketAddrV4) -> usize {
     (u32::from(*addr.ip()) - u32::from(Ipv4Addr::new(10, 0, 0, 1))) as usize
-}
-
-fn some_files(count: usize, rng: &mut Rng) -> Library {
-    let mut builder = LibraryBuilder::new();
-    for number in (1..).take(count) {
-        let file = zipf(CATALOGUE, rng);
-        let added = builder.add(number, &format!("{}.ogg", name_of(file)), 1_000 + file as u64);
-        debug_assert!(added.is_ok(), "the catalogue's names are sound");
-    }
-    loop {
-        if let Some(library) = builder.step(1_000) {
-            return library;
-        }
-    }
-}
-
-/// A rank from 0, where rank k comes up in proportion to 1 / (k + 1).
-fn zipf(count: usize, rng: &mut Rng) -> usize {
-    // Inverse of the continuous distribution with the same density, cut to whole ranks.
-    let rank = ((count as f64 + 1.0).powf(unit(rng)) - 1.0).floor();
-    #[expect(clippy::cast_possible_truncation, reason = "it is below count + 1")]
-    #[expect(clippy::cast_sign_loss, reason = "a power above one, less one")]
-    let rank = rank as usize;
-    rank.min(count - 1)
-}
-
-/// Three words that no two files share in all.
-fn name_of(file: usize) -> String {
-    let word = |n: usize| format!("w{:03}", n % WORDS);
-    format!("{} {} f{file:04}", word(file * 7), word(file * 13 + 5))
 }

@@ -27,7 +27,7 @@ pub enum Rule {
     ForwardedOnce,
     /// A hit goes only where the Query came from.
     ReversePath,
-    /// Copies put on the links are those that arrived.
+    /// Copies queued are those that arrived, were lost with their link, or are still on the way.
     NothingLost,
     /// A Query reaches the nodes within TTL links: all of them at equal latency.
     Reach,
@@ -48,6 +48,12 @@ impl fmt::Display for Violation {
 pub(super) struct QueryWatch {
     origin: usize,
     ttl: u8,
+    /// Links and nodes come and go.
+    changing: bool,
+    /// The origin is still the one that asked.
+    origin_stands: bool,
+    /// Nodes in `per_hop`, if nodes can be reached again after a restart.
+    counted: Vec<bool>,
     /// Where each node first had it from.
     first_from: Vec<Option<u32>>,
     /// Copies each node put on links.
@@ -59,16 +65,24 @@ pub(super) struct QueryWatch {
 }
 
 impl QueryWatch {
-    pub(super) fn new(origin: usize, ttl: u8, nodes: usize) -> QueryWatch {
+    /// `changing` says that links and nodes may come and go.
+    pub(super) fn new(origin: usize, ttl: u8, nodes: usize, changing: bool) -> QueryWatch {
         QueryWatch {
             origin,
             ttl,
+            changing,
+            origin_stands: true,
+            counted: vec![false; if changing { nodes } else { 0 }],
             first_from: vec![None; nodes],
             sent: vec![0; nodes],
             per_hop: Vec::new(),
             copies: 0,
             hit_descriptors: 0,
         }
+    }
+
+    pub(super) fn ttl(&self) -> u8 {
+        self.ttl
     }
 
     /// Nodes reached, the origin not counted.
@@ -79,6 +93,17 @@ impl QueryWatch {
     /// Whether the copy that just went `from` one node `to` another was the first there.
     pub(super) fn is_first(&self, from: usize, to: usize) -> bool {
         self.first_from[to] == Some(index(from))
+    }
+
+    /// A node has lost its memory: what it does from now on is another's doing.
+    pub(super) fn forget(&mut self, node: usize) {
+        self.first_from[node] = None;
+        self.sent[node] = 0;
+        self.origin_stands &= node != self.origin;
+    }
+
+    fn asked(&self, node: usize) -> bool {
+        self.origin_stands && node == self.origin
     }
 
     /// A copy arrives at `to`, which has `degree` links for its sender `from`.
@@ -98,19 +123,26 @@ impl QueryWatch {
             return fail(Rule::TtlNeverGrows, text);
         }
         let source = self.first_from[from];
-        if source == Some(index(to)) && from != self.origin {
+        if source == Some(index(to)) && !self.asked(from) {
             return fail(Rule::NotBackToSource, format!("node {from} sent it back to {to}"));
         }
-        let most = degree_of_sender - usize::from(from != self.origin);
-        if self.sent[from] as usize > most {
+        let most = degree_of_sender - usize::from(!self.asked(from));
+        // While it asks, a node asks each new link too.
+        let bounded = !(self.changing && self.asked(from));
+        if bounded && self.sent[from] as usize > most {
             let text = format!("node {from} sent {} copies over {most} links", self.sent[from]);
             return fail(Rule::ForwardedOnce, text);
         }
-        if from != self.origin && source.is_none() {
+        if !self.asked(from) && source.is_none() {
             return fail(Rule::HopsCount, format!("node {from} sent what it never had"));
         }
-        if to != self.origin && self.first_from[to].is_none() {
+        if !self.asked(to) && self.first_from[to].is_none() {
             self.first_from[to] = Some(index(from));
+            let again = to == self.origin
+                || self.counted.get_mut(to).is_some_and(|node| std::mem::replace(node, true));
+            if again {
+                return Ok(());
+            }
             let crossed = usize::from(hops) + 1;
             self.per_hop.resize(self.per_hop.len().max(crossed + 1), 0);
             self.per_hop[crossed] += 1;
@@ -129,14 +161,23 @@ impl QueryWatch {
     }
 
     /// The Query has died down: was the right set of nodes reached, at the right cost?
-    pub(super) fn finish(&self, graph: &Graph, equal_latency: bool) -> Result<(), Violation> {
+    /// Exactly so only if all copies travel `evenly`; otherwise some may be missing.
+    pub(super) fn finish(&self, graph: &Graph, evenly: bool) -> Result<(), Violation> {
         let distances = graph.distances(self.origin);
         let radius = usize::from(self.ttl);
         let ball: Vec<u64> = distances.iter().take(radius + 1).map(|&n| n as u64).collect();
         let within: u64 = ball.iter().skip(1).sum();
         let reached = self.reached();
         let exact = reached == within && self.per_hop.iter().skip(1).eq(ball.iter().skip(1));
-        if reached > within || (equal_latency && !exact) {
+        // What crossed k links is at most k links away; it may be nearer.
+        let mut room = 0;
+        let too_far = (1..self.per_hop.len()).any(|hop| {
+            room += ball.get(hop).copied().unwrap_or(0);
+            let fits = self.per_hop[hop] <= room;
+            room = room.saturating_sub(self.per_hop[hop]);
+            !fits
+        });
+        if reached > within || too_far || (evenly && !exact) {
             let detail = format!(
                 "TTL {radius} from node {} reached {:?} nodes by hop, the graph has {:?}",
                 self.origin,
@@ -146,7 +187,7 @@ impl QueryWatch {
             return Err(Violation { rule: Rule::Reach, detail });
         }
         // With TTL to spare at the far end everybody forwards.
-        if equal_latency && radius > distances.len() {
+        if evenly && radius > distances.len() {
             let nodes: u64 = distances.iter().map(|&n| n as u64).sum();
             let in_component = |node: usize| node == self.origin || self.first_from[node].is_some();
             let edges = graph.edges.iter().filter(|edge| in_component(edge.0)).count() as u64;
@@ -158,6 +199,49 @@ impl QueryWatch {
         }
         Ok(())
     }
+}
+
+/// Where all copies of descriptors are. The nodes say what they queued, received and dropped with a
+/// link; what wires hold and lose is counted at the wires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ledger {
+    /// Queued for a link, ever.
+    pub(super) queued: u64,
+    /// Arrived whole, as nodes count.
+    pub(super) received: u64,
+    /// Arrived whole, as seen on the wires.
+    pub(super) seen: u64,
+    /// Still queued when the link ended.
+    pub(super) link_ended: u64,
+    /// Still queued now.
+    pub(super) waiting: u64,
+    /// Queued in nodes that crashed.
+    pub(super) crashed: u64,
+    /// On wires that broke, or for sockets that were gone.
+    pub(super) lost: u64,
+    /// On wires now.
+    pub(super) in_flight: u64,
+}
+
+impl Ledger {
+    /// Whether nothing vanished and nothing came from nowhere.
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        let kept = self.link_ended + self.waiting + self.crashed;
+        let sums = self.queued == kept + self.received + self.lost + self.in_flight;
+        if sums && self.seen == self.received {
+            return Ok(());
+        }
+        Err(Violation { rule: Rule::NothingLost, detail: format!("{self:?}") })
+    }
+}
+
+/// Whether `held` entries of `what` at one node are within the limit.
+pub(super) fn check_bound(what: &str, held: usize, most: usize) -> Result<(), Violation> {
+    if held <= most {
+        return Ok(());
+    }
+    let detail = format!("{held} {what} held, at most {most} allowed");
+    Err(Violation { rule: Rule::Bounded, detail })
 }
 
 fn index(node: usize) -> u32 {
@@ -179,7 +263,7 @@ mod tests {
     /// Copies as (from, to, TTL, hops), hits as (from, to): the first rule that breaks.
     fn watch(copies: &[(usize, usize, u8, u8)], hits: &[(usize, usize)]) -> Option<Rule> {
         let (graph, guid) = (graph(), Guid::default());
-        let mut watch = QueryWatch::new(0, TTL, 5);
+        let mut watch = QueryWatch::new(0, TTL, 5, false);
         for &(from, to, ttl, hops) in copies {
             let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
             if let Err(violation) = watch.query(from, to, &header, graph.degrees()[from]) {
@@ -200,6 +284,62 @@ mod tests {
     #[test]
     fn a_flood_by_the_book_breaks_nothing() {
         assert_eq!(watch(&FLOOD, &[(4, 3), (3, 0)]), None);
+    }
+
+    #[test]
+    fn a_node_that_starts_anew_may_do_everything_again_and_no_more() {
+        let (graph, guid) = (graph(), Guid::default());
+        let mut watch = QueryWatch::new(0, TTL, 5, true);
+        let copy = |watch: &mut QueryWatch, (from, to, ttl, hops)| {
+            let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
+            watch.query(from, to, &header, graph.degrees()[from]).map_err(|found| found.rule)
+        };
+        for at in [0, 1, 3] {
+            assert_eq!(copy(&mut watch, FLOOD[at]), Ok(()));
+        }
+        watch.forget(1);
+        assert_eq!(copy(&mut watch, (1, 2, 3, 1)), Err(Rule::HopsCount), "it never had it");
+        watch.forget(1);
+        assert_eq!(copy(&mut watch, (2, 1, 2, 2)), Ok(()));
+        assert_eq!(copy(&mut watch, (1, 0, 1, 3)), Ok(()), "now it has it from node 2");
+        assert_eq!(copy(&mut watch, (1, 2, 1, 3)), Err(Rule::NotBackToSource));
+        assert_eq!(watch.reached(), 3, "a node is reached once");
+        watch.forget(0);
+        assert_eq!(copy(&mut watch, (0, 1, 3, 1)), Err(Rule::HopsCount), "it does not ask now");
+        assert!(watch.finish(&graph, false).is_ok());
+        watch.per_hop = vec![0, 3];
+        assert_eq!(watch.finish(&graph, false).map_err(|v| v.rule), Err(Rule::Reach), "too far");
+    }
+
+    #[test]
+    fn a_copy_that_is_nowhere_or_twice_is_missed() {
+        let books = Ledger {
+            queued: 36,
+            received: 11,
+            seen: 11,
+            link_ended: 9,
+            waiting: 7,
+            crashed: 5,
+            lost: 3,
+            in_flight: 1,
+        };
+        assert!(books.check().is_ok());
+        let wrong = [
+            Ledger { queued: 37, ..books },
+            Ledger { received: 12, ..books },
+            Ledger { received: 12, queued: 37, ..books },
+            Ledger { seen: 12, ..books },
+            Ledger { link_ended: 8, ..books },
+            Ledger { waiting: 8, ..books },
+            Ledger { crashed: 4, ..books },
+            Ledger { lost: 4, ..books },
+            Ledger { in_flight: 0, ..books },
+        ];
+        for books in wrong {
+            assert!(books.check().is_err_and(|found| found.rule == Rule::NothingLost), "{books:?}");
+        }
+        assert!(check_bound("routes", 5, 5).is_ok());
+        assert!(check_bound("routes", 6, 5).is_err_and(|found| found.rule == Rule::Bounded));
     }
 
     #[test]

@@ -24,6 +24,49 @@ pub struct Plan {
     pub files: usize,
     /// One-way delay of every link; `None` draws each from 10 to 100 ms.
     pub latency: Option<Duration>,
+    /// Bytes per second of every link, each way; `None` is no limit.
+    pub bandwidth: Option<u64>,
+    /// Bytes under way or unread on a link before the writer has to wait; `None` is 64 KiB where
+    /// links are slow or something may fail, and no limit elsewhere.
+    pub window: Option<usize>,
+    /// Whether what is written arrives in pieces, cut at random.
+    pub split: bool,
+    /// Virtual time from the start of one search to the next; `None` is 10 s where something may
+    /// fail, and elsewhere 1 s, or until the search has died down.
+    pub interval: Option<Duration>,
+    /// What goes wrong.
+    pub faults: Faults,
+}
+
+/// What goes wrong once all links stand; nothing, unless asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Faults {
+    /// Probability per link and second that it is reset, often in the middle of a descriptor.
+    pub reset: f64,
+    /// Probability that a dial is refused.
+    pub refuse: f64,
+    /// Probability that a dial gets no answer.
+    pub silent: f64,
+    /// Probability per node and second that it crashes. It forgets all but who it is, and is back
+    /// after 1 to 30 seconds.
+    pub crash: f64,
+    /// Probability per node and second that it stops reading, for 1 to 120 seconds.
+    pub stall: f64,
+    /// When the network is parted in two.
+    pub partition: Option<Duration>,
+    /// For how long; `None` is a minute.
+    pub partition_for: Option<Duration>,
+    /// Mean of the heavy-tailed (Pareto) time nodes stay before they leave.
+    pub session: Option<Duration>,
+    /// Mean of the likewise heavy-tailed time until they are back; `None` is a minute.
+    pub absence: Option<Duration>,
+}
+
+impl Faults {
+    /// Whether nodes and links stay as they are.
+    pub fn is_none(&self) -> bool {
+        *self == Faults::default()
+    }
 }
 
 impl Default for Plan {
@@ -37,6 +80,11 @@ impl Default for Plan {
             from: None,
             files: 4,
             latency: None,
+            bandwidth: None,
+            window: None,
+            split: false,
+            interval: None,
+            faults: Faults::default(),
         }
     }
 }
@@ -66,10 +114,31 @@ impl fmt::Display for PlanError {
 
 impl std::error::Error for PlanError {}
 
+/// What a link holds unread where the plan has a reason to limit it.
+const WINDOW_BYTES: usize = 65_536;
+
 /// Each node has an address in 10.0.0.0/8.
 pub const MAX_NODES: usize = 10_000_000;
 
 impl Plan {
+    /// Whether at equal latency all copies sent at one moment arrive at one moment.
+    pub fn is_even(&self) -> bool {
+        let free = self.bandwidth.is_none() && self.window.is_none();
+        self.latency.is_some() && free && self.faults.is_none()
+    }
+
+    /// The limit on what a link holds unread.
+    pub fn window_bytes(&self) -> Option<usize> {
+        let limited = self.bandwidth.is_some() || !self.faults.is_none();
+        self.window.or(limited.then_some(WINDOW_BYTES))
+    }
+
+    /// Virtual time from the start of one search to the next.
+    pub fn pause(&self) -> Duration {
+        let usual = if self.faults.is_none() { 1 } else { 10 };
+        self.interval.unwrap_or(Duration::from_secs(usual))
+    }
+
     /// The graph of a plan; `edge_list` is the text of the file it names, if it names one.
     ///
     /// # Errors

@@ -24,6 +24,10 @@ pub struct Report {
     pub descriptors: u64,
     /// Descriptors the nodes dropped, by reason.
     pub drops: BTreeMap<&'static str, u64>,
+    /// Faults and what mended them, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Copies that were on links when those were reset.
+    pub copies_lost: u64,
     /// GUIDs and servent ids held for routing, in all nodes.
     pub routes_held: usize,
     /// Virtual time that passed.
@@ -33,10 +37,12 @@ pub struct Report {
     pub trace: Option<Trace>,
     /// Real time that passed; filled in by whoever has a clock.
     pub real_seconds: f64,
+    /// Peak of resident memory for each node; filled in by whoever can ask for it.
+    pub bytes_per_node: Option<u64>,
 }
 
 /// One search.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct QueryReport {
     /// The name of the node that searched.
     pub from: String,
@@ -83,10 +89,18 @@ impl fmt::Display for Report {
                 per_hop.join(" ")
             )?;
         }
-        let drops: Vec<String> =
-            self.drops.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };
-        writeln!(f, "dropped: {drops}")?;
+        writeln!(f, "dropped: {}", listed(&self.drops))?;
+        if !self.faults.is_empty() {
+            writeln!(
+                f,
+                "faults: {}; {} copies lost with their link",
+                listed(&self.faults),
+                self.copies_lost
+            )?;
+        }
+        if let Some(bytes) = self.bytes_per_node {
+            writeln!(f, "{bytes} bytes of memory for each node")?;
+        }
         writeln!(
             f,
             "{} descriptors, {} bytes, {} routes held",
@@ -98,4 +112,9 @@ impl fmt::Display for Report {
             self.virtual_seconds, self.real_seconds, self.trace_hash
         )
     }
+}
+
+fn listed(counts: &BTreeMap<&'static str, u64>) -> String {
+    let each: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    if each.is_empty() { "none".to_owned() } else { each.join(", ") }
 }

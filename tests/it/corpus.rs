@@ -6,12 +6,13 @@ use std::path::Path;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 5] = [
+const TARGETS: [(&str, Body); 6] = [
     ("deframe", servent::fuzzing::deframe),
     ("payload", servent::fuzzing::payload),
     ("handshake", servent::fuzzing::handshake),
     ("http", servent::fuzzing::http),
     ("transfer", servent::fuzzing::transfer),
+    ("network", servent::fuzzing::network),
 ];
 
 /// Bounds that keep the corpus small enough to be read.

@@ -1,7 +1,7 @@
 //! The simulator: what its oracles hold over many networks, and that a run can be had again.
 
 use crate::process::{Place, assert_code, lines, told};
-use servent::sim::plan::Plan;
+use servent::sim::plan::{Faults, Plan};
 use servent::sim::report::Report;
 use servent::sim::topology::Graph;
 use servent::sim::{picture, simulate, simulate_traced};
@@ -47,6 +47,113 @@ fn the_same_plan_gives_the_same_trace() {
     assert_ne!(first.trace_hash, run(&Plan { seed: 6, ..plan }).trace_hash);
 }
 
+/// What can go wrong, alone and all at once.
+fn mixes() -> [Plan; 7] {
+    let with = |faults| Plan { faults, ..Plan::default() };
+    let all = Faults {
+        reset: 0.01,
+        refuse: 0.2,
+        silent: 0.1,
+        crash: 0.004,
+        stall: 0.01,
+        partition: Some(Duration::from_secs(25)),
+        partition_for: Some(Duration::from_secs(100)),
+        session: Some(Duration::from_secs(90)),
+        absence: Some(Duration::from_secs(10)),
+    };
+    [
+        Plan { split: true, bandwidth: Some(2_000), ..Plan::default() },
+        with(Faults { reset: 0.02, ..Faults::default() }),
+        with(Faults { crash: 0.01, refuse: 0.5, silent: 0.2, ..Faults::default() }),
+        with(Faults { stall: 0.03, ..Faults::default() }),
+        with(Faults { partition: Some(Duration::from_secs(15)), ..Faults::default() }),
+        with(Faults { session: all.session, ..Faults::default() }),
+        Plan { split: true, bandwidth: Some(300), window: Some(100), ..with(all) },
+    ]
+}
+
+/// The number of seeds can be raised by SERVENT_SIM_SEEDS.
+#[test]
+fn the_oracles_hold_whatever_fails() {
+    let seeds = std::env::var("SERVENT_SIM_SEEDS").map_or(20, |seeds| seeds.parse().unwrap());
+    let shapes = ["line", "ring", "star", "tree:3,2", "regular:3", "random:0.3", "scale-free:2"];
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..seeds {
+        for (shape, mix) in shapes.iter().flat_map(|shape| mixes().map(|mix| (shape, mix))) {
+            let topology = shape.parse().unwrap();
+            let nodes = 8 + 2 * usize::try_from(seed % 10).unwrap();
+            let (queries, latency) = (15, EQUAL.filter(|_| seed % 2 == 0));
+            let report = run(&Plan { nodes, topology, seed, queries, latency, ..mix });
+            seen.extend(report.faults.into_keys().chain(report.drops.into_keys()));
+            if report.copies_lost > 0 {
+                seen.insert("lost");
+            }
+        }
+    }
+    for kind in [
+        "reset",
+        "refused dial",
+        "silent dial",
+        "crash",
+        "leave",
+        "return",
+        "stall",
+        "resume",
+        "partition",
+        "heal",
+        "lost",
+        "duplicate",
+        "link gone",
+        "link ended",
+    ] {
+        assert!(seen.contains(kind), "{kind} was never seen: {seen:?}");
+    }
+}
+
+#[test]
+fn a_slow_link_fills_the_send_queue_and_refuses_what_does_not_fit() {
+    // With a fault that hardly ever happens, searches start without waiting for each other.
+    let faults = Faults { silent: 1e-9, ..Faults::default() };
+    let plan = Plan {
+        nodes: 120,
+        topology: "star".parse().unwrap(),
+        files: 300,
+        queries: 60,
+        interval: Some(Duration::from_millis(100)),
+        bandwidth: Some(5_000),
+        from: Some("1".to_owned()),
+        faults,
+        ..Plan::default()
+    };
+    let slow = run(&plan);
+    assert!(slow.drops.get("queue full") > Some(&0), "{slow}");
+    let fast = run(&Plan { bandwidth: Some(50_000_000), ..plan });
+    assert!(!fast.drops.contains_key("queue full"), "{fast}");
+}
+
+#[test]
+fn a_parted_network_is_searched_across_again_once_it_heals() {
+    let faults = Faults {
+        partition: Some(Duration::from_secs(15)),
+        partition_for: Some(Duration::from_secs(200)),
+        ..Faults::default()
+    };
+    let plan = Plan { nodes: 40, queries: 40, ttl: 10, latency: EQUAL, faults, ..Plan::default() };
+    let reached: Vec<u64> = run(&plan).queries.iter().map(|query| query.reached).collect();
+    assert_eq!(reached[0], 39, "before: {reached:?}");
+    assert!(reached[2..20].iter().all(|&reached| reached < 35), "parted: {reached:?}");
+    assert!(reached[30..].iter().all(|&reached| reached == 39), "healed: {reached:?}");
+}
+
+#[test]
+fn faults_can_be_had_again_and_cost_what_they_destroy() {
+    let plan = Plan { queries: 20, ..mixes()[6].clone() };
+    let first = run(&plan);
+    assert_eq!(first.trace_hash, run(&plan).trace_hash);
+    assert!(first.copies_lost > 0, "{first}");
+    assert_ne!(first.trace_hash, run(&Plan { seed: 2, ..plan }).trace_hash);
+}
+
 #[test]
 fn the_command_prints_one_object_that_another_process_repeats() {
     let place = Place::new();
@@ -65,6 +172,64 @@ fn the_command_prints_one_object_that_another_process_repeats() {
     assert_eq!((&query["reached"], &query["query_descriptors"]), (&3.into(), &3.into()));
     assert_eq!(query["reach_per_hop"], serde_json::json!([1, 2]));
     assert!(query["hits"].is_u64() && query["duplicates"] == 0);
+}
+
+#[test]
+fn a_plan_says_all_that_flags_do_and_flags_win() {
+    let place = Place::new();
+    place.share("plans", &[("edges", b"a b\nb c\nc a\n"), ("run.toml", PLAN.as_bytes())]);
+    let parse = |output| -> serde_json::Value { serde_json::from_str(&lines(output)[0]).unwrap() };
+    let (first, second) = (
+        place.run(&["sim", "plans/run.toml", "--seed", "7", "--json"]),
+        place.run(&["sim", "--json", "--seed", "7", "plans/run.toml"]),
+    );
+    assert_code(&first, 0);
+    let (first, second) = (parse(&first), parse(&second));
+    assert_eq!(first["trace_hash"], second["trace_hash"], "with faults, in two processes");
+    assert_eq!((&first["seed"], &first["nodes"]), (&7.into(), &3.into()));
+    assert!(first["faults"]["reset"].as_u64() > Some(0) && first["copies_lost"].is_u64());
+    assert_eq!(first["queries"].as_array().map(Vec::len), Some(30));
+    let per_node = first["bytes_per_node"].as_u64();
+    assert!(per_node > Some(1_000) || cfg!(not(target_os = "linux")), "{per_node:?}");
+
+    let checked =
+        place.run(&["sim", "plans/run.toml", "--check", "--topology", "ring", "--from", "1"]);
+    assert_code(&checked, 0);
+    assert!(lines(&checked)[0].contains("100 nodes, 100 links"), "{:?}", lines(&checked));
+}
+
+const PLAN: &str = r#"
+topology = "file:edges"
+seed = 1
+queries = 30
+from = "a"
+latency = "20ms"
+bandwidth = "10k"
+window = 500
+split = true
+reset = 0.05
+crash = 0.01
+session = "5m"
+"#;
+
+#[test]
+fn mistakes_in_a_plan_are_named_with_their_line() {
+    let place = Place::new();
+    for (text, expected) in [
+        ("nodes = 5\ntopolgy = \"ring\"", "unknown field `topolgy`"),
+        ("nodes = 5\ntopology = \"circle\"", "expected line, ring"),
+        ("nodes = 5\nttl = 16", "from 1 to 15"),
+        ("nodes = 5\nreset = 1.5", "from 0 to 1"),
+        ("nodes = 5\nlatency = \"fast\"", "50ms"),
+        ("nodes = 5\nbandwidth = 0", "number of bytes"),
+    ] {
+        std::fs::write(place.path("plan"), text).unwrap();
+        let output = place.run(&["sim", "plan", "--check"]);
+        assert_code(&output, 2);
+        let said = told(&output);
+        assert!(said.contains(expected) && said.contains("line 2"), "{text}: {said}");
+    }
+    assert_code(&place.run(&["sim", "no-such-plan"]), 8);
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! Networks under fire: a small plan, faults and operations decoded from bytes, run under the eyes
+//! of the simulator's oracles.
+
+use crate::sim::plan::{Faults, Plan};
+use crate::sim::topology::Graph;
+use crate::sim::{Operation, play};
+use std::time::Duration;
+
+/// Operations of one run; more only take longer.
+const MAX_OPERATIONS: usize = 64;
+
+/// Whatever happens to 3 to 6 nodes and the links between them, whenever it does: Queries and hits
+/// keep to the rules of routing, and every copy is received, dropped, lost with a link or under
+/// way.
+///
+/// `data`: how many nodes, two bytes of links between them (one bit for each pair, on top of a
+/// line), a seed, links (latency, bandwidth, window, splitting), chances of faults, then
+/// operations of two bytes.
+pub fn network(data: &[u8]) {
+    let mut bytes = data.iter().copied();
+    let mut next = || bytes.next().unwrap_or(0);
+    let nodes = 3 + usize::from(next() % 4);
+    let graph = graph(nodes, u16::from_le_bytes([next(), next()]));
+    let plan = plan(&mut next);
+    let mut operations = Vec::new();
+    while let (Some(what), Some(number)) = (bytes.next(), bytes.next()) {
+        if operations.len() == MAX_OPERATIONS {
+            break;
+        }
+        operations.push(operation(what, number));
+    }
+    if let Err(violation) = play(&plan, &graph, &operations) {
+        panic!("{violation}; {plan:?} over {graph:?} with {operations:?}");
+    }
+}
+
+/// A line, so that all are linked, and some pairs more.
+fn graph(nodes: usize, more: u16) -> Graph {
+    let mut edges = Vec::new();
+    let mut pair = 0;
+    for a in 0..nodes {
+        for b in a + 1..nodes {
+            if b == a + 1 || more >> pair & 1 == 1 {
+                edges.push((a, b));
+            }
+            pair += 1;
+        }
+    }
+    Graph { names: (0..nodes).map(|node| node.to_string()).collect(), edges }
+}
+
+fn plan(next: &mut impl FnMut() -> u8) -> Plan {
+    let seed = u64::from(next());
+    let latency = match next() {
+        0 => None,
+        millis => Some(Duration::from_millis(u64::from(millis))),
+    };
+    // From 10 bytes a second to 25 kB.
+    let bandwidth = Some(u64::from(next())).filter(|&rate| rate > 0).map(|rate| 10 + rate * 100);
+    let window = Some(usize::from(next())).filter(|&bytes| bytes > 0);
+    let switches = next();
+    let mut chance = |full: f64| f64::from(next()) / 255.0 * full;
+    let faults = Faults {
+        reset: chance(0.2),
+        refuse: chance(0.9),
+        silent: chance(0.9),
+        crash: chance(0.1),
+        stall: chance(0.1),
+        session: (switches & 2 != 0).then_some(Duration::from_secs(20)),
+        partition: (switches & 4 != 0).then_some(Duration::from_secs(5)),
+        ..Faults::default()
+    };
+    let (split, files) = (switches & 1 != 0, usize::from(switches >> 3));
+    Plan { seed, latency, bandwidth, window, split, files, faults, ..Plan::default() }
+}
+
+fn operation(what: u8, number: u8) -> Operation {
+    let (node, time) = (usize::from(number & 7), u64::from(number));
+    match what % 12 {
+        0 | 1 => Operation::Search { from: node, ttl: 1 + (number >> 3) % 15, file: 0 },
+        2 => Operation::Search { from: node, ttl: 7, file: usize::from(number >> 3) },
+        3 => Operation::Wait(Duration::from_millis(time)),
+        4 => Operation::Wait(Duration::from_secs(time)),
+        5 => Operation::Crash { node, dark: number & 8 != 0 },
+        6 => Operation::Return { node },
+        7 => Operation::Stall { node },
+        8 => Operation::Resume { node },
+        9 => Operation::Reset { wire: usize::from(number >> 1), cut: number & 1 != 0 },
+        10 => Operation::Part { sides: time },
+        _ => Operation::Heal,
+    }
+}
