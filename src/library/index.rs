@@ -15,9 +15,9 @@ const BYTE_CLASSES: usize = 37;
 /// Entries of the lookup table, one for each pair of classes and one at the end: 5.5 KB.
 const BUCKETS: usize = BYTE_CLASSES * BYTE_CLASSES + 1;
 
-/// With fewer words than this there is no table: it would dwarf them, and seven or eight
-/// comparisons find any of them.
-const MIN_BUCKETED_WORDS: u32 = 256;
+/// With fewer words than this there is no table: it would dwarf them, and six comparisons find any
+/// of them.
+const MIN_BUCKETED_WORDS: u32 = 64;
 
 /// See the module documentation. Files are meant by position, not by file number.
 #[derive(Default)]

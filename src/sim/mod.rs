@@ -4,6 +4,7 @@
 //! them and the clock. Same plan, same seed: same trace on every machine. Rules of the protocol
 //! are watched while it runs ([`oracle`]), not only reported at the end.
 
+mod books;
 mod catalogue;
 mod event_queue;
 mod faults;

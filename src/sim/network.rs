@@ -1,10 +1,11 @@
 //! The run itself: nodes, the wires between them, and what happens next.
 
+use super::books::Gone;
 use super::catalogue::{name_of, some_file, some_files};
 use super::event_queue::EventQueue;
 use super::faults::Fault;
 use super::link::{Carriage, Parcel, Wire};
-use super::oracle::{Ledger, QueryWatch, Violation, check_bound};
+use super::oracle::{QueryWatch, Violation};
 use super::plan::{Faults, Plan};
 use super::report::{QueryReport, Report};
 use super::topology::Graph;
@@ -13,7 +14,6 @@ use crate::config::{Config, Limits, Scope};
 use crate::library::Library;
 use crate::rng::Rng;
 use crate::servent::{ConnId, Event, IoFailure, Output, Servent, TxChunk};
-use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::{Guid, Header, Kind, ServentId};
 use siphasher::sip::SipHasher13;
@@ -70,21 +70,12 @@ pub(super) enum What {
     Fault(Fault),
 }
 
-/// What nodes did that have crashed since.
-#[derive(Default)]
-pub(super) struct Gone {
-    sent: u64,
-    received: u64,
-    queued: u64,
-    drops: [u64; DropReason::ALL.len()],
-}
-
 pub(super) struct Network<'a> {
     pub(super) graph: &'a Graph,
     degrees: Vec<usize>,
     /// Whom each node keeps links with.
     dials: Vec<Vec<usize>>,
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     pub(super) nodes: Vec<Node>,
     pub(super) wires: Vec<Wire>,
     pub(super) queue: EventQueue<What>,
@@ -100,18 +91,22 @@ pub(super) struct Network<'a> {
     /// The side of each node, while the network is parted.
     pub(super) sides: Option<Vec<bool>>,
     pub(super) injected: BTreeMap<&'static str, u64>,
-    gone: Gone,
-    trace: SipHasher13,
+    pub(super) gone: Gone,
+    pub(super) trace: SipHasher13,
     pub(super) watch: Option<(Guid, QueryWatch)>,
     /// The search being written down, and when it began.
     written: Option<(Instant, Trace)>,
+    /// When nodes may begin to forget the watched GUID, and to take its copies for new ones.
+    watched_until: Instant,
+    /// The watched search lasted until then.
+    faded: Option<(Guid, QueryWatch)>,
     hits: u64,
-    bytes: u64,
-    descriptors: u64,
+    pub(super) bytes: u64,
+    pub(super) descriptors: u64,
     /// Copies on wires that broke, or for sockets that were gone.
     pub(super) lost: u64,
     /// Of these, how many arrived in one piece with what ended the link.
-    untaken: u64,
+    pub(super) untaken: u64,
 }
 
 /// Runs a plan over its graph. `progress` is told after each search how many are done.
@@ -218,6 +213,8 @@ impl<'a> Network<'a> {
             trace: SipHasher13::new_with_keys(0, 0),
             watch: None,
             written: None,
+            watched_until: Instant::FAR_FUTURE,
+            faded: None,
             hits: 0,
             bytes: 0,
             descriptors: 0,
@@ -274,6 +271,7 @@ impl<'a> Network<'a> {
             trace.from.clone_from(&self.graph.names[origin]);
             trace.criteria = name_of(file);
         }
+        self.watched_until = now + self.config.limits.query_route_age;
         self.drain(origin);
     }
 
@@ -282,13 +280,15 @@ impl<'a> Network<'a> {
         origin: usize,
         plan: &Plan,
     ) -> Result<QueryReport, Violation> {
-        self.check_bounds()?;
+        self.check_bounds().map_err(|violation| violation.at(self.now))?;
         let from = self.graph.names[origin].clone();
-        let Some((guid, watch)) = self.watch.take() else {
+        let faded = self.faded.take();
+        let even = plan.is_even() && !self.armed && faded.is_none();
+        let Some((guid, watch)) = self.watch.take().or(faded) else {
             return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });
         };
         self.nodes[origin].core.end_probe(guid);
-        watch.finish(self.graph, plan.is_even() && !self.armed)?;
+        watch.finish(self.graph, even).map_err(|violation| violation.at(self.now))?;
         Ok(QueryReport {
             from,
             ttl: watch.ttl(),
@@ -308,7 +308,7 @@ impl<'a> Network<'a> {
             }
             let Some((at, what)) = self.queue.pop() else { break };
             self.now = self.now.max(at);
-            self.happen(what)?;
+            self.happen(what).map_err(|violation| violation.at(self.now))?;
         }
         self.now = self.now.max(if self.moving == 0 { min } else { max });
         Ok(())
@@ -322,6 +322,9 @@ impl<'a> Network<'a> {
 
     fn happen(&mut self, what: What) -> Result<(), Violation> {
         let now = self.now;
+        if now >= self.watched_until && self.watch.is_some() {
+            self.faded = self.watch.take();
+        }
         if !matches!(what, What::Wake { .. } | What::Fault(_)) {
             self.moving -= 1;
         }
@@ -585,17 +588,6 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// A node is gone: keeps the books of what it did.
-    pub(super) fn retire(&mut self, node: usize) {
-        let (core, gone) = (&self.nodes[node].core, &mut self.gone);
-        gone.sent += sent(core);
-        gone.received += core.stats().received.total();
-        gone.queued += core.copies_queued();
-        for reason in DropReason::ALL {
-            gone.drops[reason as usize] += core.stats().dropped(reason);
-        }
-    }
-
     /// It is back, knows who it is and whom to dial, and nothing else.
     pub(super) fn revive(&mut self, node: usize) {
         let (now, seed) = (self.now, self.rng.next_u64());
@@ -606,69 +598,6 @@ impl<'a> Network<'a> {
         it.state = State::Up;
         it.life += 1;
         self.keep_links(node);
-    }
-
-    fn up(&self) -> impl Iterator<Item = &Servent> {
-        self.nodes.iter().filter(|node| node.state == State::Up).map(|node| &node.core)
-    }
-
-    fn check_bounds(&self) -> Result<(), Violation> {
-        let limits = &self.config.limits;
-        let most =
-            limits.ping_routes + limits.query_routes + limits.push_routes + limits.servent_routes;
-        for core in self.up() {
-            check_bound("routes", core.routes_held(), most)?;
-            check_bound("links", core.neighbours().count(), self.config.max_links)?;
-        }
-        Ok(())
-    }
-
-    /// Closes the books: looks where every copy is, and says what the run showed.
-    pub(super) fn report(
-        mut self,
-        plan: &Plan,
-        queries: Vec<QueryReport>,
-    ) -> Result<Report, Violation> {
-        self.check_bounds()?;
-        let in_flight =
-            self.wires.iter_mut().filter(|wire| !wire.dead).map(Wire::kill).sum::<u64>();
-        let mut drops = BTreeMap::new();
-        for reason in DropReason::ALL {
-            let now: u64 = self.up().map(|core| core.stats().dropped(reason)).sum();
-            let count = now + self.gone.drops[reason as usize];
-            if count > 0 {
-                drops.insert(reason.name(), count);
-            }
-        }
-        Ledger {
-            queued: self.gone.sent + self.up().map(sent).sum::<u64>(),
-            received: self.gone.received
-                + self.up().map(|core| core.stats().received.total()).sum::<u64>(),
-            seen: self.descriptors - self.untaken,
-            link_ended: drops.get(DropReason::LinkEnded.name()).copied().unwrap_or(0),
-            waiting: self.up().map(Servent::copies_queued).sum(),
-            crashed: self.gone.queued,
-            lost: self.lost,
-            in_flight,
-        }
-        .check()?;
-        Ok(Report {
-            seed: plan.seed,
-            trace_hash: format!("{:016x}", self.trace.finish()),
-            nodes: self.graph.names.len(),
-            links: self.graph.edges.len(),
-            queries,
-            bytes: self.bytes,
-            descriptors: self.descriptors,
-            drops,
-            routes_held: self.up().map(Servent::routes_held).sum(),
-            faults: self.injected,
-            copies_lost: self.lost,
-            trace: None,
-            virtual_seconds: self.now.since(Instant::ZERO).as_secs_f64(),
-            real_seconds: 0.0,
-            bytes_per_node: None,
-        })
     }
 }
 
@@ -696,11 +625,6 @@ fn config(changing: bool, max_degree: usize) -> Config {
     }
     // Links that one side holds for standing take room for a while.
     Config { max_links: 2 * max_degree + 8, ..usual }
-}
-
-/// Copies of descriptors put into send queues.
-fn sent(core: &Servent) -> u64 {
-    core.stats().forwarded.total() + core.stats().originated.total()
 }
 
 fn addr_of(node: usize) -> SocketAddrV4 {

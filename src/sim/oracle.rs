@@ -2,6 +2,7 @@
 //! the links and knows the graph, and trusts no counter of the servents.
 
 use super::topology::Graph;
+use crate::time::Instant;
 use crate::wire::Header;
 use std::fmt;
 
@@ -35,6 +36,15 @@ pub enum Rule {
     FloodCost,
     /// No table holds more than its limit.
     Bounded,
+}
+
+impl Violation {
+    /// The same, with the virtual time it was noticed at.
+    pub(super) fn at(mut self, now: Instant) -> Violation {
+        let seconds = now.since(Instant::ZERO).as_secs_f64();
+        self.detail.push_str(&format!(" (at {seconds:.6} s of virtual time)"));
+        self
+    }
 }
 
 impl fmt::Display for Violation {

@@ -98,6 +98,8 @@ pub enum PlanError {
     UnknownNode(String),
     /// More nodes than have addresses.
     TooManyNodes(usize),
+    /// No hello is answered in time.
+    LatencyTooLong(Duration),
 }
 
 impl fmt::Display for PlanError {
@@ -105,6 +107,14 @@ impl fmt::Display for PlanError {
         match self {
             PlanError::Topology(error) => error.fmt(f),
             PlanError::UnknownNode(name) => write!(f, "there is no node called \"{name}\""),
+            PlanError::LatencyTooLong(latency) => {
+                let (most, given) = (MAX_LATENCY.as_secs(), latency.as_secs_f64());
+                write!(
+                    f,
+                    "links take at most {most} s one way, or hellos time out; {given} s were \
+                    asked for"
+                )
+            }
             PlanError::TooManyNodes(count) => {
                 write!(f, "at most {MAX_NODES} nodes can be simulated, {count} were asked for")
             }
@@ -113,6 +123,9 @@ impl fmt::Display for PlanError {
 }
 
 impl std::error::Error for PlanError {}
+
+/// A dial and its hello cross a link four times and may take 20 s.
+const MAX_LATENCY: Duration = Duration::from_secs(4);
 
 /// What a link holds unread where the plan has a reason to limit it.
 const WINDOW_BYTES: usize = 65_536;
@@ -146,6 +159,9 @@ impl Plan {
     pub fn graph(&self, edge_list: Option<&str>) -> Result<Graph, PlanError> {
         if self.nodes > MAX_NODES {
             return Err(PlanError::TooManyNodes(self.nodes));
+        }
+        if let Some(latency) = self.latency.filter(|&latency| latency > MAX_LATENCY) {
+            return Err(PlanError::LatencyTooLong(latency));
         }
         let mut rng = Rng::new(self.seed).fork();
         let graph = match edge_list {

@@ -235,10 +235,11 @@ fn mistakes_in_a_plan_are_named_with_their_line() {
 #[test]
 fn a_plan_that_makes_no_sense_is_refused() {
     let place = Place::new();
-    let cases: [(&[&str], i32, &str); 4] = [
+    let cases: [(&[&str], i32, &str); 5] = [
         (&["--topology", "circle"], 2, "expected line, ring"),
         (&["--nodes", "5", "--topology", "regular:3"], 2, "regular"),
         (&["--from", "nobody"], 2, "nobody"),
+        (&["--latency", "5s"], 2, "at most 4 s"),
         (&["--topology", "file:no-such-file"], 8, "no-such-file"),
     ];
     for (args, code, expected) in cases {
