@@ -9,7 +9,7 @@ use super::oracle::{QueryWatch, Violation};
 use super::plan::{Faults, Plan};
 use super::report::{QueryReport, Report};
 use super::topology::Graph;
-use super::trace::{Step, Trace};
+use super::trace::Trace;
 use crate::config::{Config, Limits, Scope};
 use crate::library::Library;
 use crate::rng::Rng;
@@ -473,22 +473,10 @@ impl<'a> Network<'a> {
     }
 
     fn write_down(&mut self, from: usize, to: usize, header: &Header) {
-        let (Some((begun, trace)), Some((_, watch))) = (&mut self.written, &self.watch) else {
-            return;
-        };
-        let names = &self.graph.names;
-        let step = Step {
-            micros: u64::try_from(self.now.since(*begun).as_micros()).unwrap_or(u64::MAX),
-            from: names[from].clone(),
-            to: names[to].clone(),
-            ttl: header.ttl,
-            hops: header.hops,
-            duplicate: header.kind == Kind::Query && !watch.is_first(from, to),
-        };
-        match header.kind {
-            Kind::Query => trace.copies.push(step),
-            Kind::QueryHit => trace.hits.push(step),
-            _ => {}
+        if let (Some((begun, trace)), Some((_, watch))) = (&mut self.written, &self.watch) {
+            let names = &self.graph.names;
+            let first = watch.is_first(from, to);
+            trace.note(self.now.since(*begun), &names[from], &names[to], header, first);
         }
     }
 

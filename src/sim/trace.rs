@@ -3,9 +3,11 @@
 //! The same record serves a tree for the terminal, Graphviz, and a self-contained picture.
 
 use super::topology::Graph;
+use crate::wire::{Header, Kind};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// The way of one Query through a network.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,6 +46,30 @@ struct Branch<'a> {
 }
 
 impl Trace {
+    /// A Query or QueryHit crossed a link; `first` tells whether a Query was new where it came to.
+    pub(super) fn note(
+        &mut self,
+        after: Duration,
+        from: &str,
+        to: &str,
+        header: &Header,
+        first: bool,
+    ) {
+        let steps = match header.kind {
+            Kind::Query => &mut self.copies,
+            Kind::QueryHit => &mut self.hits,
+            _ => return,
+        };
+        steps.push(Step {
+            micros: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            ttl: header.ttl,
+            hops: header.hops,
+            duplicate: header.kind == Kind::Query && !first,
+        });
+    }
+
     /// One line for each copy, indented by the way it came.
     pub fn tree(&self) -> String {
         let mut out = format!("{} searches for \"{}\"\n", self.from, self.criteria);
