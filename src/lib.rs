@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver, sim  ←  cli
-//!                        config, stats beside wire                   testnet beside cli
+//!                        config, stats beside wire    wire  ←  plan  ←  sim, testnet  ←  cli
 //! ```
 //!
 //! - [`servent`] is the core: a state machine without sockets, files, clock or threads. Time is an
@@ -15,7 +15,9 @@
 //! - [`library`] knows the shared files by name and number; [`transfer`] speaks HTTP.
 //! - [`driver`] is the only place with mio, sockets, files, signals and a clock.
 //! - [`sim`] is the other place the core runs: a whole network in one process, under virtual time.
-//! - [`cli`] reads arguments and prints; [`testnet`] runs real processes on loopback.
+//! - [`testnet`] runs real processes on loopback; [`plan`] is what it has in common with [`sim`]:
+//!   plans, topologies, and records and pictures of what a search did.
+//! - [`cli`] reads arguments and prints.
 //! - [`fuzzing`] says what must hold for any bytes; `fuzz/` and an ordinary test feed it.
 //!
 //! # Example
@@ -101,6 +103,7 @@ pub mod config;
 pub mod driver;
 pub mod fuzzing;
 pub mod library;
+pub mod plan;
 pub mod rng;
 pub mod servent;
 pub mod sim;

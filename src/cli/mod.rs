@@ -8,12 +8,13 @@ mod get;
 mod oneshot;
 mod output;
 mod ping;
+mod plan;
+mod plan_args;
 mod run;
 mod search;
 mod settings;
 mod shell;
 mod sim;
-mod sim_plan;
 mod testnet;
 
 pub use exit::Failure;

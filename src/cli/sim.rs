@@ -2,17 +2,23 @@
 
 use super::args::SimArgs;
 use super::exit::Failure;
-use super::{output, sim_plan};
-use crate::sim::{picture, simulate_traced};
+use super::{output, plan};
+use crate::driver::{Filter, ShareRoot, Shares, list_shared};
+use crate::library::{Entry, MAX_FILES};
+use crate::plan::catalogue::SharedFile;
+use crate::plan::{Plan, picture};
+use crate::sim::simulate_traced;
 use crate::transfer::names::escape_for_terminal;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
-    let (plan, graph) = sim_plan::load(&args)?;
+    let (mut plan, graph) = plan::load(args.plan.as_deref(), &args.settings, Plan::default())?;
+    look_at_folders(&mut plan)?;
     if args.check {
         let degree = graph.degrees().into_iter().max().unwrap_or(0);
         return output::line(&format!(
@@ -49,6 +55,27 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
         report.trace = None;
     }
     if args.json { output::json(&report) } else { output::line(&report.to_string()) }
+}
+
+/// The simulation knows shared files by name and size only.
+fn look_at_folders(plan: &mut Plan) -> Result<(), Failure> {
+    for (name, place) in &mut plan.places {
+        if !place.command.is_empty() {
+            return Err(Failure::usage(format!(
+                "node \"{name}\" is another program, which only a network of real processes can \
+                 have: servent testnet up"
+            )));
+        }
+        let roots = place.folders.iter().map(|path| ShareRoot::open(path).map(Arc::new));
+        let roots = roots
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Failure::disk(format!("node \"{name}\": {error}")))?;
+        let shares = Shares { roots, filter: Filter::default(), max_files: MAX_FILES };
+        let library = list_shared(shares);
+        let file = |entry: Entry<'_>| SharedFile { name: entry.name.to_owned(), size: entry.size };
+        place.files = library.entries().map(file).collect();
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ mod watch;
 
 pub use partial::PartialFile;
 pub use resolve::Resolved;
-pub use scan::{Filter, GlobError, Occasion, RootReport, ScanReport, Shares, Skip};
+pub use scan::{Filter, GlobError, Occasion, RootReport, ScanReport, Shares, Skip, list_shared};
 pub use shelf::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
 

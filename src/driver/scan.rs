@@ -142,6 +142,18 @@ struct Found {
     modified_ms: i64,
 }
 
+/// Walks the folders of `shares` to the end; what it takes is not bounded.
+pub fn list_shared(shares: Shares) -> Arc<Library> {
+    let (library, watches) = (&Arc::new(Library::empty()), WatchList::default());
+    let before = Before { library, shelf: &Shelf::default(), watches };
+    let mut scan = Scan::start(&Arc::new(shares), Occasion::Asked, before);
+    loop {
+        if let Some(scanned) = scan.step(usize::MAX) {
+            return scanned.library;
+        }
+    }
+}
+
 impl Scan {
     /// A scan of `shares` that keeps the numbers of the one before.
     ///

@@ -1,8 +1,8 @@
 //! Networks under fire: a small plan, faults and operations decoded from bytes, run under the eyes
 //! of the simulator's oracles.
 
-use crate::sim::plan::{Faults, Plan};
-use crate::sim::topology::Graph;
+use crate::plan::topology::Graph;
+use crate::plan::{Faults, Plan};
 use crate::sim::{Operation, play};
 use std::time::Duration;
 

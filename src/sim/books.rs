@@ -3,8 +3,8 @@
 use super::link::Wire;
 use super::network::{Network, State};
 use super::oracle::{Ledger, Violation, check_bound};
-use super::plan::Plan;
 use super::report::{QueryReport, Report};
+use crate::plan::Plan;
 use crate::servent::Servent;
 use crate::stats::DropReason;
 use crate::time::Instant;

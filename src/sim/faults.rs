@@ -2,13 +2,12 @@
 //!
 //! Nothing here mends a link: nodes dial again whom they keep links with, as they would outside.
 
-use super::link::seconds_until;
 use super::network::{Network, State, What};
 use super::oracle::Violation;
-use super::plan::Plan;
 use super::report::Report;
-use super::topology::{Graph, unit};
-use crate::rng::Rng;
+use crate::plan::Plan;
+use crate::plan::chance::{pareto, seconds_until, unit};
+use crate::plan::topology::Graph;
 use crate::servent::IoFailure;
 use crate::time::Instant;
 use std::time::Duration;
@@ -333,28 +332,5 @@ impl Network<'_> {
     pub(super) fn crosses(&self, wire: usize) -> bool {
         let [a, b] = self.wires[wire].nodes;
         self.sides.as_ref().is_some_and(|sides| sides[a] != sides[b])
-    }
-}
-
-/// A time with this mean from the Pareto distribution with exponent 2: most are short, a few very
-/// long, and the variance has no bound. Square roots are the same on every machine.
-fn pareto(mean: Duration, rng: &mut Rng) -> Duration {
-    let spared = 1.0 - unit(rng);
-    mean.div_f64(2.0 * spared.sqrt()).max(Duration::from_millis(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_have_their_mean_and_a_heavy_tail() {
-        let (mean, mut rng) = (Duration::from_secs(600), Rng::new(4));
-        let mut drawn: Vec<_> = (0..10_000).map(|_| pareto(mean, &mut rng)).collect();
-        drawn.sort_unstable();
-        let measured = drawn.iter().sum::<Duration>() / 10_000;
-        assert!((480..720).contains(&measured.as_secs()), "{measured:?}");
-        assert!(drawn[0] >= mean / 2 && drawn[5_000] < mean * 3 / 4);
-        assert!(drawn[9_999] > mean * 20, "{:?}", drawn[9_999]);
     }
 }

@@ -4,7 +4,6 @@
 //! A wire knows nothing of servents. What it holds when it breaks is counted by cutting the same
 //! stream into descriptors that the reader would have cut, so that no copy vanishes uncounted.
 
-use super::topology::unit;
 use crate::rng::Rng;
 use crate::servent::ConnId;
 use crate::time::Instant;
@@ -178,20 +177,6 @@ fn time_on_wire(len: usize, carriage: &Carriage) -> Duration {
     })
 }
 
-/// In how many seconds something happens that happens with `probability` in each; `None` is beyond
-/// a day. Only products and comparisons, which are the same on every machine.
-pub(super) fn seconds_until(probability: f64, rng: &mut Rng) -> Option<u64> {
-    const DAY: u64 = 86_400;
-    if probability <= 0.0 {
-        return None;
-    }
-    let (drawn, mut spared) = (unit(rng), 1.0);
-    (0..DAY).find(|_| {
-        spared *= 1.0 - probability;
-        spared <= drawn
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,14 +232,5 @@ mod tests {
         wire.lanes[0].put(bytes, (NOW, LATENCY), &carriage, &mut rng, |_| ());
         assert_eq!(wire.kill(), 2, "the third is not whole");
         assert_eq!(wire.taps[0].count(&ping[22..]), 1, "now it is");
-    }
-
-    #[test]
-    fn chances_per_second_come_true_at_their_rate() {
-        let mut rng = Rng::new(9);
-        let total: u64 = (0..2_000).filter_map(|_| seconds_until(0.01, &mut rng)).sum();
-        assert!((90..110).contains(&(total / 2_000)), "{total}");
-        assert_eq!(seconds_until(0.0, &mut rng), None);
-        assert_eq!(seconds_until(1.0, &mut rng), Some(0));
     }
 }

@@ -5,17 +5,13 @@
 //! are watched while it runs ([`oracle`]), not only reported at the end.
 
 mod books;
-mod catalogue;
 mod event_queue;
 mod faults;
 mod link;
 mod network;
 pub mod oracle;
-pub mod picture;
-pub mod plan;
 pub mod report;
-pub mod topology;
-pub mod trace;
+mod shares;
 
 pub use faults::{Operation, play};
 pub use network::{simulate, simulate_traced};

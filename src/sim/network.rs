@@ -1,17 +1,18 @@
 //! The run itself: nodes, the wires between them, and what happens next.
 
 use super::books::Gone;
-use super::catalogue::{name_of, some_file, some_files};
 use super::event_queue::EventQueue;
 use super::faults::Fault;
 use super::link::{Carriage, Parcel, Wire};
 use super::oracle::{QueryWatch, Violation};
-use super::plan::{Faults, Plan};
 use super::report::{QueryReport, Report};
-use super::topology::Graph;
-use super::trace::Trace;
+use super::shares::Shares;
 use crate::config::{Config, Limits, Scope};
 use crate::library::Library;
+use crate::plan::catalogue::{name_of, some_file};
+use crate::plan::topology::Graph;
+use crate::plan::trace::Trace;
+use crate::plan::{Faults, Plan};
 use crate::rng::Rng;
 use crate::servent::{ConnId, Event, IoFailure, Output, Servent, TxChunk};
 use crate::time::Instant;
@@ -164,13 +165,10 @@ impl<'a> Network<'a> {
         let mut rng = Rng::new(plan.seed);
         let degrees = graph.degrees();
         let config = Arc::new(config(changing, degrees.iter().copied().max().unwrap_or(0)));
-        let empty = Arc::new(Library::empty());
-        let node = |_| {
+        let shares = Shares::new(plan);
+        let node = |name: &String| {
             let mut rng = rng.fork();
-            let library = match plan.files {
-                0 => Arc::clone(&empty),
-                count => Arc::new(some_files(count, &mut rng)),
-            };
+            let library = shares.library(name, &mut rng);
             let identity = ServentId::from_random(rng.bytes16());
             let (config, shared) = (Arc::clone(&config), Arc::clone(&library));
             Node {

@@ -1,7 +1,7 @@
 //! Rules of the protocol, checked from outside while a network runs: the oracle sees what crosses
 //! the links and knows the graph, and trusts no counter of the servents.
 
-use super::topology::Graph;
+use crate::plan::topology::Graph;
 use crate::time::Instant;
 use crate::wire::Header;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What a run showed, for people and as JSON.
 
-use super::trace::Trace;
+use crate::plan::trace::Trace;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,10 +1,11 @@
 //! The simulator: what its oracles hold over many networks, and that a run can be had again.
 
 use crate::process::{Place, assert_code, lines, told};
-use servent::sim::plan::{Faults, Plan};
+use servent::plan::picture;
+use servent::plan::topology::Graph;
+use servent::plan::{Faults, Plan};
 use servent::sim::report::Report;
-use servent::sim::topology::Graph;
-use servent::sim::{picture, simulate, simulate_traced};
+use servent::sim::{simulate, simulate_traced};
 use std::time::Duration;
 
 const EQUAL: Option<Duration> = Some(Duration::from_millis(50));

@@ -28,12 +28,13 @@ const AMBIENT: [(&str, &str); 17] = [
 ];
 
 /// Who must not name whom: (module, what it must not name).
-const DIRECTIONS: [(&str, &[&str]); 8] = [
+const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("wire", &["library", "transfer", "servent", "driver", "sim", "testnet", "cli"]),
     ("library", &["transfer", "servent", "driver", "sim", "testnet", "cli"]),
     ("transfer", &["servent", "driver", "sim", "testnet", "cli"]),
     ("servent", &["driver", "sim", "testnet", "cli"]),
-    ("driver", &["sim", "testnet", "cli"]),
+    ("plan", &["library", "transfer", "servent", "driver", "sim", "testnet", "cli"]),
+    ("driver", &["plan", "sim", "testnet", "cli"]),
     ("sim", &["driver", "testnet", "cli"]),
     ("testnet", &["servent", "driver", "sim", "cli"]),
     ("fuzzing", &["driver"]),

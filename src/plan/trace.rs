@@ -47,7 +47,7 @@ struct Branch<'a> {
 
 impl Trace {
     /// A Query or QueryHit crossed a link; `first` tells whether a Query was new where it came to.
-    pub(super) fn note(
+    pub(crate) fn note(
         &mut self,
         after: Duration,
         from: &str,
@@ -170,7 +170,7 @@ impl Trace {
     }
 
     /// Hops at which each node of `graph` was reached; `None` for those that were not.
-    pub(super) fn reached_at(&self, graph: &Graph) -> Vec<Option<u8>> {
+    pub(crate) fn reached_at(&self, graph: &Graph) -> Vec<Option<u8>> {
         let at: BTreeMap<&str, u8> = self
             .copies
             .iter()

@@ -1,5 +1,6 @@
 //! Who is linked with whom: generated graphs and edge lists.
 
+use super::chance::unit;
 use crate::rng::Rng;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -351,11 +352,6 @@ fn scale_free(
         }
     }
     Ok(edges)
-}
-
-/// A number from 0 to below 1.
-pub(super) fn unit(rng: &mut Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
-//! Plans of simulated networks: from a TOML file and flags to one checked [`Plan`].
+//! Plans of networks: from a TOML file and flags to one checked [`Plan`].
 
-use super::args::{SimArgs, SimPlanArgs, delay, probability};
 use super::exit::Failure;
+use super::plan_args::{PlanArgs, delay, probability};
 use super::settings::read_bytes;
-use crate::sim::plan::{Faults, Plan};
-use crate::sim::topology::{Graph, Topology};
+use crate::plan::topology::{Graph, Topology};
+use crate::plan::{Faults, Place, Plan};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The same settings as [`SimPlanArgs`], from the file.
+/// The same settings as [`PlanArgs`], from the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct PlanFile {
@@ -52,12 +53,41 @@ struct PlanFile {
     session: Option<Duration>,
     #[serde(deserialize_with = "time")]
     absence: Option<Duration>,
+    node: Vec<NodeEntry>,
 }
 
-/// A plan and the graph it makes.
-pub(super) fn load(args: &SimArgs) -> Result<(Plan, Graph), Failure> {
-    let file = args.plan.as_deref().map(read).transpose()?.unwrap_or_default();
-    let plan = merge(&args.settings, file)?;
+/// What a plan says of one node.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct NodeEntry {
+    #[serde(deserialize_with = "a_name")]
+    name: String,
+    #[serde(default)]
+    kind: NodeKind,
+    #[serde(default)]
+    share: Vec<PathBuf>,
+    #[serde(default)]
+    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NodeKind {
+    /// A servent of ours.
+    #[default]
+    Servent,
+    /// Whatever its command starts.
+    Exec,
+}
+
+/// A plan and the graph it makes; `usual` is what is neither in the file nor in the flags.
+pub(super) fn load(
+    path: Option<&Path>,
+    args: &PlanArgs,
+    usual: Plan,
+) -> Result<(Plan, Graph), Failure> {
+    let file = path.map(read).transpose()?.unwrap_or_default();
+    let plan = merge(args, file, usual)?;
     let edge_list = match &plan.topology {
         Topology::File { path } => Some(fs::read_to_string(path).map_err(|error| {
             Failure::disk(format!("cannot read the edge list {path}: {error}"))
@@ -69,22 +99,44 @@ pub(super) fn load(args: &SimArgs) -> Result<(Plan, Graph), Failure> {
     Ok((plan, graph))
 }
 
-/// A file it names lies next to it.
+/// Files and folders it names lie next to it.
 fn read(path: &Path) -> Result<PlanFile, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::disk(format!("cannot read the plan {}: {error}", path.display()))
     })?;
     let mut plan: PlanFile = toml::from_str(&text)
         .map_err(|error| Failure::usage(format!("the plan {}: {error}", path.display())))?;
+    let beside =
+        |other: &Path| path.parent().map_or_else(PathBuf::new, Path::to_path_buf).join(other);
     if let Some(Topology::File { path: list }) = &mut plan.topology {
-        let beside = path.parent().map_or_else(PathBuf::new, Path::to_path_buf).join(&*list);
-        *list = beside.to_string_lossy().into_owned();
+        *list = beside(Path::new(list)).to_string_lossy().into_owned();
+    }
+    for folder in plan.node.iter_mut().flat_map(|node| &mut node.share) {
+        *folder = beside(folder);
     }
     Ok(plan)
 }
 
-fn merge(args: &SimPlanArgs, file: PlanFile) -> Result<Plan, Failure> {
-    let usual = Plan::default();
+fn places(entries: Vec<NodeEntry>) -> Result<BTreeMap<String, Place>, Failure> {
+    let mut places = BTreeMap::new();
+    for entry in entries {
+        let name = entry.name;
+        let wrong = match (entry.kind, entry.command.is_empty()) {
+            (NodeKind::Exec, true) => Some("is of the kind \"exec\" and needs a command"),
+            (NodeKind::Servent, false) => Some("has a command and needs kind = \"exec\""),
+            _ if places.contains_key(&name) => Some("stands there twice"),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Err(Failure::usage(format!("the plan: node \"{name}\" {wrong}")));
+        }
+        let place = Place { folders: entry.share, files: Vec::new(), command: entry.command };
+        places.insert(name, place);
+    }
+    Ok(places)
+}
+
+fn merge(args: &PlanArgs, file: PlanFile, usual: Plan) -> Result<Plan, Failure> {
     let topology = match &args.topology {
         Some(text) => {
             Some(text.parse().map_err(|error| Failure::usage(format!("--topology: {error}")))?)
@@ -116,6 +168,7 @@ fn merge(args: &SimPlanArgs, file: PlanFile) -> Result<Plan, Failure> {
             session: args.session.or(file.session),
             absence: args.absence.or(file.absence),
         },
+        places: places(file.node)?,
     })
 }
 
@@ -146,7 +199,11 @@ fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
 
 /// The name of a node, which in edge lists often is a number.
 fn node_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    Ok(Some(NumberOrText::deserialize(from)?.text()))
+    a_name(from).map(Some)
+}
+
+fn a_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(NumberOrText::deserialize(from)?.text())
 }
 
 #[derive(Deserialize)]

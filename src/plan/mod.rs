@@ -1,9 +1,21 @@
-//! What to simulate: one value that decides a run completely.
+//! What both engines run and show: plans of networks, simulated or of real processes, and records
+//! and pictures of what a search did in one.
+//!
+//! A [`Plan`] decides a simulated run completely; with real processes, time is real too.
 
-use super::topology::{Graph, Topology, TopologyError};
+pub mod catalogue;
+pub(crate) mod chance;
+pub mod picture;
+pub mod topology;
+pub mod trace;
+
 use crate::rng::Rng;
+use catalogue::SharedFile;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
+use topology::{Graph, Topology, TopologyError};
 
 /// A run. The same plan gives the same run.
 #[derive(Clone, Debug)]
@@ -36,6 +48,20 @@ pub struct Plan {
     pub interval: Option<Duration>,
     /// What goes wrong.
     pub faults: Faults,
+    /// Nodes that differ from the others, by name.
+    pub places: BTreeMap<String, Place>,
+}
+
+/// How one node differs from the others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Place {
+    /// It shares what lies in these folders instead of generated files.
+    pub folders: Vec<PathBuf>,
+    /// What lies there, for a simulation, which reads no folders.
+    pub files: Vec<SharedFile>,
+    /// Another program takes the place of a servent of ours; only with real processes. Empty is
+    /// none.
+    pub command: Vec<String>,
 }
 
 /// What goes wrong once all links stand; nothing, unless asked.
@@ -85,6 +111,7 @@ impl Default for Plan {
             split: false,
             interval: None,
             faults: Faults::default(),
+            places: BTreeMap::new(),
         }
     }
 }
@@ -169,9 +196,10 @@ impl Plan {
             None => Graph::generate(&self.topology, self.nodes, &mut rng),
         }
         .map_err(PlanError::Topology)?;
-        match &self.from {
-            Some(name) if !graph.names.contains(name) => Err(PlanError::UnknownNode(name.clone())),
-            _ => Ok(graph),
+        let mut named = self.from.iter().chain(self.places.keys());
+        match named.find(|name| !graph.names.contains(name)) {
+            Some(name) => Err(PlanError::UnknownNode(name.clone())),
+            None => Ok(graph),
         }
     }
 }

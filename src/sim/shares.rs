@@ -1,0 +1,45 @@
+//! What virtual nodes share: files of the plan's, or of its catalogue.
+
+use crate::library::{Library, LibraryBuilder};
+use crate::plan::Plan;
+use crate::plan::catalogue::{SharedFile, some_files};
+use crate::rng::Rng;
+use std::sync::Arc;
+
+/// The libraries of a network, node by node.
+pub(super) struct Shares<'a> {
+    plan: &'a Plan,
+    /// Those with nothing to share have this in common.
+    empty: Arc<Library>,
+}
+
+impl<'a> Shares<'a> {
+    pub(super) fn new(plan: &'a Plan) -> Shares<'a> {
+        Shares { plan, empty: Arc::new(Library::empty()) }
+    }
+
+    /// What the node called `name` shares.
+    pub(super) fn library(&self, name: &str, rng: &mut Rng) -> Arc<Library> {
+        let place = self.plan.places.get(name).filter(|place| !place.folders.is_empty());
+        match place {
+            Some(place) => Arc::new(library_of(&place.files)),
+            None if self.plan.files == 0 => Arc::clone(&self.empty),
+            None => Arc::new(library_of(&some_files(self.plan.files, rng))),
+        }
+    }
+}
+
+/// Files that no index takes, for the length of their name, are left out.
+fn library_of(files: &[SharedFile]) -> Library {
+    let mut builder = LibraryBuilder::new();
+    for (number, file) in (1..).zip(files) {
+        if let Err(error) = builder.add(number, &file.name, file.size) {
+            log::debug!("{} is not shared: {error}", file.name);
+        }
+    }
+    loop {
+        if let Some(library) = builder.step(1_000) {
+            return library;
+        }
+    }
+}
