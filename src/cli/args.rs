@@ -41,6 +41,11 @@ On Linux, files that are added, changed, moved or removed in a shared folder are
 seconds, elsewhere within ten minutes. A file that is being written is offered when it has been \
 left alone for a second. HUP has all folders looked at again and everything offered as it is.
 
+Lines of --events begin with time (Unix time in microseconds) and event: start, link_up, link_down, \
+received, forwarded, originated, dropped, refused or answered. Those on a descriptor name the peer \
+it came from or went to, its kind, guid, ttl and hops; dropped and refused ones the reason. What one \
+turn of the loop has seen is written when the turn ends, and nothing of it is sent to anybody.
+
 Each option can also be set by its variable, or under its long name in the file \
 servent/servent.toml in the XDG configuration folder. A flag wins over a variable, a variable over \
 the file. SERVENT_CONNECT takes several hosts with commas between them; the variables for folders \
@@ -103,6 +108,10 @@ pub(super) struct RunArgs {
     /// $XDG_STATE_HOME/servent/ADDR-PORT]
     #[arg(long, value_name = "DIR", env = "SERVENT_STATE")]
     pub(super) state: Option<PathBuf>,
+    /// Append what becomes of each descriptor to a file, one JSON object a line; it grows for as
+    /// long as the servent runs [default: none]
+    #[arg(long, value_name = "FILE", env = "SERVENT_EVENTS")]
+    pub(super) events: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
@@ -147,6 +156,9 @@ pub(super) struct SearchArgs {
     /// One JSON object a line for each hit
     #[arg(long)]
     pub(super) json: bool,
+    /// Append what becomes of each descriptor to a file, as 'run --events' does
+    #[arg(long, value_name = "FILE")]
+    pub(super) events: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

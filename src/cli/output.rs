@@ -1,12 +1,14 @@
 //! Lines for people and programs.
 
 use super::exit::Failure;
+use crate::driver::Driver;
 use crate::servent::Hit;
 use crate::transfer::names::escape_for_terminal;
 use crate::transfer::url::TransferUrl;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Prints one line on stdout.
 ///
@@ -22,6 +24,14 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
     line(&text)
+}
+
+/// Has a driver write what it sees to the file of `--events`, if there is one.
+pub(super) fn record_events(driver: &mut Driver, path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    driver.record_events(path).map_err(|error| {
+        Failure::disk(format!("cannot write events to {}: {error}", path.display()))
+    })
 }
 
 /// Prints until nobody reads any more, for commands that have more to do than to print.

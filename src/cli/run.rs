@@ -35,8 +35,17 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 const STORY_LINES: u32 = 20;
 
 pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
-    let Settings { listen, connect, share, filter, max_files, state, mut config, advertise_port } =
-        settings::load(args)?;
+    let Settings {
+        listen,
+        connect,
+        share,
+        filter,
+        max_files,
+        state,
+        events,
+        mut config,
+        advertise_port,
+    } = settings::load(args)?;
     let roots = share
         .iter()
         .map(|path| ShareRoot::open(path).map(Arc::new).map_err(|error| share_failure(&error)))
@@ -55,6 +64,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         Servent::new(Arc::new(config), library, identity, fresh_seed(), now)
     })
     .map_err(|error| Failure::failed(format!("cannot start the event loop: {error}")))?;
+    output::record_events(&mut driver, events.as_deref())?;
     for host in state.load_hosts() {
         driver.command(|core, now| core.learn_host(now, host));
     }

@@ -16,6 +16,7 @@ const AT_ONCE: usize = 3;
 pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
     let criteria = args.words.join(" ");
     let mut shot = OneShot::join(&args.join.connect)?;
+    output::record_events(&mut shot.driver, args.events.as_deref())?;
     shot.driver
         .command(|core, now| core.search(now, &criteria, Some(args.ttl)))
         .map_err(|error| Failure::usage(error.to_string()))?;

@@ -37,6 +37,7 @@ struct FileSettings {
     upload_limit: Option<RateSetting>,
     scope: Option<ScopeArg>,
     state: Option<PathBuf>,
+    events: Option<PathBuf>,
 }
 
 /// A rate in the file: a plain number, or text as on the command line.
@@ -66,6 +67,8 @@ pub(super) struct Settings {
     pub(super) filter: Filter,
     pub(super) max_files: usize,
     pub(super) state: Option<PathBuf>,
+    /// Where to write what is seen.
+    pub(super) events: Option<PathBuf>,
     /// The port is filled in when it is known.
     pub(super) config: Config,
     /// The port to advertise if it is not the listening one.
@@ -100,6 +103,7 @@ fn merge(args: RunArgs, file: FileSettings) -> RunArgs {
         }),
         scope: args.scope.or(file.scope),
         state: args.state.or(file.state),
+        events: args.events.or(file.events),
     }
 }
 
@@ -146,6 +150,7 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         filter,
         max_files: parse_max_files(args.max_files)?,
         state: args.state,
+        events: args.events,
         config,
         advertise_port,
     })
@@ -290,6 +295,7 @@ mod tests {
         assert_eq!(settings.share, [PathBuf::from("/a")]);
         assert_eq!(settings.connect, [Host::Name("y".into(), 6346)]);
         assert_eq!(settings.config.ttl, 7);
+        assert_eq!(settings.events, None);
     }
 
     #[test]

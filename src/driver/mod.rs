@@ -7,6 +7,7 @@
 
 mod clock;
 mod disk;
+mod events;
 mod partial;
 mod resolve;
 mod scan;
@@ -26,6 +27,7 @@ use crate::time::Instant;
 use crate::transfer::download::{DownloadError, Partial, Source};
 use clock::Clock;
 use disk::Disk;
+use events::EventFile;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::Resolver;
@@ -35,7 +37,7 @@ use socket::{Socket, failure, is_later, v4};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use watch::Watch;
@@ -135,6 +137,8 @@ pub struct Driver {
     disk: Disk,
     watch: Watch,
     happened: VecDeque<Happened>,
+    /// Where what the core sees is written down, if anywhere.
+    events: Option<EventFile>,
 }
 
 impl Driver {
@@ -171,6 +175,7 @@ impl Driver {
             disk: Disk::default(),
             watch: Watch::new(),
             happened: VecDeque::new(),
+            events: None,
         };
         listener.map_or(Ok(()), |listener| driver.listen(listener))?;
         Ok(driver)
@@ -199,6 +204,18 @@ impl Driver {
     pub fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
         self.poll.registry().register(&mut listener.socket, LISTENER, Interest::READABLE)?;
         self.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Appends what the core sees from now on to a file, as JSON lines. When the disk fails later
+    /// on, that is told once as a warning and no more is written.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or its first line not be written.
+    pub fn record_events(&mut self, path: &Path) -> io::Result<()> {
+        let listen = self.listener.as_ref().map(Listener::addr);
+        self.events = Some(EventFile::start(path, self.clock.now(), listen)?);
+        self.core.set_observed(true);
         Ok(())
     }
 
@@ -245,6 +262,7 @@ impl Driver {
         self.core.start_turn();
         self.read_this_turn = 0;
         self.drain(self.clock.now());
+        self.with_events(EventFile::write);
         let wait = self.wait(self.clock.now(), max_wait);
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -279,6 +297,7 @@ impl Driver {
         }
         self.scan_slice();
         self.drain(now);
+        self.with_events(EventFile::write);
         for socket in std::mem::take(&mut self.closed) {
             socket.hang_up(&mut self.buffer);
         }
@@ -451,6 +470,20 @@ impl Driver {
                 Output::Event(Event::Answered { .. }) if self.happened.len() >= MAX_UNTOLD => {}
                 Output::Event(event) => self.happened.push_back(Happened::Core(event)),
             }
+        }
+        while let Some(seen) = self.core.poll_observation() {
+            self.with_events(|events| events.note(now, &seen));
+        }
+    }
+
+    /// Does something with the file of events; if that fails there is none any more.
+    fn with_events(&mut self, act: impl FnOnce(&mut EventFile) -> io::Result<()>) {
+        let Some(events) = &mut self.events else { return };
+        if let Err(error) = act(events) {
+            let path = events.path.display();
+            log::warn!("cannot write to {path}: {error}; no more events are recorded");
+            self.events = None;
+            self.core.set_observed(false);
         }
     }
 

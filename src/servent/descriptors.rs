@@ -3,7 +3,7 @@
 use super::connection::{Link, Phase};
 use super::io::{CloseReason, ConnId, Event};
 use super::pong_cache::CachedPong;
-use super::{LinkKey, Route, Seen, Servent, Targets, Verdict, router};
+use super::{LinkKey, Observation, Route, Seen, Servent, Targets, Verdict, router};
 use crate::config::Role;
 use crate::library::Entry;
 use crate::stats::DropReason;
@@ -62,8 +62,12 @@ impl Servent {
     }
 
     fn handle_descriptor(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) {
-        let kind = raw.header.kind;
+        let header = raw.header;
+        let kind = header.kind;
+        // Handling it may end the link.
+        let peer = self.connections[source.index].remote;
         self.stats.received.add(kind);
+        self.observe(|| Observation::Received { peer, header });
         let handled = match kind {
             Kind::Ping => self.handle_ping(now, source, raw),
             Kind::Pong => self.handle_pong(now, source, raw),
@@ -75,7 +79,8 @@ impl Servent {
         };
         if let Err(reason) = handled {
             self.stats.count_drop(reason);
-            log::trace!("dropped a {kind} {} from {:?}: {reason}", raw.header.guid, source.id);
+            self.observe(|| Observation::Dropped { peer, header, reason });
+            log::trace!("dropped a {kind} {} from {:?}: {reason}", header.guid, source.id);
         }
     }
 
@@ -223,8 +228,10 @@ impl Servent {
         if !found.is_empty() {
             self.send_hits(source, header, &found);
             self.stats.queries_answered += 1;
-            let criteria = query.criteria.to_vec();
-            self.event(Event::Answered { criteria, results: found.len() });
+            let (guid, results) = (header.guid, found.len());
+            let criteria = || query.criteria.to_vec();
+            self.observe(|| Observation::Answered { guid, criteria: criteria(), results });
+            self.event(Event::Answered { criteria: criteria(), results });
         }
     }
 

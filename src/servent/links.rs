@@ -3,7 +3,7 @@
 use super::connection::{Connection, Dialled, Link, Phase};
 use super::io::{CloseReason, ConnId, Event, IoFailure, Output};
 use super::send_queue::SendQueue;
-use super::{LinkKey, Servent, conn_index};
+use super::{LinkKey, Observation, Servent, conn_index};
 use crate::config::Role;
 use crate::stats::DropReason;
 use crate::time::Instant;
@@ -270,6 +270,7 @@ impl Servent {
             kept.backoff = KEPT_BACKOFF;
         }
         self.event(Event::LinkUp { conn: id, addr, outbound });
+        self.observe(|| Observation::LinkUp { peer: addr, outbound });
         if self.config.background_pings {
             self.send_own_ping(now, index, self.config.ttl);
         }
@@ -287,7 +288,9 @@ impl Servent {
         self.outputs.push_back(Output::Close { conn: id });
         let addr = conn.remote;
         if let Phase::Link(_) = conn.phase {
-            self.stats.count_drops(DropReason::LinkEnded, conn.queue.descriptors());
+            let unsent = conn.queue.descriptors();
+            self.stats.count_drops(DropReason::LinkEnded, unsent);
+            self.observe(|| Observation::LinkDown { peer: addr, reason: reason.clone(), unsent });
             self.links.retain(|&link| link != id.index);
             self.pong_cache.forget(key);
             self.hosts.link_ended(now, addr);

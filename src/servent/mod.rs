@@ -8,6 +8,7 @@ mod descriptors;
 mod host_cache;
 mod io;
 mod links;
+mod observe;
 mod pong_cache;
 mod pushes;
 mod rate_limit;
@@ -23,6 +24,7 @@ pub use io::{
     CloseReason, ConnId, Event, FileDone, FileId, FileOp, Hit, IoFailure, Output, SearchError,
     TransferId, TxChunk,
 };
+pub use observe::Observation;
 pub use pong_cache::{CachedPong, PongCache};
 pub use route_table::{LinkKey, RouteTable};
 pub use router::{
@@ -55,11 +57,12 @@ use transfers::{FileOwner, Task};
 /// Its methods come in four families:
 /// - getters: [`stats`](Self::stats), [`hosts`](Self::hosts), [`neighbours`](Self::neighbours), …
 /// - commands: [`keep`](Self::keep), [`search`](Self::search), [`ping`](Self::ping),
-///   [`end_probe`](Self::end_probe), [`learn_host`](Self::learn_host)
+///   [`end_probe`](Self::end_probe), [`learn_host`](Self::learn_host),
+///   [`set_observed`](Self::set_observed)
 /// - what happened outside: `handle_*`
 /// - what to do outside: [`poll_output`](Self::poll_output),
 ///   [`poll_transmit`](Self::poll_transmit) with [`sent`](Self::sent),
-///   [`poll_timeout`](Self::poll_timeout)
+///   [`poll_timeout`](Self::poll_timeout), [`poll_observation`](Self::poll_observation)
 ///
 /// After any command or `handle_*` call, drain `poll_output`, then `poll_transmit`, and ask
 /// `poll_timeout` last. Several `handle_*` calls may come before one drain; a driver that batches
@@ -109,6 +112,8 @@ pub struct Servent {
     next_dial: Instant,
     next_ping: Instant,
     stats: Stats,
+    /// What was seen, if somebody watches.
+    observations: Option<VecDeque<Observation>>,
 }
 
 /// A neighbour, for display.
@@ -171,6 +176,7 @@ impl Servent {
             next_dial: Instant::FAR_FUTURE,
             next_ping: if config.background_pings { now } else { Instant::FAR_FUTURE },
             stats: Stats::default(),
+            observations: None,
             config,
         }
     }
@@ -406,13 +412,20 @@ impl Servent {
 
     /// Queues one copy to the link at `index`, and counts what came of it.
     fn enqueue(&mut self, index: usize, framed: &Framed<'_>, forwarded: bool) {
-        if !self.connections[index].queue.push(framed) {
+        let conn = &mut self.connections[index];
+        let peer = conn.remote;
+        if !conn.queue.push(framed) {
             self.stats.count_drop(DropReason::QueueFull);
+            self.observe(|| Observation::Refused { peer, header: framed.header() });
             return;
         }
-        let counter =
-            if forwarded { &mut self.stats.forwarded } else { &mut self.stats.originated };
-        counter.add(framed.kind());
+        if forwarded {
+            self.stats.forwarded.add(framed.kind());
+            self.observe(|| Observation::Forwarded { peer, header: framed.header() });
+        } else {
+            self.stats.originated.add(framed.kind());
+            self.observe(|| Observation::Originated { peer, header: framed.header() });
+        }
         self.mark_dirty(index);
     }
 

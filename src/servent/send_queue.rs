@@ -123,6 +123,11 @@ impl<'a> Framed<'a> {
     pub(super) fn kind(&self) -> Kind {
         self.kind
     }
+
+    /// The header as it is sent.
+    pub(super) fn header(&self) -> Header {
+        Header::decode(&self.header)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,229 @@
+//! The file of `--events`: what a servent sees, as JSON lines that other programs follow.
+//!
+//! One object a line, fields in this order. `time` is Unix time in microseconds: the wall clock of
+//! the start of the run and from there on a monotonic clock, read once per turn of the loop.
+//! `peer` is the remote end of a socket, `guid` 32 hex digits, `kind` one of `ping` `pong` `bye`
+//! `push` `query` `query_hit`, or for example `unknown:0x41`.
+//!
+//! | `event` | when | other fields |
+//! |---|---|---|
+//! | `start` | a run begins | `listen` (`null` without a listening socket) |
+//! | `link_up` | a link stands | `peer` `outbound` |
+//! | `link_down` | it ended | `peer` `reason` `unsent` (copies that were queued and not sent in full) |
+//! | `received` | a descriptor arrived | `peer` `kind` `guid` `ttl` `hops` as it arrived, `payload_bytes` |
+//! | `forwarded` | a copy was queued on behalf of others | `peer` `kind` `guid` `ttl` `hops` as sent |
+//! | `originated` | a copy of our own making was queued, replies included | the same |
+//! | `dropped` | the descriptor that arrived went no further | the same, as it arrived; `reason` |
+//! | `refused` | a neighbour's queue had no room for a copy | the same, as it would have been sent; `reason` |
+//! | `answered` | a Query was answered from the library | `guid` `criteria` `results` |
+//!
+//! Lines are appended when a turn has been handled, in one write. A turn that says more than
+//! [`WRITE_AFTER_BYTES`] is written in several; a `received` and all that came of it are never
+//! in two. A process that is killed while it writes may leave its last line unfinished; the next
+//! run begins on a line of its own.
+
+use crate::servent::Observation;
+use crate::stats::DropReason;
+use crate::time::Instant;
+use crate::wire::{Guid, Header, Kind};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddrV4;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// So much text waits for the end of a turn.
+const WRITE_AFTER_BYTES: usize = 1024 * 1024;
+
+/// An open file of events.
+#[derive(Debug)]
+pub(super) struct EventFile {
+    pub(super) path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+    /// Unix time at [`Instant::ZERO`].
+    epoch_micros: u64,
+}
+
+impl EventFile {
+    /// Opens the file, creating it if need be, and writes that a run starts.
+    pub(super) fn start(
+        path: &Path,
+        now: Instant,
+        listen: Option<SocketAddrV4>,
+    ) -> io::Result<EventFile> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unix_micros = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
+        let mut events = EventFile {
+            path: path.to_path_buf(),
+            buffer: Vec::new(),
+            epoch_micros: unix_micros.saturating_sub(now.as_micros()),
+            file,
+        };
+        if ends_within_a_line(path, &events.file) {
+            events.buffer.push(b'\n');
+        }
+        events.append(now, Record::Start { listen })?;
+        events.write()?;
+        Ok(events)
+    }
+
+    /// Appends a line. An error is one of the disk.
+    pub(super) fn note(&mut self, now: Instant, seen: &Observation) -> io::Result<()> {
+        let begins = matches!(seen, Observation::Received { .. });
+        if begins && self.buffer.len() >= WRITE_AFTER_BYTES {
+            self.write()?;
+        }
+        self.append(now, Record::of(seen))
+    }
+
+    /// Hands what was appended to the system.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(&self.buffer);
+        self.buffer.clear();
+        self.buffer.shrink_to(WRITE_AFTER_BYTES);
+        written
+    }
+
+    fn append(&mut self, now: Instant, record: Record<'_>) -> io::Result<()> {
+        let time = self.epoch_micros.saturating_add(now.as_micros());
+        serde_json::to_writer(&mut self.buffer, &Line { time, record })?;
+        self.buffer.push(b'\n');
+        Ok(())
+    }
+}
+
+/// Whether an earlier run was cut off. Pipes and files we may only append to are taken as they are.
+fn ends_within_a_line(path: &Path, file: &File) -> bool {
+    let len = file.metadata().ok().filter(|meta| meta.is_file()).map_or(0, |meta| meta.len());
+    let mut last = [b'\n'];
+    let Some(at) = len.checked_sub(1) else { return false };
+    File::open(path).and_then(|file| file.read_exact_at(&mut last, at)).is_ok() && last != [b'\n']
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: u64,
+    #[serde(flatten)]
+    record: Record<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Record<'a> {
+    Start {
+        listen: Option<SocketAddrV4>,
+    },
+    LinkUp {
+        peer: SocketAddrV4,
+        outbound: bool,
+    },
+    LinkDown {
+        peer: SocketAddrV4,
+        reason: String,
+        unsent: u64,
+    },
+    Received {
+        #[serde(flatten)]
+        descriptor: Descriptor,
+        payload_bytes: u32,
+    },
+    Forwarded(Descriptor),
+    Originated(Descriptor),
+    Dropped {
+        #[serde(flatten)]
+        descriptor: Descriptor,
+        reason: &'static str,
+    },
+    Refused {
+        #[serde(flatten)]
+        descriptor: Descriptor,
+        reason: &'static str,
+    },
+    Answered {
+        #[serde(serialize_with = "as_text")]
+        guid: Guid,
+        criteria: Cow<'a, str>,
+        results: usize,
+    },
+}
+
+/// A descriptor on one link.
+#[derive(Serialize)]
+struct Descriptor {
+    peer: SocketAddrV4,
+    #[serde(serialize_with = "kind_name")]
+    kind: Kind,
+    #[serde(serialize_with = "as_text")]
+    guid: Guid,
+    ttl: u8,
+    hops: u8,
+}
+
+impl Record<'_> {
+    fn of(seen: &Observation) -> Record<'_> {
+        match seen {
+            &Observation::LinkUp { peer, outbound } => Record::LinkUp { peer, outbound },
+            &Observation::LinkDown { peer, ref reason, unsent } => {
+                Record::LinkDown { peer, reason: reason.to_string(), unsent }
+            }
+            Observation::Received { peer, header } => Record::Received {
+                descriptor: Descriptor::new(*peer, header),
+                payload_bytes: header.payload_len,
+            },
+            Observation::Forwarded { peer, header } => {
+                Record::Forwarded(Descriptor::new(*peer, header))
+            }
+            Observation::Originated { peer, header } => {
+                Record::Originated(Descriptor::new(*peer, header))
+            }
+            Observation::Dropped { peer, header, reason } => Record::Dropped {
+                descriptor: Descriptor::new(*peer, header),
+                reason: reason.name(),
+            },
+            Observation::Refused { peer, header } => Record::Refused {
+                descriptor: Descriptor::new(*peer, header),
+                reason: DropReason::QueueFull.name(),
+            },
+            Observation::Answered { guid, criteria, results } => Record::Answered {
+                guid: *guid,
+                criteria: String::from_utf8_lossy(criteria),
+                results: *results,
+            },
+        }
+    }
+}
+
+impl Descriptor {
+    fn new(peer: SocketAddrV4, header: &Header) -> Descriptor {
+        let Header { guid, kind, ttl, hops, .. } = *header;
+        Descriptor { peer, kind, guid, ttl, hops }
+    }
+}
+
+fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    let name = match kind {
+        Kind::Ping => "ping",
+        Kind::Pong => "pong",
+        Kind::Bye => "bye",
+        Kind::Push => "push",
+        Kind::Query => "query",
+        Kind::QueryHit => "query_hit",
+        Kind::Other(code) => return serializer.collect_str(&format_args!("unknown:0x{code:02x}")),
+    };
+    serializer.serialize_str(name)
+}
+
+fn as_text<S: Serializer>(
+    value: &impl std::fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}

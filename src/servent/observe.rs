@@ -1,0 +1,101 @@
+//! What a servent sees of descriptors, one by one, for whoever follows them through a network.
+//!
+//! Switched off, as it usually is, it costs one branch for each.
+
+use super::Servent;
+use super::io::CloseReason;
+use crate::stats::DropReason;
+use crate::wire::{Guid, Header};
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+
+/// Something [`crate::stats::Stats`] counts, or the begin or end of a link. `peer` is the remote
+/// end of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A link stands.
+    LinkUp {
+        /// With whom.
+        peer: SocketAddrV4,
+        /// Whether we dialled.
+        outbound: bool,
+    },
+    /// A link ended.
+    LinkDown {
+        /// With whom.
+        peer: SocketAddrV4,
+        /// Who ended it, and why.
+        reason: CloseReason,
+        /// Copies that were queued and not sent to their last byte:
+        /// [`DropReason::LinkEnded`].
+        unsent: u64,
+    },
+    /// A descriptor arrived: `Stats::received`. What came of it follows before the next one.
+    Received {
+        /// From whom.
+        peer: SocketAddrV4,
+        /// As it arrived.
+        header: Header,
+    },
+    /// A copy was queued on behalf of others: `Stats::forwarded`.
+    Forwarded {
+        /// To whom.
+        peer: SocketAddrV4,
+        /// As it is sent.
+        header: Header,
+    },
+    /// A copy of our own making was queued, replies included: `Stats::originated`.
+    Originated {
+        /// To whom.
+        peer: SocketAddrV4,
+        /// As it is sent.
+        header: Header,
+    },
+    /// The descriptor that arrived last went no further.
+    Dropped {
+        /// From whom it came.
+        peer: SocketAddrV4,
+        /// As it arrived.
+        header: Header,
+        /// Why; neither of the two reasons for which copies are lost that were to be sent.
+        reason: DropReason,
+    },
+    /// A neighbour's queue had no room for a copy: [`DropReason::QueueFull`].
+    Refused {
+        /// The neighbour.
+        peer: SocketAddrV4,
+        /// As it would have been sent.
+        header: Header,
+    },
+    /// A Query was answered from the library: `Stats::queries_answered`.
+    Answered {
+        /// Its GUID.
+        guid: Guid,
+        /// Its words, as they came.
+        criteria: Vec<u8>,
+        /// How many results it got.
+        results: usize,
+    },
+}
+
+impl Servent {
+    /// Notes what it sees from now on, or no more. Whoever switches this on drains
+    /// [`Servent::poll_observation`] after every other call: what one call leaves there grows with
+    /// the number of descriptors it brought times that of links, 64 KiB of the smallest leave
+    /// some 150 KB for each link.
+    pub fn set_observed(&mut self, observed: bool) {
+        self.observations = observed.then(VecDeque::new);
+    }
+
+    /// What was seen and not asked for yet, in order.
+    pub fn poll_observation(&mut self) -> Option<Observation> {
+        self.observations.as_mut()?.pop_front()
+    }
+
+    #[inline]
+    pub(super) fn observe(&mut self, seen: impl FnOnce() -> Observation) {
+        if let Some(observations) = &mut self.observations {
+            observations.push_back(seen());
+        }
+    }
+}
