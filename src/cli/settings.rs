@@ -287,7 +287,8 @@ mod tests {
 
     #[test]
     fn arguments_win_over_the_file_and_the_file_over_defaults() {
-        let file = "links = 2\nmax-links = 9\nshare = [\"/a\"]\nconnect = [\"x:1\"]";
+        let file =
+            "links = 2\nmax-links = 9\nshare = [\"/a\"]\nconnect = [\"x:1\"]\nevents = \"e\"";
         let file = parse_file(Path::new("servent.toml"), file).unwrap();
         let args = RunArgs { links: Some(3), connect: vec!["y".into()], ..RunArgs::default() };
         let settings = check(merge(args, file)).unwrap();
@@ -295,7 +296,7 @@ mod tests {
         assert_eq!(settings.share, [PathBuf::from("/a")]);
         assert_eq!(settings.connect, [Host::Name("y".into(), 6346)]);
         assert_eq!(settings.config.ttl, 7);
-        assert_eq!(settings.events, None);
+        assert_eq!(settings.events, Some(PathBuf::from("e")));
     }
 
     #[test]

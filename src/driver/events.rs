@@ -227,3 +227,129 @@ fn as_text<S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::servent::CloseReason;
+    use std::fs;
+
+    const PEER: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(127, 1, 2, 3), 6346);
+    const GUID: &str = "abababababababababababababababab";
+
+    fn header(kind: Kind) -> Header {
+        Header { guid: Guid([0xab; 16]), kind, ttl: 7, hops: 2, payload_len: 12 }
+    }
+
+    /// The lines of a file, without their times.
+    fn records(path: &Path) -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        let timeless = |line: &str| line.split_once(',').map_or(line, |(_, rest)| rest).to_owned();
+        text.lines().map(timeless).collect()
+    }
+
+    #[test]
+    fn the_format_others_rely_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let at = Instant::from_micros;
+        let mut file = EventFile::start(&path, at(5), Some(PEER)).unwrap();
+        let (peer, query) = (PEER, header(Kind::Query));
+        let (guid, odd) = (query.guid, header(Kind::Other(0x0a)));
+        let cases = [
+            (
+                Observation::LinkUp { peer, outbound: true },
+                r#""event":"link_up","peer":"127.1.2.3:6346","outbound":true}"#.to_owned(),
+            ),
+            (
+                Observation::Received { peer, header: query },
+                format!(r#""event":"received",{},"payload_bytes":12}}"#, about("query")),
+            ),
+            (
+                Observation::Forwarded { peer, header: query },
+                format!(r#""event":"forwarded",{}}}"#, about("query")),
+            ),
+            (
+                Observation::Originated { peer, header: header(Kind::QueryHit) },
+                format!(r#""event":"originated",{}}}"#, about("query_hit")),
+            ),
+            (
+                Observation::Answered { guid, criteria: b"a\n\xff".to_vec(), results: 2 },
+                format!(
+                    "\"event\":\"answered\",\"guid\":\"{GUID}\",\"criteria\":\"a\\n\u{fffd}\",\
+                     \"results\":2}}"
+                ),
+            ),
+            (
+                Observation::Dropped { peer, header: odd, reason: DropReason::UnknownKind },
+                format!(r#""event":"dropped",{},"reason":"unknown kind"}}"#, about("unknown:0x0a")),
+            ),
+            (
+                Observation::Refused { peer, header: query },
+                format!(r#""event":"refused",{},"reason":"queue full"}}"#, about("query")),
+            ),
+            (
+                Observation::LinkDown { peer, reason: CloseReason::Stalled, unsent: 3 },
+                format!(
+                    r#""event":"link_down","peer":"{PEER}","reason":"{}","unsent":3}}"#,
+                    CloseReason::Stalled
+                ),
+            ),
+        ];
+        for ((seen, _), now) in cases.iter().zip(6..) {
+            file.note(at(now), seen).unwrap();
+        }
+        file.write().unwrap();
+        let mut expected = vec![r#""event":"start","listen":"127.1.2.3:6346"}"#.to_owned()];
+        expected.extend(cases.map(|(_, line)| line));
+        assert_eq!(records(&path), expected);
+
+        let text = fs::read_to_string(&path).unwrap();
+        let times = text.lines().map(|line| {
+            let time = line.strip_prefix("{\"time\":").and_then(|rest| rest.split(',').next());
+            time.unwrap().parse::<u64>().unwrap()
+        });
+        let times: Vec<u64> = times.collect();
+        assert!(times.windows(2).all(|pair| pair[1] == pair[0] + 1), "{times:?}");
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
+        assert!(u128::from(times[0]).abs_diff(unix) < 600_000_000, "{times:?}");
+    }
+
+    fn about(kind: &str) -> String {
+        format!(r#""peer":"{PEER}","kind":"{kind}","guid":"{GUID}","ttl":7,"hops":2"#)
+    }
+
+    #[test]
+    fn a_run_goes_on_where_another_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        fs::write(&path, "{\"time\":1,\"ev").unwrap();
+        for _ in 0..2 {
+            EventFile::start(&path, Instant::ZERO, None).unwrap();
+        }
+        let start = r#""event":"start","listen":null}"#;
+        assert_eq!(records(&path), ["\"ev", start, start]);
+    }
+
+    #[test]
+    fn a_long_turn_is_written_in_between_but_never_within_a_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let mut file = EventFile::start(&path, Instant::ZERO, None).unwrap();
+        let (peer, header) = (PEER, header(Kind::Query));
+        let written = || fs::metadata(&path).unwrap().len();
+        let begun = written();
+        file.note(Instant::ZERO, &Observation::Received { peer, header }).unwrap();
+        let mut copies = 0;
+        while file.buffer.len() < 2 * WRITE_AFTER_BYTES {
+            copies += 1;
+            file.note(Instant::ZERO, &Observation::Forwarded { peer, header }).unwrap();
+        }
+        assert_eq!(written(), begun, "one descriptor, one write");
+        let whole = begun + file.buffer.len() as u64;
+        file.note(Instant::ZERO, &Observation::Received { peer, header }).unwrap();
+        assert_eq!(written(), whole, "the next one does not wait for more");
+        file.write().unwrap();
+        assert_eq!(records(&path).len(), 3 + copies);
+    }
+}

@@ -21,6 +21,8 @@ mod push;
 mod giv;
 // Files from core to core: slots, shares, steps and refusals.
 mod transfer;
+// What is noted of each descriptor, in the core and in the files of `--events`.
+mod events;
 // Slow and silent neighbours.
 mod flow_control;
 // Peers that mean harm: nothing panics, loops or grows.

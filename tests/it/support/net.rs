@@ -7,7 +7,7 @@ use super::pipe::{End, Pipe};
 use super::{Graph, shared_files};
 use servent::config::Config;
 use servent::rng::Rng;
-use servent::servent::{ConnId, Event, IoFailure, Output, Servent, TxChunk};
+use servent::servent::{ConnId, Event, IoFailure, Observation, Output, Servent, TxChunk};
 use servent::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -207,6 +207,11 @@ impl Net {
     /// Takes what a core has reported so far.
     pub(crate) fn events(&mut self, index: usize) -> Vec<Event> {
         std::mem::take(&mut self.nodes[index].events)
+    }
+
+    /// Takes what a core has seen so far, if it is observed.
+    pub(crate) fn observations(&mut self, index: usize) -> Vec<Observation> {
+        std::mem::take(&mut self.nodes[index].observations)
     }
 
     /// The finished downloads of a core.
@@ -414,6 +419,8 @@ impl Net {
                 break;
             }
         }
+        let node = &mut self.nodes[index];
+        node.observations.extend(std::iter::from_fn(|| node.core.poll_observation()));
         let core = &self.nodes[index].core;
         let next = core.poll_timeout().map(|(at, _)| at.max(self.now));
         let at = if core.has_bulk_ready() { Some(self.now) } else { next };

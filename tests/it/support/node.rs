@@ -3,7 +3,7 @@
 use servent::config::Config;
 use servent::library::{Library, LibraryBuilder};
 use servent::rng::Rng;
-use servent::servent::{Event, FileDone, FileId, FileOp, Servent};
+use servent::servent::{Event, FileDone, FileId, FileOp, Observation, Servent};
 use servent::time::Instant;
 use servent::wire::ServentId;
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ pub(super) struct Node {
     pub(super) addr: SocketAddrV4,
     pub(super) alive: bool,
     pub(super) events: Vec<Event>,
+    pub(super) observations: Vec<Observation>,
     /// What its shared files contain, by number.
     pub(super) contents: BTreeMap<u32, Vec<u8>>,
     open: BTreeMap<FileId, OpenFile>,
@@ -47,6 +48,7 @@ impl Node {
             addr,
             alive: true,
             events: Vec::new(),
+            observations: Vec::new(),
             contents: files.iter().map(|(number, _, bytes)| (*number, bytes.clone())).collect(),
             open: BTreeMap::new(),
             kept: Vec::new(),
