@@ -1,6 +1,8 @@
 //! The arguments, as `--help` shows them.
 
 use super::plan_args::PlanArgs;
+use super::show::DrawingArgs;
+use super::testnet_args::TestnetArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -27,7 +29,7 @@ pub(super) enum Command {
     Decode(DecodeArgs),
     /// Simulate a network of thousands of servents in this process
     Sim(SimArgs),
-    /// A local network of real servents
+    /// Run a local network of real servents
     Testnet(TestnetArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -101,6 +103,9 @@ pub(super) struct RunArgs {
     /// billions (powers of 1000): 500k, 2.5M [default: no limit]
     #[arg(long, value_name = "RATE", env = "SERVENT_UPLOAD_LIMIT")]
     pub(super) upload_limit: Option<String>,
+    /// Send no Pings of its own: hosts are learnt only from what others send
+    #[arg(long, env = "SERVENT_NO_PINGS", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(super) no_pings: bool,
     /// Which learnt addresses may be dialled and passed on [default: what --listen suggests]
     #[arg(long, env = "SERVENT_SCOPE")]
     pub(super) scope: Option<ScopeArg>,
@@ -205,25 +210,6 @@ pub(super) struct DecodeArgs {
     pub(super) json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct TestnetArgs {
-    #[command(subcommand)]
-    pub(super) command: TestnetCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum TestnetCommand {
-    /// Start servents in a line, search across all of them, fetch a file, compare it, clean up
-    Demo(DemoArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DemoArgs {
-    /// Servents in the line, 2 to 8
-    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u8).range(2..=8))]
-    pub(super) nodes: u8,
-}
-
 /// How plans and options go together.
 const SIM_NOTES: &str = "\
 Each option but --check and --json can also stand under its long name in the plan, a TOML file: \
@@ -244,12 +230,8 @@ pub(super) struct SimArgs {
     /// Show what the first search did, copy by copy, as a tree
     #[arg(long)]
     pub(super) trace: bool,
-    /// Draw the first search for Graphviz
-    #[arg(long, value_name = "FILE")]
-    pub(super) dot: Option<PathBuf>,
-    /// Draw the first search as a picture
-    #[arg(long, value_name = "FILE")]
-    pub(super) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) drawing: DrawingArgs,
     /// One JSON object instead of a table; with --trace it has the search in it
     #[arg(long)]
     pub(super) json: bool,
@@ -270,7 +252,7 @@ pub(super) struct ManArgs {
 }
 
 /// A number of seconds, fractions allowed.
-fn seconds(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<std::time::Duration, String> {
     const DAY: f64 = 86_400.0;
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=DAY).contains(&seconds) => {

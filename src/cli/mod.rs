@@ -14,8 +14,10 @@ mod run;
 mod search;
 mod settings;
 mod shell;
+mod show;
 mod sim;
 mod testnet;
+mod testnet_args;
 
 pub use exit::Failure;
 
@@ -35,7 +37,7 @@ pub fn main() -> ExitCode {
         Command::Ping(args) => ping::run(args),
         Command::Decode(args) => decode::run(&args),
         Command::Sim(args) => sim::run(args),
-        Command::Testnet(args) => testnet::run(&args),
+        Command::Testnet(args) => testnet::run(args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     };

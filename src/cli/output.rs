@@ -19,6 +19,16 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
 }
 
+/// Text that others chose, fit for a terminal.
+pub(super) fn shown(text: &str) -> String {
+    escape_for_terminal(text).to_string()
+}
+
+/// The same for several lines.
+pub(super) fn shown_lines(text: &str) -> String {
+    text.lines().map(shown).collect::<Vec<_>>().join("\n")
+}
+
 /// Prints one JSON object on a line of its own.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)

@@ -99,6 +99,17 @@ pub(super) fn load(
     Ok((plan, graph))
 }
 
+/// A plan that makes sense, in a line.
+pub(super) fn summary(plan: &Plan, graph: &Graph) -> String {
+    let degree = graph.degrees().into_iter().max().unwrap_or(0);
+    format!(
+        "the plan makes sense: {} nodes, {} links, at most {degree} at one node, {} searches",
+        graph.names.len(),
+        graph.edges.len(),
+        plan.queries
+    )
+}
+
 /// Files and folders it names lie next to it.
 fn read(path: &Path) -> Result<PlanFile, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {

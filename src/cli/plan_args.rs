@@ -5,7 +5,7 @@ use clap::Args;
 use std::time::Duration;
 
 /// Everything here may also stand in a plan.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub(super) struct PlanArgs {
     /// Servents; trees and edge lists bring their own number [default: 100]
     #[arg(long, value_name = "N")]

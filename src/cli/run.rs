@@ -2,7 +2,7 @@
 
 use super::args::RunArgs;
 use super::exit::Failure;
-use super::output;
+use super::output::{self, shown};
 use super::settings::{self, Host, Settings, default_state};
 use crate::driver::{
     Driver, Happened, Listener, Occasion, Resolved, ScanReport, ShareError, ShareRoot, Shares,
@@ -10,7 +10,6 @@ use crate::driver::{
 };
 use crate::library::Library;
 use crate::servent::{Event, Servent};
-use crate::transfer::names::escape_for_terminal;
 use indicatif::HumanBytes;
 use log::Level;
 use mio::Events;
@@ -393,8 +392,4 @@ impl Story {
             self.last_status = line;
         }
     }
-}
-
-fn shown(text: &str) -> String {
-    escape_for_terminal(text).to_string()
 }

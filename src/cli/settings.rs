@@ -35,6 +35,7 @@ struct FileSettings {
     speed: Option<u32>,
     max_uploads: Option<usize>,
     upload_limit: Option<RateSetting>,
+    no_pings: bool,
     scope: Option<ScopeArg>,
     state: Option<PathBuf>,
     events: Option<PathBuf>,
@@ -101,6 +102,7 @@ fn merge(args: RunArgs, file: FileSettings) -> RunArgs {
                 RateSetting::Text(text) => text,
             })
         }),
+        no_pings: args.no_pings || file.no_pings,
         scope: args.scope.or(file.scope),
         state: args.state.or(file.state),
         events: args.events.or(file.events),
@@ -134,6 +136,7 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         speed_kbps: args.speed.unwrap_or(defaults.speed_kbps),
         speed_known: args.speed.is_some(),
         scope,
+        background_pings: !args.no_pings,
         max_uploads: args.max_uploads.unwrap_or(defaults.max_uploads),
         upload_limit: args.upload_limit.as_deref().map(parse_rate).transpose()?,
         limits,

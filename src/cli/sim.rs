@@ -2,17 +2,15 @@
 
 use super::args::SimArgs;
 use super::exit::Failure;
-use super::{output, plan};
+use super::{output, plan, show};
 use crate::driver::{Filter, ShareRoot, Shares, list_shared};
 use crate::library::{Entry, MAX_FILES};
 use crate::plan::catalogue::SharedFile;
 use crate::plan::{Plan, picture};
 use crate::sim::simulate_traced;
-use crate::transfer::names::escape_for_terminal;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,17 +18,11 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
     let (mut plan, graph) = plan::load(args.plan.as_deref(), &args.settings, Plan::default())?;
     look_at_folders(&mut plan)?;
     if args.check {
-        let degree = graph.degrees().into_iter().max().unwrap_or(0);
-        return output::line(&format!(
-            "the plan makes sense: {} nodes, {} links, at most {degree} at one node, {} searches",
-            graph.names.len(),
-            graph.edges.len(),
-            plan.queries
-        ));
+        return output::line(&plan::summary(&plan, &graph));
     }
     let bar = bar(plan.queries);
     let started = Instant::now();
-    let traced = args.trace || args.dot.is_some() || args.svg.is_some();
+    let traced = args.trace || args.drawing.is_asked();
     let mut progress = |done| bar.set_position(done as u64);
     let simulated = simulate_traced(&plan, &graph, &mut progress, traced);
     bar.finish_and_clear();
@@ -40,15 +32,9 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
     report.real_seconds = started.elapsed().as_secs_f64();
     report.bytes_per_node = peak_bytes().map(|bytes| bytes / graph.names.len() as u64);
     if let Some(trace) = &report.trace {
-        let drawings = [
-            args.dot.map(|path| (path, trace.dot())),
-            args.svg.map(|path| (path, picture::svg(&graph, trace))),
-        ];
-        for (path, text) in drawings.into_iter().flatten() {
-            write(&path, &text)?;
-        }
+        show::draw(&args.drawing, || trace.dot(), || picture::svg(&graph, trace))?;
         if args.trace && !args.json {
-            output::line(&escape_lines(&trace.tree()))?;
+            output::line(&output::shown_lines(&trace.tree()))?;
         }
     }
     if !args.trace {
@@ -76,17 +62,6 @@ fn look_at_folders(plan: &mut Plan) -> Result<(), Failure> {
         place.files = library.entries().map(file).collect();
     }
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text)
-        .map_err(|error| Failure::disk(format!("cannot write {}: {error}", path.display())))
-}
-
-/// Names of nodes come from a file that anybody may have made.
-fn escape_lines(text: &str) -> String {
-    let lines = text.lines().map(|line| escape_for_terminal(line).to_string());
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The most memory this process has had resident, where the system tells.

@@ -1,13 +1,138 @@
-//! `servent testnet`: hands over to the local network of real processes.
+//! `servent testnet`: a local network of real processes, by command.
 
-use super::args::{TestnetArgs, TestnetCommand};
+mod orders;
+mod searches;
+mod show;
+
 use super::exit::Failure;
-use crate::testnet::demo;
+use super::testnet_args::{TestnetArgs, TestnetCommand, UpArgs};
+use super::{output, plan};
+use crate::plan::Plan;
+use crate::plan::topology::Topology;
+use crate::testnet::{self, RunFolder, demo};
+use etcetera::{BaseStrategy, base_strategy::Xdg};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-pub(super) fn run(args: &TestnetArgs) -> Result<(), Failure> {
-    match &args.command {
+/// Servents, unless the plan says how many.
+const USUAL_NODES: usize = 8;
+
+pub(super) fn run(args: TestnetArgs) -> Result<(), Failure> {
+    let folder = || folder(args.dir.clone());
+    match args.command {
         TestnetCommand::Demo(args) => {
-            demo::run(usize::from(args.nodes)).map_err(|error| Failure::failed(error.to_string()))
+            let stop = stop_flag()?;
+            demo::run(usize::from(args.nodes), args.svg.as_deref(), &stop).map_err(of_io)
         }
+        TestnetCommand::Up(args) => up(&folder()?, &args),
+        TestnetCommand::Ps(args) => show::ps(&folder()?, args.json),
+        TestnetCommand::Query(args) => searches::query(&folder()?, args),
+        TestnetCommand::Trace(args) => searches::trace(&folder()?, args),
+        TestnetCommand::Graph(args) => show::graph(&folder()?, &args),
+        TestnetCommand::Kill(args) => orders::kill(&folder()?, &args),
+        TestnetCommand::Fault(args) => orders::fault(&folder()?, &args),
+        TestnetCommand::Check(args) => show::check(&folder()?, args.json),
+        TestnetCommand::Logs(args) => show::logs(&folder()?, &args),
+        TestnetCommand::Exec(args) => orders::exec(&folder()?, &args),
+        TestnetCommand::Capture(args) => orders::capture(&folder()?, &args),
+        TestnetCommand::Down => down(&folder()?),
+        TestnetCommand::Keep(args) => testnet::keep(folder()?, args.attached).map_err(of_io),
+    }
+}
+
+fn folder(given: Option<PathBuf>) -> Result<RunFolder, Failure> {
+    let path = match given {
+        Some(path) => path,
+        None => {
+            let base = Xdg::new().map_err(|error| {
+                Failure::usage(format!("no home folder ({error}): name a folder with --dir"))
+            })?;
+            let runtime = base.runtime_dir().filter(|path| path.is_dir());
+            let state = || base.state_dir().map(|state| state.join("servent/testnet"));
+            let home = || base.home_dir().join(".local/state/servent/testnet");
+            let runtime = runtime.map(|path| path.join("servent-testnet"));
+            runtime.or_else(state).unwrap_or_else(home)
+        }
+    };
+    RunFolder::new(&path).map_err(of_io)
+}
+
+/// Errors of the network, with the exit code that fits.
+fn of_io(error: io::Error) -> Failure {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::InvalidInput => Failure::usage(text),
+        ErrorKind::NotConnected | ErrorKind::NotFound => Failure::not_connected(text),
+        ErrorKind::TimedOut => Failure::no_answer(text),
+        ErrorKind::Interrupted => Failure::interrupted("interrupted"),
+        ErrorKind::StorageFull | ErrorKind::PermissionDenied => Failure::disk(text),
+        ErrorKind::BrokenPipe => Failure::of_output(&error),
+        _ => Failure::failed(text),
+    }
+}
+
+/// Becomes true with INT or TERM.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(of_io)?;
+    }
+    Ok(stop)
+}
+
+fn up(folder: &RunFolder, args: &UpArgs) -> Result<(), Failure> {
+    let started = Instant::now();
+    let stop = stop_flag()?;
+    let stopped = || stop.load(Ordering::Relaxed);
+    let bare = args.plan.is_none() && args.settings == Default::default();
+    if bare && !args.check && !args.foreground && folder.network().is_ok() {
+        testnet::heal(folder, &stopped).map_err(of_io)?;
+        return tell_up(folder, started);
+    }
+    let usual =
+        Plan { nodes: USUAL_NODES, topology: Topology::Regular { degree: 3 }, ..Plan::default() };
+    let (plan, graph) = plan::load(args.plan.as_deref(), &args.settings, usual)?;
+    if args.check {
+        return output::line(&plan::summary(&plan, &graph));
+    }
+    let running = testnet::up(folder, (&plan, &graph), args.port, args.foreground, &stopped)
+        .map_err(of_io)?;
+    let told = tell_up(folder, started);
+    if !args.foreground {
+        running.detach();
+        return told;
+    }
+    running.wait(&stopped).map_err(of_io)?;
+    told.and_then(|()| output::line("the network is down, nothing is left behind"))
+}
+
+fn tell_up(folder: &RunFolder, started: Instant) -> Result<(), Failure> {
+    let network = folder.network().map_err(of_io)?;
+    let (first, last) = (&network.nodes[0], &network.nodes[network.nodes.len() - 1]);
+    output::line(&format!(
+        "{} servents are up ({:.1} s), all {} links stand: \"{}\" on {} to \"{}\" on {}; in {}",
+        network.nodes.len(),
+        started.elapsed().as_secs_f64(),
+        network.links.len(),
+        output::shown(&first.name),
+        first.addr,
+        output::shown(&last.name),
+        last.addr,
+        folder.path().display()
+    ))
+}
+
+fn down(folder: &RunFolder) -> Result<(), Failure> {
+    let left = testnet::down(folder).map_err(of_io)?;
+    match left {
+        0 => output::line("the network is down, nothing is left behind"),
+        left => output::line(&format!(
+            "the network's keeper was gone; {left} processes it had started are ended, nothing is \
+             left behind"
+        )),
     }
 }

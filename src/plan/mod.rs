@@ -6,11 +6,13 @@
 pub mod catalogue;
 pub(crate) mod chance;
 pub mod picture;
+pub mod query_report;
 pub mod topology;
 pub mod trace;
 
 use crate::rng::Rng;
 use catalogue::SharedFile;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -65,7 +67,7 @@ pub struct Place {
 }
 
 /// What goes wrong once all links stand; nothing, unless asked.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Faults {
     /// Probability per link and second that it is reset, often in the middle of a descriptor.
     pub reset: f64,

@@ -3,6 +3,7 @@
 
 use super::topology::Graph;
 use super::trace::Trace;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
 use std::fmt::Write;
@@ -21,19 +22,8 @@ const LEGEND: f64 = 280.0;
 
 /// Draws `trace` over `graph`.
 pub fn svg(graph: &Graph, trace: &Trace) -> String {
-    let places = places(graph, trace);
-    let extent = places.iter().map(|(x, y)| x.hypot(*y)).fold(RING, f64::max) + MARGIN;
-    let (width, height) = (2.0 * extent + LEGEND, 2.0 * extent);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
-         viewBox=\"{left:.0} {left:.0} {width:.0} {height:.0}\" font-family=\"sans-serif\">\n\
-         <rect x=\"{left:.0}\" y=\"{left:.0}\" width=\"100%\" height=\"100%\" fill=\"#fdfdfb\"/>\n",
-        left = -extent
-    );
-    let at: BTreeMap<&str, usize> =
-        graph.names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
-    let place = |name: &str| at.get(name).map_or((0.0, 0.0), |&node| places[node]);
-
+    let sheet = Sheet::new(graph, trace);
+    let mut out = sheet.begin();
     let firsts: BTreeMap<(&str, &str), u8> = trace
         .copies
         .iter()
@@ -43,16 +33,16 @@ pub fn svg(graph: &Graph, trace: &Trace) -> String {
     for &(a, b) in &graph.edges {
         let (a, b) = (graph.names[a].as_str(), graph.names[b].as_str());
         if !firsts.contains_key(&(a, b)) && !firsts.contains_key(&(b, a)) {
-            line(&mut out, place(a), place(b), UNREACHED, 0.8, "0.6");
+            line(&mut out, sheet.place(a), sheet.place(b), UNREACHED, 0.8, "0.6");
         }
     }
     for (&(from, to), &hop) in &firsts {
-        line(&mut out, place(from), place(to), colour(hop), 2.0, "0.9");
+        line(&mut out, sheet.place(from), sheet.place(to), colour(hop), 2.0, "0.9");
     }
     let home: BTreeSet<(&str, &str)> =
         trace.hits.iter().map(|step| (step.from.as_str(), step.to.as_str())).collect();
     for (from, to) in home {
-        line(&mut out, place(from), place(to), HIT, 4.5, "0.75");
+        line(&mut out, sheet.place(from), sheet.place(to), HIT, 4.5, "0.75");
     }
     let answers: BTreeSet<&str> =
         trace.hits.iter().filter(|step| step.hops == 0).map(|step| step.from.as_str()).collect();
@@ -60,11 +50,93 @@ pub fn svg(graph: &Graph, trace: &Trace) -> String {
     for (node, name) in graph.names.iter().enumerate() {
         let fill = reached[node].map_or(UNREACHED, colour);
         let ring = if answers.contains(name.as_str()) { HIT } else { "#ffffff" };
-        dot(&mut out, places[node], fill, ring, name, reached[node]);
+        let told = reached[node].map_or("not reached".to_owned(), |hop| format!("hop {hop}"));
+        dot(&mut out, sheet.places[node], (fill, ring), name, &told);
     }
-    legend(&mut out, trace, (extent - MARGIN / 2.0, -extent + MARGIN / 2.0), &reached);
-    out.push_str("</svg>\n");
-    out
+    sheet.end(out, &legend(trace, &reached))
+}
+
+/// Draws `graph` itself. Nodes and edges, by number, that are not there are drawn faint and dashed.
+pub fn map(graph: &Graph, absent: &BTreeSet<usize>, broken: &BTreeSet<usize>) -> String {
+    let hub = graph
+        .degrees()
+        .into_iter()
+        .enumerate()
+        .max_by_key(|(node, degree)| (*degree, Reverse(*node)));
+    let from = hub.map(|(node, _)| graph.names[node].clone()).unwrap_or_default();
+    let sheet = Sheet::new(graph, &Trace { from, ..Trace::default() });
+    let mut out = sheet.begin();
+    for (number, &(a, b)) in graph.edges.iter().enumerate() {
+        let (a, b) = (sheet.places[a], sheet.places[b]);
+        if broken.contains(&number) {
+            line(&mut out, a, b, UNREACHED, 1.5, "0.9\" stroke-dasharray=\"4 4");
+        } else {
+            line(&mut out, a, b, HOPS[2], 1.5, "0.8");
+        }
+    }
+    for (node, name) in graph.names.iter().enumerate() {
+        let (fill, told) = match absent.contains(&node) {
+            true => (UNREACHED, "down"),
+            false => (HOPS[1], "up"),
+        };
+        dot(&mut out, sheet.places[node], (fill, "#ffffff"), name, told);
+    }
+    let (up, stand) = (graph.names.len() - absent.len(), graph.edges.len() - broken.len());
+    let mut rows = vec![
+        (disc(HOPS[1]), format!("servents: {up}")),
+        (stroke(HOPS[2], 1.5), format!("links: {stand}")),
+    ];
+    if !absent.is_empty() || !broken.is_empty() {
+        rows.push((disc(UNREACHED), format!("servents down: {}", absent.len())));
+        rows.push((stroke(UNREACHED, 1.5), format!("links that do not stand: {}", broken.len())));
+    }
+    sheet.end(out, &rows)
+}
+
+/// What is drawn on.
+struct Sheet<'a> {
+    places: Vec<(f64, f64)>,
+    at: BTreeMap<&'a str, usize>,
+    extent: f64,
+}
+
+impl<'a> Sheet<'a> {
+    fn new(graph: &'a Graph, trace: &Trace) -> Sheet<'a> {
+        let places = places(graph, trace);
+        let extent = places.iter().map(|(x, y)| x.hypot(*y)).fold(RING, f64::max) + MARGIN;
+        let at = graph.names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
+        Sheet { places, at, extent }
+    }
+
+    fn place(&self, name: &str) -> (f64, f64) {
+        self.at.get(name).map_or((0.0, 0.0), |&node| self.places[node])
+    }
+
+    fn begin(&self) -> String {
+        let (width, height) = (2.0 * self.extent + LEGEND, 2.0 * self.extent);
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" \
+             height=\"{height:.0}\" viewBox=\"{left:.0} {left:.0} {width:.0} {height:.0}\" \
+             font-family=\"sans-serif\">\n<rect x=\"{left:.0}\" y=\"{left:.0}\" width=\"100%\" \
+             height=\"100%\" fill=\"#fdfdfb\"/>\n",
+            left = -self.extent
+        )
+    }
+
+    /// Closes with a legend: marks, and what they stand for.
+    fn end(&self, mut out: String, rows: &[(String, String)]) -> String {
+        let (x, mut y) = (self.extent - MARGIN / 2.0, -self.extent + MARGIN / 2.0);
+        for (mark, words) in rows {
+            let _ = writeln!(
+                out,
+                "<g transform=\"translate({x:.1} {y:.1})\">{mark}<text x=\"26\" y=\"4\" \
+                 font-size=\"13\" fill=\"#1b1b1b\">{words}</text></g>"
+            );
+            y += 22.0;
+        }
+        out.push_str("</svg>\n");
+        out
+    }
 }
 
 fn colour(hop: u8) -> &'static str {
@@ -173,10 +245,9 @@ fn line(out: &mut String, a: (f64, f64), b: (f64, f64), colour: &str, width: f64
     );
 }
 
-fn dot(out: &mut String, at: (f64, f64), fill: &str, ring: &str, name: &str, hop: Option<u8>) {
+fn dot(out: &mut String, at: (f64, f64), (fill, ring): (&str, &str), name: &str, told: &str) {
     let name = escaped(name);
-    let told = hop.map_or("not reached".to_owned(), |hop| format!("hop {hop}"));
-    let ink = if matches!(hop, Some(0..=2)) { "#ffffff" } else { "#1b1b1b" };
+    let ink = if HOPS[..3].contains(&fill) { "#ffffff" } else { "#1b1b1b" };
     let _ = writeln!(
         out,
         "<g><title>{name}: {told}</title><circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"10\" \
@@ -188,45 +259,33 @@ fn dot(out: &mut String, at: (f64, f64), fill: &str, ring: &str, name: &str, hop
     );
 }
 
-fn legend(out: &mut String, trace: &Trace, at: (f64, f64), reached: &[Option<u8>]) {
-    let mut row = at.1;
-    let mut text = |out: &mut String, mark: &str, words: &str| {
-        let _ = writeln!(
-            out,
-            "{mark}<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"13\" fill=\"#1b1b1b\">{words}</text>",
-            mark =
-                mark.replace("{x}", &format!("{:.1}", at.0)).replace("{y}", &format!("{row:.1}")),
-            x = at.0 + 26.0,
-            y = row + 4.0
-        );
-        row += 22.0;
-    };
-    let disc = |fill: &str| {
-        format!("<circle cx=\"{{x}}\" cy=\"{{y}}\" r=\"7\" fill=\"{fill}\" stroke=\"#ffffff\"/>")
-    };
-    let stroke = |colour: &str, width: f64| {
-        format!(
-            "<rect x=\"{{x}}\" y=\"{{y}}\" width=\"16\" height=\"{width}\" fill=\"{colour}\" \
-             transform=\"translate(-8 {})\"/>",
-            -width / 2.0
-        )
-    };
-    let criteria = escaped(&trace.criteria);
-    text(out, &disc(HOPS[0]), &format!("{} searches “{criteria}”", escaped(&trace.from)));
+fn disc(fill: &str) -> String {
+    format!("<circle r=\"7\" fill=\"{fill}\" stroke=\"#ffffff\"/>")
+}
+
+fn stroke(colour: &str, width: f64) -> String {
+    let top = -width / 2.0;
+    format!("<rect x=\"-8\" y=\"{top}\" width=\"16\" height=\"{width}\" fill=\"{colour}\"/>")
+}
+
+fn legend(trace: &Trace, reached: &[Option<u8>]) -> Vec<(String, String)> {
+    let (from, criteria) = (escaped(&trace.from), escaped(&trace.criteria));
+    let mut rows = vec![(disc(HOPS[0]), format!("{from} searches “{criteria}”"))];
     let farthest = reached.iter().flatten().copied().max().unwrap_or(0);
     for hop in 1..=farthest {
         let count = reached.iter().filter(|at| **at == Some(hop)).count();
-        text(out, &disc(colour(hop)), &format!("hop {hop}: {count}"));
+        rows.push((disc(colour(hop)), format!("hop {hop}: {count}")));
     }
     let missed = reached.iter().filter(|at| at.is_none()).count();
     if missed > 0 {
-        text(out, &disc(UNREACHED), &format!("not reached: {missed}"));
+        rows.push((disc(UNREACHED), format!("not reached: {missed}")));
     }
     let doubles = trace.copies.iter().filter(|step| step.duplicate).count();
-    text(out, &stroke(HOPS[2], 2.0), "first copies");
-    text(out, &stroke(UNREACHED, 1.5), &format!("duplicates: {doubles}"));
+    rows.push((stroke(HOPS[2], 2.0), "first copies".to_owned()));
+    rows.push((stroke(UNREACHED, 1.5), format!("duplicates: {doubles}")));
     let answers = trace.hits.iter().filter(|step| step.hops == 0).count();
-    text(out, &stroke(HIT, 5.0), &format!("hits on their way home: {answers}"));
+    rows.push((stroke(HIT, 5.0), format!("hits on their way home: {answers}")));
+    rows
 }
 
 fn escaped(text: &str) -> String {

@@ -183,27 +183,40 @@ impl Graph {
     /// For each distance from `origin`, how many nodes lie there: index 0 is the origin itself.
     /// Also what a Query over links of equal latency must reach.
     pub fn distances(&self, origin: usize) -> Vec<usize> {
+        let mut counts = Vec::new();
+        for distance in self.distances_from(origin).into_iter().flatten() {
+            counts.resize(counts.len().max(distance + 1), 0);
+            counts[distance] += 1;
+        }
+        counts
+    }
+
+    /// How many links each node is away from `origin`, where there is a way.
+    pub fn distances_from(&self, origin: usize) -> Vec<Option<usize>> {
         let mut neighbours = vec![Vec::new(); self.names.len()];
         for &(a, b) in &self.edges {
             neighbours[a].push(b);
             neighbours[b].push(a);
         }
-        let mut seen = vec![false; self.names.len()];
-        seen[origin] = true;
-        let (mut shell, mut counts) = (vec![origin], Vec::new());
-        while !shell.is_empty() {
-            counts.push(shell.len());
+        let mut distances = vec![None; self.names.len()];
+        distances[origin] = Some(0);
+        let mut shell = vec![origin];
+        for distance in 1.. {
             let mut next = Vec::new();
             for node in shell {
                 for &other in &neighbours[node] {
-                    if !std::mem::replace(&mut seen[other], true) {
+                    if distances[other].is_none() {
+                        distances[other] = Some(distance);
                         next.push(other);
                     }
                 }
             }
+            if next.is_empty() {
+                break;
+            }
             shell = next;
         }
-        counts
+        distances
     }
 }
 

@@ -94,8 +94,8 @@ impl Trace {
                 notes.push_str(", the TTL ends here");
             }
             let indent = "  ".repeat(depth);
-            let at = micros / 1_000;
-            let _ = writeln!(out, "{indent}{name}  after {at} ms, TTL {ttl}, hops {hops}{notes}");
+            let at = Duration::from_micros(*micros);
+            let _ = writeln!(out, "{indent}{name}  after {at:.1?}, TTL {ttl}, hops {hops}{notes}");
             stack.extend(children(name).into_iter().rev().map(|child| (child, depth + 1)));
         }
         for way in self.ways_home() {
@@ -185,6 +185,7 @@ impl Trace {
     }
 }
 
-fn quoted(name: &str) -> String {
+/// A name as Graphviz takes it.
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,5 +1,8 @@
 //! What a run showed, for people and as JSON.
 
+pub use crate::plan::query_report::QueryReport;
+
+use crate::plan::query_report::table;
 use crate::plan::trace::Trace;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,25 +44,6 @@ pub struct Report {
     pub bytes_per_node: Option<u64>,
 }
 
-/// One search.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct QueryReport {
-    /// The name of the node that searched.
-    pub from: String,
-    /// Its TTL.
-    pub ttl: u8,
-    /// Other nodes it reached.
-    pub reached: u64,
-    /// Copies that crossed a link.
-    pub query_descriptors: u64,
-    /// Copies that reached a node which had it already.
-    pub duplicates: u64,
-    /// Results that came home.
-    pub hits: u64,
-    /// Nodes reached by the number of links crossed, from one on.
-    pub reach_per_hop: Vec<u64>,
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -70,25 +54,7 @@ impl fmt::Display for Report {
             self.seed,
             self.queries.len()
         )?;
-        writeln!(
-            f,
-            "{:>8} {:>4} {:>9} {:>9} {:>9} {:>6}  reached per hop",
-            "FROM", "TTL", "REACHED", "COPIES", "DUPLICATE", "HITS"
-        )?;
-        for query in &self.queries {
-            let per_hop: Vec<String> = query.reach_per_hop.iter().map(u64::to_string).collect();
-            writeln!(
-                f,
-                "{:>8} {:>4} {:>9} {:>9} {:>9} {:>6}  {}",
-                query.from,
-                query.ttl,
-                query.reached,
-                query.query_descriptors,
-                query.duplicates,
-                query.hits,
-                per_hop.join(" ")
-            )?;
-        }
+        writeln!(f, "{}", table(&self.queries))?;
         writeln!(f, "dropped: {}", listed(&self.drops))?;
         if !self.faults.is_empty() {
             writeln!(

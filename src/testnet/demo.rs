@@ -1,18 +1,25 @@
-//! The main job in one command: a line of servents, a search across all of them, a download.
+//! The main job in one command: a network comes up, is searched, the way of the search is shown, a
+//! file is fetched, and everything is torn down.
 
-use super::process::{Process, command};
+use super::folder::RunFolder;
+use super::follow::{Search, follow};
+use super::process;
+use super::up::{down, up};
+use super::view::View;
+use crate::plan::picture;
+use crate::plan::query_report::{QueryReport, table};
+use crate::plan::topology::{Graph, Topology};
+use crate::plan::{Place, Plan};
 use crate::rng::Rng;
 use serde::Deserialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
-use std::process::{Command, Output};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// The file that lies at the far end.
+/// The file that lies far away.
 const FAR_FILE: &str = "Zebra crossing at dusk.flac";
 const FAR_FILE_BYTES: usize = 3_000_000;
 /// What is searched for: beginnings of its words, in another order.
@@ -23,124 +30,169 @@ const NEAR_FILES: [(&str, &str); 3] = [
     ("hello.txt", "hello"),
     ("Zebra stripes.txt", "black and white\n"),
 ];
+const PORT: u16 = 6346;
+const TTL: u8 = 7;
+/// Nothing here takes nearly as long.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Gives a picture in which the file is some links away.
+const SEED: u64 = 12;
 
 /// What a hit of `servent search --json` has that the demo looks at.
 #[derive(Debug, Deserialize)]
 struct HitLine {
     name: String,
-    size: u64,
     host: String,
-    port: u16,
-    hops: u8,
+    url: String,
 }
 
-/// Shows the whole job with `count` servents on loopback.
+/// Shows the whole job with `count` servents on loopback, and leaves a picture at `svg`. `stop` is
+/// looked at between the steps.
 ///
 /// # Errors
-/// When any part of it did not hold, in one sentence. Nothing is left behind either way.
-pub fn run(count: usize) -> io::Result<()> {
+/// When any part of it did not hold, in one sentence. Nothing else is left behind either way.
+pub fn run(count: usize, svg: Option<&Path>, stop: &AtomicBool) -> io::Result<()> {
     let started = Instant::now();
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
     let folder = tempfile::Builder::new().prefix("servent-demo-").tempdir()?;
-    let result = demo(folder.path(), count, &stop);
+    let network = RunFolder::new(&folder.path().join("network"))?;
+    let svg = svg.map_or_else(|| std::env::temp_dir().join("servent-demo.svg"), Path::to_path_buf);
+    let shown = demo(folder.path(), &network, count, &svg, stop);
+    let ended = if network.network().is_ok() { down(&network).map(|_| ()) } else { Ok(()) };
     folder.close()?;
-    result?;
+    shown.and(ended)?;
     say(&format!(
-        "all {count} servents stopped, nothing is left behind ({:.1} s)",
+        "all servents stopped, nothing but the picture is left behind ({:.1} s)",
         started.elapsed().as_secs_f64()
     ))
 }
 
-fn demo(folder: &Path, count: usize, stop: &AtomicBool) -> io::Result<()> {
-    say(&format!("starting {count} servents on loopback, each linked to the one before"))?;
-    let mut line: Vec<Process> = Vec::new();
-    for number in 1..=count {
-        interruptible(stop)?;
-        let place = folder.join(format!("servent-{number}"));
-        let (share, state) = (place.join("share"), place.join("state"));
-        fs::create_dir_all(&share)?;
-        fs::create_dir_all(&state)?;
-        let shared = fill(&share, number, count)?;
-        let mut process = Process::spawn(servent(&share, &state, line.last())?)?;
-        if number > 1 {
-            process.wait_for("joined")?;
-        }
-        let role = if number == 1 { ", the bootstrap node" } else { "" };
-        say(&format!("  servent {number} on {} shares {shared}{role}", process.addr()))?;
-        line.push(process);
-    }
-    let (first, last) = (line[0].addr(), line[count - 1].addr());
-
-    interruptible(stop)?;
-    say(&format!("searching for \"{}\" through servent 1", WORDS.join(" ")))?;
-    let output = folder.join("downloads");
-    let found = search(&["--connect", &first.to_string(), "--get", "first"], &output)?;
-    let hit = parse_hit(&found)?;
+fn demo(
+    folder: &Path,
+    network: &RunFolder,
+    count: usize,
+    svg: &Path,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let (plan, graph, sharer) = plan(folder, count)?;
     say(&format!(
-        "  found \"{}\" ({} bytes) at {}:{}, {} hops away",
-        hit.name, hit.size, hit.host, hit.port, hit.hops
+        "starting {count} servents on loopback, {} links between them …",
+        graph.edges.len()
     ))?;
-    let expected_hops = count - 1;
-    if (hit.port, usize::from(hit.hops)) != (last.port(), expected_hops) {
-        let text = format!("the hit should come from {last} over {expected_hops} hops");
+    let stopped = || stop.load(Ordering::Relaxed);
+    // Attached: whatever becomes of this process, the network ends with it.
+    let _running = up(network, (&plan, &graph), PORT, true, &stopped)?;
+    let mut view = View::open(network)?;
+    for (number, node) in view.network.nodes.iter().enumerate() {
+        let neighbours: Vec<&str> = graph
+            .edges
+            .iter()
+            .filter(|(a, b)| *a == number || *b == number)
+            .map(|(a, b)| graph.names[if *a == number { *b } else { *a }].as_str())
+            .collect();
+        let (name, _) = shared_by(number, sharer);
+        let linked = neighbours.join(" ");
+        say(&format!(
+            "  {:>2} on {}, linked with {linked}, shares \"{name}\"",
+            node.name, node.addr
+        ))?;
+    }
+    interruptible(stop)?;
+
+    let words = WORDS.join(" ");
+    say(&format!(
+        "searching for \"{words}\" from servent 0: who passed it on to whom, and the hit"
+    ))?;
+    let words = WORDS.map(str::to_owned).to_vec();
+    let search = Search { node: 0, words, ttl: TTL, wait: PATIENCE };
+    let followed = follow(&mut view, &search)?;
+    say(followed.trace.tree().trim_end())?;
+    let report = QueryReport::of(&followed.trace, TTL, followed.hits.len() as u64);
+    say(&table(std::slice::from_ref(&report)))?;
+    let expected = graph.names.len() as u64 - 1;
+    if (report.reached, report.hits) != (expected, 1) || followed.missing > 0 {
+        let text = format!("one hit and {expected} servents reached were expected: {report:?}");
         return Err(io::Error::other(text));
     }
+    draw(svg, &picture::svg(&graph, &followed.trace))?;
+    interruptible(stop)?;
 
-    let original = fs::read(folder.join(format!("servent-{count}/share")).join(FAR_FILE))?;
+    let hit: HitLine = serde_json::from_value(followed.hits[0].clone())?;
+    let from = &view.network.nodes[sharer];
+    if hit.host != from.addr.ip().to_string() {
+        return Err(io::Error::other(format!(
+            "{} should have the file, not {}",
+            from.addr, hit.host
+        )));
+    }
+    say(&format!("fetching {}", hit.url))?;
+    let output = folder.join("downloads");
+    get(&hit.url, &output)?;
+    let original = fs::read(share_of(folder, sharer).join(FAR_FILE))?;
     let copy = fs::read(output.join(FAR_FILE))?;
-    if copy != original {
+    if copy != original || hit.name != FAR_FILE {
         return Err(io::Error::other("the downloaded file differs from the shared one"));
     }
-    say(&format!("fetched it: {} bytes, the same as at servent {count}", copy.len()))?;
-    line.iter_mut().try_for_each(Process::stop)
+    say(&format!("  {} bytes, the same as at servent {}", copy.len(), from.name))?;
+    say(&format!("the search as a picture: {}", svg.display()))
 }
 
-/// The running binary as a servent on a free port, linked to `neighbour` and nobody else.
-fn servent(share: &Path, state: &Path, neighbour: Option<&Process>) -> io::Result<Command> {
-    let mut command = command(&std::env::current_exe()?);
-    command.args(["run", "--listen", "127.0.0.1:0", "--links", "0"]);
-    command.arg("--share").arg(share).arg("--state").arg(state);
-    if let Some(neighbour) = neighbour {
-        command.args(["--connect", &neighbour.addr().to_string()]);
+/// The plan, its graph, and the node that has the file: one of those farthest from node 0.
+fn plan(folder: &Path, count: usize) -> io::Result<(Plan, Graph, usize)> {
+    let mut plan = Plan {
+        nodes: count,
+        topology: Topology::Regular { degree: if count.is_multiple_of(2) { 3 } else { 4 } },
+        seed: SEED,
+        ..Plan::default()
+    };
+    let graph = plan.graph(None).map_err(io::Error::other)?;
+    let distances = graph.distances_from(0);
+    let far = |node: &usize| distances[*node].map_or((0, 0), |links| (links, *node));
+    let sharer = (0..count).max_by_key(far).unwrap_or(0);
+    for number in 0..count {
+        let share = share_of(folder, number);
+        fs::create_dir_all(&share)?;
+        let (name, bytes) = shared_by(number, sharer);
+        fs::write(share.join(name), bytes)?;
+        let place = Place { folders: vec![share], ..Place::default() };
+        plan.places.insert(graph.names[number].clone(), place);
     }
-    // Settings of the caller's own servent are none of these servents' business.
-    command.env("XDG_CONFIG_HOME", state).env("RUST_LOG", "info");
-    Ok(command)
+    Ok((plan, graph, sharer))
 }
 
-/// Puts the files of one servent into its folder and says what they are.
-fn fill(share: &Path, number: usize, count: usize) -> io::Result<String> {
-    if number == count {
-        let mut rng = Rng::new(4);
-        let bytes: Vec<u8> =
-            std::iter::repeat_with(|| rng.bytes16()).flatten().take(FAR_FILE_BYTES).collect();
-        fs::write(share.join(FAR_FILE), bytes)?;
-        return Ok(format!("\"{FAR_FILE}\""));
+fn share_of(folder: &Path, number: usize) -> PathBuf {
+    folder.join("shared").join(number.to_string())
+}
+
+/// The file of a node.
+fn shared_by(number: usize, sharer: usize) -> (&'static str, Vec<u8>) {
+    if number == sharer {
+        let mut rng = Rng::new(SEED);
+        let bytes = std::iter::repeat_with(|| rng.bytes16()).flatten().take(FAR_FILE_BYTES);
+        return (FAR_FILE, bytes.collect());
     }
     let (name, text) = NEAR_FILES[number % NEAR_FILES.len()];
-    fs::write(share.join(name), text)?;
-    Ok(format!("\"{name}\""))
+    (name, text.into())
 }
 
-/// Runs `servent search` as a user would.
-fn search(args: &[&str], output: &Path) -> io::Result<Output> {
-    let mut command = command(&std::env::current_exe()?);
-    command.arg("search").args(WORDS).args(args).arg("--json").arg("--output").arg(output);
-    let done = command.env("RUST_LOG", "warn").output()?;
+/// Runs `servent get` as a user would.
+fn get(url: &str, output: &Path) -> io::Result<()> {
+    let mut command = process::command(&std::env::current_exe()?);
+    command.args(["get", url]).arg("--output").arg(output).env("RUST_LOG", "warn");
+    let done = command.stdout(Stdio::null()).output()?;
     if done.status.success() {
-        return Ok(done);
+        return Ok(());
     }
     let told = String::from_utf8_lossy(&done.stderr);
-    Err(io::Error::other(format!("the search ended with {}: {}", done.status, told.trim())))
+    Err(io::Error::other(format!("the download ended with {}: {}", done.status, told.trim())))
 }
 
-fn parse_hit(found: &Output) -> io::Result<HitLine> {
-    let text = String::from_utf8_lossy(&found.stdout);
-    let line = text.lines().next().ok_or_else(|| io::Error::other("the search printed no hit"))?;
-    Ok(serde_json::from_str(line)?)
+/// Puts the picture in its place in one step: what was there before is replaced, never written
+/// into.
+fn draw(svg: &Path, text: &str) -> io::Result<()> {
+    let folder = svg.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    draft.write_all(text.as_bytes())?;
+    draft.persist(svg).map_err(|error| error.error)?;
+    Ok(())
 }
 
 fn interruptible(stop: &AtomicBool) -> io::Result<()> {

@@ -1,0 +1,156 @@
+//! How a network stands.
+
+use super::super::exit::Failure;
+use super::super::output;
+use super::super::show as drawings;
+use super::super::testnet_args::{GraphArgs, LogsArgs};
+use super::{of_io, stop_flag};
+use crate::plan::picture;
+use crate::testnet::{self, Conditions, NodeState, RunFolder, View};
+use indicatif::HumanBytes;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// How often a log is looked at for more.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+pub(super) fn ps(folder: &RunFolder, json: bool) -> Result<(), Failure> {
+    let nodes = View::open(folder).map_err(of_io)?.nodes();
+    if json {
+        return nodes.iter().try_for_each(output::json);
+    }
+    let mut out = format!(
+        "{:<12} {:<21} {:>8} {:>7} {:>10}  STATE",
+        "NODE", "ADDRESS", "PID", "LINKS", "MEMORY"
+    );
+    for node in &nodes {
+        let pid = node.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        let links = format!("{}/{}", node.links, node.planned_links);
+        let memory = node.resident_bytes.map_or("-".to_owned(), |b| HumanBytes(b).to_string());
+        let (name, addr) = (output::shown(&node.name), node.addr.to_string());
+        let _ =
+            write!(out, "\n{name:<12} {addr:<21} {pid:>8} {links:>7} {memory:>10}  {}", node.state);
+    }
+    output::line(&out)
+}
+
+/// A link as `graph --json` prints it.
+#[derive(Serialize)]
+struct LinkState<'a> {
+    from: &'a str,
+    to: &'a str,
+    stands: bool,
+    conditions: &'a Conditions,
+}
+
+#[derive(Serialize)]
+struct GraphState<'a> {
+    nodes: Vec<NodeState>,
+    links: Vec<LinkState<'a>>,
+}
+
+pub(super) fn graph(folder: &RunFolder, args: &GraphArgs) -> Result<(), Failure> {
+    let view = View::open(folder).map_err(of_io)?;
+    let network = &view.network;
+    let link = |(number, link): (usize, &testnet::Link)| LinkState {
+        from: &network.nodes[link.from].name,
+        to: &network.nodes[link.to].name,
+        stands: view.stands(number),
+        conditions: view.conditions(number),
+    };
+    let links: Vec<LinkState<'_>> = network.links.iter().enumerate().map(link).collect();
+    drawings::draw(
+        &args.drawing,
+        || dot(&links),
+        || {
+            let absent = (0..network.nodes.len()).filter(|node| !view.is_running(*node)).collect();
+            let broken: BTreeSet<usize> =
+                (0..links.len()).filter(|number| !links[*number].stands).collect();
+            picture::map(&network.graph(), &absent, &broken)
+        },
+    )?;
+    if args.json {
+        return output::json(&GraphState { nodes: view.nodes(), links });
+    }
+    let line = |link: &LinkState<'_>| {
+        let (from, to) = (output::shown(link.from), output::shown(link.to));
+        let standing = if link.stands { "" } else { "  does not stand" };
+        format!("{from} - {to}{standing}{}", told(link.conditions))
+    };
+    output::line(&links.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn told(conditions: &Conditions) -> String {
+    let mut out = String::new();
+    if !conditions.delay.is_zero() {
+        let _ = write!(out, "  delay {:?}", conditions.delay);
+    }
+    if let Some(rate) = conditions.bandwidth {
+        let _ = write!(out, "  {rate} bytes/s");
+    }
+    let marks = [(conditions.blackhole, "  blackhole"), (conditions.slow_reader, "  slow reader")];
+    out.extend(marks.into_iter().filter(|(is, _)| *is).map(|(_, what)| what));
+    out
+}
+
+fn dot(links: &[LinkState<'_>]) -> String {
+    let mut out = String::from("graph network {\n  node [shape=circle];\n");
+    for link in links {
+        let quoted = crate::plan::trace::quoted;
+        let style = if link.stands { "" } else { " [style=dashed, color=gray]" };
+        let _ = writeln!(out, "  {} -- {}{style};", quoted(link.from), quoted(link.to));
+    }
+    out.push_str("}\n");
+    out
+}
+
+pub(super) fn check(folder: &RunFolder, json: bool) -> Result<(), Failure> {
+    let findings = testnet::check(folder).map_err(of_io)?;
+    for finding in &findings {
+        if json {
+            output::json(finding)?;
+            continue;
+        }
+        let count = finding.looked_at;
+        let mark = if finding.holds() { "ok    " } else { "FAILED" };
+        output::line(&format!("{mark}  {} ({count} looked at)", finding.rule))?;
+        for wrong in &finding.wrong {
+            output::line(&format!("        {}", output::shown(wrong)))?;
+        }
+        if finding.more_wrong > 0 {
+            output::line(&format!("        and {} more", finding.more_wrong))?;
+        }
+    }
+    let failed = findings.iter().filter(|finding| !finding.holds()).count();
+    match failed {
+        0 => Ok(()),
+        failed => Err(Failure::failed(format!("{failed} of {} rules do not hold", findings.len()))),
+    }
+}
+
+pub(super) fn logs(folder: &RunFolder, args: &LogsArgs) -> Result<(), Failure> {
+    let network = folder.network().map_err(of_io)?;
+    let node = network.node(&args.node).map_err(of_io)?;
+    let path = if args.events { folder.events(node) } else { folder.log(node) };
+    let stop = stop_flag()?;
+    let mut file = File::open(&path)
+        .map_err(|error| Failure::disk(format!("cannot read {}: {error}", path.display())))?;
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        file.read_to_end(&mut bytes).map_err(of_io)?;
+        let mut out = io::stdout().lock();
+        let printed = out.write_all(&bytes).and_then(|()| out.flush());
+        printed.map_err(|error| Failure::of_output(&error))?;
+        if !args.follow || stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}

@@ -1,0 +1,257 @@
+//! The arguments of `servent testnet`.
+
+use super::args::{Which, seconds};
+use super::plan_args::{PlanArgs, delay};
+use super::settings::read_bytes;
+use super::show::DrawingArgs;
+use crate::testnet::MAX_TTL;
+use clap::{Args, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub(super) struct TestnetArgs {
+    /// The folder of the network; with one for each, several can run at a time [default:
+    /// servent-testnet in $XDG_RUNTIME_DIR, or servent/testnet in $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR", global = true, env = "SERVENT_TESTNET_DIR")]
+    pub(super) dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: TestnetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TestnetCommand {
+    /// Show all of it: a network comes up, is searched, a file is fetched, everything is torn down
+    Demo(DemoArgs),
+    /// Start a network, or what is missing of the one that runs
+    #[command(after_long_help = UP_NOTES)]
+    Up(Box<UpArgs>),
+    /// Show how every node stands
+    Ps(JsonArgs),
+    /// Search from a node; without one, the searches of the plan
+    Query(QueryArgs),
+    /// Search from a node and show the way of every copy and hit
+    Trace(TraceArgs),
+    /// Show who is linked with whom
+    Graph(GraphArgs),
+    /// End a node; "up" starts it again
+    Kill(KillArgs),
+    /// Have links misbehave
+    Fault(FaultArgs),
+    /// Assert what can be seen from outside; the exit code tells whether it holds
+    Check(JsonArgs),
+    /// Print what a node logs
+    Logs(LogsArgs),
+    /// Run a command for a node
+    #[command(after_long_help = EXEC_NOTES)]
+    Exec(ExecArgs),
+    /// Record what the links carry, for Wireshark (pcapng); needs no privileges
+    Capture(CaptureArgs),
+    /// End the network and remove what it has put on disk
+    Down,
+    /// What runs a network
+    #[command(hide = true)]
+    Keep(KeepArgs),
+}
+
+const UP_NOTES: &str = "\
+The plan is the one of servent sim: see its help for the keys. Every node is one servent run with \
+--links 0, a TTL limit of 15 and no Pings of its own, on an address of its own in 127.0.0.0/8. Links \
+have no delay unless the plan has a latency. Nodes share empty files with generated names, unless \
+the plan names folders for them:
+
+    nodes = 3
+    topology = \"line\"
+    [[node]]
+    name = \"2\"
+    share = [\"music\"]
+    [[node]]
+    name = \"0\"
+    kind = \"exec\"
+    command = [\"another-servent\", \"--listen\", \"{ip}:{port}\"]
+
+A node of the kind \"exec\" is another program. {ip}, {port}, {dir} and {connect} are filled in; it \
+is dialled by its neighbours, and only told whom to dial ({connect}, once for each) where both ends \
+of a link are of this kind.";
+
+const EXEC_NOTES: &str = "\
+The command runs in the folder of the node and finds it in its environment: NODE_NAME, NODE_IP, \
+NODE_PORT, NODE_ADDR (IP:PORT) and NODE_DIR, and in SERVENT_CONNECT, so that \"servent testnet exec \
+3 -- servent search zebra\" searches through node 3.";
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Servents, 4 to 64
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(4..=64))]
+    pub(super) nodes: u8,
+    /// Where to draw the search [default: servent-demo.svg in the folder for temporary files]
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpArgs {
+    /// A plan, in TOML; edge lists and folders it names lie next to it
+    #[arg(value_name = "PLAN")]
+    pub(super) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) settings: PlanArgs,
+    /// Only tell whether the plan makes sense
+    #[arg(long)]
+    pub(super) check: bool,
+    /// The port every node listens on
+    #[arg(long, value_name = "PORT", default_value = "6346", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: u16,
+    /// Stay, and end the network on Ctrl-C
+    #[arg(long)]
+    pub(super) foreground: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JsonArgs {
+    /// JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How far a search goes, and how long it is waited for.
+#[derive(Debug, Args)]
+pub(super) struct SearchingArgs {
+    /// Links the search may cross from the node on, 1 to 14 [default: that of the plan]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_TTL)))]
+    pub(super) ttl: Option<u8>,
+    /// Seconds to wait at most
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(super) wait: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct QueryArgs {
+    /// The node to search from
+    #[arg(value_name = "NODE", requires = "words")]
+    pub(super) node: Option<String>,
+    /// Words that must all begin a word of the file's name
+    #[arg(value_name = "WORDS")]
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) searching: SearchingArgs,
+    /// Download the first hit, or all
+    #[arg(long, value_name = "WHICH", requires = "node")]
+    pub(super) get: Option<Which>,
+    /// Folder for downloads; created if missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) output: PathBuf,
+    /// JSON: an object a line for each hit, or for each search of the plan
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    /// The node to search from
+    #[arg(value_name = "NODE")]
+    pub(super) node: String,
+    /// Words that must all begin a word of the file's name
+    #[arg(value_name = "WORDS", required = true)]
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) searching: SearchingArgs,
+    #[command(flatten)]
+    pub(super) drawing: DrawingArgs,
+    /// One JSON object instead of a tree
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GraphArgs {
+    #[command(flatten)]
+    pub(super) drawing: DrawingArgs,
+    /// One JSON object instead of a list
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KillArgs {
+    /// The nodes to end
+    #[arg(value_name = "NODE", required = true)]
+    pub(super) nodes: Vec<String>,
+    /// With KILL instead of TERM: it has no time for a last word
+    #[arg(long)]
+    pub(super) hard: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["link", "node", "all"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["delay", "bandwidth", "blackhole", "slow_reader", "reset", "clear"]))]
+pub(super) struct FaultArgs {
+    /// The link between two nodes; may be repeated
+    #[arg(long, num_args = 2, value_names = ["NODE", "NODE"], action = clap::ArgAction::Append)]
+    pub(super) link: Vec<String>,
+    /// All links of a node; may be repeated
+    #[arg(long, value_name = "NODE")]
+    pub(super) node: Vec<String>,
+    /// All links
+    #[arg(long)]
+    pub(super) all: bool,
+    /// One-way delay, such as 50ms
+    #[arg(long, value_name = "TIME", value_parser = delay)]
+    pub(super) delay: Option<Duration>,
+    /// Bytes per second, each way, such as 500k
+    #[arg(long, value_name = "RATE", value_parser = read_bytes)]
+    pub(super) bandwidth: Option<u64>,
+    /// Nothing gets through, and nobody is told
+    #[arg(long)]
+    pub(super) blackhole: bool,
+    /// The side that was dialled takes in a trickle only
+    #[arg(long)]
+    pub(super) slow_reader: bool,
+    /// Reset the connections once; the servents dial again
+    #[arg(long)]
+    pub(super) reset: bool,
+    /// Back to what the plan says; comes before anything else given
+    #[arg(long)]
+    pub(super) clear: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// The node
+    #[arg(value_name = "NODE")]
+    pub(super) node: String,
+    /// What it saw, in JSON lines, instead of what it says
+    #[arg(long)]
+    pub(super) events: bool,
+    /// Go on until Ctrl-C
+    #[arg(long)]
+    pub(super) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecArgs {
+    /// The node
+    #[arg(value_name = "NODE")]
+    pub(super) node: String,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CaptureArgs {
+    /// Where to; - is standard output
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// End after so many seconds [default: on Ctrl-C]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub(super) time: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeepArgs {
+    /// The end of standard input ends the network
+    #[arg(long)]
+    pub(super) attached: bool,
+}

@@ -1,0 +1,191 @@
+//! What can be asserted of a network from outside: that it stands, answers, and keeps the rules.
+
+use super::records::{Record, What};
+use super::view::View;
+use crate::rng::Rng;
+use crate::wire::{Deframer, Guid, Header, Kind, handshake};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// A servent answers a Ping within this time.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Broken rules that are named one by one; the rest is counted.
+const NAMED: usize = 10;
+
+/// One thing that was asserted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// What should hold.
+    pub rule: &'static str,
+    /// How often it was looked at.
+    pub looked_at: usize,
+    /// Where it does not hold.
+    pub wrong: Vec<String>,
+    /// More of them.
+    pub more_wrong: usize,
+}
+
+impl Finding {
+    fn new(rule: &'static str) -> Finding {
+        Finding { rule, looked_at: 0, wrong: Vec::new(), more_wrong: 0 }
+    }
+
+    fn look(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        self.looked_at += 1;
+        match holds {
+            true => {}
+            false if self.wrong.len() < NAMED => self.wrong.push(what()),
+            false => self.more_wrong += 1,
+        }
+    }
+
+    /// Whether it holds everywhere.
+    pub fn holds(&self) -> bool {
+        self.wrong.is_empty()
+    }
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// When the network has died, or its records cannot be read.
+pub fn check(folder: &super::RunFolder) -> io::Result<Vec<Finding>> {
+    let (mut view, mut records) = (View::unread(folder)?, Vec::new());
+    view.refresh(&mut |node, record| records.push((node, record)))?;
+    let mut findings = vec![processes(&view), links(&view), answers(&view)];
+    findings.extend(rules(&view, &records));
+    Ok(findings)
+}
+
+fn processes(view: &View) -> Finding {
+    let mut finding = Finding::new("every servent that was not ended on purpose runs");
+    for (number, node) in view.network.nodes.iter().enumerate() {
+        let fine = view.is_running(number) || view.is_wanted_down(number);
+        finding.look(fine, || format!("\"{}\" does not", node.name));
+    }
+    finding
+}
+
+fn links(view: &View) -> Finding {
+    let mut finding = Finding::new("every link between servents that run stands at both ends");
+    for (number, link) in view.network.links.iter().enumerate() {
+        if !view.is_running(link.from) || !view.is_running(link.to) || view.is_dark(number) {
+            continue;
+        }
+        let nodes = &view.network.nodes;
+        finding.look(view.stands(number), || {
+            format!("\"{}\" to \"{}\" does not", nodes[link.from].name, nodes[link.to].name)
+        });
+    }
+    finding
+}
+
+fn answers(view: &View) -> Finding {
+    let mut finding = Finding::new("every servent answers a Ping with its own address");
+    let running = view.network.nodes.iter().enumerate().filter(|(node, _)| view.is_running(*node));
+    for (_, node) in running {
+        match ping(node.addr) {
+            Ok(addr) => finding.look(addr == node.addr, || {
+                format!("\"{}\" on {} says it listens on {addr}", node.name, node.addr)
+            }),
+            Err(error) => finding.look(false, || format!("\"{}\": {error}", node.name)),
+        }
+    }
+    finding
+}
+
+/// Links with a servent, asks for itself only, and leaves.
+fn ping(addr: SocketAddrV4) -> io::Result<SocketAddrV4> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(addr), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(handshake::CONNECT)?;
+    let mut answer = [0; handshake::OK.len()];
+    stream.read_exact(&mut answer)?;
+    if answer != handshake::OK {
+        let text = String::from_utf8_lossy(&answer).trim().to_owned();
+        return Err(io::Error::other(format!("it answered the hello with \"{text}\"")));
+    }
+    let guid = Guid::random(&mut Rng::new(Uuid::new_v4().as_u64_pair().0));
+    let header = Header { guid, kind: Kind::Ping, ttl: 1, hops: 0, payload_len: 0 };
+    stream.write_all(&header.encode())?;
+    let (mut deframer, mut buffer) = (Deframer::default(), [0; 4_096]);
+    while Instant::now() < deadline {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Err(io::Error::other("it closed the link instead of answering a Ping"));
+        }
+        let mut descriptors = deframer.feed(&buffer[..count]);
+        while let Some(raw) = descriptors.next().map_err(io::Error::other)? {
+            if raw.header.kind == Kind::Pong && raw.header.guid == guid {
+                let pong = crate::wire::Pong::decode(raw.payload).map_err(io::Error::other)?;
+                if pong.addr.ip() == addr.ip() {
+                    return Ok(pong.addr);
+                }
+            }
+        }
+    }
+    Err(io::Error::other(format!("no Pong within {} s", PATIENCE.as_secs())))
+}
+
+/// What is remembered of a descriptor at one node.
+#[derive(Default)]
+struct Known {
+    /// Where it first came from, and with which TTL and hops.
+    first: Option<(SocketAddrV4, u8, u8)>,
+    sent_to: BTreeSet<SocketAddrV4>,
+}
+
+fn rules(view: &View, records: &[(usize, Record)]) -> [Finding; 4] {
+    let mut ttl = Finding::new("TTL + hops never grows, and each link costs one TTL");
+    let mut back = Finding::new("nothing goes back on the link it came from");
+    let mut once = Finding::new("no Query or Ping is forwarded twice to the same neighbour");
+    let mut reverse = Finding::new("replies go back the way their Query or Ping came");
+    let mut known: BTreeMap<(usize, &str, &str), Known> = BTreeMap::new();
+    // How the descriptor being handled arrived, for each node.
+    let mut arrived: Vec<Option<&Record>> = vec![None; view.network.nodes.len()];
+    for (node, record) in records {
+        let Some(peer) = record.peer else { continue };
+        let (kind, guid) = (record.kind.as_str(), record.guid.as_str());
+        let said = || {
+            let name = &view.network.nodes[*node].name;
+            format!("\"{name}\": {kind} {guid} to {peer}, TTL {}, hops {}", record.ttl, record.hops)
+        };
+        match record.event {
+            What::Received => {
+                arrived[*node] = Some(record);
+                let entry = known.entry((*node, kind, guid)).or_default();
+                entry.first.get_or_insert((peer, record.ttl, record.hops));
+            }
+            What::Forwarded => {
+                let Some(came) = arrived[*node] else { continue };
+                let sum = |record: &Record| u16::from(record.ttl) + u16::from(record.hops);
+                let fine = sum(record) <= sum(came) && record.hops == came.hops + 1;
+                ttl.look(fine, said);
+                back.look(came.peer != Some(peer), said);
+                if matches!(kind, "query" | "ping") {
+                    let entry = known.entry((*node, kind, guid)).or_default();
+                    once.look(entry.sent_to.insert(peer), said);
+                } else if let Some(asked) = question_of(kind) {
+                    let asked = known.get(&(*node, asked, guid)).and_then(|known| known.first);
+                    reverse.look(asked.is_some_and(|(from, ..)| from == peer), said);
+                }
+            }
+            _ => {}
+        }
+    }
+    [ttl, back, once, reverse]
+}
+
+/// What a reply of this kind is a reply to.
+fn question_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        "query_hit" => Some("query"),
+        "pong" => Some("ping"),
+        _ => None,
+    }
+}

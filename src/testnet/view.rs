@@ -1,0 +1,204 @@
+//! A running network seen from outside: which processes run, and what the servents write down.
+
+use super::control::{self, Status};
+use super::folder::{Conditions, Network, RunFolder};
+use super::records::{Carried, Record, Tail, What};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddrV4;
+
+/// The present state of a network, as far as it was read.
+pub struct View {
+    /// Where it is.
+    pub folder: RunFolder,
+    /// What it is made of.
+    pub network: Network,
+    status: Status,
+    events: Vec<Tail>,
+    carried: Tail,
+    /// Peers each node is linked with.
+    linked: Vec<BTreeSet<SocketAddrV4>>,
+    /// The link that a dialling node sees as a peer.
+    relays: BTreeMap<SocketAddrV4, usize>,
+    /// The link that a dialled node sees as a peer.
+    dialled: BTreeMap<SocketAddrV4, usize>,
+}
+
+/// One node as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NodeState {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub addr: SocketAddrV4,
+    /// `up`, `starting`, or how it ended.
+    pub state: String,
+    /// Its process, while it runs.
+    pub pid: Option<u32>,
+    /// Links of the plan that stand.
+    pub links: usize,
+    /// How many there should be.
+    pub planned_links: usize,
+    /// Its resident memory in bytes, where the system tells.
+    pub resident_bytes: Option<u64>,
+}
+
+impl View {
+    /// Looks at the network in `folder`.
+    ///
+    /// # Errors
+    /// When there is none, or it has died.
+    pub fn open(folder: &RunFolder) -> io::Result<View> {
+        let mut view = View::unread(folder)?;
+        view.refresh(&mut |_, _| {})?;
+        Ok(view)
+    }
+
+    /// Has read nothing yet, so that the first refresh shows all there is.
+    ///
+    /// # Errors
+    /// See [`View::open`].
+    pub(super) fn unread(folder: &RunFolder) -> io::Result<View> {
+        let network = folder.network()?;
+        let nodes = 0..network.nodes.len();
+        let status = control::status(folder)?;
+        Ok(View {
+            folder: folder.clone(),
+            relays: status.links.iter().map(|link| link.relay).zip(0..).collect(),
+            status,
+            events: nodes.clone().map(|node| Tail::new(folder.events(node))).collect(),
+            carried: Tail::new(folder.links()),
+            linked: nodes.map(|_| BTreeSet::new()).collect(),
+            dialled: BTreeMap::new(),
+            network,
+        })
+    }
+
+    /// Reads what is new; `see` is shown each record and the number of the node it is from.
+    ///
+    /// # Errors
+    /// When the network has died or its folder cannot be read.
+    pub fn refresh(&mut self, see: &mut dyn FnMut(usize, Record)) -> io::Result<()> {
+        self.status = control::status(&self.folder)?;
+        let records = self.events.iter_mut().map(Tail::read).collect::<io::Result<Vec<_>>>()?;
+        // Read after them: what carries a link is written before any node sees it.
+        for carried in self.carried.read::<Carried>()? {
+            self.dialled.insert(carried.to_sees, carried.link);
+        }
+        for (node, records) in records.into_iter().enumerate() {
+            for record in records {
+                self.note(node, &record);
+                see(node, record);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, node: usize, record: &Record) {
+        let linked = &mut self.linked[node];
+        match (record.event, record.peer) {
+            (What::Start, _) => linked.clear(),
+            (What::LinkUp, Some(peer)) => {
+                linked.insert(peer);
+            }
+            (What::LinkDown, Some(peer)) => {
+                linked.remove(&peer);
+            }
+            _ => {}
+        }
+    }
+
+    /// The link that `node` sees as `peer`; none for guests.
+    pub fn link_of(&self, node: usize, peer: SocketAddrV4) -> Option<usize> {
+        let links = &self.network.links;
+        let dialled = self.dialled.get(&peer).filter(|link| links[**link].to == node);
+        let relay = || self.relays.get(&peer).filter(|link| links[**link].from == node);
+        dialled.or_else(relay).copied()
+    }
+
+    /// The neighbour that `node` sees as `peer`.
+    pub fn neighbour(&self, node: usize, peer: SocketAddrV4) -> Option<usize> {
+        let link = self.network.links[self.link_of(node, peer)?];
+        Some(if link.from == node { link.to } else { link.from })
+    }
+
+    /// Whether the process of a node runs.
+    pub fn is_running(&self, node: usize) -> bool {
+        self.status.nodes[node].pid.is_some()
+    }
+
+    /// Whether a node was ended on purpose.
+    pub fn is_wanted_down(&self, node: usize) -> bool {
+        self.status.nodes[node].wanted_down
+    }
+
+    /// Whether something was done to a link that keeps it from standing.
+    pub fn is_dark(&self, link: usize) -> bool {
+        self.status.links[link].conditions.blackhole
+    }
+
+    /// How links behave at present.
+    pub fn conditions(&self, link: usize) -> &Conditions {
+        &self.status.links[link].conditions
+    }
+
+    /// Whether both ends say that a link stands.
+    pub fn stands(&self, link: usize) -> bool {
+        let ends = self.network.links[link];
+        let sees = |node: usize| {
+            let linked = &self.linked[node];
+            !self.network.nodes[node].is_ours()
+                || linked.iter().any(|peer| self.link_of(node, *peer) == Some(link))
+        };
+        let carried = self.status.links[link].open > 0;
+        let both_run = self.is_running(ends.from) && self.is_running(ends.to);
+        carried && both_run && sees(ends.from) && sees(ends.to)
+    }
+
+    /// How many links of the plan stand.
+    pub fn standing(&self) -> usize {
+        (0..self.network.links.len()).filter(|link| self.stands(*link)).count()
+    }
+
+    /// Nodes that ended without being told to, with how.
+    pub fn casualties(&self) -> Vec<(usize, String)> {
+        let nodes = self.status.nodes.iter().enumerate();
+        nodes
+            .filter(|(_, node)| !node.wanted_down)
+            .filter_map(|(number, node)| Some((number, node.ended.clone()?)))
+            .collect()
+    }
+
+    /// Every node as it stands.
+    pub fn nodes(&self) -> Vec<NodeState> {
+        let state = |(number, node): (usize, &super::folder::Node)| {
+            let status = &self.status.nodes[number];
+            let stands = |link: &usize| {
+                let ends = self.network.links[*link];
+                (ends.from == number || ends.to == number) && self.stands(*link)
+            };
+            let state = match (&status.ended, status.wanted_down) {
+                _ if status.pid.is_some() => "up".to_owned(),
+                (Some(_), true) => "down, as told".to_owned(),
+                (Some(how), false) => format!("ended by itself: {how}"),
+                (None, _) => "not started".to_owned(),
+            };
+            NodeState {
+                name: node.name.clone(),
+                addr: node.addr,
+                state,
+                pid: status.pid,
+                links: (0..self.network.links.len()).filter(stands).count(),
+                planned_links: self.network.degree(number),
+                resident_bytes: status.pid.and_then(resident_bytes),
+            }
+        };
+        self.network.nodes.iter().enumerate().map(state).collect()
+    }
+}
+
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
+}
