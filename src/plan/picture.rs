@@ -17,6 +17,8 @@ const HIT: &str = "#d7263d";
 const RING: f64 = 90.0;
 /// Room along a ring for one node.
 const PITCH: f64 = 26.0;
+/// How far a bent edge leaves the straight line, in parts of its length.
+const BEND: f64 = 0.12;
 const MARGIN: f64 = 60.0;
 const LEGEND: f64 = 280.0;
 
@@ -33,7 +35,7 @@ pub fn svg(graph: &Graph, trace: &Trace) -> String {
     for &(a, b) in &graph.edges {
         let (a, b) = (graph.names[a].as_str(), graph.names[b].as_str());
         if !firsts.contains_key(&(a, b)) && !firsts.contains_key(&(b, a)) {
-            line(&mut out, sheet.place(a), sheet.place(b), UNREACHED, 0.8, "0.6");
+            sheet.bow(&mut out, (a, b), (UNREACHED, 0.8, "0.6"));
         }
     }
     for (&(from, to), &hop) in &firsts {
@@ -67,12 +69,11 @@ pub fn map(graph: &Graph, absent: &BTreeSet<usize>, broken: &BTreeSet<usize>) ->
     let sheet = Sheet::new(graph, &Trace { from, ..Trace::default() });
     let mut out = sheet.begin();
     for (number, &(a, b)) in graph.edges.iter().enumerate() {
-        let (a, b) = (sheet.places[a], sheet.places[b]);
-        if broken.contains(&number) {
-            line(&mut out, a, b, UNREACHED, 1.5, "0.9\" stroke-dasharray=\"4 4");
-        } else {
-            line(&mut out, a, b, HOPS[2], 1.5, "0.8");
-        }
+        let pen = match broken.contains(&number) {
+            true => (UNREACHED, 1.5, "0.9\" stroke-dasharray=\"4 4"),
+            false => (HOPS[2], 1.5, "0.8"),
+        };
+        sheet.bow(&mut out, (&graph.names[a], &graph.names[b]), pen);
     }
     for (node, name) in graph.names.iter().enumerate() {
         let (fill, told) = match absent.contains(&node) {
@@ -93,23 +94,52 @@ pub fn map(graph: &Graph, absent: &BTreeSet<usize>, broken: &BTreeSet<usize>) ->
     sheet.end(out, &rows)
 }
 
+/// Colour, width, opacity.
+type Pen = (&'static str, f64, &'static str);
+
 /// What is drawn on.
 struct Sheet<'a> {
     places: Vec<(f64, f64)>,
+    /// The node each hangs on.
+    parent: Vec<Option<usize>>,
     at: BTreeMap<&'a str, usize>,
     extent: f64,
 }
 
 impl<'a> Sheet<'a> {
     fn new(graph: &'a Graph, trace: &Trace) -> Sheet<'a> {
-        let places = places(graph, trace);
+        let (order, parent, depth) = inside_out(graph, trace);
+        let places = places(graph, &order, &parent, &depth);
         let extent = places.iter().map(|(x, y)| x.hypot(*y)).fold(RING, f64::max) + MARGIN;
         let at = graph.names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
-        Sheet { places, at, extent }
+        Sheet { places, parent, at, extent }
     }
 
     fn place(&self, name: &str) -> (f64, f64) {
         self.at.get(name).map_or((0.0, 0.0), |&node| self.places[node])
+    }
+
+    /// An edge. One that does not lead straight outwards is bent, or it might run through a node
+    /// that it has nothing to do with.
+    fn bow(&self, out: &mut String, ends: (&str, &str), (colour, width, opacity): Pen) {
+        let (a, b) = (self.place(ends.0), self.place(ends.1));
+        let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+        let is_branch = |from: &str, to: &str| {
+            let (Some(&from), Some(&to)) = (self.at.get(from), self.at.get(to)) else {
+                return false;
+            };
+            self.parent[to] == Some(from)
+        };
+        if is_branch(ends.0, ends.1) || is_branch(ends.1, ends.0) {
+            return line(out, a, b, colour, width, opacity);
+        }
+        let (x, y) = ((a.0 + b.0) / 2.0 - dy * BEND, (a.1 + b.1) / 2.0 + dx * BEND);
+        let _ = writeln!(
+            out,
+            "<path d=\"M{:.1} {:.1} Q{x:.1} {y:.1} {:.1} {:.1}\" fill=\"none\" stroke=\"{colour}\" \
+             stroke-width=\"{width}\" stroke-opacity=\"{opacity}\" stroke-linecap=\"round\"/>",
+            a.0, a.1, b.0, b.1
+        );
     }
 
     fn begin(&self) -> String {
@@ -144,8 +174,12 @@ fn colour(hop: u8) -> &'static str {
 }
 
 /// Each node on its ring, in the sector of the node it hangs on.
-fn places(graph: &Graph, trace: &Trace) -> Vec<(f64, f64)> {
-    let (order, parent, depth) = inside_out(graph, trace);
+fn places(
+    graph: &Graph,
+    order: &[usize],
+    parent: &[Option<usize>],
+    depth: &[usize],
+) -> Vec<(f64, f64)> {
     // A sector is as wide as what hangs in it.
     let mut leaves = vec![1.0f64; graph.names.len()];
     let mut has_child = vec![false; graph.names.len()];
@@ -157,7 +191,7 @@ fn places(graph: &Graph, trace: &Trace) -> Vec<(f64, f64)> {
         }
     }
     let mut on_ring: Vec<f64> = Vec::new();
-    for &node in &order {
+    for &node in order {
         on_ring.resize(on_ring.len().max(depth[node] + 1), 0.0);
         on_ring[depth[node]] += 1.0;
     }
@@ -169,7 +203,7 @@ fn places(graph: &Graph, trace: &Trace) -> Vec<(f64, f64)> {
     let mut sector = vec![(0.0, TAU); graph.names.len()];
     let mut used = vec![0.0f64; graph.names.len()];
     let mut places = vec![(0.0, 0.0); graph.names.len()];
-    for &node in &order {
+    for &node in order {
         if let Some(above) = parent[node] {
             let (start, width) = sector[above];
             let share = width * leaves[node] / leaves[above];
@@ -181,7 +215,7 @@ fn places(graph: &Graph, trace: &Trace) -> Vec<(f64, f64)> {
         let far = radius[depth[node]];
         places[node] = (far * angle.cos(), far * angle.sin());
     }
-    place_strangers(graph, &order, &mut places, radius.last().copied().unwrap_or(0.0) + RING);
+    place_strangers(graph, order, &mut places, radius.last().copied().unwrap_or(0.0) + RING);
     places
 }
 
