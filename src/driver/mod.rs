@@ -262,6 +262,7 @@ impl Driver {
         self.core.start_turn();
         self.read_this_turn = 0;
         self.drain(self.clock.now());
+        // What commands since the last turn have caused should not wait for the next to end.
         self.with_events(EventFile::write);
         let wait = self.wait(self.clock.now(), max_wait);
         match self.poll.poll(events, Some(wait)) {

@@ -82,7 +82,7 @@ impl Servent {
     /// Notes what it sees from now on, or no more. Whoever switches this on drains
     /// [`Servent::poll_observation`] after every other call: what one call leaves there grows with
     /// the number of descriptors it brought times that of links, 64 KiB of the smallest leave
-    /// some 150 KB for each link.
+    /// some 160 KB for each link.
     pub fn set_observed(&mut self, observed: bool) {
         self.observations = observed.then(VecDeque::new);
     }
