@@ -9,11 +9,10 @@ use servent::servent::{CloseReason, IoFailure, Observation};
 use servent::stats::{DropReason, Stats};
 use servent::wire::{Header, Kind};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn header(descriptor: &Descriptor) -> Header {
     let Descriptor { guid, kind, ttl, hops, ref payload } = *descriptor;
@@ -323,14 +322,11 @@ fn a_file_that_cannot_be_written_is_named_at_the_start_and_later_does_no_harm() 
     // The reader of a pipe leaves.
     let pipe = place.path("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Opened for both, so that neither side waits for the other.
-    let reader = File::options().read(true).write(true).open(&pipe).unwrap();
+    // In a process of its own: nobody else inherits its end.
+    let reader = Command::new("head").arg("-n1").arg(&pipe).stdout(Stdio::piped()).spawn().unwrap();
     let mut servent = place.start(&["--events", "pipe"]);
-    let mut reader = BufReader::new(reader);
-    let mut first = String::new();
-    reader.read_line(&mut first).unwrap();
-    assert!(first.contains("\"start\""), "{first}");
-    drop(reader);
+    let first = reader.wait_with_output().unwrap();
+    assert!(lines(&first)[0].contains("\"start\""), "{:?}", lines(&first));
     let mut link = servent.link();
     servent.wait_for("no more events are recorded");
     for number in 1..=3 {
