@@ -180,16 +180,6 @@ fn places(
     parent: &[Option<usize>],
     depth: &[usize],
 ) -> Vec<(f64, f64)> {
-    // A sector is as wide as what hangs in it.
-    let mut leaves = vec![1.0f64; graph.names.len()];
-    let mut has_child = vec![false; graph.names.len()];
-    for &node in order.iter().rev() {
-        if let Some(above) = parent[node] {
-            let own = leaves[node];
-            leaves[above] = if has_child[above] { leaves[above] + own } else { own };
-            has_child[above] = true;
-        }
-    }
     let mut on_ring: Vec<f64> = Vec::new();
     for &node in order {
         on_ring.resize(on_ring.len().max(depth[node] + 1), 0.0);
@@ -200,13 +190,25 @@ fn places(
         let inner = radius.last().copied().unwrap_or(0.0);
         radius.push((inner + RING).max(count * PITCH / TAU));
     }
+    // The angle each node asks for: room for itself on its ring, or for all that hang on it.
+    let mut below = vec![0.0f64; graph.names.len()];
+    let mut asked = vec![0.0f64; graph.names.len()];
+    for &node in order.iter().rev() {
+        asked[node] = below[node].max(PITCH / radius[depth[node]].max(PITCH));
+        if let Some(above) = parent[node] {
+            below[above] += asked[node];
+        }
+    }
+    // Where all ask for more than there is, rings are wider.
+    let scale = order.first().map_or(1.0, |origin| (below[*origin] / TAU).max(1.0));
+    radius.iter_mut().for_each(|radius| *radius *= scale);
     let mut sector = vec![(0.0, TAU); graph.names.len()];
     let mut used = vec![0.0f64; graph.names.len()];
     let mut places = vec![(0.0, 0.0); graph.names.len()];
     for &node in order {
         if let Some(above) = parent[node] {
             let (start, width) = sector[above];
-            let share = width * leaves[node] / leaves[above];
+            let share = width * asked[node] / below[above];
             sector[node] = (start + used[above], share);
             used[above] += share;
         }
