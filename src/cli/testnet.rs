@@ -93,8 +93,8 @@ fn up(folder: &RunFolder, args: &UpArgs) -> Result<(), Failure> {
         testnet::heal(folder, &stopped).map_err(of_io)?;
         return tell_up(folder, started);
     }
-    let usual =
-        Plan { nodes: USUAL_NODES, topology: Topology::Regular { degree: 3 }, ..Plan::default() };
+    // A ring goes with any number of nodes.
+    let usual = Plan { nodes: USUAL_NODES, topology: Topology::Ring, ..Plan::default() };
     let (plan, graph) = plan::load(args.plan.as_deref(), &args.settings, usual)?;
     if args.check {
         return output::line(&plan::summary(&plan, &graph));

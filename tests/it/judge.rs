@@ -42,8 +42,8 @@ fn write_pcap(path: &Path, descriptors: &[Vec<u8>]) {
 }
 
 /// What the dissector says of each packet: field name to values.
-fn judge(pcap: &Path) -> Vec<BTreeMap<String, Vec<String>>> {
-    let decode_as = format!("tcp.port=={PORT},gnutella");
+fn judge(pcap: &Path, port: u16) -> Vec<BTreeMap<String, Vec<String>>> {
+    let decode_as = format!("tcp.port=={port},gnutella");
     let output = Command::new("tshark")
         .args(["-r", pcap.to_str().unwrap(), "-d", &decode_as, "-T", "json", "--no-duplicate-keys"])
         .args(["-Y", "gnutella.header || _ws.malformed"])
@@ -98,6 +98,16 @@ fn gather(place: &Place) -> Vec<Vec<u8>> {
     sent
 }
 
+/// Whether the judge reads so many Queries for `criteria` in a capture on `port`, and nothing else.
+pub(crate) fn reads_queries(capture: &Path, port: u16, criteria: &str, count: usize) {
+    if std::env::var_os("SERVENT_JUDGE").is_none() {
+        return;
+    }
+    let judged = judge(capture, port);
+    let searches = judged.iter().map(|fields| fields.get("gnutella.query.search"));
+    assert!(searches.eq(vec![Some(&vec![criteria.to_owned()]); count]), "{judged:#?}");
+}
+
 #[test]
 fn wireshark_understands_every_descriptor_of_a_real_servent() {
     if std::env::var_os("SERVENT_JUDGE").is_none() {
@@ -108,7 +118,7 @@ fn wireshark_understands_every_descriptor_of_a_real_servent() {
     let sent = gather(&place);
     let pcap = place.path("sent.pcap");
     write_pcap(&pcap, &sent);
-    let judged = judge(&pcap);
+    let judged = judge(&pcap, PORT);
     assert_eq!(judged.len(), sent.len(), "one packet a descriptor: {judged:#?}");
     for (bytes, fields) in sent.iter().zip(&judged) {
         let header = Header::decode(bytes.first_chunk().unwrap());

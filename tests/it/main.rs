@@ -38,6 +38,8 @@ mod loopback;
 mod live_folder;
 // Sources that cannot be reached, downloads cut short, several at a time, files that change.
 mod firewall;
+// A test network of real processes: up, searched, hurt, healed, down.
+mod testnet;
 // The command line: output, exit codes, files left behind.
 mod cli;
 // Completions and manual pages.

@@ -1,0 +1,364 @@
+//! Networks of real processes: they come up, are searched, watched, hurt, healed, and go without a
+//! trace.
+
+use crate::process::{Place, assert_code, eventually, lines, told};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+/// A network of its own; whatever happens, it is down at the end.
+struct Net {
+    place: Place,
+    port: String,
+}
+
+impl Net {
+    fn new() -> Net {
+        // Addresses are picked at random; nobody listens on this port of all of them.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port().to_string();
+        Net { place: Place::new(), port }
+    }
+
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = self.place.command();
+        command.env("SERVENT_TESTNET_DIR", self.place.path("net")).arg("testnet").args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> Vec<String> {
+        let output = self.run(args);
+        assert_code(&output, 0);
+        lines(&output)
+    }
+
+    #[track_caller]
+    fn up(&self, args: &[&str]) {
+        let told = self.ok(&[&["up", "--port", &self.port], args].concat());
+        assert!(told[0].contains("links stand"), "{told:?}");
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Vec<Value> {
+        self.ok(args).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[track_caller]
+    fn trace(&self, args: &[&str]) -> Value {
+        self.json(&[&["trace", "--json"], args].concat()).remove(0)
+    }
+
+    /// What marks the processes of the network that runs.
+    fn mark(&self) -> String {
+        let network = std::fs::read(self.place.path("net/testnet.json")).unwrap();
+        let network: Value = serde_json::from_slice(&network).unwrap();
+        format!("GNUTELLA_TESTNET={}", network["id"].as_str().unwrap())
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        if self.place.path("net/testnet.json").exists() {
+            self.run(&["down"]);
+        }
+    }
+}
+
+/// The processes with this mark, and their command lines.
+fn marked(mark: &str) -> Vec<(i32, String)> {
+    let text = |pid: i32, file: &str| {
+        let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', "\n")
+    };
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let own = pids.filter(|pid| text(*pid, "environ").lines().any(|line| line == mark));
+    own.map(|pid| (pid, text(pid, "cmdline"))).collect()
+}
+
+fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or_else(|| panic!("{name} in {value}"))
+}
+
+#[test]
+fn a_search_costs_what_the_simulator_says() {
+    let net = Net::new();
+    let plan = ["--nodes", "10", "--topology", "regular:4", "--seed", "5", "--files", "2"];
+    net.up(&plan);
+    let real = net.trace(&["0", "w000"]);
+
+    let sim = ["sim", "--json", "--queries", "1", "--from", "0", "--latency", "1ms"];
+    let sim = net.place.run(&[&sim, &plan[..]].concat());
+    assert_code(&sim, 0);
+    let sim: Value = serde_json::from_slice(&sim.stdout).unwrap();
+    let sim = &sim["queries"][0];
+    for name in ["reached", "query_descriptors", "duplicates"] {
+        assert_eq!(number(&real, name), number(sim, name), "{name}");
+    }
+    assert_eq!(number(&real, "reached"), 9);
+    assert_eq!(number(&real, "query_descriptors"), 2 * 20 - 9);
+    assert_eq!(number(&real, "missing"), 0);
+
+    let near = net.trace(&["0", "w000", "--ttl", "1"]);
+    assert_eq!((number(&near, "reached"), number(&near, "query_descriptors")), (4, 4));
+    for step in near["trace"]["copies"].as_array().unwrap() {
+        assert_eq!(
+            (&step["from"], &step["ttl"], &step["hops"]),
+            (&"0".into(), &1.into(), &0.into())
+        );
+    }
+    let findings = net.json(&["check", "--json"]);
+    assert_eq!(findings.len(), 7);
+    assert!(findings[..6].iter().all(|one| number(one, "looked_at") > 0), "{findings:?}");
+}
+
+#[test]
+fn hits_come_home_and_every_way_of_showing_it_says_so() {
+    let net = Net::new();
+    let far = net.place.share("far", &[("Zebra crossing.ogg", b"black and white")]);
+    let plan = format!(
+        "nodes = 4\ntopology = \"line\"\nfiles = 0\nqueries = 2\nfrom = 1\n\
+         [[node]]\nname = 3\nshare = [\"{}\"]\n",
+        far.display()
+    );
+    std::fs::write(net.place.path("plan.toml"), plan).unwrap();
+    let checked = net.ok(&["up", "--check", "plan.toml"]);
+    assert!(checked[0].contains("4 nodes, 3 links"), "{checked:?}");
+    net.up(&["plan.toml"]);
+
+    let tree = net.ok(&["trace", "0", "cross", "zeb", "--svg", "a.svg", "--dot", "a.dot"]);
+    assert!(tree.contains(&"hit: 3 → 2 → 1 → 0".to_owned()), "{tree:?}");
+    let svg = std::fs::read_to_string(net.place.path("a.svg")).unwrap();
+    assert!(svg.contains("hits on their way home: 1") && svg.contains("hop 3: 1"), "{svg}");
+    let dot = std::fs::read_to_string(net.place.path("a.dot")).unwrap();
+    assert!(dot.contains("\"1\" -> \"2\""), "{dot}");
+    let traced = net.trace(&["0", "zebra"]);
+    assert_eq!(traced["results"][0]["name"], "Zebra crossing.ogg");
+    assert_eq!(traced["trace"]["hits"].as_array().unwrap().len(), 3);
+
+    let found = net.json(&["query", "2", "zebra", "--wait", "1", "--get", "first", "--json"]);
+    assert_eq!((found.len(), &found[0]["hops"]), (1, &1.into()));
+    assert_eq!(std::fs::read(net.place.path("Zebra crossing.ogg")).unwrap(), b"black and white");
+    let findings = net.json(&["check", "--json"]);
+    assert!(findings.iter().all(|one| number(one, "looked_at") > 0), "{findings:?}");
+    let load = net.json(&["query", "--json"]);
+    assert_eq!(load.len(), 2);
+    assert!(load.iter().all(|one| one["from"] == "1" && number(one, "reached") == 3), "{load:?}");
+
+    let told = net.ok(&["exec", "2", "--", "sh", "-c", "echo $NODE_NAME $NODE_ADDR"]);
+    let nodes = net.json(&["ps", "--json"]);
+    assert_eq!(told[0], format!("2 {}", nodes[2]["addr"].as_str().unwrap()));
+    assert!(net.ok(&["logs", "2"]).iter().any(|line| line.starts_with("listening on ")));
+}
+
+#[test]
+fn a_killed_node_is_missed_and_comes_back() {
+    let net = Net::new();
+    net.up(&["--nodes", "5", "--topology", "ring", "--files", "0"]);
+    net.ok(&["kill", "2", "--hard"]);
+    let around = eventually("the neighbours notice", || {
+        let graph = net.json(&["graph", "--json"]).remove(0);
+        let links = graph["links"].as_array().unwrap();
+        (links.iter().filter(|link| link["stands"] == false).count() == 2).then_some(graph)
+    });
+    assert_eq!(around["nodes"][2]["state"], "down, as told");
+    let traced = net.trace(&["1", "anything"]);
+    assert_eq!(number(&traced, "reached"), 3, "the long way round");
+    net.ok(&["check"]);
+
+    net.up(&[]);
+    assert_eq!(number(&net.trace(&["1", "anything"]), "reached"), 4);
+
+    // Nobody told this one to go.
+    let nodes = net.json(&["ps", "--json"]);
+    kill(i32::try_from(number(&nodes[4], "pid")).unwrap(), Signal::KILL);
+    let checked = eventually("the keeper notices", || {
+        let checked = net.run(&["check"]);
+        (!checked.status.success()).then_some(checked)
+    });
+    assert_code(&checked, 1);
+    assert!(lines(&checked).iter().any(|line| line.contains("\"4\" does not")));
+}
+
+#[test]
+fn links_are_slow_dark_and_cut_as_told() {
+    let net = Net::new();
+    net.up(&["--nodes", "3", "--topology", "line", "--files", "0"]);
+    net.ok(&["fault", "--link", "1", "0", "--delay", "300ms"]);
+    let slow = net.trace(&["0", "anything"]);
+    let took: Vec<u64> =
+        slow["trace"]["copies"].as_array().unwrap().iter().map(|s| number(s, "micros")).collect();
+    assert!(took.len() == 2 && took[0] >= 290_000, "{took:?}");
+
+    net.ok(&["fault", "--node", "2", "--blackhole"]);
+    let dark = net.trace(&["0", "anything", "--wait", "1.5"]);
+    assert_eq!((number(&dark, "reached"), number(&dark, "missing")), (1, 1));
+    net.ok(&["fault", "--all", "--clear"]);
+    assert_eq!(number(&net.trace(&["0", "anything"]), "reached"), 2);
+
+    net.ok(&["fault", "--all", "--reset"]);
+    net.up(&[]);
+    assert_eq!(number(&net.trace(&["0", "anything"]), "reached"), 2);
+    let events = net.ok(&["logs", "0", "--events"]);
+    assert!(events.iter().any(|line| line.contains("\"link_down\"")), "{events:?}");
+    for (args, hint) in [
+        (["--link", "0", "2", "--reset"], "not linked"),
+        (["--link", "0", "9", "--reset"], "no node called \"9\""),
+    ] {
+        let output = net.run(&[&["fault"], &args[..]].concat());
+        assert_code(&output, 2);
+        assert!(told(&output).contains(hint), "{}", told(&output));
+    }
+}
+
+#[test]
+fn a_capture_holds_what_the_links_carried() {
+    let net = Net::new();
+    net.up(&["--nodes", "3", "--topology", "ring", "--files", "0"]);
+    let file = net.place.path("a.pcapng");
+    let capture = net.command(&["capture", "a.pcapng"]).spawn().unwrap();
+    eventually("the capture begins", || {
+        std::fs::metadata(&file).ok().filter(|file| file.len() > 0)
+    });
+    let traced = net.trace(&["0", "anything"]);
+    let packets = eventually("the packets are written", || {
+        let output = net.place.run(&["decode", "--json", file.to_str().unwrap()]);
+        let packets = lines(&output);
+        (packets.len() as u64 == number(&traced, "query_descriptors")).then_some(packets)
+    });
+    for packet in &packets {
+        let packet: Value = serde_json::from_str(packet).unwrap();
+        assert_eq!(packet["kind"], "query", "{packet}");
+    }
+    kill(i32::try_from(capture.id()).unwrap(), Signal::INT);
+    let ended = capture.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    crate::judge::reads_queries(&file, net.port.parse().unwrap(), "anything", packets.len());
+}
+
+#[test]
+fn another_program_takes_a_place() {
+    let net = Net::new();
+    let plan = format!(
+        "nodes = 3\ntopology = \"line\"\nfiles = 0\n\
+         [[node]]\nname = \"0\"\nkind = \"exec\"\n\
+         command = [\"{}\", \"run\", \"--listen\", \"{{ip}}:{{port}}\", \"--links\", \"0\", \
+         \"--no-pings\", \"--state\", \"{{dir}}/state\"]\n",
+        env!("CARGO_BIN_EXE_servent")
+    );
+    std::fs::write(net.place.path("plan.toml"), &plan).unwrap();
+    net.up(&["plan.toml"]);
+    let traced = net.trace(&["2", "anything"]);
+    assert_eq!((number(&traced, "reached"), number(&traced, "missing")), (2, 0));
+    net.ok(&["check"]);
+    let sim = net.place.run(&["sim", "plan.toml"]);
+    assert_code(&sim, 2);
+    assert!(told(&sim).contains("another program"), "{}", told(&sim));
+
+    let broken = Net::new();
+    let plan = plan.replace("--no-pings", "--nonsense");
+    std::fs::write(broken.place.path("plan.toml"), plan).unwrap();
+    let up = broken.run(&["up", "plan.toml"]);
+    assert_code(&up, 1);
+    assert!(told(&up).contains("node \"0\" ended") && told(&up).contains("--nonsense"));
+    assert!(!broken.place.path("net").exists(), "nothing is left of it");
+}
+
+#[test]
+fn down_leaves_nothing_even_when_the_keeper_is_gone() {
+    let net = Net::new();
+    net.up(&["--nodes", "4", "--topology", "star"]);
+    let mark = net.mark();
+    let processes = marked(&mark);
+    assert_eq!(processes.len(), 5, "{processes:?}");
+    let keeper = processes.iter().find(|(_, command)| command.contains("keep\n")).unwrap();
+    kill(keeper.0, Signal::KILL);
+    eventually("the keeper is gone", || (net.run(&["ps"]).status.code() == Some(5)).then_some(()));
+    let again = net.run(&["up", "--nodes", "3", "--port", &net.port]);
+    assert_code(&again, 1);
+    assert!(told(&again).contains("servent testnet down"), "{}", told(&again));
+
+    let down = net.ok(&["down"]);
+    assert!(down[0].contains("4 processes"), "{down:?}");
+    assert_eq!(marked(&mark), []);
+    assert!(!net.place.path("net").exists());
+    let nothing = net.run(&["down"]);
+    assert_code(&nothing, 5);
+    assert!(told(&nothing).contains("testnet up"), "{}", told(&nothing));
+}
+
+#[test]
+fn a_network_in_the_foreground_ends_with_what_started_it() {
+    for signal in [Signal::INT, Signal::KILL] {
+        let net = Net::new();
+        let mut command = net.command(&["up", "--foreground", "--nodes", "4", "--port", &net.port]);
+        let mut up = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut out = BufReader::new(up.stdout.take().unwrap());
+        out.read_line(&mut said).unwrap();
+        assert!(said.contains("servents are up"), "{said}");
+        let mark = net.mark();
+        kill(i32::try_from(up.id()).unwrap(), signal);
+        let status = up.wait().unwrap();
+        assert_eq!(status.success(), signal == Signal::INT, "{status}");
+        eventually("all processes have ended", || marked(&mark).is_empty().then_some(()));
+        assert_eq!(net.place.path("net").exists(), signal == Signal::KILL);
+    }
+}
+
+#[test]
+fn chances_of_the_plan_come_true() {
+    let net = Net::new();
+    let chances = ["--nodes", "6", "--topology", "ring", "--files", "0", "--crash", "0.5"];
+    net.up(&chances);
+    eventually("a node crashes", || {
+        let nodes = net.json(&["ps", "--json"]);
+        nodes.iter().any(|node| node["state"] == "down, as told").then_some(())
+    });
+    net.ok(&["check"]);
+}
+
+#[test]
+fn plans_are_refused_with_the_reason() {
+    let net = Net::new();
+    for (plan, reason) in [
+        ("nodes = 3\ntopology = \"ring\"\nspeed = 3\n", "speed"),
+        ("nodes = 3\n[[node]]\nname = \"7\"\n", "no node called \"7\""),
+        ("nodes = 4\n[[node]]\nname = 1\nkind = \"exec\"\n", "needs a command"),
+        ("nodes = 4\n[[node]]\nname = 1\ncommand = [\"x\"]\n", "kind = \"exec\""),
+        ("nodes = 4\n[[node]]\nname = 1\n[[node]]\nname = \"1\"\n", "twice"),
+        ("nodes = 100000\n", "servent sim takes more"),
+    ] {
+        std::fs::write(net.place.path("plan.toml"), plan).unwrap();
+        let output = net.run(&["up", "plan.toml"]);
+        assert_code(&output, 2);
+        assert!(told(&output).contains(reason), "{plan}: {}", told(&output));
+    }
+    assert!(!Path::new(&net.place.path("net")).exists());
+}
+
+#[test]
+fn folders_of_a_plan_are_shared_in_the_simulator_too() {
+    let place = Place::new();
+    place.share("music", &[("Zebra crossing.ogg", b"black"), (".hidden zebra", b"")]);
+    let plan = "nodes = 3\ntopology = \"line\"\nfiles = 0\nqueries = 0\n\
+                [[node]]\nname = 2\nshare = [\"music\"]\n";
+    std::fs::write(place.path("plan.toml"), plan).unwrap();
+    assert_code(&place.run(&["sim", "plan.toml"]), 0);
+    std::fs::write(place.path("plan.toml"), plan.replace("music", "nowhere")).unwrap();
+    let output = place.run(&["sim", "plan.toml"]);
+    assert_code(&output, 8);
+    assert!(told(&output).contains("node \"2\""), "{}", told(&output));
+}
