@@ -143,7 +143,7 @@ impl RunFolder {
     /// When the path is too long for a socket in it, or cannot be made absolute.
     pub fn new(path: &Path) -> io::Result<RunFolder> {
         let path = std::path::absolute(path)?;
-        let excess = path.join(SOCKET).as_os_str().len().saturating_sub(MAX_SOCKET_PATH);
+        let excess = path.join("control.new").as_os_str().len().saturating_sub(MAX_SOCKET_PATH);
         if excess > 0 {
             let text = format!(
                 "the path {} is {excess} bytes too long for a socket in it: choose another \
@@ -252,7 +252,7 @@ impl RunFolder {
         for folder in [NODES, SEARCHES] {
             absent_is_fine(fs::remove_dir_all(self.path.join(folder)))?;
         }
-        for file in [SOCKET, LINKS, KEEPER_LOG, "testnet.json.new", NETWORK] {
+        for file in [SOCKET, "control.new", LINKS, KEEPER_LOG, "testnet.json.new", NETWORK] {
             absent_is_fine(fs::remove_file(self.path.join(file)))?;
         }
         match fs::remove_dir(&self.path) {

@@ -40,6 +40,26 @@ fn a_flood_with_ttl_to_spare_costs_what_theory_says() {
     }
 }
 
+/// Hosts at most two links from the first in a crawl of the real network.
+#[test]
+fn a_real_network_is_a_plan_like_any_other() {
+    let edges = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/crawl-2002-excerpt.txt");
+    let topology = format!("file:{edges}");
+    for (ttl, reached) in [("1", 10), ("2", 327), ("7", 327)] {
+        let args = ["sim", "--topology", &topology, "--from", "1", "--latency", "50ms", "--json"];
+        let output = Place::new().run(&[&args[..], &["--queries", "1", "--ttl", ttl]].concat());
+        assert_code(&output, 0);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["nodes"], &report["links"]), (&328.into(), &1742.into()));
+        let query = &report["queries"][0];
+        assert_eq!(query["reached"], reached, "TTL {ttl}");
+        if ttl == "7" {
+            assert_eq!(query["query_descriptors"], 2 * 1742 - 327);
+            assert_eq!(query["duplicates"], 2 * (1742 - 328 + 1));
+        }
+    }
+}
+
 #[test]
 fn the_same_plan_gives_the_same_trace() {
     let plan = Plan { seed: 5, ..Plan::default() };

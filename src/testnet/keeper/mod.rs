@@ -96,7 +96,10 @@ impl Keeper {
         let relay = Relay::new(&network, registry, FIRST_RELAY, rng.fork())?;
         let chaos = Chaos::new(network.faults.clone(), rng.fork());
         let carried = OpenOptions::new().create(true).append(true).open(folder.links())?;
-        let mut control = UnixListener::bind(folder.socket())?;
+        // Under its name only when it listens: whoever finds it can connect.
+        let draft = folder.socket().with_extension("new");
+        let mut control = UnixListener::bind(&draft)?;
+        std::fs::rename(draft, folder.socket())?;
         registry.register(&mut control, CONTROL, Interest::READABLE)?;
         let children = Children::new(folder.clone(), network.clone());
         Ok(Keeper {
