@@ -7,11 +7,13 @@ use std::time::Duration;
 /// Everything here may also stand in a plan.
 #[derive(Debug, Default, PartialEq, Args)]
 pub(super) struct PlanArgs {
-    /// Servents; trees and edge lists bring their own number [default: 100]
+    /// Servents; trees and edge lists bring their own number [default: 100, in a
+    /// testnet 8]
     #[arg(long, value_name = "N")]
     pub(super) nodes: Option<usize>,
     /// line, ring, star, tree:BRANCHING,DEPTH, regular:DEGREE, random:PROBABILITY,
-    /// scale-free:LINKS or file:EDGELIST [default: regular:4]
+    /// scale-free:LINKS or file:EDGELIST [default: regular:4, in a testnet
+    /// ring]
     #[arg(long, value_name = "SHAPE")]
     pub(super) topology: Option<String>,
     /// Searches, one after the other [default: 10]
@@ -30,7 +32,8 @@ pub(super) struct PlanArgs {
     /// Files each servent shares [default: 4]
     #[arg(long, value_name = "N")]
     pub(super) files: Option<usize>,
-    /// One-way delay of every link, such as 50ms or 0.2s [default: 10 to 100 ms, drawn for each]
+    /// One-way delay of every link, such as 50ms or 0.2s [default: 10 to 100 ms, drawn
+    /// for each; in a testnet none]
     #[arg(long, value_name = "TIME", value_parser = delay)]
     pub(super) latency: Option<Duration>,
     /// Bytes per second of every link, each way, such as 500k
@@ -43,7 +46,7 @@ pub(super) struct PlanArgs {
     /// Have what is written arrive in pieces, cut at random
     #[arg(long)]
     pub(super) split: bool,
-    /// Time from the start of one search to the next [default: 10s with faults, else 1s or more]
+    /// Time from the start of one search to the next, in a simulation [default: 10s with faults, else 1s or more]
     #[arg(long, value_name = "TIME", value_parser = delay)]
     pub(super) interval: Option<Duration>,
     /// Probability per link and second that it is reset
