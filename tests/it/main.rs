@@ -38,6 +38,10 @@ mod loopback;
 mod live_folder;
 // Sources that cannot be reached, downloads cut short, several at a time, files that change.
 mod firewall;
+// Shared files cannot be swapped, fetched ones cannot land elsewhere.
+mod files;
+// Killed at any moment.
+mod crash;
 // A test network of real processes: up, searched, hurt, healed, down.
 mod testnet;
 // The command line: output, exit codes, files left behind.
