@@ -146,11 +146,13 @@ fn load_identity(folder: &Path, path: &Path) -> io::Result<ServentId> {
     Ok(identity)
 }
 
+/// The draft has a fixed name, since the folder is locked: one that a crash left is written over.
 fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let draft = path.with_extension("new");
+    let mut file = File::create(&draft)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    file.sync_all()?;
+    fs::rename(draft, path)?;
     File::open(folder)?.sync_all()
 }
 

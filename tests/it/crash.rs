@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts it and kills it after some time, in whatever it is doing then.
-fn kill_after(command: &mut Command, time: Duration, hint: Option<Signal>) {
+/// Starts it and kills it after some time, in whatever it is doing then. With `stop` it is asked to
+/// stop so long before.
+fn kill_after(command: &mut Command, time: Duration, stop: Option<Duration>) {
     let mut child: Child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let spin = |time: Duration| {
         let begun = Instant::now();
@@ -19,9 +20,9 @@ fn kill_after(command: &mut Command, time: Duration, hint: Option<Signal>) {
         }
     };
     spin(time);
-    if let Some(hint) = hint {
-        let _ = kill_process(Pid::from_child(&child), hint);
-        spin(time / 50);
+    if let Some(before) = stop {
+        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        spin(before);
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -51,20 +52,28 @@ fn the_state_is_whole_whenever_the_servent_is_killed() {
     // Hosts to be learnt and saved: neighbours of a neighbour.
     let near = place.start(&["--links", "0", "--state", "near"]);
     let far = place.start(&["--links", "0", "--state", "far", "--connect", &near.host()]);
+    let known: String = (1..900).map(|port| format!("127.0.0.9:{port}\n")).collect();
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("hosts"), &known).unwrap();
     let (mut id, mut saved) = (None, 0);
-    for round in 0..40 {
-        let args = ["run", "--listen", "127.0.0.1:0", "--state", "state", "--connect"];
+    for round in 0..60 {
+        let args = ["run", "--listen", "127.0.0.1:0", "--links", "0", "--state", "state"];
         let mut command = place.command();
-        command.args(args).arg(near.host());
+        command.args(args).args(["--connect", &near.host()]);
         let time = Duration::from_micros(rng.next_u64() % 60_000);
-        // Every other time it is just about to save what it knows.
-        kill_after(&mut command, time, (round % 2 == 0).then_some(Signal::TERM));
+        // Mostly it is just about to save what it knows.
+        let stop = Duration::from_micros(rng.next_u64() % 3_000);
+        kill_after(&mut command, time, (round % 4 > 0).then_some(stop));
         let (now, hosts) = read_state(&state);
         assert!(id.is_none() || now == id, "round {round}: {id:?} became {now:?}");
         id = now;
+        assert!(hosts >= 899, "round {round}: {hosts} hosts are left");
         saved = saved.max(hosts);
     }
-    assert!(id.is_some() && saved > 1, "it never came to save anything: {id:?}, {saved}");
+    assert!(id.is_some() && saved > 900, "it never came to save anything: {id:?}, {saved}");
+    let known = ["hosts", "hosts.new", "identity", "identity.new", "lock"];
+    let left = names_in(&state);
+    assert!(left.iter().all(|name| known.contains(&name.as_str())), "a heap of drafts: {left:?}");
     let again = place.start(&["--state", "state"]);
     assert_eq!(read_state(&state).0, id);
     drop((again, far));
