@@ -44,6 +44,8 @@ mod files;
 mod crash;
 // A test network of real processes: up, searched, hurt, healed, down.
 mod testnet;
+// Everything at once for minutes, where it is asked for.
+mod soak;
 // The command line: output, exit codes, files left behind.
 mod cli;
 // Completions and manual pages.

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 /// A network of its own; whatever happens, it is down at the end.
-struct Net {
+pub(crate) struct Net {
     place: Place,
     port: String,
 }
 
 impl Net {
-    fn new() -> Net {
+    pub(crate) fn new() -> Net {
         // Addresses are picked at random; nobody listens on this port of all of them.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port().to_string();
@@ -28,25 +28,25 @@ impl Net {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> Vec<String> {
+    pub(crate) fn ok(&self, args: &[&str]) -> Vec<String> {
         let output = self.run(args);
         assert_code(&output, 0);
         lines(&output)
     }
 
     #[track_caller]
-    fn up(&self, args: &[&str]) {
+    pub(crate) fn up(&self, args: &[&str]) {
         let told = self.ok(&[&["up", "--port", &self.port], args].concat());
         assert!(told[0].contains("links stand"), "{told:?}");
     }
 
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Vec<Value> {
+    pub(crate) fn json(&self, args: &[&str]) -> Vec<Value> {
         self.ok(args).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -60,6 +60,20 @@ impl Net {
         let network = std::fs::read(self.place.path("net/testnet.json")).unwrap();
         let network: Value = serde_json::from_slice(&network).unwrap();
         format!("GNUTELLA_TESTNET={}", network["id"].as_str().unwrap())
+    }
+
+    /// What `check` finds, whether it holds or not.
+    pub(crate) fn findings(&self) -> Vec<Value> {
+        let output = self.run(&["check", "--json"]);
+        lines(&output).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// How often the plan's chances came true, by kind.
+    pub(crate) fn faults(&self) -> String {
+        let log = std::fs::read_to_string(self.place.path("net/keeper.log")).unwrap();
+        let count = |kind: &str| log.lines().filter(|line| line.contains(kind)).count();
+        let kinds = ["Reset", "Crash", "Stall"];
+        kinds.map(|kind| format!("{} {kind}", count(kind))).join(", ")
     }
 }
 
