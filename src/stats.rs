@@ -150,6 +150,8 @@ pub struct Stats {
     pub bytes_in: u64,
     /// See `bytes_in`.
     pub bytes_out: u64,
+    /// Writes that took them.
+    pub writes: u64,
 }
 
 impl Stats {

@@ -177,7 +177,14 @@ impl Run {
     }
 
     fn stop(mut self) -> Result<(), Failure> {
-        log::info!("stopping");
+        let stats = self.driver.core().stats();
+        log::info!(
+            "stopping after {} descriptors, of which {} dropped, and {} bytes in {} writes",
+            stats.received.total(),
+            stats.dropped_total(),
+            stats.bytes_out,
+            stats.writes
+        );
         self.save_hosts();
         Ok(())
     }

@@ -280,6 +280,7 @@ impl Servent {
     /// is offered for it until [`Servent::handle_writable`].
     pub fn sent(&mut self, now: Instant, id: ConnId, written: usize) {
         self.stats.bytes_out += written as u64;
+        self.stats.writes += u64::from(written > 0);
         if self.dirty.front() == Some(&id) {
             self.dirty.pop_front();
         } else {

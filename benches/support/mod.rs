@@ -1,0 +1,131 @@
+//! What the benches have in common: interleaved repetitions, medians with their spread, and
+//! processes with their costs.
+#![allow(dead_code, reason = "each bench uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+pub mod load;
+pub mod relay;
+
+/// What several repetitions came to.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    sorted: Vec<f64>,
+}
+
+impl Spread {
+    pub fn new(mut figures: Vec<f64>) -> Spread {
+        figures.sort_by(f64::total_cmp);
+        Spread { sorted: figures }
+    }
+
+    pub fn median(&self) -> f64 {
+        self.sorted[self.sorted.len() / 2]
+    }
+
+    fn least(&self) -> f64 {
+        self.sorted[0]
+    }
+
+    fn most(&self) -> f64 {
+        self.sorted[self.sorted.len() - 1]
+    }
+
+    /// The ratio of each repetition to the one of the reference beside it.
+    pub fn ratio(figures: &[f64], references: &[f64]) -> Spread {
+        Spread::new(figures.iter().zip(references).map(|(a, b)| a / b).collect())
+    }
+
+    /// Median with least and most, scaled to what is easy to read.
+    pub fn show(&self, unit: &str) -> String {
+        let (scale, prefix) = match self.median().abs() {
+            x if x >= 1e9 => (1e9, "G"),
+            x if x >= 1e6 => (1e6, "M"),
+            x if x >= 1e4 => (1e3, "k"),
+            _ => (1.0, ""),
+        };
+        let [median, least, most] = [self.median(), self.least(), self.most()].map(|x| x / scale);
+        format!("{median:.2} {prefix}{unit} ({least:.2} to {most:.2})")
+    }
+
+    /// The same in percent.
+    pub fn show_percent(&self) -> String {
+        let [median, least, most] =
+            [self.median(), self.least(), self.most()].map(|x| (x * 100.0).round());
+        format!("{median:.0} % ({least:.0} to {most:.0})")
+    }
+}
+
+/// One line of a table.
+pub fn row(what: &str, figure: &str) {
+    println!("  {what:<44} {figure}");
+}
+
+pub fn heading(what: &str) {
+    println!("\n{what}");
+}
+
+/// What is between `--name` and the next argument.
+pub fn option(name: &str) -> Option<String> {
+    let mut args = std::env::args().skip_while(|arg| arg != name);
+    args.next().and_then(|_| args.next())
+}
+
+/// How often everything is repeated: `--reps N`.
+pub fn repetitions(usual: usize) -> usize {
+    option("--reps").map_or(usual, |text| text.parse().expect("--reps takes a number"))
+}
+
+/// The CPU time a process has used so far: user and system.
+pub fn cpu_of(pid: u32) -> (Duration, Duration) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in parentheses may have blanks in it.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // In hundredths of a second on every Linux there is.
+    let ticks = |at: usize| Duration::from_millis(10 * fields[at].parse::<u64>().unwrap());
+    (ticks(11), ticks(12))
+}
+
+/// Resident bytes of a process.
+pub fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+/// A `servent run` of this build, with `state` as its home.
+pub fn servent(state: &Path, args: &[&str]) -> servent::testnet::Process {
+    let mut command = servent::testnet::command(Path::new(env!("CARGO_BIN_EXE_servent")));
+    command.args(["run", "--listen", "127.0.0.1:0", "--links", "0", "--no-pings", "--state"]);
+    command.arg(state.join("state")).args(args).env("XDG_CONFIG_HOME", state);
+    command.env("RUST_LOG", "info");
+    servent::testnet::Process::spawn(command).expect("the servent starts")
+}
+
+/// This program again, as something else.
+pub fn oneself(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(args);
+    command
+}
+
+/// A folder with so many empty files of three common words each.
+pub fn library(folder: &Path, files: usize) {
+    let share = folder.join("share");
+    fs::create_dir_all(&share).unwrap();
+    for file in 0..files {
+        let [a, b, c] = [7, 13, 29].map(|step| (file * step) % 5_000);
+        // Not searched for by the floods: they are to be matched, not answered.
+        fs::File::create(share.join(format!("w{a:04} w{b:04} w{c:04} {file}.ogg"))).unwrap();
+    }
+}
+
+/// The system's congestion control, which the sockets under test use.
+pub fn congestion() -> String {
+    fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
+        .map_or("unknown".to_owned(), |name| name.trim().to_owned())
+}
