@@ -17,6 +17,14 @@ use std::sync::Arc;
 /// The code in our trailers.
 const VENDOR: [u8; 4] = *b"SRVT";
 
+/// Descriptors whose table entries are fetched at one time: most of the cost of a flood is the
+/// memory of a large table.
+const WARM_AHEAD: usize = 16;
+
+fn is_search(kind: Kind) -> bool {
+    matches!(kind, Kind::Query | Kind::QueryHit)
+}
+
 /// The link a descriptor came by.
 #[derive(Clone, Copy)]
 struct Source {
@@ -36,7 +44,16 @@ impl Servent {
         // Taken out while the descriptors in it are handled, which may end the link.
         let mut deframer = std::mem::take(&mut link.deframer);
         let mut descriptors = deframer.feed(bytes);
+        let mut warm = 0;
         let error = loop {
+            if warm == 0 {
+                warm = WARM_AHEAD;
+                let mut ids = [[0; 16]; WARM_AHEAD];
+                let ahead = descriptors.ahead(WARM_AHEAD).filter(|header| is_search(header.kind));
+                let count = ids.iter_mut().zip(ahead).map(|(id, next)| *id = next.guid.0).count();
+                self.query_routes.warm(ids[..count].iter());
+            }
+            warm -= 1;
             match descriptors.next() {
                 Ok(Some(raw)) => self.handle_descriptor(now, source, raw),
                 Ok(None) => break None,

@@ -78,6 +78,17 @@ impl Descriptors<'_> {
         Ok(Some(RawDescriptor { header, payload }))
     }
 
+    /// The headers that come next and lie complete in the input, `most` of them. Nothing is taken.
+    pub fn ahead(&self, most: usize) -> impl Iterator<Item = Header> + '_ {
+        let mut input = if self.deframer.pending.is_empty() { self.input } else { &[] };
+        let next = move || {
+            let (header, payload_len) = peek_header(input).ok()??;
+            input = input.get(HEADER_BYTES + payload_len..)?;
+            Some(header)
+        };
+        std::iter::from_fn(next).take(most)
+    }
+
     fn keep_rest(&mut self) -> Option<RawDescriptor<'static>> {
         self.deframer.pending.extend_from_slice(self.input);
         self.input = &[];
