@@ -7,7 +7,7 @@
 //! A search costs a lookup per word plus a walk over the files of the *rarest* word only.
 
 use super::dense::{self, Block, DenseRanges, WordRange};
-use super::words::{Criteria, MAX_QUERY_WORDS};
+use super::words::{Criteria, CriteriaError, MAX_QUERY_WORDS};
 
 /// Kinds of byte in a word, for the lookup table: digits, letters, anything beyond ASCII.
 const BYTE_CLASSES: usize = 37;
@@ -48,6 +48,27 @@ struct Term<'a> {
     bitmap: Option<&'a [Block]>,
 }
 
+/// The words of a Query, in their order.
+#[derive(Default)]
+struct Terms<'a> {
+    all: [Term<'a>; MAX_QUERY_WORDS],
+    count: usize,
+}
+
+impl<'a> Terms<'a> {
+    /// False when there is nothing to add.
+    fn push(&mut self, term: Option<Term<'a>>) -> bool {
+        let slot = self.all.get_mut(self.count);
+        let pushed = slot.zip(term).map(|(slot, term)| *slot = term);
+        self.count += usize::from(pushed.is_some());
+        pushed.is_some()
+    }
+
+    fn given(&mut self) -> &mut [Term<'a>] {
+        &mut self.all[..self.count]
+    }
+}
+
 impl WordIndex {
     /// Number of distinct words.
     pub(super) fn words(&self) -> usize {
@@ -56,17 +77,39 @@ impl WordIndex {
 
     /// Calls `found` with each file that matches, once, until it returns false.
     pub(super) fn search(&self, criteria: &Criteria, found: impl FnMut(u32) -> bool) {
-        let mut terms = [Term::default(); MAX_QUERY_WORDS];
-        let mut count = 0;
-        for (slot, word) in terms.iter_mut().zip(criteria.words()) {
-            let Some(range) = self.words_beginning_with(word) else { return };
-            let postings =
-                self.posting_starts[range.end as usize] - self.posting_starts[range.first as usize];
-            let bitmap = self.dense.find(range, postings);
-            *slot = Term { range, postings, bitmap };
-            count += 1;
+        let mut terms = Terms::default();
+        if criteria.words().all(|word| terms.push(self.look_up(word))) {
+            self.find(terms.given(), found);
         }
-        let terms = &mut terms[..count];
+    }
+
+    /// The same for criteria that are yet to be read, which ends at the first word that no file
+    /// has: most Queries of a network find nothing.
+    pub(super) fn search_text(
+        &self,
+        text: &[u8],
+        criteria: &mut Criteria,
+        found: impl FnMut(u32) -> bool,
+    ) -> Result<(), CriteriaError> {
+        let (mut terms, mut all) = (Terms::default(), true);
+        criteria.read_while(text, |word| {
+            all = terms.push(self.look_up(word));
+            all
+        })?;
+        if all {
+            self.find(terms.given(), found);
+        }
+        Ok(())
+    }
+
+    fn look_up(&self, word: &[u8]) -> Option<Term<'_>> {
+        let range = self.words_beginning_with(word)?;
+        let postings =
+            self.posting_starts[range.end as usize] - self.posting_starts[range.first as usize];
+        Some(Term { range, postings, bitmap: self.dense.find(range, postings) })
+    }
+
+    fn find(&self, terms: &mut [Term<'_>], found: impl FnMut(u32) -> bool) {
         // The rarest first; and bitmaps, the cheapest check, before those without.
         terms.sort_unstable_by_key(|term| term.postings);
         let Some((rarest, others)) = terms.split_first_mut() else { return };

@@ -108,6 +108,27 @@ impl Library {
         });
     }
 
+    /// Reads `text` into `criteria` and searches for it: cheaper than one after the other where
+    /// nothing is found. What is in `criteria` afterwards may be a part of the text only.
+    ///
+    /// # Errors
+    /// See [`Criteria::read`].
+    pub fn search_text<'a>(
+        &'a self,
+        text: &[u8],
+        criteria: &mut Criteria,
+        limit: usize,
+        found: &mut Vec<Entry<'a>>,
+    ) -> Result<(), CriteriaError> {
+        let full = found.len().saturating_add(limit);
+        self.index.search_text(text, criteria, |position| {
+            if found.len() < full {
+                found.push(self.entry(position));
+            }
+            found.len() < full
+        })
+    }
+
     fn entry(&self, position: u32) -> Entry<'_> {
         let File { number, size, .. } = self.files[position as usize];
         Entry { number, name: name_at(&self.files, &self.text, position), size }

@@ -23,10 +23,12 @@ fn build<S: AsRef<str>>(names: &[S], budget: usize) -> Library {
     }
 }
 
-fn search<'a>(library: &'a Library, criteria: &str) -> Vec<&'a str> {
-    let criteria = Criteria::parse(criteria.as_bytes()).expect("answerable");
-    let mut found = Vec::new();
+fn search<'a>(library: &'a Library, text: &str) -> Vec<&'a str> {
+    let mut criteria = Criteria::parse(text.as_bytes()).expect("answerable");
+    let (mut found, mut at_once) = (Vec::new(), Vec::new());
     library.search(&criteria, usize::MAX, &mut found);
+    let read = library.search_text(text.as_bytes(), &mut criteria, usize::MAX, &mut at_once);
+    assert_eq!((read, &at_once), (Ok(()), &found), "{text:?} read while it is searched for");
     let mut names: Vec<_> = found.iter().map(|entry| entry.name).collect();
     names.sort_unstable();
     names

@@ -57,12 +57,21 @@ impl Criteria {
     /// Like [`Criteria::parse`], into a value that is used again and again: the usual Query then
     /// costs no allocation. After an error the criteria ask for nothing.
     pub fn read(&mut self, text: &[u8]) -> Result<(), CriteriaError> {
+        self.read_while(text, |_| true)
+    }
+
+    /// Like [`Criteria::read`], but shows `go_on` each word, and reads no further once it says no.
+    pub(super) fn read_while(
+        &mut self,
+        text: &[u8],
+        go_on: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), CriteriaError> {
         self.words.clear();
         if text.is_empty() {
             return Err(CriteriaError::Empty);
         }
         let text = std::str::from_utf8(text).map_err(|_| CriteriaError::NotUtf8)?;
-        let one_letter_words = self.words.read(text, MAX_QUERY_WORDS);
+        let one_letter_words = self.words.read_while(text, MAX_QUERY_WORDS, go_on);
         match (self.words.len(), one_letter_words) {
             (0, false) => Err(CriteriaError::NoWords),
             (0, true) => Err(CriteriaError::OneLetterWords),
@@ -113,8 +122,13 @@ impl WordList {
     /// Replaces the list by the first `limit` distinct words of `text` that have two letters or
     /// more. Returns whether shorter words were passed over.
     pub(super) fn read(&mut self, text: &str, limit: usize) -> bool {
+        self.read_while(text, limit, |_| true)
+    }
+
+    /// Like [`WordList::read`], until `go_on` says no to a word.
+    fn read_while(&mut self, text: &str, limit: usize, go_on: impl FnMut(&[u8]) -> bool) -> bool {
         self.clear();
-        let mut reader = Reader { list: self, start: 0, limit, one_letter_words: false };
+        let mut reader = Reader { list: self, start: 0, limit, one_letter_words: false, go_on };
         if text.is_ascii() {
             for word in text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()) {
                 if !word.is_empty() && !reader.ascii_word(word) {
@@ -164,15 +178,16 @@ impl WordList {
 }
 
 /// Fills a [`WordList`]; the word being read is the end of its text from `start`.
-struct Reader<'a> {
+struct Reader<'a, F> {
     list: &'a mut WordList,
     start: usize,
     limit: usize,
     one_letter_words: bool,
+    go_on: F,
 }
 
-impl Reader<'_> {
-    /// A whole word of ASCII letters and digits; false once the list is full.
+impl<F: FnMut(&[u8]) -> bool> Reader<'_, F> {
+    /// A whole word of ASCII letters and digits; false when no more are wanted.
     fn ascii_word(&mut self, word: &[u8]) -> bool {
         self.list.text.extend_from_slice(&word[..word.len().min(MAX_WORD_BYTES)]);
         self.list.text[self.start..].make_ascii_lowercase();
@@ -186,8 +201,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Ends the word being read, if there is one; false once the list is full.
+    /// Ends the word being read, if there is one; false when no more are wanted.
     fn end_word(&mut self) -> bool {
+        let mut go_on = true;
         let word = &self.list.text[self.start..];
         if !word.is_empty() {
             let one_letter = word.len() == first_letter_bytes(word);
@@ -195,12 +211,13 @@ impl Reader<'_> {
             if one_letter || self.list.iter().any(|known| known == word) {
                 self.list.text.truncate(self.start);
             } else {
+                go_on = (self.go_on)(word);
                 let end = self.list.text.len();
                 self.list.ends.push(u32::try_from(end).expect("a few kilobytes at most"));
                 self.start = end;
             }
         }
-        self.list.len() < self.limit
+        go_on && self.list.len() < self.limit
     }
 }
 

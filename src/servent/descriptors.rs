@@ -239,8 +239,9 @@ impl Servent {
             if link.is_some_and(|link| link.admit_index_query(now)) {
                 found.extend(library.entries().take(limit));
             }
-        } else if self.criteria.read(query.criteria).is_ok() {
-            library.search(&self.criteria, limit, &mut found);
+        } else {
+            // What cannot be searched for is not answered; the Query travels on all the same.
+            let _ = library.search_text(query.criteria, &mut self.criteria, limit, &mut found);
         }
         if !found.is_empty() {
             self.send_hits(source, header, &found);
