@@ -61,6 +61,12 @@ impl Stream {
         self.next_id
     }
 
+    /// So many descriptors with ids of their own, fewer than fill the stream's buffer.
+    pub fn take(&mut self, count: usize) -> &[u8] {
+        self.renew();
+        &self.bytes[..count * self.len]
+    }
+
     /// New ids for all.
     fn renew(&mut self) {
         for one in self.bytes.chunks_exact_mut(self.len) {
@@ -147,7 +153,7 @@ pub fn flood(
         if !sending && (all || last.elapsed() > PATIENCE) {
             break;
         }
-        let idle = !ready.contains(&true) && !(sending && writable);
+        let idle = !(ready.contains(&true) || sending && writable);
         let wait = if idle { Duration::from_millis(20) } else { Duration::ZERO };
         poll.poll(&mut events, Some(wait)).unwrap();
         for event in events.iter() {

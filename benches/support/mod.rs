@@ -1,7 +1,6 @@
 //! What the benches have in common: interleaved repetitions, medians with their spread, and
 //! processes with their costs.
-#![allow(dead_code, reason = "each bench uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![allow(dead_code, unreachable_pub, reason = "each bench uses a part of it")]
 
 use std::fs;
 use std::path::Path;
@@ -128,4 +127,32 @@ pub fn library(folder: &Path, files: usize) {
 pub fn congestion() -> String {
     fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
         .map_or("unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+/// Runs all in turn, so that whatever the machine does meanwhile happens to all of them.
+pub fn interleaved<const N: usize>(
+    repetitions: usize,
+    mut runs: [&mut dyn FnMut() -> f64; N],
+) -> [Vec<f64>; N] {
+    let mut figures = [const { Vec::new() }; N];
+    for _ in 0..repetitions {
+        for (run, figures) in runs.iter_mut().zip(&mut figures) {
+            figures.push(run());
+        }
+    }
+    figures
+}
+
+/// Nanoseconds that one of `count` takes when `run` does all of them.
+pub fn each_of(count: usize, run: impl FnOnce()) -> f64 {
+    let begun = std::time::Instant::now();
+    run();
+    begun.elapsed().as_nanos() as f64 / count as f64
+}
+
+/// A figure beside its reference.
+pub fn beside(what: &str, figures: &[f64], reference: &[f64], unit: &str) {
+    let ratio = Spread::ratio(figures, reference);
+    let figures = Spread::new(figures.to_vec()).show(unit);
+    row(what, &format!("{figures}, {:.2} of the reference", ratio.median()));
 }

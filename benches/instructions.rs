@@ -1,0 +1,164 @@
+//! Instructions for each descriptor, counted by valgrind, against recorded bounds: counts do not
+//! depend on how busy the machine is. Ends with an error when one is exceeded.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
+mod support;
+
+use servent::config::Config;
+use servent::library::{Library, LibraryBuilder};
+use servent::servent::{LinkKey, Output, RouteTable, Servent, TxChunk};
+use servent::time::Instant;
+use servent::wire::{Deframer, ServentId};
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{heading, load, oneself, row};
+
+/// What is counted, and how many instructions it may take. Recorded with a quarter on top.
+const CASES: [(&str, u64); 6] = [
+    ("frame", 45),
+    ("route", 190),
+    ("flood-4", 1_000),
+    ("flood-16", 1_300),
+    ("flood-4-library", 1_500),
+    ("duplicate", 420),
+];
+/// Runs of two lengths; what both have in common is not counted.
+const FEW: usize = 20_000;
+const MANY: usize = 60_000;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, mark, case, count] = &args[..]
+        && mark == "--do"
+    {
+        work(case, count.parse().unwrap());
+        return ExitCode::SUCCESS;
+    }
+    heading("instructions for each descriptor");
+    let mut exceeded = false;
+    for (case, bound) in CASES {
+        let counts = [FEW, MANY].map(|count| counted(case, count));
+        let each = (counts[1] - counts[0]) / (MANY - FEW) as u64;
+        let verdict = if each > bound { "TOO MANY" } else { "ok" };
+        row(case, &format!("{each}, bound {bound}: {verdict}"));
+        exceeded |= each > bound;
+    }
+    if exceeded { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// All instructions of this program doing `case` for `count` descriptors.
+fn counted(case: &str, count: usize) -> u64 {
+    let own = oneself(&["--do", case, &count.to_string()]);
+    let mut command = std::process::Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    let done = command.arg(own.get_program()).args(own.get_args()).output();
+    let done = done.expect("valgrind is needed, and was not found");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let line = said.lines().find_map(|line| line.split("Collected :").nth(1));
+    line.unwrap_or_else(|| panic!("valgrind says {said}")).trim().parse().unwrap()
+}
+
+fn work(case: &str, count: usize) {
+    let mut stream = load::Stream::new(&load::query(), 1);
+    match case {
+        "frame" => {
+            let mut deframer = Deframer::default();
+            each(&mut stream, count, |bytes| {
+                let mut descriptors = deframer.feed(bytes);
+                while let Ok(Some(raw)) = descriptors.next() {
+                    black_box(raw.payload);
+                }
+            });
+        }
+        "route" => {
+            let age = Duration::from_secs(3_600);
+            let mut rng = servent::rng::Rng::new(1);
+            let mut table = RouteTable::new(1 << 22, age, &mut rng, Instant::ZERO);
+            each(&mut stream, count, |bytes| {
+                for one in bytes.chunks_exact(80) {
+                    let id = one.first_chunk().unwrap();
+                    black_box(table.insert(Instant::ZERO, id, LinkKey::new(1, 1)));
+                }
+            });
+        }
+        "flood-4" => flood(&mut stream, count, 4, Library::empty()),
+        "flood-16" => flood(&mut stream, count, 16, Library::empty()),
+        "flood-4-library" => flood(&mut stream, count, 4, names(20_000)),
+        "duplicate" => {
+            let mut net = Net::new(4, Library::empty());
+            let bytes = stream.take(1_000).to_vec();
+            (0..count / 1_000).for_each(|_| net.pass(&bytes));
+        }
+        other => panic!("there is no case {other}"),
+    }
+}
+
+fn each(stream: &mut load::Stream, count: usize, mut act: impl FnMut(&[u8])) {
+    (0..count / 1_000).for_each(|_| act(black_box(stream.take(1_000))));
+}
+
+fn flood(stream: &mut load::Stream, count: usize, sinks: usize, library: Library) {
+    let mut net = Net::new(sinks, library);
+    each(stream, count, |bytes| net.pass(bytes));
+}
+
+fn names(count: u32) -> Library {
+    let mut builder = LibraryBuilder::new();
+    for number in 1..=count {
+        let [a, b] = [7, 13].map(|step| (number * step) % 5_000);
+        builder.add(number, &format!("w{a:04} name{b:04} {number}.ogg"), 1).unwrap();
+    }
+    loop {
+        if let Some(library) = builder.step(usize::MAX) {
+            return library;
+        }
+    }
+}
+
+/// A core with links that take in everything at once.
+struct Net {
+    core: Servent,
+    source: servent::servent::ConnId,
+}
+
+impl Net {
+    fn new(sinks: usize, library: Library) -> Net {
+        let now = Instant::ZERO;
+        let config = Config { background_pings: false, max_links: 64, ..Config::default() };
+        let identity = ServentId([1; 16]);
+        let mut core = Servent::new(Arc::new(config), Arc::new(library), identity, 1, now);
+        let local = "127.0.0.1:6346".parse().unwrap();
+        let link = |at: usize| {
+            let remote = format!("127.0.0.{}:5000", at + 2).parse().unwrap();
+            let conn = core.handle_accepted(now, remote, local).unwrap();
+            core.handle_bytes(now, conn, b"GNUTELLA CONNECT/0.4\n\n");
+            conn
+        };
+        let conns: Vec<_> = (0..=sinks).map(link).collect();
+        let mut net = Net { core, source: conns[0] };
+        net.drain();
+        net
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        // As much as a servent passes on before it writes.
+        for part in bytes.chunks(32 * 1024) {
+            self.core.handle_bytes(Instant::ZERO, self.source, part);
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = Instant::ZERO;
+        while let Some(output) = self.core.poll_output() {
+            assert!(!matches!(output, Output::Close { .. }), "no link ends here");
+        }
+        while let Some((conn, chunk)) = self.core.poll_transmit(now) {
+            let TxChunk::Bytes(bytes) = chunk else { unreachable!("there are no uploads") };
+            let written = bytes.len();
+            self.core.sent(now, conn, written);
+        }
+    }
+}
