@@ -5,9 +5,16 @@
 //! code, of a transfer or of a network is broken; nothing else calls them.
 
 mod network;
+mod query_match;
+mod route_table;
+mod script;
+mod servent;
 mod transfer;
 
 pub use network::network;
+pub use query_match::query_match;
+pub use route_table::route_table;
+pub use servent::servent;
 pub use transfer::transfer;
 
 use crate::wire::giv::Giv;

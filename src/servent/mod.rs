@@ -234,6 +234,12 @@ impl Servent {
         links.map(|conn| conn.queue.descriptors()).sum()
     }
 
+    /// What waits to be sent as or before a link; `None` once the connection is closed.
+    pub(crate) fn unsent(&self, id: ConnId) -> Option<&[u8]> {
+        let conn = self.connections.get(id.index as usize)?;
+        (conn.generation == id.generation).then(|| conn.queue.unsent())
+    }
+
     /// A new index of the shared files replaces the old one.
     pub fn handle_library(&mut self, library: Arc<Library>) {
         self.library = library;

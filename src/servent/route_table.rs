@@ -1,8 +1,8 @@
 //! Who sent what: a 16-byte id to the link it came from.
 //!
-//! Two generations of a flat open-addressing table with 20-byte slots. When the young one is old
-//! enough or holds half of the limit it becomes the old one, and what was old is forgotten: no
-//! timestamps, no list, no sweep. Peers choose the ids, so the hash is keyed at random.
+//! Two generations of a flat open-addressing table with 20-byte slots. When the young one is a
+//! lifetime old or holds half of the limit it becomes the old one, and what was old is forgotten:
+//! no timestamps, no list, no sweep. Peers choose the ids, so the hash is keyed at random.
 
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -43,8 +43,9 @@ pub struct RouteTable {
 }
 
 impl RouteTable {
-    /// A table for `limit` ids, each remembered for one to two `lifetime`s, or less if ids come
-    /// faster than the limit allows.
+    /// A table for `limit` ids, at least 2. Of those entered within the last `lifetime` the newest
+    /// `limit / 2` are remembered for certain, none for two lifetimes or longer. An id is as old
+    /// as its first [`RouteTable::insert`] or its last [`RouteTable::set`].
     pub fn new(limit: usize, lifetime: Duration, rng: &mut Rng, now: Instant) -> RouteTable {
         RouteTable {
             young: Flat::default(),
@@ -61,23 +62,29 @@ impl RouteTable {
     pub fn insert(&mut self, now: Instant, id: &[u8; 16], link: LinkKey) -> Option<LinkKey> {
         self.rotate_if_due(now);
         let (words, hash) = self.hash(id);
-        if let Some(known) = self.old.get(words, hash) {
-            return Some(known);
+        let known = self.find(words, hash);
+        if known.is_none() {
+            self.young.put(words, hash, link, self.key);
         }
-        self.young.insert(words, hash, link, false, self.key)
+        known
     }
 
     /// Remembers that `id` is reached through `link`, whatever was known before.
     pub fn set(&mut self, now: Instant, id: &[u8; 16], link: LinkKey) {
         self.rotate_if_due(now);
         let (words, hash) = self.hash(id);
-        self.young.insert(words, hash, link, true, self.key);
+        self.young.put(words, hash, link, self.key);
     }
 
     /// Where `id` came from.
     pub fn get(&mut self, now: Instant, id: &[u8; 16]) -> Option<LinkKey> {
         self.rotate_if_due(now);
         let (words, hash) = self.hash(id);
+        self.find(words, hash)
+    }
+
+    /// Both generations may know an id that was set: the young one knows better.
+    fn find(&self, words: Words, hash: usize) -> Option<LinkKey> {
         self.young.get(words, hash).or_else(|| self.old.get(words, hash))
     }
 
@@ -96,7 +103,7 @@ impl RouteTable {
         std::hint::black_box(touched);
     }
 
-    /// Ids held in both generations.
+    /// Ids held in both generations; never above the limit.
     pub fn len(&self) -> usize {
         self.young.len + self.old.len
     }
@@ -111,16 +118,20 @@ impl RouteTable {
         if self.young.len < self.generation_limit && age < self.lifetime {
             return;
         }
-        // Nothing was asked for so long that both generations are past their time.
-        let both_stale = age >= self.lifetime * 2;
         // The next generation will be about as large: sized now it need not grow under load.
         let sized_alike = Flat::with_slots(self.young.slots.len());
         self.old = std::mem::replace(&mut self.young, sized_alike);
-        if both_stale {
+        if age >= self.lifetime * 2 {
+            // Nothing was asked for so long that both generations are past their time.
             self.old = Flat::default();
             self.young = Flat::default();
+            self.young_since = now;
+        } else if age >= self.lifetime {
+            // Late by `age - lifetime`: what is old now must not live that much longer.
+            self.young_since += self.lifetime;
+        } else {
+            self.young_since = now;
         }
-        self.young_since = now;
     }
 
     fn hash(&self, id: &[u8; 16]) -> (Words, usize) {
@@ -170,29 +181,16 @@ impl Flat {
         (slot[4] != 0).then_some(LinkKey(slot[4]))
     }
 
-    /// Returns what was known, and leaves it in place unless `replace`.
-    fn insert(
-        &mut self,
-        words: Words,
-        hash: usize,
-        link: LinkKey,
-        replace: bool,
-        key: (u64, u64),
-    ) -> Option<LinkKey> {
+    /// Enters `words`, in place of what was known of them.
+    fn put(&mut self, words: Words, hash: usize, link: LinkKey, key: (u64, u64)) {
         if (self.len + 1) * 8 > self.slots.len() * 7 {
             self.grow(key);
         }
         let at = self.probe(words, hash);
         let slot = &mut self.slots[at];
-        let known = (slot[4] != 0).then_some(LinkKey(slot[4]));
-        if known.is_none() {
-            self.len += 1;
-        }
-        if known.is_none() || replace {
-            let [a, b, c, d] = words;
-            *slot = [a, b, c, d, link.0];
-        }
-        known
+        self.len += usize::from(slot[4] == 0);
+        let [a, b, c, d] = words;
+        *slot = [a, b, c, d, link.0];
     }
 
     /// The slot that holds `words`, or the empty one where they belong.

@@ -89,12 +89,14 @@ impl Servent {
         let search = header.guid;
         let probe = self.probes.iter_mut().find(|probe| probe.header.guid == search);
         let probe = probe.ok_or(DropReason::NoRoute)?;
-        if probe.results >= limit {
+        let taken = usize::from(hit.count).min(limit.saturating_sub(probe.results));
+        if taken == 0 {
             return Err(DropReason::TooManyResults);
         }
-        probe.results += usize::from(hit.count);
+        probe.results += taken;
         self.stats.delivered.add(Kind::QueryHit);
-        for result in hit.results().filter(|result| result.name.len() <= MAX_NAME_BYTES) {
+        let results = hit.results().take(taken);
+        for result in results.filter(|result| result.name.len() <= MAX_NAME_BYTES) {
             let hit = describe(header, hit, &result);
             self.event(Event::Hit { search, hit });
         }

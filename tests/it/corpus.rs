@@ -6,11 +6,14 @@ use std::path::Path;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 6] = [
+const TARGETS: [(&str, Body); 9] = [
     ("deframe", servent::fuzzing::deframe),
     ("payload", servent::fuzzing::payload),
     ("handshake", servent::fuzzing::handshake),
     ("http", servent::fuzzing::http),
+    ("query_match", servent::fuzzing::query_match),
+    ("route_table", servent::fuzzing::route_table),
+    ("servent", servent::fuzzing::servent),
     ("transfer", servent::fuzzing::transfer),
     ("network", servent::fuzzing::network),
 ];

@@ -1,6 +1,6 @@
 //! The owner of one download, with a disk that answers when the script says so.
 
-use super::Script;
+use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::download::{
     DiskFault, Download, DownloadLimits, DownloadStep, MAX_BACKLOG_BYTES, MAX_WRITE_BYTES, Partial,

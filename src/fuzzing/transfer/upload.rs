@@ -1,6 +1,6 @@
 //! The owner of one upload, with a shelf of three files and no disk.
 
-use super::Script;
+use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::Shelf;
 use crate::transfer::upload::{OpenError, Piece, Upload, UploadLimits, UploadStep};

@@ -1,0 +1,80 @@
+//! One core under fire: peers, disk, user and clock decoded from bytes.
+//!
+//! `world` is what the core has around it in place of a driver, `pool` makes what peers send, and
+//! `watch` knows the rules.
+
+mod pool;
+mod socket;
+mod watch;
+mod world;
+
+use super::script::Script;
+use crate::config::{Config, Limits, Role, Scope};
+use std::time::Duration;
+use world::World;
+
+/// Operations of one run; more only take longer.
+const MAX_OPERATIONS: usize = 200;
+
+/// Whatever peers send and when, however much of what they are sent they take, and whatever the
+/// user asks for: every descriptor that arrives is delivered, passed on or dropped for one reason,
+/// and every copy queued is sent, waits or ended with its link. TTL and hops never grow, nothing
+/// goes back where it came from, nothing remembered is flooded twice, replies and Pushes keep to
+/// their recorded way. Nothing grows beyond its limit, nobody is silent beyond their time, and no
+/// timer asks to be served again and again.
+///
+/// The first four bytes of `data` are settings, the rest are operations.
+pub fn servent(data: &[u8]) {
+    let mut script = Script::new(data);
+    let config = config(&mut script);
+    config.validate().expect("settings that go together");
+    let mut world = World::new(config);
+    for _ in 0..MAX_OPERATIONS {
+        let Some(operation) = script.next() else { break };
+        world.operate(operation, &mut script);
+    }
+    world.end();
+}
+
+/// Small limits, so that a few operations reach them.
+fn config(script: &mut Script<'_>) -> Config {
+    let (switches, links, ttl, rate) =
+        (script.number(), script.number(), script.number(), script.number());
+    let max_links = 1 + usize::from(links % 8);
+    let tables = if switches & 1 == 0 { 1_000 } else { 8 };
+    Config {
+        role: if switches & 2 == 0 { Role::Servent } else { Role::Guest },
+        scope: [Scope::Loopback, Scope::Private, Scope::Public][usize::from(switches >> 2) % 3],
+        background_pings: switches & 16 == 0,
+        speed_known: switches & 32 != 0,
+        links: usize::from(links >> 3) % (max_links + 1),
+        max_links,
+        ttl: 1 + ttl % 15,
+        max_uploads: 2,
+        // From 10 bytes a second to 25 kB.
+        upload_limit: Some(u64::from(rate)).filter(|&rate| rate > 0).map(|rate| 10 + rate * 100),
+        limits: Limits {
+            max_connections: 12,
+            send_queue_bytes: 98_304,
+            ping_routes: tables,
+            query_routes: tables,
+            push_routes: tables,
+            servent_routes: tables,
+            ping_route_age: Duration::from_secs(20),
+            query_route_age: Duration::from_secs(40),
+            servent_route_age: Duration::from_secs(60),
+            pongs_per_link: 3,
+            pong_age: Duration::from_secs(50),
+            host_cache_entries: 5,
+            results_per_query: 3,
+            hit_payload_bytes: 200,
+            results_per_search: 4,
+            uploads_per_address: 1,
+            pushes_per_address: 2,
+            pushes_in_all: 3,
+            upload_step_bytes: 4_096,
+            ..Limits::default()
+        },
+        ..Config::default()
+    }
+}

@@ -1,0 +1,469 @@
+//! The rules of routing, checked on everything a core takes in and queues. Trusts no table of the
+//! core: what it must remember is kept here too, as exactly as its tables promise.
+
+use super::pool::{Descriptor, IDENTITY};
+use crate::config::{Config, Role};
+use crate::fuzzing::route_table::{Known, Routes};
+use crate::library::Library;
+use crate::servent::{CachedPong, ConnId};
+use crate::stats::{DropReason, Stats};
+use crate::time::Instant;
+use crate::wire::{Guid, Header, Kind, Pong, Push, QueryHit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Beyond this sum of TTL and hops nothing is passed on.
+const MAX_TTL_PLUS_HOPS: u8 = 15;
+
+/// Where something came from; `None` is the core itself.
+type Way = Option<ConnId>;
+
+/// What one call did to the counters.
+pub(super) struct Delta<'a> {
+    pub(super) before: &'a Stats,
+    pub(super) after: &'a Stats,
+}
+
+impl Delta<'_> {
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
+        self.after.dropped(reason) - self.before.dropped(reason)
+    }
+
+    fn received(&self, kind: Kind) -> u64 {
+        self.after.received.get(kind) - self.before.received.get(kind)
+    }
+
+    fn delivered(&self) -> u64 {
+        self.after.delivered.total() - self.before.delivered.total()
+    }
+
+    /// Why what arrived went no further. Copies refused or lost are another matter.
+    fn reason(&self) -> Option<DropReason> {
+        let copies = [DropReason::QueueFull, DropReason::LinkEnded];
+        let mut reasons = DropReason::ALL.into_iter().filter(|reason| !copies.contains(reason));
+        let reason = reasons.find(|&reason| self.dropped(reason) > 0)?;
+        assert_eq!(self.dropped(reason), 1);
+        assert!(reasons.all(|reason| self.dropped(reason) == 0), "two reasons for one descriptor");
+        Some(reason)
+    }
+}
+
+/// A descriptor that arrived, and what came of it.
+pub(super) struct Arrival<'a> {
+    pub(super) from: ConnId,
+    pub(super) descriptor: &'a Descriptor,
+    /// The links there were, the one it came by included.
+    pub(super) links: &'a [ConnId],
+    pub(super) queued: &'a [(ConnId, Descriptor)],
+    pub(super) delta: Delta<'a>,
+    pub(super) library: &'a Library,
+}
+
+/// See the module documentation.
+pub(super) struct Watch {
+    config: Arc<Config>,
+    pings: Routes<Way>,
+    queries: Routes<Way>,
+    pushes: Routes<Way>,
+    servents: Routes<Way>,
+    /// Servent ids whose way cannot be told from outside.
+    doubtful: BTreeSet<[u8; 16]>,
+    /// Pongs of each link that may be passed on, oldest first.
+    pongs: Vec<(Instant, ConnId, CachedPong)>,
+    /// Connections made for Pushes.
+    pushed: Vec<(Instant, Ipv4Addr)>,
+    /// Searches and pings of the user, and the results they had.
+    probes: BTreeMap<Guid, usize>,
+    /// GUIDs of the core's own, for peers to play with.
+    pub(super) own: Vec<Guid>,
+    unseen: u64,
+}
+
+impl Watch {
+    pub(super) fn new(config: Arc<Config>) -> Watch {
+        let limits = &config.limits;
+        Watch {
+            pings: Routes::new(limits.ping_routes, limits.ping_route_age),
+            queries: Routes::new(limits.query_routes, limits.query_route_age),
+            pushes: Routes::new(limits.push_routes, limits.query_route_age),
+            servents: Routes::new(limits.servent_routes, limits.servent_route_age),
+            doubtful: BTreeSet::new(),
+            pongs: Vec::new(),
+            pushed: Vec::new(),
+            probes: BTreeMap::new(),
+            own: Vec::new(),
+            unseen: 0,
+            config,
+        }
+    }
+
+    /// The user searches, or pings.
+    pub(super) fn probe(&mut self, now: Instant, guid: Guid, kind: Kind) {
+        let routes = if kind == Kind::Query { &mut self.queries } else { &mut self.pings };
+        routes.set(now, guid.0, None);
+        self.probes.insert(guid, 0);
+        self.remember_own(guid);
+    }
+
+    /// A result reaches the user.
+    pub(super) fn result(&mut self, search: Guid) {
+        let results = self.probes.get_mut(&search).expect("a search of ours");
+        *results += 1;
+        assert!(*results <= self.config.limits.results_per_search, "{results} results");
+    }
+
+    fn remember_own(&mut self, guid: Guid) {
+        self.own.push(guid);
+        if self.own.len() > 4 {
+            self.own.remove(0);
+        }
+    }
+
+    /// The core queued a descriptor of its own making on `link`.
+    fn originated(&mut self, now: Instant, link: ConnId, descriptor: &Descriptor) {
+        let Header { guid, kind, ttl, .. } = descriptor.header;
+        assert!((1..=MAX_TTL_PLUS_HOPS).contains(&ttl), "starts with TTL {ttl}");
+        match kind {
+            Kind::Ping | Kind::Query if self.probes.contains_key(&guid) => {}
+            Kind::Ping => {
+                assert_eq!(self.pings.known(now, &guid.0), Known::Not, "a GUID used again");
+                self.pings.set(now, guid.0, None);
+                self.remember_own(guid);
+            }
+            Kind::Push => {
+                let push = Push::decode(&descriptor.payload).expect("our own");
+                self.check_way(now, &push.servent.0, link);
+                self.pushes.set(now, guid.0, None);
+                self.remember_own(guid);
+            }
+            _ => panic!("nobody asked for {descriptor:?}"),
+        }
+    }
+
+    /// Whether a Push for a servent may go to `link`.
+    fn check_way(&self, now: Instant, servent: &[u8; 16], link: ConnId) {
+        let known = self.servents.known(now, servent);
+        let fits = matches!(known, Known::Surely(way) | Known::Perhaps(way) if way == Some(link));
+        assert!(fits || self.doubtful.contains(servent), "a Push to {link:?}, known: {known:?}");
+    }
+
+    /// The core was told something other than a descriptor.
+    pub(super) fn told(
+        &mut self,
+        now: Instant,
+        queued: &[(ConnId, Descriptor)],
+        delta: &Delta<'_>,
+    ) {
+        let handled = [delta.after, delta.before].map(|s| (&s.received, &s.delivered));
+        assert_eq!(handled[0], handled[1], "nothing came");
+        assert_eq!(delta.reason(), None, "nothing came that could be dropped");
+        for (link, descriptor) in queued {
+            assert!(is_own(descriptor), "nobody asked for {descriptor:?}");
+            self.originated(now, *link, descriptor);
+        }
+        // What was refused is in a table all the same.
+        self.missed(now, delta.dropped(DropReason::QueueFull));
+    }
+
+    /// Descriptors of the core's own are remembered under GUIDs that nobody saw.
+    pub(super) fn missed(&mut self, now: Instant, count: u64) {
+        for _ in 0..count {
+            self.unseen += 1;
+            let mut guid = [0xee; 16];
+            guid[..8].copy_from_slice(&self.unseen.to_le_bytes());
+            self.pings.set(now, guid, None);
+            self.pushes.set(now, guid, None);
+        }
+    }
+
+    /// A descriptor came. `risen` says that its link came up with the same read.
+    pub(super) fn arrived(&mut self, now: Instant, arrival: &Arrival<'_>, risen: bool) {
+        let Arrival { from, descriptor, delta, .. } = arrival;
+        let Header { guid, kind, .. } = descriptor.header;
+        assert_eq!(delta.received(kind), 1, "{descriptor:?} was not counted");
+        assert_eq!(delta.after.received.total() - delta.before.received.total(), 1);
+        let (mut copies, mut answers) = (Vec::new(), Vec::new());
+        for (link, queued) in arrival.queued {
+            let asked = (queued.header.guid, queued.header.kind) == (guid, kind);
+            match queued {
+                own if is_own(own) => {
+                    assert!(risen && link == from, "nobody asked for {own:?}");
+                    self.originated(now, *link, own);
+                }
+                copy if asked => copies.push((*link, copy)),
+                answer => answers.push((*link, answer)),
+            }
+        }
+        for (link, copy) in &copies {
+            assert_ne!(link, from, "back where it came from: {copy:?}");
+            self.check_copy(descriptor, copy);
+        }
+        let links: BTreeSet<ConnId> = copies.iter().map(|(link, _)| *link).collect();
+        assert_eq!(links.len(), copies.len(), "twice on a link: {descriptor:?}");
+
+        let passed_on = match kind {
+            // Copies of a flood come on top of what is done with it here.
+            Kind::Ping | Kind::Query => 0,
+            _ => copies.len() as u64 + delta.dropped(DropReason::QueueFull),
+        };
+        let dropped = delta.reason();
+        let fates = delta.delivered() + passed_on + u64::from(dropped.is_some());
+        assert_eq!(fates, 1, "{descriptor:?} is dropped for {dropped:?} and {copies:?}");
+
+        match kind {
+            Kind::Ping | Kind::Query => self.flooded(now, arrival, &copies, &answers),
+            _ => assert_eq!(answers, [], "an answer to {descriptor:?}"),
+        }
+        match kind {
+            Kind::Pong => self.pong(now, arrival, &copies),
+            Kind::QueryHit => self.hit(now, arrival, &copies),
+            Kind::Push => self.push(now, arrival, &copies),
+            Kind::Bye | Kind::Other(_) => assert_eq!(copies, [], "never passed on"),
+            Kind::Ping | Kind::Query => {}
+        }
+    }
+
+    /// One hop further, for one link less, otherwise untouched.
+    fn check_copy(&self, original: &Descriptor, copy: &Descriptor) {
+        let (was, is) = (original.header, copy.header);
+        assert_eq!(self.config.role, Role::Servent, "a guest passes nothing on");
+        assert_eq!(u16::from(is.hops), u16::from(was.hops) + 1, "{was:?} {is:?}");
+        assert!(is.ttl >= 1 && is.ttl < was.ttl, "{was:?} {is:?}");
+        let most = match was.kind {
+            Kind::Ping | Kind::Query => self.config.ttl,
+            _ => MAX_TTL_PLUS_HOPS,
+        };
+        assert!(is.ttl.saturating_add(is.hops) <= most, "{was:?} {is:?}");
+        assert_eq!(original.payload, copy.payload);
+    }
+
+    /// Whether what came with a GUID of its own is new, as the core treats it.
+    fn is_new(routes: &mut Routes<Way>, now: Instant, arrival: &Arrival<'_>) -> bool {
+        let guid = arrival.descriptor.header.guid.0;
+        let known = routes.known(now, &guid);
+        match (arrival.delta.reason(), known) {
+            (
+                Some(DropReason::Malformed | DropReason::TtlTooHigh | DropReason::PingThrottled),
+                _,
+            ) => false,
+            (Some(DropReason::Duplicate), Known::Surely(Some(_)) | Known::Perhaps(Some(_))) => {
+                false
+            }
+            (Some(DropReason::OwnEcho), Known::Surely(None) | Known::Perhaps(None)) => false,
+            (Some(reason @ (DropReason::Duplicate | DropReason::OwnEcho)), _) => {
+                panic!("{reason}, but it is {known:?}")
+            }
+            (_, Known::Surely(from)) => panic!("taken for new, but known from {from:?}"),
+            (_, Known::Perhaps(_) | Known::Not) => {
+                routes.set(now, guid, Some(arrival.from));
+                true
+            }
+        }
+    }
+
+    fn flooded(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival<'_>,
+        copies: &[(ConnId, &Descriptor)],
+        answers: &[(ConnId, &Descriptor)],
+    ) {
+        let header = arrival.descriptor.header;
+        let query = header.kind == Kind::Query;
+        let routes = if query { &mut self.queries } else { &mut self.pings };
+        if !Watch::is_new(routes, now, arrival) {
+            assert_eq!((copies, answers), (&[][..], &[][..]), "of {header:?}");
+            return;
+        }
+        let refused = arrival.delta.dropped(DropReason::QueueFull);
+        let others = arrival.links.len() - 1;
+        let further = header.ttl > 1 && self.config.ttl > header.hops.saturating_add(1);
+        let floods = further && self.config.role == Role::Servent;
+        // A Ping is not flooded if it can be answered from the cache.
+        if floods && (query || !copies.is_empty()) {
+            let refused = usize::try_from(refused).expect("few");
+            let all =
+                copies.len() == others || copies.len() < others && copies.len() + refused >= others;
+            assert!(all, "{} copies for {others} links", copies.len());
+        } else {
+            assert_eq!(copies, [], "of {header:?}");
+        }
+        let elsewhere = answers.iter().find(|(link, _)| *link != arrival.from);
+        assert_eq!(elsewhere, None, "an answer to somebody else");
+        let answers = answers.iter().map(|(_, answer)| *answer);
+        if query {
+            self.check_hits(arrival, answers);
+        } else {
+            self.check_pongs(now, arrival, answers);
+        }
+    }
+
+    fn check_hits<'a>(&self, arrival: &Arrival<'_>, answers: impl Iterator<Item = &'a Descriptor>) {
+        let asked = arrival.descriptor.header;
+        let mut results = 0;
+        for answer in answers {
+            let expected = Header {
+                kind: Kind::QueryHit,
+                ttl: asked.hops + 2,
+                hops: 0,
+                payload_len: answer.header.payload_len,
+                ..asked
+            };
+            assert_eq!(answer.header, expected);
+            assert!(answer.payload.len() <= self.config.limits.hit_payload_bytes);
+            let hit = QueryHit::decode(&answer.payload).expect("our own");
+            assert_eq!(hit.servent, IDENTITY);
+            for result in hit.results() {
+                let entry = arrival.library.get(result.index).expect("is shared");
+                assert_eq!(entry.name.as_bytes(), result.name);
+            }
+            results += usize::from(hit.count);
+        }
+        assert!(results <= self.config.limits.results_per_query, "{results} results");
+    }
+
+    fn check_pongs<'a>(
+        &self,
+        now: Instant,
+        arrival: &Arrival<'_>,
+        answers: impl Iterator<Item = &'a Descriptor>,
+    ) {
+        let asked = arrival.descriptor.header;
+        let mut cached = 0;
+        for answer in answers {
+            let Header { guid, kind, ttl, hops, .. } = answer.header;
+            assert_eq!((guid, kind), (asked.guid, Kind::Pong));
+            assert!(ttl > asked.hops, "a Pong that cannot cover its way back");
+            if hops == 0 {
+                assert_eq!(ttl, asked.hops + 1);
+                continue;
+            }
+            cached += 1;
+            let pong = Pong::decode(&answer.payload).expect("our own");
+            assert!(ttl + hops <= self.config.ttl, "{:?}", answer.header);
+            let sources = arrival.links.iter().filter(|&&link| link != arrival.from);
+            let known = sources.flat_map(|&link| self.pongs_of(now, link)).any(|known| {
+                let told = (known.addr, known.files, known.kib, known.hops + 1);
+                told == (pong.addr, pong.files, pong.kib, hops)
+            });
+            assert!(known, "nobody said {pong:?}");
+        }
+        assert!(cached <= self.config.limits.pongs_per_link, "{cached} Pongs");
+    }
+
+    /// What may be passed on of what a link has said.
+    fn pongs_of(&self, now: Instant, link: ConnId) -> impl Iterator<Item = &CachedPong> {
+        let limits = &self.config.limits;
+        let of_link = self.pongs.iter().rev().filter(move |(_, from, _)| *from == link);
+        let kept = of_link.take(limits.pongs_per_link);
+        kept.filter(move |(at, ..)| now.since(*at) < limits.pong_age).map(|(_, _, pong)| pong)
+    }
+
+    /// What goes back a recorded way goes there and nowhere else, if it is sure that there is one.
+    fn check_reply(
+        &self,
+        arrival: &Arrival<'_>,
+        known: Known<Way>,
+        copies: &[(ConnId, &Descriptor)],
+        may_go: bool,
+    ) {
+        for (link, copy) in copies {
+            let way =
+                matches!(known, Known::Surely(way) | Known::Perhaps(way) if way == Some(*link));
+            assert!(way, "{copy:?} to {link:?}, known: {known:?}");
+        }
+        let Header { ttl, hops, .. } = arrival.descriptor.header;
+        let further = ttl > 1 && hops < MAX_TTL_PLUS_HOPS - 1;
+        if let Known::Surely(Some(way)) = known
+            && may_go
+            && further
+            && self.config.role == Role::Servent
+            && way != arrival.from
+            && arrival.links.contains(&way)
+        {
+            let refused = arrival.delta.dropped(DropReason::QueueFull);
+            assert_eq!(copies.len() as u64 + refused, 1, "a reply that does not go back");
+        }
+    }
+
+    fn pong(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
+        use DropReason::{BackToSource, Malformed, NoRoute, OutOfScope, TtlTooHigh};
+        let header = arrival.descriptor.header;
+        let dropped = arrival.delta.reason();
+        let known = self.pings.known(now, &header.guid.0);
+        let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | OutOfScope));
+        self.check_reply(arrival, known, copies, may_go);
+        if matches!(dropped, Some(Malformed | TtlTooHigh | NoRoute | BackToSource)) {
+            return;
+        }
+        let pong = Pong::decode(&arrival.descriptor.payload).expect("is not malformed");
+        if self.config.scope.allows(pong.addr) {
+            let cached =
+                CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
+            self.pongs.retain(|(_, from, pong)| (*from, pong.addr) != (arrival.from, cached.addr));
+            self.pongs.push((now, arrival.from, cached));
+        }
+    }
+
+    fn hit(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
+        use DropReason::{BackToSource, ForgedHit, Malformed, NoRoute, TtlTooHigh};
+        let dropped = arrival.delta.reason();
+        let known = self.queries.known(now, &arrival.descriptor.header.guid.0);
+        let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | ForgedHit));
+        self.check_reply(arrival, known, copies, may_go);
+        if !may_go || dropped == Some(BackToSource) {
+            return;
+        }
+        let hit = QueryHit::decode(&arrival.descriptor.payload).expect("is not malformed");
+        assert!(hit.servent != IDENTITY && !hit.servent.is_blank(), "forged");
+        match (dropped, known) {
+            // To a search that ended, or to none.
+            (Some(NoRoute), Known::Perhaps(None)) => {
+                self.doubtful.insert(hit.servent.0);
+            }
+            (Some(NoRoute), Known::Not | Known::Perhaps(Some(_)) | Known::Surely(Some(_))) => {
+                return;
+            }
+            _ => {
+                self.doubtful.remove(&hit.servent.0);
+            }
+        }
+        self.servents.set(now, hit.servent.0, Some(arrival.from));
+    }
+
+    fn push(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
+        if !Watch::is_new(&mut self.pushes, now, arrival) {
+            assert_eq!(copies, [], "a Push twice");
+            return;
+        }
+        let push = Push::decode(&arrival.descriptor.payload).expect("is not malformed");
+        if push.servent == IDENTITY {
+            assert_eq!(copies, [], "it is for us");
+            if arrival.delta.delivered() == 1 {
+                self.connects_for_push(now, *push.addr.ip());
+            }
+        } else if self.doubtful.contains(&push.servent.0) {
+            assert!(copies.len() <= 1);
+        } else {
+            let known = self.servents.known(now, &push.servent.0);
+            self.check_reply(arrival, known, copies, true);
+        }
+    }
+
+    fn connects_for_push(&mut self, now: Instant, ip: Ipv4Addr) {
+        let limits = &self.config.limits;
+        self.pushed.push((now, ip));
+        self.pushed.retain(|(at, _)| now.since(*at) < limits.push_window);
+        let same = self.pushed.iter().filter(|(_, other)| *other == ip).count();
+        assert!(same <= limits.pushes_per_address, "{same} connections to {ip}");
+        assert!(self.pushed.len() <= limits.pushes_in_all, "{} connections", self.pushed.len());
+    }
+}
+
+/// Whether the core made it up: what it passes on has crossed a link, and answers are of other
+/// kinds.
+fn is_own(descriptor: &Descriptor) -> bool {
+    let Header { kind, hops, .. } = descriptor.header;
+    hops == 0 && matches!(kind, Kind::Ping | Kind::Query | Kind::Push)
+}
