@@ -1,6 +1,7 @@
 //! QueryHits that come home to one of many links, beside a relay that passes them on to its only
 //! other link.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! How fast a servent passes Queries on: a blasting neighbour, 1, 4 and 16 sinks, beside a relay
 //! that passes bytes on verbatim. `-- --peer HOST:PORT` drives any other 0.4 servent instead.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! What links cost that say nothing, and what they cost those that do.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
 mod support;
 

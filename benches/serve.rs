@@ -1,5 +1,6 @@
 //! Uploads beside senders that do nothing else, and what descriptors have to wait meanwhile.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The simulator with the full core and its oracles: deliveries a second and what a node costs.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
 mod support;
 

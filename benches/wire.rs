@@ -1,5 +1,6 @@
 //! What one descriptor costs to read, beside copying its bytes.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+#![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
 mod support;
 
