@@ -50,7 +50,7 @@ fn main() {
         };
         let all = |payload: &[u8]| {
             if let Ok(hit) = QueryHit::decode(payload) {
-                hit.results().for_each(|result| drop(black_box(result)));
+                hit.results().for_each(|result| _ = black_box(result));
             }
         };
         let [copied, framed, viewed, read] = interleaved(

@@ -22,7 +22,7 @@ const MAX_SOCKET_PATH: usize = 107;
 /// What a network is made of; fixed from its start to its end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Network {
-    /// Marks its processes, see [`super::own`].
+    /// Marks its processes, in their environment.
     pub id: String,
     /// Where the randomness of its faults comes from.
     pub seed: u64,

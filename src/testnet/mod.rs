@@ -2,7 +2,7 @@
 //! is started as `servent run`, watched through what it prints and writes down, and stopped by
 //! signal.
 //!
-//! A network lies in a run [`folder`]. Its *keeper*, one process, starts the nodes and carries
+//! A network lies in a run folder. Its *keeper*, one process, starts the nodes and carries
 //! their links, which is where links are made slow, cut or listened to. Commands come and go: they
 //! ask the keeper, and read the events that every node writes down.
 
