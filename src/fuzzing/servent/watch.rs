@@ -254,8 +254,12 @@ impl Watch {
             (Some(reason @ (DropReason::Duplicate | DropReason::OwnEcho)), _) => {
                 panic!("{reason}, but it is {known:?}")
             }
-            (_, Known::Surely(from)) => panic!("taken for new, but known from {from:?}"),
-            (_, Known::Perhaps(_) | Known::Not) => {
+            (reason, Known::Surely(from @ Some(_))) => {
+                panic!("{reason:?} of {:?}, but known from {from:?}", arrival.descriptor.header)
+            }
+            // Not watched as closely: whether an id of our own making is still known when it is heard
+            // from outside.
+            (_, Known::Perhaps(_) | Known::Not | Known::Surely(None)) => {
                 routes.set(now, guid, Some(arrival.from));
                 true
             }
