@@ -63,13 +63,17 @@ impl Stream {
 
     /// So many descriptors with ids of their own, fewer than fill the stream's buffer.
     pub fn take(&mut self, count: usize) -> &[u8] {
-        self.renew();
+        self.renew_first(count);
         &self.bytes[..count * self.len]
     }
 
     /// New ids for all.
     fn renew(&mut self) {
-        for one in self.bytes.chunks_exact_mut(self.len) {
+        self.renew_first(usize::MAX);
+    }
+
+    fn renew_first(&mut self, count: usize) {
+        for one in self.bytes.chunks_exact_mut(self.len).take(count) {
             let id = self.next_id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             one[..8].copy_from_slice(&id.to_le_bytes());
             one[8..15].copy_from_slice(&[0xff, 1, 2, 3, 4, 5, 6]);
