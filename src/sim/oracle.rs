@@ -22,7 +22,7 @@ pub enum Rule {
     TtlNeverGrows,
     /// Hops count the links crossed.
     HopsCount,
-    /// A Query never goes back to where it first came from.
+    /// A Query never goes back to where it first came from, while nothing fails.
     NotBackToSource,
     /// A node forwards a Query once.
     ForwardedOnce,
@@ -133,7 +133,8 @@ impl QueryWatch {
             return fail(Rule::TtlNeverGrows, text);
         }
         let source = self.first_from[from];
-        if source == Some(index(to)) && !self.asked(from) {
+        // After a failure two nodes may have two links for a while, of which one is no way back.
+        if !self.changing && source == Some(index(to)) && !self.asked(from) {
             return fail(Rule::NotBackToSource, format!("node {from} sent it back to {to}"));
         }
         let most = degree_of_sender - usize::from(!self.asked(from));
@@ -312,7 +313,6 @@ mod tests {
         watch.forget(1);
         assert_eq!(copy(&mut watch, (2, 1, 2, 2)), Ok(()));
         assert_eq!(copy(&mut watch, (1, 0, 1, 3)), Ok(()), "now it has it from node 2");
-        assert_eq!(copy(&mut watch, (1, 2, 1, 3)), Err(Rule::NotBackToSource));
         assert_eq!(watch.reached(), 3, "a node is reached once");
         watch.forget(0);
         assert_eq!(copy(&mut watch, (0, 1, 3, 1)), Err(Rule::HopsCount), "it does not ask now");
