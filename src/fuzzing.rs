@@ -32,6 +32,9 @@ use std::fmt::Debug;
 /// Streams up to this length are also fed byte by byte.
 const MAX_SINGLE_BYTES: usize = 256;
 
+/// Headers looked at ahead of their descriptors.
+const AHEAD: usize = 3;
+
 /// Prefixes of an input that are tried: enough for every line end of what peers send.
 const MAX_PREFIXES: usize = 100;
 
@@ -76,9 +79,20 @@ impl Framed {
         let mut descriptors = Vec::new();
         for read in reads {
             let mut found = deframer.feed(read);
+            let mut ahead = Vec::new();
             loop {
-                match found.next() {
+                if ahead.is_empty() {
+                    ahead = found.ahead(AHEAD).collect();
+                    assert!(ahead.len() <= AHEAD);
+                    ahead.reverse();
+                }
+                let next = found.next();
+                if !matches!(next, Ok(Some(_))) {
+                    assert_eq!(ahead, [], "seen ahead, and not there");
+                }
+                match next {
                     Ok(Some(raw)) => {
+                        assert!(ahead.pop().is_none_or(|header| header == raw.header));
                         assert_eq!(raw.header.payload_len as usize, raw.payload.len());
                         assert!(raw.payload.len() <= MAX_PAYLOAD_BYTES);
                         descriptors.push((raw.header, raw.payload.to_vec()));

@@ -199,9 +199,15 @@ impl Shelf {
 
     fn ask(&self, libraries: [&Library; 2], query: &[u8], limit: usize) {
         let wanted = wanted(query);
-        let criteria = match Criteria::parse(query) {
+        let mut criteria = match Criteria::parse(query) {
             Ok(criteria) => criteria,
-            Err(error) => return assert_eq!(Err(error), wanted.map(drop)),
+            Err(error) => {
+                let mut found = Vec::new();
+                let searched =
+                    libraries[0].search_text(query, &mut Criteria::default(), limit, &mut found);
+                assert_eq!((searched, found), (Err(error), Vec::new()));
+                return assert_eq!(Err(error), wanted.map(drop));
+            }
         };
         let wanted = wanted.unwrap_or_else(|error| panic!("{error:?}, but was answered"));
         let begins =
@@ -215,8 +221,11 @@ impl Shelf {
         let [one, other] = libraries;
         for (library, limit) in [(one, limit), (one, usize::MAX), (other, usize::MAX)] {
             let before = Entry { number: u32::MAX, name: "before", size: 0 };
-            let mut found = vec![before];
+            let (mut found, mut at_once) = (vec![before], vec![before]);
             library.search(&criteria, limit, &mut found);
+            library.search_text(query, &mut criteria, limit, &mut at_once).expect("as before");
+            assert_eq!(at_once, found, "read while it is searched for");
+            criteria.read(query).expect("as before");
             assert_eq!(found.remove(0), before, "what was found before is left alone");
             let numbers: BTreeSet<u32> = found.iter().map(|entry| entry.number).collect();
             assert_eq!(numbers.len(), found.len(), "a file twice");

@@ -41,10 +41,11 @@ fn config(script: &mut Script<'_>) -> Config {
     let (switches, links, ttl, rate) =
         (script.number(), script.number(), script.number(), script.number());
     let max_links = 1 + usize::from(links % 8);
+    let scopes = [Scope::Loopback, Scope::Private, Scope::Public, Scope::Loopback];
     let tables = if switches & 1 == 0 { 1_000 } else { 8 };
     Config {
         role: if switches & 2 == 0 { Role::Servent } else { Role::Guest },
-        scope: [Scope::Loopback, Scope::Private, Scope::Public][usize::from(switches >> 2) % 3],
+        scope: scopes[usize::from(switches >> 2 & 3)],
         background_pings: switches & 16 == 0,
         speed_known: switches & 32 != 0,
         links: usize::from(links >> 3) % (max_links + 1),

@@ -5,7 +5,7 @@ use super::pool::{Descriptor, IDENTITY};
 use crate::config::{Config, Role};
 use crate::fuzzing::route_table::{Known, Routes};
 use crate::library::Library;
-use crate::servent::{CachedPong, ConnId};
+use crate::servent::{CachedPong, ConnId, Observation};
 use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
 use crate::wire::{Guid, Header, Kind, Pong, Push, QueryHit};
@@ -28,6 +28,31 @@ pub(super) struct Delta<'a> {
 impl Delta<'_> {
     pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.after.dropped(reason) - self.before.dropped(reason)
+    }
+
+    /// The core tells of each descriptor what it counts.
+    fn check(&self, seen: &[Observation]) {
+        let mut told = [0_u64; 3];
+        let mut dropped = [0_u64; DropReason::ALL.len()];
+        for observation in seen {
+            match observation {
+                Observation::Received { .. } => told[0] += 1,
+                Observation::Forwarded { .. } => told[1] += 1,
+                Observation::Originated { .. } => told[2] += 1,
+                Observation::Dropped { reason, .. } => dropped[*reason as usize] += 1,
+                Observation::Refused { .. } => dropped[DropReason::QueueFull as usize] += 1,
+                Observation::LinkDown { unsent, .. } => {
+                    dropped[DropReason::LinkEnded as usize] += unsent;
+                }
+                Observation::LinkUp { .. } | Observation::Answered { .. } => {}
+            }
+        }
+        let counted = |stats: &Stats| {
+            [&stats.received, &stats.forwarded, &stats.originated].map(|kinds| kinds.total())
+        };
+        let (before, after) = (counted(self.before), counted(self.after));
+        assert_eq!(told, [0, 1, 2].map(|at| after[at] - before[at]), "{seen:?}");
+        assert_eq!(dropped, DropReason::ALL.map(|reason| self.dropped(reason)), "{seen:?}");
     }
 
     fn received(&self, kind: Kind) -> u64 {
@@ -55,9 +80,15 @@ pub(super) struct Arrival<'a> {
     pub(super) descriptor: &'a Descriptor,
     /// The links there were, the one it came by included.
     pub(super) links: &'a [ConnId],
+    pub(super) outcome: Outcome<'a>,
+    pub(super) library: &'a Library,
+}
+
+/// What came of one call.
+pub(super) struct Outcome<'a> {
     pub(super) queued: &'a [(ConnId, Descriptor)],
     pub(super) delta: Delta<'a>,
-    pub(super) library: &'a Library,
+    pub(super) seen: &'a [Observation],
 }
 
 /// See the module documentation.
@@ -77,7 +108,6 @@ pub(super) struct Watch {
     probes: BTreeMap<Guid, usize>,
     /// GUIDs of the core's own, for peers to play with.
     pub(super) own: Vec<Guid>,
-    unseen: u64,
 }
 
 impl Watch {
@@ -93,7 +123,6 @@ impl Watch {
             pushed: Vec::new(),
             probes: BTreeMap::new(),
             own: Vec::new(),
-            unseen: 0,
             config,
         }
     }
@@ -120,24 +149,38 @@ impl Watch {
         }
     }
 
+    /// The core made descriptors up, and remembers their ids in this order, whether or not a queue
+    /// took them.
+    fn made_up(&mut self, now: Instant, seen: &[Observation]) {
+        for observation in seen {
+            let (Observation::Originated { header, .. } | Observation::Refused { header, .. }) =
+                observation
+            else {
+                continue;
+            };
+            let routes = match header.kind {
+                _ if header.hops > 0 || self.probes.contains_key(&header.guid) => continue,
+                Kind::Ping => &mut self.pings,
+                Kind::Push => &mut self.pushes,
+                _ => continue,
+            };
+            assert_eq!(routes.known(now, &header.guid.0), Known::Not, "an id used again");
+            routes.set(now, header.guid.0, None);
+            self.remember_own(header.guid);
+        }
+    }
+
     /// The core queued a descriptor of its own making on `link`.
-    fn originated(&mut self, now: Instant, link: ConnId, descriptor: &Descriptor) {
+    fn originated(&self, now: Instant, link: ConnId, descriptor: &Descriptor) {
         let Header { guid, kind, ttl, .. } = descriptor.header;
         assert!((1..=MAX_TTL_PLUS_HOPS).contains(&ttl), "starts with TTL {ttl}");
         match kind {
-            Kind::Ping | Kind::Query if self.probes.contains_key(&guid) => {}
-            Kind::Ping => {
-                assert_eq!(self.pings.known(now, &guid.0), Known::Not, "a GUID used again");
-                self.pings.set(now, guid.0, None);
-                self.remember_own(guid);
-            }
+            Kind::Query => assert!(self.probes.contains_key(&guid), "nobody searches for it"),
             Kind::Push => {
                 let push = Push::decode(&descriptor.payload).expect("our own");
                 self.check_way(now, &push.servent.0, link);
-                self.pushes.set(now, guid.0, None);
-                self.remember_own(guid);
             }
-            _ => panic!("nobody asked for {descriptor:?}"),
+            _ => {}
         }
     }
 
@@ -149,42 +192,30 @@ impl Watch {
     }
 
     /// The core was told something other than a descriptor.
-    pub(super) fn told(
-        &mut self,
-        now: Instant,
-        queued: &[(ConnId, Descriptor)],
-        delta: &Delta<'_>,
-    ) {
+    pub(super) fn told(&mut self, now: Instant, outcome: &Outcome<'_>) {
+        let Outcome { queued, delta, seen } = outcome;
         let handled = [delta.after, delta.before].map(|s| (&s.received, &s.delivered));
         assert_eq!(handled[0], handled[1], "nothing came");
         assert_eq!(delta.reason(), None, "nothing came that could be dropped");
-        for (link, descriptor) in queued {
+        delta.check(seen);
+        self.made_up(now, seen);
+        for (link, descriptor) in *queued {
             assert!(is_own(descriptor), "nobody asked for {descriptor:?}");
             self.originated(now, *link, descriptor);
-        }
-        // What was refused is in a table all the same.
-        self.missed(now, delta.dropped(DropReason::QueueFull));
-    }
-
-    /// Descriptors of the core's own are remembered under GUIDs that nobody saw.
-    pub(super) fn missed(&mut self, now: Instant, count: u64) {
-        for _ in 0..count {
-            self.unseen += 1;
-            let mut guid = [0xee; 16];
-            guid[..8].copy_from_slice(&self.unseen.to_le_bytes());
-            self.pings.set(now, guid, None);
-            self.pushes.set(now, guid, None);
         }
     }
 
     /// A descriptor came. `risen` says that its link came up with the same read.
     pub(super) fn arrived(&mut self, now: Instant, arrival: &Arrival<'_>, risen: bool) {
-        let Arrival { from, descriptor, delta, .. } = arrival;
+        let Arrival { from, descriptor, outcome, .. } = arrival;
+        let Outcome { queued, delta, seen } = outcome;
         let Header { guid, kind, .. } = descriptor.header;
         assert_eq!(delta.received(kind), 1, "{descriptor:?} was not counted");
         assert_eq!(delta.after.received.total() - delta.before.received.total(), 1);
+        delta.check(seen);
+        self.made_up(now, seen);
         let (mut copies, mut answers) = (Vec::new(), Vec::new());
-        for (link, queued) in arrival.queued {
+        for (link, queued) in *queued {
             let asked = (queued.header.guid, queued.header.kind) == (guid, kind);
             match queued {
                 own if is_own(own) => {
@@ -242,7 +273,7 @@ impl Watch {
     fn is_new(routes: &mut Routes<Way>, now: Instant, arrival: &Arrival<'_>) -> bool {
         let guid = arrival.descriptor.header.guid.0;
         let known = routes.known(now, &guid);
-        match (arrival.delta.reason(), known) {
+        match (arrival.outcome.delta.reason(), known) {
             (
                 Some(DropReason::Malformed | DropReason::TtlTooHigh | DropReason::PingThrottled),
                 _,
@@ -254,12 +285,8 @@ impl Watch {
             (Some(reason @ (DropReason::Duplicate | DropReason::OwnEcho)), _) => {
                 panic!("{reason}, but it is {known:?}")
             }
-            (reason, Known::Surely(from @ Some(_))) => {
-                panic!("{reason:?} of {:?}, but known from {from:?}", arrival.descriptor.header)
-            }
-            // Not watched as closely: whether an id of our own making is still known when it is heard
-            // from outside.
-            (_, Known::Perhaps(_) | Known::Not | Known::Surely(None)) => {
+            (_, Known::Surely(from)) => panic!("taken for new, but known from {from:?}"),
+            (_, Known::Perhaps(_) | Known::Not) => {
                 routes.set(now, guid, Some(arrival.from));
                 true
             }
@@ -280,7 +307,7 @@ impl Watch {
             assert_eq!((copies, answers), (&[][..], &[][..]), "of {header:?}");
             return;
         }
-        let refused = arrival.delta.dropped(DropReason::QueueFull);
+        let refused = arrival.outcome.delta.dropped(DropReason::QueueFull);
         let others = arrival.links.len() - 1;
         let further = header.ttl > 1 && self.config.ttl > header.hops.saturating_add(1);
         let floods = further && self.config.role == Role::Servent;
@@ -386,7 +413,7 @@ impl Watch {
             && way != arrival.from
             && arrival.links.contains(&way)
         {
-            let refused = arrival.delta.dropped(DropReason::QueueFull);
+            let refused = arrival.outcome.delta.dropped(DropReason::QueueFull);
             assert_eq!(copies.len() as u64 + refused, 1, "a reply that does not go back");
         }
     }
@@ -394,7 +421,7 @@ impl Watch {
     fn pong(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
         use DropReason::{BackToSource, Malformed, NoRoute, OutOfScope, TtlTooHigh};
         let header = arrival.descriptor.header;
-        let dropped = arrival.delta.reason();
+        let dropped = arrival.outcome.delta.reason();
         let known = self.pings.known(now, &header.guid.0);
         let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | OutOfScope));
         self.check_reply(arrival, known, copies, may_go);
@@ -412,7 +439,7 @@ impl Watch {
 
     fn hit(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
         use DropReason::{BackToSource, ForgedHit, Malformed, NoRoute, TtlTooHigh};
-        let dropped = arrival.delta.reason();
+        let dropped = arrival.outcome.delta.reason();
         let known = self.queries.known(now, &arrival.descriptor.header.guid.0);
         let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | ForgedHit));
         self.check_reply(arrival, known, copies, may_go);
@@ -444,7 +471,7 @@ impl Watch {
         let push = Push::decode(&arrival.descriptor.payload).expect("is not malformed");
         if push.servent == IDENTITY {
             assert_eq!(copies, [], "it is for us");
-            if arrival.delta.delivered() == 1 {
+            if arrival.outcome.delta.delivered() == 1 {
                 self.connects_for_push(now, *push.addr.ip());
             }
         } else if self.doubtful.contains(&push.servent.0) {

@@ -2,7 +2,7 @@
 
 use super::pool::{self, Descriptor, IDENTITY, LOCAL};
 use super::socket::{Read, Socket, State};
-use super::watch::{Arrival, Delta, Watch};
+use super::watch::{Arrival, Delta, Outcome, Watch};
 use crate::config::{Config, Role, Scope};
 use crate::fuzzing::script::Script;
 use crate::servent::{
@@ -71,8 +71,10 @@ impl World {
     pub(super) fn new(config: Config) -> World {
         let (config, now) = (Arc::new(config), Instant::from_micros(1_000_000));
         let library = Arc::new(pool::library(0));
+        let mut core = Servent::new(Arc::clone(&config), library, IDENTITY, 1, now);
+        core.set_observed(true);
         World {
-            core: Servent::new(Arc::clone(&config), library, IDENTITY, 1, now),
+            core,
             watch: Watch::new(Arc::clone(&config)),
             config,
             now,
@@ -165,8 +167,9 @@ impl World {
         let before = self.core.stats().clone();
         let result = what(&mut self.core, self.now);
         let queued = self.take_queued(&before);
+        let seen: Vec<_> = std::iter::from_fn(|| self.core.poll_observation()).collect();
         let delta = Delta { before: &before, after: self.core.stats() };
-        self.watch.told(self.now, &queued, &delta);
+        self.watch.told(self.now, &Outcome { queued: &queued, delta, seen: &seen });
         result
     }
 
@@ -203,7 +206,6 @@ impl World {
         // A link that came up and ended in one read took with it what nobody saw.
         let count = |stats: &Stats| stats.forwarded.total() + stats.originated.total();
         let unseen = count(self.core.stats()) - count(before) - found.len() as u64;
-        self.watch.missed(self.now, unseen);
         self.lost += unseen;
         self.queued += unseen + found.len() as u64;
         found
@@ -301,12 +303,13 @@ impl World {
         let before = self.core.stats().clone();
         self.core.handle_bytes(self.now, conn, chunk);
         let queued = self.take_queued(&before);
+        let seen: Vec<_> = std::iter::from_fn(|| self.core.poll_observation()).collect();
+        let delta = Delta { before: &before, after: self.core.stats() };
         let arrival = Arrival {
             from: conn,
             descriptor: &descriptor,
             links,
-            queued: &queued,
-            delta: Delta { before: &before, after: self.core.stats() },
+            outcome: Outcome { queued: &queued, delta, seen: &seen },
             library: self.core.library(),
         };
         self.watch.arrived(self.now, &arrival, risen);
@@ -558,8 +561,9 @@ impl World {
             self.probes.push(guid);
         }
         let queued = self.take_queued(&before);
+        let seen: Vec<_> = std::iter::from_fn(|| self.core.poll_observation()).collect();
         let delta = Delta { before: &before, after: self.core.stats() };
-        self.watch.told(self.now, &queued, &delta);
+        self.watch.told(self.now, &Outcome { queued: &queued, delta, seen: &seen });
     }
 
     fn user(&mut self, script: &mut Script<'_>) {
