@@ -459,7 +459,9 @@ impl<'a> Network<'a> {
                 && *guid == raw.header.guid
             {
                 match raw.header.kind {
-                    Kind::Query => watch.query(from, to, &raw.header, self.degrees[from])?,
+                    Kind::Query => {
+                        watch.query((from, to), wire, &raw.header, self.degrees[from])?;
+                    }
                     Kind::QueryHit => watch.hit(from, to)?,
                     _ => {}
                 }

@@ -22,7 +22,7 @@ pub enum Rule {
     TtlNeverGrows,
     /// Hops count the links crossed.
     HopsCount,
-    /// A Query never goes back to where it first came from, while nothing fails.
+    /// A Query never goes back on the link it first came by.
     NotBackToSource,
     /// A node forwards a Query once.
     ForwardedOnce,
@@ -66,6 +66,8 @@ pub(super) struct QueryWatch {
     counted: Vec<bool>,
     /// Where each node first had it from.
     first_from: Vec<Option<u32>>,
+    /// The connection it came by: after a failure two nodes may have two of them for a while.
+    first_wire: Vec<Option<usize>>,
     /// Copies each node put on links.
     sent: Vec<u32>,
     /// Nodes reached, by the links the first copy had crossed; index 0 is unused.
@@ -84,6 +86,7 @@ impl QueryWatch {
             origin_stands: true,
             counted: vec![false; if changing { nodes } else { 0 }],
             first_from: vec![None; nodes],
+            first_wire: vec![None; nodes],
             sent: vec![0; nodes],
             per_hop: Vec::new(),
             copies: 0,
@@ -108,6 +111,7 @@ impl QueryWatch {
     /// A node has lost its memory: what it does from now on is another's doing.
     pub(super) fn forget(&mut self, node: usize) {
         self.first_from[node] = None;
+        self.first_wire[node] = None;
         self.sent[node] = 0;
         self.origin_stands &= node != self.origin;
     }
@@ -116,11 +120,11 @@ impl QueryWatch {
         self.origin_stands && node == self.origin
     }
 
-    /// A copy arrives at `to`, which has `degree` links for its sender `from`.
+    /// A copy arrives at `to` over `wire`; its sender `from` has `degree_of_sender` neighbours.
     pub(super) fn query(
         &mut self,
-        from: usize,
-        to: usize,
+        (from, to): (usize, usize),
+        wire: usize,
         header: &Header,
         degree_of_sender: usize,
     ) -> Result<(), Violation> {
@@ -133,8 +137,7 @@ impl QueryWatch {
             return fail(Rule::TtlNeverGrows, text);
         }
         let source = self.first_from[from];
-        // After a failure two nodes may have two links for a while, of which one is no way back.
-        if !self.changing && source == Some(index(to)) && !self.asked(from) {
+        if self.first_wire[from] == Some(wire) && !self.asked(from) {
             return fail(Rule::NotBackToSource, format!("node {from} sent it back to {to}"));
         }
         let most = degree_of_sender - usize::from(!self.asked(from));
@@ -149,6 +152,7 @@ impl QueryWatch {
         }
         if !self.asked(to) && self.first_from[to].is_none() {
             self.first_from[to] = Some(index(from));
+            self.first_wire[to] = Some(wire);
             let again = to == self.origin
                 || self.counted.get_mut(to).is_some_and(|node| std::mem::replace(node, true));
             if again {
@@ -264,6 +268,11 @@ mod tests {
     use super::*;
     use crate::wire::{Guid, Kind};
 
+    /// One connection for each pair of nodes.
+    fn wire(from: usize, to: usize) -> usize {
+        10 * from.min(to) + from.max(to)
+    }
+
     const TTL: u8 = 4;
 
     /// A square with one corner more: 0-1, 1-2, 2-3, 0-3, 3-4.
@@ -277,7 +286,9 @@ mod tests {
         let mut watch = QueryWatch::new(0, TTL, 5, false);
         for &(from, to, ttl, hops) in copies {
             let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
-            if let Err(violation) = watch.query(from, to, &header, graph.degrees()[from]) {
+            if let Err(violation) =
+                watch.query((from, to), wire(from, to), &header, graph.degrees()[from])
+            {
                 return Some(violation.rule);
             }
         }
@@ -303,7 +314,8 @@ mod tests {
         let mut watch = QueryWatch::new(0, TTL, 5, true);
         let copy = |watch: &mut QueryWatch, (from, to, ttl, hops)| {
             let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
-            watch.query(from, to, &header, graph.degrees()[from]).map_err(|found| found.rule)
+            let degree = graph.degrees()[from];
+            watch.query((from, to), wire(from, to), &header, degree).map_err(|found| found.rule)
         };
         for at in [0, 1, 3] {
             assert_eq!(copy(&mut watch, FLOOD[at]), Ok(()));
@@ -313,6 +325,7 @@ mod tests {
         watch.forget(1);
         assert_eq!(copy(&mut watch, (2, 1, 2, 2)), Ok(()));
         assert_eq!(copy(&mut watch, (1, 0, 1, 3)), Ok(()), "now it has it from node 2");
+        assert_eq!(copy(&mut watch, (1, 2, 1, 3)), Err(Rule::NotBackToSource));
         assert_eq!(watch.reached(), 3, "a node is reached once");
         watch.forget(0);
         assert_eq!(copy(&mut watch, (0, 1, 3, 1)), Err(Rule::HopsCount), "it does not ask now");
