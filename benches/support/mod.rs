@@ -91,9 +91,7 @@ pub fn cpu_of(pid: u32) -> (Duration, Duration) {
 
 /// Resident bytes of a process.
 pub fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+    servent::testnet::memory(pid, "VmRSS").unwrap()
 }
 
 /// A `servent run` of this build, with `state` as its home.

@@ -8,8 +8,8 @@ use crate::library::{Entry, MAX_FILES};
 use crate::plan::catalogue::SharedFile;
 use crate::plan::{Plan, picture};
 use crate::sim::simulate_traced;
+use crate::testnet;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fs;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +30,8 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
         Failure::failed(format!("a rule of the protocol did not hold: {violation}; {plan:?}"))
     })?;
     report.real_seconds = started.elapsed().as_secs_f64();
-    report.bytes_per_node = peak_bytes().map(|bytes| bytes / graph.names.len() as u64);
+    report.bytes_per_node =
+        testnet::memory(std::process::id(), "VmHWM").map(|bytes| bytes / graph.names.len() as u64);
     if let Some(trace) = &report.trace {
         show::draw(&args.drawing, || trace.dot(), || picture::svg(&graph, trace))?;
         if args.trace && !args.json {
@@ -62,13 +63,6 @@ fn look_at_folders(plan: &mut Plan) -> Result<(), Failure> {
         place.files = library.entries().map(file).collect();
     }
     Ok(())
-}
-
-/// The most memory this process has had resident, where the system tells.
-fn peak_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn bar(queries: usize) -> ProgressBar {

@@ -209,16 +209,10 @@ impl Descriptor {
 }
 
 fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
-    let name = match kind {
-        Kind::Ping => "ping",
-        Kind::Pong => "pong",
-        Kind::Bye => "bye",
-        Kind::Push => "push",
-        Kind::Query => "query",
-        Kind::QueryHit => "query_hit",
-        Kind::Other(code) => return serializer.collect_str(&format_args!("unknown:0x{code:02x}")),
-    };
-    serializer.serialize_str(name)
+    match kind {
+        Kind::Other(code) => serializer.collect_str(&format_args!("{}:0x{code:02x}", kind.name())),
+        known => serializer.serialize_str(known.name()),
+    }
 }
 
 fn as_text<S: Serializer>(

@@ -90,7 +90,25 @@ pub struct Faults {
     pub absence: Option<Duration>,
 }
 
+/// How long the network stays parted, and nodes stay away, unless the plan says so.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Nodes that crashed are back within so many seconds.
+pub(crate) const MAX_DOWN_SECS: usize = 30;
+/// Nodes that stopped go on within so many seconds: some only after their neighbours have given
+/// them up.
+pub(crate) const MAX_STALL_SECS: usize = 120;
+
 impl Faults {
+    /// For how long the network is parted.
+    pub(crate) fn parted_for(&self) -> Duration {
+        self.partition_for.unwrap_or(MINUTE)
+    }
+
+    /// The mean time nodes stay away.
+    pub(crate) fn mean_absence(&self) -> Duration {
+        self.absence.unwrap_or(MINUTE)
+    }
+
     /// Whether nodes and links stay as they are.
     pub fn is_none(&self) -> bool {
         *self == Faults::default()

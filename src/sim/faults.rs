@@ -5,20 +5,12 @@
 use super::network::{Network, State, What};
 use super::oracle::Violation;
 use super::report::Report;
-use crate::plan::Plan;
 use crate::plan::chance::{pareto, seconds_until, unit};
 use crate::plan::topology::Graph;
+use crate::plan::{MAX_DOWN_SECS, MAX_STALL_SECS, Plan};
 use crate::servent::IoFailure;
 use crate::time::Instant;
 use std::time::Duration;
-
-/// How long the network stays parted, and nodes stay away, unless the plan says so.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Nodes that crashed are back within so many seconds.
-const MAX_DOWN_SECS: usize = 30;
-/// Nodes that stopped reading read again within so many seconds: some only after their neighbours
-/// have given them up.
-const MAX_STALL_SECS: usize = 120;
 
 /// A fault that is scheduled. Those of a node count only in the life they were drawn for.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +187,7 @@ impl Network<'_> {
             }
             Fault::Leave { node, life } if lives(self, node, life) => {
                 self.crash(node, false, "leave");
-                let mean = self.faults.absence.unwrap_or(MINUTE);
+                let mean = self.faults.mean_absence();
                 let at = self.now + pareto(mean, &mut self.rng);
                 self.queue.schedule(at, What::Fault(Fault::Return { node }));
             }
@@ -214,7 +206,7 @@ impl Network<'_> {
             Fault::Part => {
                 let sides = (0..self.nodes.len()).map(|_| self.rng.below(2) == 0).collect();
                 self.part(sides)?;
-                let at = self.now + self.faults.partition_for.unwrap_or(MINUTE);
+                let at = self.now + self.faults.parted_for();
                 self.queue.schedule(at, What::Fault(Fault::Heal));
             }
             Fault::Heal => self.heal()?,

@@ -11,6 +11,7 @@ mod link;
 mod network;
 pub mod oracle;
 pub mod report;
+mod searches;
 mod shares;
 
 pub use faults::{Operation, play};

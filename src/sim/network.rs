@@ -5,11 +5,10 @@ use super::event_queue::EventQueue;
 use super::faults::Fault;
 use super::link::{Carriage, Parcel, Wire};
 use super::oracle::{QueryWatch, Violation};
-use super::report::{QueryReport, Report};
+use super::report::Report;
 use super::shares::Shares;
 use crate::config::{Config, Limits, Scope};
 use crate::library::Library;
-use crate::plan::catalogue::{name_of, some_file};
 use crate::plan::topology::Graph;
 use crate::plan::trace::Trace;
 use crate::plan::{Faults, Plan};
@@ -26,7 +25,7 @@ use std::time::Duration;
 
 const PORT: u16 = 6346;
 /// Where nothing fails, a search that has not died down by then is left alone.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// One virtual servent.
 pub(super) struct Node {
@@ -96,12 +95,12 @@ pub(super) struct Network<'a> {
     pub(super) trace: SipHasher13,
     pub(super) watch: Option<(Guid, QueryWatch)>,
     /// The search being written down, and when it began.
-    written: Option<(Instant, Trace)>,
+    pub(super) written: Option<(Instant, Trace)>,
     /// When nodes may begin to forget the watched GUID, and to take its copies for new ones.
-    watched_until: Instant,
+    pub(super) watched_until: Instant,
     /// The watched search lasted until then.
-    faded: Option<(Guid, QueryWatch)>,
-    hits: u64,
+    pub(super) faded: Option<(Guid, QueryWatch)>,
+    pub(super) hits: u64,
     pub(super) bytes: u64,
     pub(super) descriptors: u64,
     /// Copies on wires that broke, or for sockets that were gone.
@@ -235,67 +234,6 @@ impl<'a> Network<'a> {
         }
         self.nodes[node].core.handle_timeout(now);
         self.drain(node);
-    }
-
-    /// One search from start to silence, or as long as the plan gives it.
-    fn search(&mut self, plan: &Plan) -> Result<QueryReport, Violation> {
-        let named = plan
-            .from
-            .as_ref()
-            .and_then(|from| self.graph.names.iter().position(|name| name == from));
-        let origin = named.unwrap_or_else(|| self.rng.below(self.graph.names.len()));
-        let file = some_file(&mut self.rng);
-        self.begin_search(origin, plan.ttl, file);
-        let until = self.now + plan.pause();
-        let most = if self.faults.is_none() { until + PATIENCE } else { until };
-        self.run(until, most)?;
-        self.end_search(origin, plan)
-    }
-
-    /// A node that is not there searches nothing and reaches nobody.
-    pub(super) fn begin_search(&mut self, origin: usize, ttl: u8, file: usize) {
-        self.hits = 0;
-        if self.nodes[origin].state != State::Up {
-            return;
-        }
-        let now = self.now;
-        let guid = self.nodes[origin]
-            .core
-            .search(now, &name_of(file), Some(ttl))
-            .expect("the catalogue's names are searchable");
-        let changing = self.armed;
-        self.watch = Some((guid, QueryWatch::new(origin, ttl, self.nodes.len(), changing)));
-        if let Some((_, trace)) = &mut self.written {
-            trace.from.clone_from(&self.graph.names[origin]);
-            trace.criteria = name_of(file);
-        }
-        self.watched_until = now + self.config.limits.query_route_age;
-        self.drain(origin);
-    }
-
-    pub(super) fn end_search(
-        &mut self,
-        origin: usize,
-        plan: &Plan,
-    ) -> Result<QueryReport, Violation> {
-        self.check_bounds().map_err(|violation| violation.at(self.now))?;
-        let from = self.graph.names[origin].clone();
-        let faded = self.faded.take();
-        let even = plan.is_even() && !self.armed && faded.is_none();
-        let Some((guid, watch)) = self.watch.take().or(faded) else {
-            return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });
-        };
-        self.nodes[origin].core.end_probe(guid);
-        watch.finish(self.graph, even).map_err(|violation| violation.at(self.now))?;
-        Ok(QueryReport {
-            from,
-            ttl: watch.ttl(),
-            reached: watch.reached(),
-            query_descriptors: watch.copies,
-            duplicates: watch.copies - watch.reached(),
-            hits: self.hits,
-            reach_per_hop: watch.per_hop.get(1..).unwrap_or_default().to_vec(),
-        })
     }
 
     /// Runs until `min`, and then on until nothing is under way, or `max`.
@@ -497,7 +435,7 @@ impl<'a> Network<'a> {
     }
 
     /// Does everything a node wants done.
-    fn drain(&mut self, node: usize) {
+    pub(super) fn drain(&mut self, node: usize) {
         let now = self.now;
         self.nodes[node].core.start_turn();
         loop {

@@ -24,6 +24,6 @@ pub use folder::{Conditions, Link, Network, Node, RunFolder};
 pub use follow::{Followed, MAX_TTL, Search, follow};
 pub use keeper::keep;
 pub use orders::{capture, kill, reset, set};
-pub use process::{Process, command};
+pub use process::{Process, command, memory};
 pub use up::{MAX_NODES, Started, down, heal, up};
 pub use view::{NodeState, View};

@@ -38,6 +38,15 @@ pub fn command(exe: &Path) -> Command {
     command
 }
 
+/// A figure of a process's memory in bytes, by its name in `/proc`: `VmRSS` is what is resident,
+/// `VmHWM` the most that was. `None` where the system does not tell.
+pub fn memory(pid: u32, what: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let figure = |line: &str| Some(line.strip_prefix(what)?.strip_prefix(':')?.trim().to_owned());
+    let figure = status.lines().find_map(figure)?;
+    figure.strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 impl Process {
     /// Starts a `servent run` command and waits until it listens. Its output is taken over, its
     /// log level set to what [`Process::wait_for`] needs unless the command sets its own.

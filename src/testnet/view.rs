@@ -2,6 +2,7 @@
 
 use super::control::{self, Status};
 use super::folder::{Conditions, Network, RunFolder};
+use super::process;
 use super::records::{Carried, Record, Tail, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -190,15 +191,9 @@ impl View {
                 pid: status.pid,
                 links: (0..self.network.links.len()).filter(stands).count(),
                 planned_links: self.network.degree(number),
-                resident_bytes: status.pid.and_then(resident_bytes),
+                resident_bytes: status.pid.and_then(|pid| process::memory(pid, "VmRSS")),
             }
         };
         self.network.nodes.iter().enumerate().map(state).collect()
     }
-}
-
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }

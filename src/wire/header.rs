@@ -65,6 +65,19 @@ impl Kind {
             other => Kind::Other(other),
         }
     }
+
+    /// Its name in JSON; all unknown kinds share one.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Ping => "ping",
+            Kind::Pong => "pong",
+            Kind::Bye => "bye",
+            Kind::Push => "push",
+            Kind::Query => "query",
+            Kind::QueryHit => "query_hit",
+            Kind::Other(_) => "unknown",
+        }
+    }
 }
 
 impl fmt::Display for Kind {

@@ -115,11 +115,7 @@ impl Running {
 
     /// Bytes of memory it has resident.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.process.id());
-        let text = std::fs::read_to_string(status).unwrap();
-        let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kib * 1024
+        servent::testnet::memory(self.process.id(), "VmRSS").unwrap()
     }
 }
 

@@ -292,7 +292,7 @@ impl Printer {
             let guid = guid.to_string();
             let line =
                 DescriptorLine { guid, code: kind.code(), ttl, hops, length, payload: fields };
-            return self.json(place, kind_name(kind), line, error);
+            return self.json(place, kind.name(), line, error);
         }
         self.place(place)?;
         let unknown = format!("unknown kind 0x{:02x}", kind.code());
@@ -454,18 +454,6 @@ fn after_text(bye: Bye<'_>) -> &[u8] {
     match &bye.rest[bye.text().len()..] {
         [0] => &[],
         rest => rest,
-    }
-}
-
-const fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Ping => "ping",
-        Kind::Pong => "pong",
-        Kind::Bye => "bye",
-        Kind::Push => "push",
-        Kind::Query => "query",
-        Kind::QueryHit => "query_hit",
-        Kind::Other(_) => "unknown",
     }
 }
 

@@ -1,18 +1,11 @@
 //! Faults by the plan's chances, on real processes: the counterpart of those of the simulator.
 
-use crate::plan::Faults;
 use crate::plan::chance::{pareto, seconds_until};
+use crate::plan::{Faults, MAX_DOWN_SECS, MAX_STALL_SECS};
 use crate::rng::Rng;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
-
-/// How long the network stays parted, and nodes stay away, unless the plan says so.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Nodes that crashed are back within so many seconds.
-const MAX_DOWN_SECS: usize = 30;
-/// Nodes that stopped go on within so many seconds.
-const MAX_STALL_SECS: usize = 120;
 
 /// Something to be done to the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +97,7 @@ impl Chaos {
             }
             Fault::Crash { node } => (Fault::Return { node }, self.some_seconds(MAX_DOWN_SECS)),
             Fault::Leave { node } => {
-                let mean = self.faults.absence.unwrap_or(MINUTE);
+                let mean = self.faults.mean_absence();
                 (Fault::Return { node }, pareto(mean, &mut self.rng))
             }
             Fault::Stall { node } => (Fault::Resume { node }, self.some_seconds(MAX_STALL_SECS)),
@@ -118,7 +111,7 @@ impl Chaos {
                 self.draw(now, self.faults.stall, Fault::Stall { node });
                 return Some(fault);
             }
-            Fault::Part => (Fault::Heal, self.faults.partition_for.unwrap_or(MINUTE)),
+            Fault::Part => (Fault::Heal, self.faults.parted_for()),
             Fault::Heal => return Some(fault),
         };
         self.due.push(Reverse((now + after, follows)));

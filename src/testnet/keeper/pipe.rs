@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 /// Read at once.
-const READ_BYTES: usize = 16 * 1024;
+pub(super) const READ_BYTES: usize = 16 * 1024;
 /// Reads in one turn; the rest waits for the next.
 const READS_PER_TURN: usize = 16;
 /// With a limited bandwidth, bytes are let out in steps of this time.
@@ -58,13 +58,12 @@ impl Pipe {
         now: Instant,
         (source, sink): (&mut TcpStream, &mut TcpStream),
         conditions: &Conditions,
-        rng: &mut Rng,
+        (rng, buffer): (&mut Rng, &mut [u8; READ_BYTES]),
         tap: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Stepped> {
         if conditions.blackhole {
             return Ok(Stepped::default());
         }
-        let mut buffer = [0; READ_BYTES];
         for _ in 0..READS_PER_TURN {
             self.write(now, sink, conditions, rng)?;
             let room = conditions.window.saturating_sub(self.held_bytes).min(READ_BYTES);

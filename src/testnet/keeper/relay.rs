@@ -6,7 +6,7 @@
 use super::super::folder::{Conditions, Network};
 use super::super::records::Carried;
 use super::capture::Tap;
-use super::pipe::{self, Pipe};
+use super::pipe::{self, Pipe, READ_BYTES};
 use crate::rng::Rng;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -56,6 +56,8 @@ pub(super) struct Relay {
     ways: Vec<Way>,
     pairs: Slab<Pair>,
     rng: Rng,
+    /// Read into by all.
+    buffer: Box<[u8; READ_BYTES]>,
     /// The ways take the first tokens, then each pair two.
     first_token: usize,
 }
@@ -85,7 +87,7 @@ impl Relay {
             Ok(Way { listener, addr, from: *from.ip(), to, conditions })
         };
         let ways = network.links.iter().enumerate().map(way).collect::<io::Result<_>>()?;
-        Ok(Relay { ways, pairs: Slab::new(), rng, first_token })
+        Ok(Relay { ways, pairs: Slab::new(), rng, buffer: Box::new([0; READ_BYTES]), first_token })
     }
 
     /// Where the dialling node of a link dials.
@@ -210,7 +212,13 @@ impl Relay {
     ) -> Option<Instant> {
         let (mut next, mut over) = (None, Vec::new());
         for (key, pair) in self.pairs.iter_mut().filter(|(_, pair)| !pair.connecting) {
-            match pair.step(now, &self.ways[pair.way].conditions, &mut self.rng, captured, tell) {
+            match pair.step(
+                now,
+                &self.ways[pair.way].conditions,
+                (&mut self.rng, &mut self.buffer),
+                captured,
+                tell,
+            ) {
                 Ok((again, false)) => next = [next, again].into_iter().flatten().min(),
                 Ok((_, true)) => over.push((key, false)),
                 Err(_) => over.push((key, true)),
@@ -255,7 +263,7 @@ impl Pair {
         &mut self,
         now: Instant,
         conditions: &Conditions,
-        rng: &mut Rng,
+        (rng, buffer): (&mut Rng, &mut [u8; READ_BYTES]),
         captured: bool,
         tell: &mut dyn FnMut(Told),
     ) -> io::Result<(Option<Instant>, bool)> {
@@ -270,7 +278,13 @@ impl Pair {
             };
             let tap = &mut self.tap;
             let mut seen = |bytes: &[u8]| tap.note(side, bytes, captured);
-            let stepped = self.pipes[side].step(now, ends, &conditions, rng, &mut seen)?;
+            let stepped = self.pipes[side].step(
+                now,
+                ends,
+                &conditions,
+                (&mut *rng, &mut *buffer),
+                &mut seen,
+            )?;
             tap.take_packets().into_iter().map(Told::Packet).for_each(&mut *tell);
             again = [again, stepped.again].into_iter().flatten().min();
             finished &= stepped.finished;
