@@ -119,13 +119,14 @@ pub struct Limits {
     /// Unsent bytes per link. Must hold one and a half of the largest descriptor (0.6 draft,
     /// 3.1): 256 KiB each, 8 MiB with the default 32 links.
     pub send_queue_bytes: usize,
-    /// Ping GUIDs remembered, both generations: 24 bytes each, 3 MiB.
+    /// Ping GUIDs remembered, both generations, in tables that are powers of two: 40 bytes
+    /// each, 5 MiB.
     pub ping_routes: usize,
-    /// Query GUIDs remembered: 24 bytes each, 24 MiB.
+    /// Query GUIDs remembered: 40 bytes each, 40 MiB.
     pub query_routes: usize,
-    /// Push GUIDs remembered: 1.5 MiB.
+    /// Push GUIDs remembered: 2.5 MiB.
     pub push_routes: usize,
-    /// Servent ids with a known path: 1.5 MiB.
+    /// Servent ids with a known path: 2.5 MiB.
     pub servent_routes: usize,
     /// Life of a generation of Ping GUIDs; an entry lives one to two of these.
     pub ping_route_age: Duration,
