@@ -5,15 +5,14 @@
 
 mod support;
 
-use servent::config::Config;
-use servent::library::{Library, LibraryBuilder};
-use servent::servent::{LinkKey, Output, RouteTable, Servent, TxChunk};
+use servent::library::Library;
+use servent::servent::{LinkKey, RouteTable};
 use servent::time::Instant;
-use servent::wire::{Deframer, ServentId};
+use servent::wire::Deframer;
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
+use support::net::{Net, names};
 use support::{heading, load, oneself, row};
 
 /// What is counted, and how many instructions it may take. Recorded with a quarter on top.
@@ -69,7 +68,7 @@ fn work(case: &str, count: usize) {
             each(&mut stream, count, |bytes| {
                 let mut descriptors = deframer.feed(bytes);
                 while let Ok(Some(raw)) = descriptors.next() {
-                    black_box(raw.payload);
+                    black_box(raw.payload());
                 }
             });
         }
@@ -103,63 +102,4 @@ fn each(stream: &mut load::Stream, count: usize, mut act: impl FnMut(&[u8])) {
 fn flood(stream: &mut load::Stream, count: usize, sinks: usize, library: Library) {
     let mut net = Net::new(sinks, library);
     each(stream, count, |bytes| net.pass(bytes));
-}
-
-fn names(count: u32) -> Library {
-    let mut builder = LibraryBuilder::new();
-    for number in 1..=count {
-        let [a, b] = [7, 13].map(|step| (number * step) % 5_000);
-        builder.add(number, &format!("w{a:04} name{b:04} {number}.ogg"), 1).unwrap();
-    }
-    loop {
-        if let Some(library) = builder.step(usize::MAX) {
-            return library;
-        }
-    }
-}
-
-/// A core with links that take in everything at once.
-struct Net {
-    core: Servent,
-    source: servent::servent::ConnId,
-}
-
-impl Net {
-    fn new(sinks: usize, library: Library) -> Net {
-        let now = Instant::ZERO;
-        let config = Config { background_pings: false, max_links: 64, ..Config::default() };
-        let identity = ServentId([1; 16]);
-        let mut core = Servent::new(Arc::new(config), Arc::new(library), identity, 1, now);
-        let local = "127.0.0.1:6346".parse().unwrap();
-        let link = |at: usize| {
-            let remote = format!("127.0.0.{}:5000", at + 2).parse().unwrap();
-            let conn = core.handle_accepted(now, remote, local).unwrap();
-            core.handle_bytes(now, conn, b"GNUTELLA CONNECT/0.4\n\n");
-            conn
-        };
-        let conns: Vec<_> = (0..=sinks).map(link).collect();
-        let mut net = Net { core, source: conns[0] };
-        net.drain();
-        net
-    }
-
-    fn pass(&mut self, bytes: &[u8]) {
-        // As much as a servent passes on before it writes.
-        for part in bytes.chunks(32 * 1024) {
-            self.core.handle_bytes(Instant::ZERO, self.source, part);
-            self.drain();
-        }
-    }
-
-    fn drain(&mut self) {
-        let now = Instant::ZERO;
-        while let Some(output) = self.core.poll_output() {
-            assert!(!matches!(output, Output::Close { .. }), "no link ends here");
-        }
-        while let Some((conn, chunk)) = self.core.poll_transmit(now) {
-            let TxChunk::Bytes(bytes) = chunk else { unreachable!("there are no uploads") };
-            let written = bytes.len();
-            self.core.sent(now, conn, written);
-        }
-    }
 }

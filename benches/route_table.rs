@@ -15,8 +15,6 @@ use support::{beside, each_of, heading, interleaved, repetitions, resident, row}
 const LIVE: u64 = 1_000_000;
 /// Looked up or added per repetition.
 const BATCH: u64 = 100_000;
-/// As the servent does it with a batch of descriptors.
-const AHEAD: usize = 16;
 
 fn id(number: u64) -> [u8; 16] {
     let mut id = [0xff; 16];
@@ -37,7 +35,7 @@ fn main() {
         || -> Vec<[u8; 16]> { (0..BATCH).map(|_| id(rng.below(LIVE as usize) as u64)).collect() };
     let (known, also_known) = (some(), some());
     let batches = |table: &mut RouteTable, ids: &[[u8; 16]]| {
-        for batch in ids.chunks(AHEAD) {
+        for batch in ids.chunks(RouteTable::WARM) {
             table.warm(batch.iter());
             batch.iter().for_each(|id| _ = black_box(table.insert(now, id, link)));
         }

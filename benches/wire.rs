@@ -39,7 +39,7 @@ fn main() {
                 for _ in 0..ROUNDS {
                     let mut descriptors = deframer.feed(black_box(&bytes));
                     while let Ok(Some(raw)) = descriptors.next() {
-                        look(black_box(raw.payload));
+                        look(black_box(raw.payload()));
                     }
                 }
             })

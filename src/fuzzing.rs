@@ -92,10 +92,10 @@ impl Framed {
                 }
                 match next {
                     Ok(Some(raw)) => {
-                        assert!(ahead.pop().is_none_or(|header| header == raw.header));
-                        assert_eq!(raw.header.payload_len as usize, raw.payload.len());
-                        assert!(raw.payload.len() <= MAX_PAYLOAD_BYTES);
-                        descriptors.push((raw.header, raw.payload.to_vec()));
+                        assert!(ahead.pop().is_none_or(|header| header == raw.header()));
+                        assert_eq!(raw.header().payload_len as usize, raw.payload().len());
+                        assert!(raw.payload().len() <= MAX_PAYLOAD_BYTES);
+                        descriptors.push((raw.header(), raw.payload().to_vec()));
                     }
                     Ok(None) => break,
                     Err(error) => return Framed { descriptors, pending: 0, error: Some(error) },

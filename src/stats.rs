@@ -117,6 +117,10 @@ impl PerKind {
         self.0[Self::slot(kind)] += 1;
     }
 
+    pub(crate) fn add_all(&mut self, others: &PerKind) {
+        self.0.iter_mut().zip(others.0).for_each(|(count, other)| *count += other);
+    }
+
     const fn slot(kind: Kind) -> usize {
         match kind {
             Kind::Ping => 0,

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub mod load;
+pub mod net;
 pub mod relay;
 
 /// What several repetitions came to.

@@ -12,7 +12,7 @@ use std::time::Duration;
 const SLOTS: usize = 8;
 
 /// Whatever is entered, asked and waited for: an id is known for one lifetime if it is among the
-/// newest half of the limit, unknown after two, in between perhaps; while it is known, it is known
+/// newest that are promised, unknown after two, in between perhaps; while it is known, it is known
 /// from the right link; and no more ids than the limit are held.
 ///
 /// The first two bytes of `data` are the limit and the lifetime, the rest are operations.
@@ -87,13 +87,13 @@ pub(super) enum Known<L> {
 #[derive(Debug)]
 pub(super) struct Routes<L> {
     entries: Vec<([u8; 16], L, Instant)>,
-    half: usize,
+    promised: usize,
     lifetime: Duration,
 }
 
 impl<L: Copy + Debug + PartialEq> Routes<L> {
     pub(super) fn new(limit: usize, lifetime: Duration) -> Routes<L> {
-        Routes { entries: Vec::new(), half: (limit / 2).max(1), lifetime }
+        Routes { entries: Vec::new(), promised: RouteTable::promised(limit), lifetime }
     }
 
     pub(super) fn known(&self, now: Instant, id: &[u8; 16]) -> Known<L> {
@@ -104,7 +104,7 @@ impl<L: Copy + Debug + PartialEq> Routes<L> {
         };
         match now.since(at) {
             age if age >= self.lifetime * 2 => Known::Not,
-            age if age < self.lifetime && newer < self.half => Known::Surely(link),
+            age if age < self.lifetime && newer < self.promised => Known::Surely(link),
             _ => Known::Perhaps(link),
         }
     }

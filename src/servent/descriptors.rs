@@ -3,7 +3,7 @@
 use super::connection::{Link, Phase};
 use super::io::{CloseReason, ConnId, Event};
 use super::pong_cache::CachedPong;
-use super::{LinkKey, Observation, Route, Seen, Servent, Targets, Verdict, router};
+use super::{LinkKey, Observation, Route, RouteTable, Seen, Servent, Targets, Verdict, router};
 use crate::config::Role;
 use crate::library::Entry;
 use crate::stats::DropReason;
@@ -16,10 +16,6 @@ use std::sync::Arc;
 
 /// The code in our trailers.
 const VENDOR: [u8; 4] = *b"SRVT";
-
-/// Descriptors whose table entries are fetched at one time: most of the cost of a flood is the
-/// memory of a large table.
-const WARM_AHEAD: usize = 16;
 
 fn is_search(kind: Kind) -> bool {
     matches!(kind, Kind::Query | Kind::QueryHit)
@@ -45,11 +41,12 @@ impl Servent {
         let mut deframer = std::mem::take(&mut link.deframer);
         let mut descriptors = deframer.feed(bytes);
         let mut warm = 0;
+        let mut ids = [[0; 16]; RouteTable::WARM];
         let error = loop {
             if warm == 0 {
-                warm = WARM_AHEAD;
-                let mut ids = [[0; 16]; WARM_AHEAD];
-                let ahead = descriptors.ahead(WARM_AHEAD).filter(|header| is_search(header.kind));
+                warm = RouteTable::WARM;
+                let ahead =
+                    descriptors.ahead(RouteTable::WARM).filter(|header| is_search(header.kind));
                 let count = ids.iter_mut().zip(ahead).map(|(id, next)| *id = next.guid.0).count();
                 self.query_routes.warm(ids[..count].iter());
             }
@@ -60,9 +57,10 @@ impl Servent {
                 Err(error) => break Some(error),
             }
             if self.link_mut(id).is_none() {
-                return;
+                return self.flush_run();
             }
         };
+        self.flush_run();
         if let Some(error) = error {
             return self.close(now, id, CloseReason::Frame(error));
         }
@@ -79,32 +77,37 @@ impl Servent {
     }
 
     fn handle_descriptor(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) {
-        let header = raw.header;
+        let mut header = raw.header();
         let kind = header.kind;
         // Handling it may end the link.
         let peer = self.connections[source.index].remote;
         self.stats.received.add(kind);
-        self.observe(|| Observation::Received { peer, header });
+        self.observe(|| Observation::Received { peer, header: raw.header() });
         let handled = match kind {
-            Kind::Ping => self.handle_ping(now, source, raw),
-            Kind::Pong => self.handle_pong(now, source, raw),
-            Kind::Query => self.handle_query(now, source, raw),
-            Kind::QueryHit => self.handle_query_hit(now, source, raw),
-            Kind::Push => self.handle_push(now, source, raw),
+            Kind::Ping => self.handle_ping(now, source, &mut header, raw),
+            Kind::Pong => self.handle_pong(now, source, &mut header, raw),
+            Kind::Query => self.handle_query(now, source, &mut header, raw),
+            Kind::QueryHit => self.handle_query_hit(now, source, &mut header, raw),
+            Kind::Push => self.handle_push(now, source, &mut header, raw),
             Kind::Bye => self.handle_bye(now, source, raw),
             Kind::Other(_) => Err(DropReason::UnknownKind),
         };
         if let Err(reason) = handled {
             self.stats.count_drop(reason);
-            self.observe(|| Observation::Dropped { peer, header, reason });
-            log::trace!("dropped a {kind} {} from {:?}: {reason}", header.guid, source.id);
+            self.observe(|| Observation::Dropped { peer, header: raw.header(), reason });
+            log::trace!("dropped a {kind} {} from {:?}: {reason}", raw.header().guid, source.id);
         }
     }
 
-    fn handle_ping(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
-        Ping::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
-        let ttl = router::clamp_broadcast(&raw.header, self.config.ttl)?;
-        let header = Header { ttl, ..raw.header };
+    fn handle_ping(
+        &mut self,
+        now: Instant,
+        source: Source,
+        header: &mut Header,
+        raw: RawDescriptor<'_>,
+    ) -> Handled {
+        Ping::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        header.ttl = router::clamp_broadcast(header, self.config.ttl)?;
         let full = header.ttl > 1;
         let link = self.link_mut(source.id).ok_or(DropReason::LinkGone)?;
         if !(if full { link.admit_full_ping(now) } else { link.admit_probe(now) }) {
@@ -123,10 +126,10 @@ impl Servent {
         } else {
             Vec::new()
         };
-        let verdict = router::ping(&header, seen, self.is_routing(), cached.is_empty());
-        self.carry_out(verdict, source, &header, raw.payload)?;
+        let verdict = router::ping(header, seen, self.is_routing(), cached.is_empty());
+        self.carry_out(verdict, source, header, raw)?;
         self.stats.delivered.add(Kind::Ping);
-        self.answer_ping(source, &header, &cached);
+        self.answer_ping(source, header, &cached);
         Ok(())
     }
 
@@ -155,29 +158,35 @@ impl Servent {
             .encode(&mut payload);
         let header = Header { guid: ping.guid, kind: Kind::Pong, ttl, hops, payload_len: 0 };
         let framed = self.framed(header, &payload);
-        self.enqueue(index, &framed, false);
+        self.enqueue(None, index, &framed);
     }
 
-    fn handle_pong(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
-        let pong = Pong::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
-        let header = Header { ttl: router::clamp_reply(&raw.header)?, ..raw.header };
+    fn handle_pong(
+        &mut self,
+        now: Instant,
+        source: Source,
+        header: &mut Header,
+        raw: RawDescriptor<'_>,
+    ) -> Handled {
+        let pong = Pong::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        header.ttl = router::clamp_reply(header)?;
         let known = self.ping_routes.get(now, &header.guid.0);
         let route = self.route(known);
-        let verdict = router::reply(&header, source.key, route);
+        let verdict = router::reply(header, source.key, route);
         // Nothing is believed that nobody asked for.
         if let Verdict::Drop(reason @ (DropReason::NoRoute | DropReason::BackToSource)) = verdict {
             return Err(reason);
         }
         let in_scope = self.config.scope.allows(pong.addr);
         if in_scope {
-            self.learn_from_pong(now, source, &header, &pong, route == Route::Own);
+            self.learn_from_pong(now, source, header, &pong, route == Route::Own);
         }
         if verdict == Verdict::Deliver {
-            self.deliver_pong(&header, &pong);
+            self.deliver_pong(header, &pong);
         } else if !in_scope {
             return Err(DropReason::OutOfScope);
         }
-        self.carry_out(verdict, source, &header, raw.payload)
+        self.carry_out(verdict, source, header, raw)
     }
 
     fn learn_from_pong(
@@ -214,15 +223,20 @@ impl Servent {
         }
     }
 
-    fn handle_query(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
-        let query = Query::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
-        let ttl = router::clamp_broadcast(&raw.header, self.config.ttl)?;
-        let header = Header { ttl, ..raw.header };
+    fn handle_query(
+        &mut self,
+        now: Instant,
+        source: Source,
+        header: &mut Header,
+        raw: RawDescriptor<'_>,
+    ) -> Handled {
+        let query = Query::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        header.ttl = router::clamp_broadcast(header, self.config.ttl)?;
         let known = self.query_routes.insert(now, &header.guid.0, source.key);
-        let verdict = router::query(&header, Seen::from_known(known), self.is_routing());
-        self.carry_out(verdict, source, &header, raw.payload)?;
+        let verdict = router::query(header, Seen::from_known(known), self.is_routing());
+        self.carry_out(verdict, source, header, raw)?;
         self.stats.delivered.add(Kind::Query);
-        self.answer_query(now, source, &header, &query);
+        self.answer_query(now, source, header, &query);
         Ok(())
     }
 
@@ -231,29 +245,40 @@ impl Servent {
         if too_slow || self.library.is_empty() {
             return;
         }
-        let library = Arc::clone(&self.library);
         let limit = self.config.limits.results_per_query;
         let mut found = Vec::new();
         if query.criteria == INDEX_QUERY && header.ttl <= 1 && header.hops == 0 {
             let link = self.link_mut(source.id);
             if link.is_some_and(|link| link.admit_index_query(now)) {
-                found.extend(library.entries().take(limit));
+                found.extend(self.library.entries().take(limit));
             }
         } else {
             // What cannot be searched for is not answered; the Query travels on all the same.
-            let _ = library.search_text(query.criteria, &mut self.criteria, limit, &mut found);
+            let _ = self.library.search_text(query.criteria, &mut self.criteria, limit, &mut found);
         }
         if !found.is_empty() {
-            self.send_hits(source, header, &found);
-            self.stats.queries_answered += 1;
-            let (guid, results) = (header.guid, found.len());
-            let criteria = || query.criteria.to_vec();
-            self.observe(|| Observation::Answered { guid, criteria: criteria(), results });
-            self.event(Event::Answered { criteria: criteria(), results });
+            let numbers: Vec<u32> = found.iter().map(|entry| entry.number).collect();
+            self.answer_with(source, header, query, &numbers);
         }
     }
 
-    fn send_hits(&mut self, source: Source, query: &Header, found: &[Entry<'_>]) {
+    fn answer_with(&mut self, source: Source, header: &Header, query: &Query<'_>, found: &[u32]) {
+        let library = Arc::clone(&self.library);
+        let entries = found.iter().filter_map(|&number| library.get(number));
+        self.send_hits(source, header, entries);
+        self.stats.queries_answered += 1;
+        let (guid, results) = (header.guid, found.len());
+        let criteria = || query.criteria.to_vec();
+        self.observe(|| Observation::Answered { guid, criteria: criteria(), results });
+        self.event(Event::Answered { criteria: criteria(), results });
+    }
+
+    fn send_hits<'a>(
+        &mut self,
+        source: Source,
+        query: &Header,
+        found: impl Iterator<Item = Entry<'a>>,
+    ) {
         let config = Arc::clone(&self.config);
         let addr = self.advertised(self.connections[source.index].local_ip);
         let open = Trailer::busy_flags(self.uploads_open >= config.max_uploads);
@@ -265,7 +290,7 @@ impl Servent {
         let send = |servent: &mut Servent, hits: &mut QueryHitBuilder| {
             if let Some(payload) = hits.finish() {
                 let framed = servent.framed(header, &payload);
-                servent.enqueue(source.index, &framed, false);
+                servent.enqueue(None, source.index, &framed);
             }
         };
         for entry in found {
@@ -282,30 +307,37 @@ impl Servent {
         &mut self,
         now: Instant,
         source: Source,
+        header: &mut Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
-        let hit = QueryHit::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
-        let header = Header { ttl: router::clamp_reply(&raw.header)?, ..raw.header };
+        let hit = QueryHit::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        header.ttl = router::clamp_reply(header)?;
         let forged = ServentId(header.guid.0);
         if hit.servent.is_blank() || hit.servent == self.identity || hit.servent == forged {
             return Err(DropReason::ForgedHit);
         }
         let known = self.query_routes.get(now, &header.guid.0);
         let route = self.route(known);
-        let verdict = router::reply(&header, source.key, route);
+        let verdict = router::reply(header, source.key, route);
         if !matches!(verdict, Verdict::Drop(DropReason::NoRoute | DropReason::BackToSource)) {
             self.servent_routes.set(now, &hit.servent.0, source.key);
         }
-        self.carry_out(verdict, source, &header, raw.payload)?;
+        self.carry_out(verdict, source, header, raw)?;
         if verdict == Verdict::Deliver {
-            self.deliver_hit(&header, &hit)?;
+            self.deliver_hit(header, &hit)?;
         }
         Ok(())
     }
 
-    fn handle_push(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
-        let push = Push::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
-        let header = Header { ttl: router::clamp_reply(&raw.header)?, ..raw.header };
+    fn handle_push(
+        &mut self,
+        now: Instant,
+        source: Source,
+        header: &mut Header,
+        raw: RawDescriptor<'_>,
+    ) -> Handled {
+        let push = Push::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        header.ttl = router::clamp_reply(header)?;
         let known = self.push_routes.insert(now, &header.guid.0, source.key);
         let seen = Seen::from_known(known);
         let route = if push.servent == self.identity {
@@ -314,8 +346,8 @@ impl Servent {
             let known = self.servent_routes.get(now, &push.servent.0);
             self.route(known)
         };
-        let verdict = router::push(&header, source.key, seen, route);
-        self.carry_out(verdict, source, &header, raw.payload)?;
+        let verdict = router::push(header, source.key, seen, route);
+        self.carry_out(verdict, source, header, raw)?;
         match verdict {
             Verdict::Deliver => self.answer_push(now, &push),
             _ => Ok(()),
@@ -323,7 +355,7 @@ impl Servent {
     }
 
     fn handle_bye(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
-        let bye = Bye::decode(raw.payload).map_err(|_| DropReason::Malformed)?;
+        let bye = Bye::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
         let text = String::from_utf8_lossy(bye.text()).into_owned();
         self.stats.delivered.add(Kind::Bye);
         self.close(now, source.id, CloseReason::Bye { code: bye.code, text });
@@ -336,7 +368,7 @@ impl Servent {
         verdict: Verdict,
         source: Source,
         header: &Header,
-        payload: &[u8],
+        raw: RawDescriptor<'_>,
     ) -> Handled {
         let targets = match verdict {
             Verdict::Drop(reason) => return Err(reason),
@@ -344,15 +376,22 @@ impl Servent {
             Verdict::Forward(targets) | Verdict::DeliverAndForward(targets) => targets,
         };
         let next = router::next_hop(header).ok_or(DropReason::TtlSpent)?;
-        let framed = self.framed(next, payload);
         match targets {
-            Targets::AllButSource => self.flood(&framed, Some(source.index)),
+            Targets::AllButSource => {
+                let capacity = self.config.limits.send_queue_bytes;
+                self.run.append(source.index, &next, raw.frame(), capacity);
+                if self.observations.is_some() {
+                    // What came of a descriptor is told before the next one is.
+                    self.flush_run();
+                }
+            }
             Targets::One(key) => {
                 let index = self.link_of(key).ok_or(DropReason::LinkGone)?;
                 if !self.is_routing() {
                     return Err(DropReason::NotRouting);
                 }
-                self.enqueue(index, &framed, true);
+                let framed = self.framed(next, raw.payload());
+                self.enqueue(Some(source.index), index, &framed);
             }
         }
         Ok(())

@@ -442,6 +442,6 @@ impl Servent {
         self.ping_routes.set(now, &guid.0, LinkKey::OWN);
         let framed =
             self.framed(Header { guid, kind: Kind::Ping, ttl, hops: 0, payload_len: 0 }, &[]);
-        self.enqueue(index, &framed, false);
+        self.enqueue(None, index, &framed);
     }
 }

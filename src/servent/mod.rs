@@ -6,6 +6,7 @@
 mod connection;
 mod descriptors;
 mod host_cache;
+mod id_table;
 mod io;
 mod links;
 mod observe;
@@ -44,7 +45,7 @@ use links::Kept;
 use pushes::PushLog;
 use rate_limit::RateLimit;
 use search::Probe;
-use send_queue::Framed;
+use send_queue::{Framed, Run};
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -107,6 +108,8 @@ pub struct Servent {
     advertised_port: u16,
     /// The last transfer or file id given out.
     next_id: u64,
+    /// What is to be flooded of the bytes being read.
+    run: Run,
     /// The words of the Query being answered, kept for its buffers.
     criteria: Criteria,
     next_dial: Instant,
@@ -172,6 +175,7 @@ impl Servent {
             push_log: PushLog::default(),
             advertised_port: config.advertise_port,
             next_id: 0,
+            run: Run::default(),
             criteria: Criteria::default(),
             next_dial: Instant::FAR_FUTURE,
             next_ping: if config.background_pings { now } else { Instant::FAR_FUTURE },
@@ -417,16 +421,21 @@ impl Servent {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Queues one copy to the link at `index`, and counts what came of it.
-    fn enqueue(&mut self, index: usize, framed: &Framed<'_>, forwarded: bool) {
+    /// Queues one copy to the link at `index`, on behalf of the link `source` or of our own making,
+    /// and counts what came of it.
+    fn enqueue(&mut self, source: Option<usize>, index: usize, framed: &Framed<'_>) {
+        if self.run.source.is_some_and(|source| source != index) {
+            // What came before it goes before it.
+            self.flush_run();
+        }
         let conn = &mut self.connections[index];
         let peer = conn.remote;
-        if !conn.queue.push(framed) {
+        if !conn.queue.push(framed, source) {
             self.stats.count_drop(DropReason::QueueFull);
             self.observe(|| Observation::Refused { peer, header: framed.header() });
             return;
         }
-        if forwarded {
+        if source.is_some() {
             self.stats.forwarded.add(framed.kind());
             self.observe(|| Observation::Forwarded { peer, header: framed.header() });
         } else {
@@ -436,14 +445,35 @@ impl Servent {
         self.mark_dirty(index);
     }
 
-    /// Queues a copy to every link but `source`.
-    fn flood(&mut self, framed: &Framed<'_>, source: Option<usize>) {
+    /// Queues a copy of our own making to every link.
+    fn flood(&mut self, framed: &Framed<'_>) {
+        for at in 0..self.links.len() {
+            self.enqueue(None, self.links[at] as usize, framed);
+        }
+    }
+
+    /// Queues what is to be flooded of the bytes just read, to every link but the one they came
+    /// by: all at once where there is room for all of it.
+    fn flush_run(&mut self) {
+        let Some(source) = self.run.source else { return };
+        let mut run = std::mem::take(&mut self.run);
         for at in 0..self.links.len() {
             let index = self.links[at] as usize;
-            if Some(index) != source {
-                self.enqueue(index, framed, source.is_some());
+            if index == source {
+                continue;
+            }
+            if self.observations.is_none() && self.connections[index].queue.push_run(&run) {
+                self.stats.forwarded.add_all(&run.copies);
+                self.mark_dirty(index);
+                continue;
+            }
+            for (header, payload) in run.descriptors() {
+                let framed = self.framed(header, payload);
+                self.enqueue(Some(source), index, &framed);
             }
         }
+        run.clear();
+        self.run = run;
     }
 
     fn framed<'a>(&self, header: Header, payload: &'a [u8]) -> Framed<'a> {

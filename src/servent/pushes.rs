@@ -87,7 +87,7 @@ impl Servent {
         self.push_routes.set(now, &guid.0, LinkKey::OWN);
         let header = Header { guid, kind: Kind::Push, ttl: via.ttl, hops: 0, payload_len: 0 };
         let framed = self.framed(header, &payload);
-        self.enqueue(link, &framed, false);
+        self.enqueue(None, link, &framed);
         self.event(Event::Pushed { transfer: id });
         true
     }

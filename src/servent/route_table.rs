@@ -1,9 +1,15 @@
 //! Who sent what: a 16-byte id to the link it came from.
 //!
-//! Two generations of a flat open-addressing table with 20-byte slots. When the young one is a
-//! lifetime old or holds half of the limit it becomes the old one, and what was old is forgotten:
-//! no timestamps, no list, no sweep. Peers choose the ids, so the hash is keyed at random.
+//! Two generations of ids: when the young one is a lifetime old or full it becomes the old one, and
+//! what was old is forgotten. No timestamps, no list, no sweep. Peers choose the ids, so the hash is
+//! keyed at random.
+//!
+//! Peers choose how many ids there are, too, and who sends the most must not make a servent forget
+//! what others sent. So there are two such pairs: a reserve, in which a link may fill no more than
+//! it leaves free (dynamic thresholds, Choudhury and Hahne 1998: one flooder gets half, two a third
+//! each), and the rest, which takes everything beyond and may turn over as fast as it likes.
 
+use super::id_table::{Hashed, Id, IdTable, Key};
 use crate::rng::Rng;
 use crate::time::Instant;
 use std::time::Duration;
@@ -25,87 +31,142 @@ impl LinkKey {
         LinkKey(generation << 16 | index)
     }
 
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(super) fn from_bits(bits: u32) -> LinkKey {
+        LinkKey(bits)
+    }
+
     /// The slab index.
     pub fn index(self) -> usize {
         (self.0 & 0xffff) as usize
     }
 }
 
+/// Of the ids a table may hold, one in so many is reserved.
+const RESERVE_SHARE: usize = 8;
+
 /// Ids and the links they came from, bounded by count and age.
 #[derive(Debug)]
 pub struct RouteTable {
-    young: Flat,
-    old: Flat,
-    young_since: Instant,
+    reserve: Generations,
+    rest: Generations,
+    /// Ids of each link in the young generation of the reserve, by slab index.
+    reserved: Vec<u32>,
     lifetime: Duration,
-    generation_limit: usize,
-    key: (u64, u64),
+    key: Key,
 }
 
 impl RouteTable {
-    /// A table for `limit` ids, at least 2. Of those entered within the last `lifetime` the newest
-    /// `limit / 2` are remembered for certain, none for two lifetimes or longer. An id is as old
-    /// as its first [`RouteTable::insert`] or its last [`RouteTable::set`].
+    /// Ids worth warming at one time: processors have about as many loads under way.
+    pub const WARM: usize = 16;
+
+    /// A table for `limit` ids, at least 2, of which those within their link's share of the reserve
+    /// are remembered for `lifetime` whatever others send, and so are the newest
+    /// [`RouteTable::promised`] of all. None is remembered for two lifetimes or longer. An id is as
+    /// old as its first [`RouteTable::insert`] or its last [`RouteTable::set`].
     pub fn new(limit: usize, lifetime: Duration, rng: &mut Rng, now: Instant) -> RouteTable {
         RouteTable {
-            young: Flat::default(),
-            old: Flat::default(),
-            young_since: now,
+            reserve: Generations::new(generation(limit / RESERVE_SHARE), now + lifetime),
+            rest: Generations::new(RouteTable::promised(limit), now + lifetime),
+            reserved: Vec::new(),
             lifetime,
-            generation_limit: (limit / 2).max(1),
-            key: (rng.next_u64() | 1, rng.next_u64() | 1),
+            key: Key::new(rng),
         }
+    }
+
+    /// So many of the newest ids a table for `limit` of them never forgets before their time.
+    pub const fn promised(limit: usize) -> usize {
+        let promised = generation(limit);
+        if promised == 0 { 1 } else { promised }
     }
 
     /// Remembers that `id` came from `link`, unless it is known: then says from where. The first
     /// to send an id keeps it.
-    pub fn insert(&mut self, now: Instant, id: &[u8; 16], link: LinkKey) -> Option<LinkKey> {
-        self.rotate_if_due(now);
-        let (words, hash) = self.hash(id);
-        let known = self.find(words, hash);
+    pub fn insert(&mut self, now: Instant, id: &Id, link: LinkKey) -> Option<LinkKey> {
+        self.turn_if_due(now);
+        let id = self.key.hash(id);
+        let known = self.find(id);
         if known.is_none() {
-            self.young.put(words, hash, link, self.key);
+            self.enter(now, id, link);
         }
         known
     }
 
     /// Remembers that `id` is reached through `link`, whatever was known before.
-    pub fn set(&mut self, now: Instant, id: &[u8; 16], link: LinkKey) {
-        self.rotate_if_due(now);
-        let (words, hash) = self.hash(id);
-        self.young.put(words, hash, link, self.key);
+    pub fn set(&mut self, now: Instant, id: &Id, link: LinkKey) {
+        self.turn_if_due(now);
+        let id = self.key.hash(id);
+        // Whatever is known of an id names the same link everywhere.
+        let young = [&mut self.reserve, &mut self.rest].map(|ids| ids.overwrite(id, link));
+        if young == [false, false] {
+            self.enter(now, id, link);
+        }
     }
 
     /// Where `id` came from.
-    pub fn get(&mut self, now: Instant, id: &[u8; 16]) -> Option<LinkKey> {
-        self.rotate_if_due(now);
-        let (words, hash) = self.hash(id);
-        self.find(words, hash)
+    pub fn get(&mut self, now: Instant, id: &Id) -> Option<LinkKey> {
+        self.turn_if_due(now);
+        self.find(self.key.hash(id))
     }
 
-    /// Both generations may know an id that was set: the young one knows better.
-    fn find(&self, words: Words, hash: usize) -> Option<LinkKey> {
-        self.young.get(words, hash).or_else(|| self.old.get(words, hash))
+    fn find(&self, id: Hashed) -> Option<LinkKey> {
+        self.rest.find(id).or_else(|| self.reserve.find(id))
     }
 
-    /// Has the slots of `ids` brought into the cache, all at one time: when these ids come one after
-    /// the other, none waits for memory. Changes nothing.
-    pub fn warm<'a>(&self, ids: impl Iterator<Item = &'a [u8; 16]>) {
-        let first_word = |table: &Flat, hash: usize| match table.slots.len() {
-            0 => 0,
-            count => table.slots[hash & (count - 1)][0],
-        };
+    /// Has what will be looked at for the first [`RouteTable::WARM`] of `ids` brought into the cache,
+    /// all at one time: when they come one after the other soon after, none waits for memory.
+    /// Changes nothing.
+    pub fn warm<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
+        let mut hashed = [Hashed::default(); RouteTable::WARM];
+        let count =
+            hashed.iter_mut().zip(ids).map(|(hashed, id)| *hashed = self.key.hash(id)).count();
         // Loads do not wait for each other as long as nobody needs what they bring.
-        let touched = ids.fold(0, |sum, id| {
-            let (_, hash) = self.hash(id);
-            sum ^ first_word(&self.old, hash) ^ first_word(&self.young, hash)
-        });
+        let (rest, reserve) = (&self.rest, &self.reserve);
+        let mut touched = 0;
+        for &id in &hashed[..count] {
+            touched ^= rest.young.touch(id) ^ rest.old.touch(id);
+            touched ^= reserve.young.touch(id) ^ reserve.old.touch(id);
+        }
+        for &id in &hashed[..count] {
+            touched ^= rest.young.touch_slot(id);
+        }
         std::hint::black_box(touched);
     }
 
-    /// Ids held in both generations; never above the limit.
+    /// Takes in an id that no young generation has.
+    fn enter(&mut self, now: Instant, id: Hashed, link: LinkKey) {
+        if self.admit(link) {
+            self.reserve.young.put(id, link, self.key);
+        } else {
+            if self.rest.is_full() {
+                self.rest.turn(now + self.lifetime);
+            }
+            self.rest.young.put(id, link, self.key);
+        }
+    }
+
+    /// Whether the reserve has room for one more id of `link`, which then counts.
+    fn admit(&mut self, link: LinkKey) -> bool {
+        let free = self.reserve.limit - self.reserve.young.len();
+        if link == LinkKey::OWN {
+            return free > 0;
+        }
+        let index = link.index();
+        if self.reserved.len() <= index && free > 0 {
+            self.reserved.resize(index + 1, 0);
+        }
+        let Some(held) = self.reserved.get_mut(index) else { return false };
+        let admitted = (*held as usize) < free;
+        *held += u32::from(admitted);
+        admitted
+    }
+
+    /// Ids held in all generations; never above the limit.
     pub fn len(&self) -> usize {
-        self.young.len + self.old.len
+        [&self.reserve, &self.rest].map(|ids| ids.young.len() + ids.old.len()).iter().sum()
     }
 
     /// True if nothing is held.
@@ -113,108 +174,70 @@ impl RouteTable {
         self.len() == 0
     }
 
-    fn rotate_if_due(&mut self, now: Instant) {
-        let age = now.since(self.young_since);
-        if self.young.len < self.generation_limit && age < self.lifetime {
-            return;
+    fn turn_if_due(&mut self, now: Instant) {
+        if self.reserve.turn_if_due(now, self.lifetime) {
+            self.reserved.clear();
         }
-        // The next generation will be about as large: sized now it need not grow under load.
-        let sized_alike = Flat::with_slots(self.young.slots.len());
-        self.old = std::mem::replace(&mut self.young, sized_alike);
-        if age >= self.lifetime * 2 {
+        self.rest.turn_if_due(now, self.lifetime);
+    }
+}
+
+/// Ids in one of two generations that together may hold `limit`: so many that a power of two for a
+/// limit fills its tables.
+const fn generation(limit: usize) -> usize {
+    super::id_table::capacity(limit / 2)
+}
+
+/// The newer and the older of the ids entered lately.
+#[derive(Debug)]
+struct Generations {
+    young: IdTable,
+    old: IdTable,
+    /// When the young ones become the old ones at the latest.
+    turns_at: Instant,
+    /// Ids in one generation.
+    limit: usize,
+}
+
+impl Generations {
+    fn new(limit: usize, turns_at: Instant) -> Generations {
+        Generations { young: IdTable::default(), old: IdTable::default(), turns_at, limit }
+    }
+
+    fn find(&self, id: Hashed) -> Option<LinkKey> {
+        self.young.get(id).or_else(|| self.old.get(id))
+    }
+
+    /// Replaces what is known of `id`; true if the young generation knew it.
+    fn overwrite(&mut self, id: Hashed, link: LinkKey) -> bool {
+        self.old.overwrite(id, link);
+        self.young.overwrite(id, link)
+    }
+
+    fn is_full(&self) -> bool {
+        self.young.len() >= self.limit
+    }
+
+    /// Turns if the young generation's lifetime is over. True if it was.
+    fn turn_if_due(&mut self, now: Instant, lifetime: Duration) -> bool {
+        if now < self.turns_at {
+            return false;
+        }
+        if now.since(self.turns_at) >= lifetime {
             // Nothing was asked for so long that both generations are past their time.
-            self.old = Flat::default();
-            self.young = Flat::default();
-            self.young_since = now;
-        } else if age >= self.lifetime {
-            // Late by `age - lifetime`: what is old now must not live that much longer.
-            self.young_since += self.lifetime;
+            *self = Generations::new(self.limit, now + lifetime);
         } else {
-            self.young_since = now;
+            // Late as it may be: what is old now must not live that much longer.
+            self.turn(self.turns_at + lifetime);
         }
+        true
     }
 
-    fn hash(&self, id: &[u8; 16]) -> (Words, usize) {
-        let words = [word(id, 0), word(id, 4), word(id, 8), word(id, 12)];
-        (words, hash(words, self.key))
-    }
-}
-
-type Words = [u32; 4];
-
-fn word(id: &[u8; 16], at: usize) -> u32 {
-    u32::from_le_bytes([id[at], id[at + 1], id[at + 2], id[at + 3]])
-}
-
-/// One folded multiplication. Both factors are masked with secret keys, so a peer that picks ids
-/// cannot aim at a slot.
-fn hash(words: Words, key: (u64, u64)) -> usize {
-    let low = u64::from(words[0]) | u64::from(words[1]) << 32;
-    let high = u64::from(words[2]) | u64::from(words[3]) << 32;
-    let product = u128::from(low ^ key.0) * u128::from(high ^ key.1);
-    #[expect(clippy::cast_possible_truncation, reason = "folding the halves is the point")]
-    let folded = (product as u64) ^ ((product >> 64) as u64);
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits pick a slot")]
-    let hash = (folded ^ folded >> 32) as usize;
-    hash
-}
-
-/// One generation: slots of four words of id and one of link, zero meaning empty; a power of two
-/// of them, at most 7/8 full, probed linearly.
-#[derive(Debug, Default)]
-struct Flat {
-    slots: Vec<[u32; 5]>,
-    len: usize,
-}
-
-impl Flat {
-    fn with_slots(count: usize) -> Flat {
-        // Arrays of zeros come from the allocator as untouched pages.
-        Flat { slots: vec![[0; 5]; count], len: 0 }
-    }
-
-    fn get(&self, words: Words, hash: usize) -> Option<LinkKey> {
-        if self.len == 0 {
-            return None;
-        }
-        let slot = &self.slots[self.probe(words, hash)];
-        (slot[4] != 0).then_some(LinkKey(slot[4]))
-    }
-
-    /// Enters `words`, in place of what was known of them.
-    fn put(&mut self, words: Words, hash: usize, link: LinkKey, key: (u64, u64)) {
-        if (self.len + 1) * 8 > self.slots.len() * 7 {
-            self.grow(key);
-        }
-        let at = self.probe(words, hash);
-        let slot = &mut self.slots[at];
-        self.len += usize::from(slot[4] == 0);
-        let [a, b, c, d] = words;
-        *slot = [a, b, c, d, link.0];
-    }
-
-    /// The slot that holds `words`, or the empty one where they belong.
-    fn probe(&self, words: Words, hash: usize) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = hash & mask;
-        loop {
-            let slot = &self.slots[at];
-            if slot[4] == 0 || slot[..4] == words {
-                return at;
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    fn grow(&mut self, key: (u64, u64)) {
-        let count = (self.slots.len() * 2).max(16);
-        let small = std::mem::replace(self, Flat::with_slots(count));
-        for slot in small.slots.into_iter().filter(|slot| slot[4] != 0) {
-            let words = [slot[0], slot[1], slot[2], slot[3]];
-            let at = self.probe(words, hash(words, key));
-            self.slots[at] = slot;
-            self.len += 1;
-        }
+    /// The young generation becomes the old one.
+    fn turn(&mut self, turns_at: Instant) {
+        std::mem::swap(&mut self.young, &mut self.old);
+        self.turns_at = turns_at;
+        self.young.clear_for(self.old.len());
     }
 }
 
@@ -263,13 +286,54 @@ mod tests {
     }
 
     #[test]
-    fn the_count_never_passes_the_limit_and_the_newest_half_is_kept() {
+    fn the_count_never_passes_the_limit_and_the_newest_are_kept() {
         let link = LinkKey::new(3, 9);
         let mut table = table(1_000);
+        let kept = RouteTable::promised(1_000) as u64;
+        assert!(kept > 400);
         for n in 0..100_000 {
             assert_eq!(table.insert(at(0), &id(n), link), None);
             assert!(table.len() <= 1_000, "{} ids held", table.len());
-            assert_eq!(table.get(at(0), &id(n.saturating_sub(499))), Some(link));
+            assert_eq!(table.get(at(0), &id(n.saturating_sub(kept - 1))), Some(link));
+        }
+    }
+
+    #[test]
+    fn a_flood_does_not_displace_what_others_sent() {
+        let mut table = table(8_000);
+        let quiet = LinkKey::new(9, 1);
+        let remembered = |table: &mut RouteTable| {
+            (0..20).filter(|n| table.get(at(0), &id(*n)) == Some(quiet)).count()
+        };
+        // One flooder before and, with a second one and ids of our own, after the quiet link.
+        for n in 1_000..50_000 {
+            table.insert(at(0), &id(n), LinkKey::new(1, 1));
+        }
+        for n in 0..20 {
+            table.insert(at(0), &id(n), quiet);
+        }
+        table.set(at(0), &id(999), LinkKey::OWN);
+        for n in 50_000..100_000 {
+            table.set(at(0), &id(n), LinkKey::new((n % 7) as u32, 1));
+        }
+        assert_eq!(remembered(&mut table), 20);
+        assert_eq!(table.get(at(0), &id(999)), Some(LinkKey::OWN));
+        assert!(table.len() <= 8_000);
+    }
+
+    #[test]
+    fn what_was_set_last_is_known_wherever_it_lies() {
+        let mut table = table(100);
+        let link = |n: u64| LinkKey::new(u32::try_from(n % 4).unwrap(), 1);
+        let mut last = HashMap::new();
+        let mut rng = Rng::new(3);
+        for n in 0..20_000 {
+            let id = id(rng.next_u64() % 60);
+            table.set(at(n / 2_000), &id, link(n));
+            last.insert(id, link(n));
+            for (id, set) in &last {
+                assert!(table.get(at(n / 2_000), id).is_none_or(|known| known == *set));
+            }
         }
     }
 

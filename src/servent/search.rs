@@ -64,7 +64,7 @@ impl Servent {
             if kind == Kind::Query { &mut self.query_routes } else { &mut self.ping_routes };
         routes.set(now, &guid.0, LinkKey::OWN);
         let framed = self.framed(header, &payload);
-        self.flood(&framed, None);
+        self.flood(&framed);
         self.probes.push(Probe { header, payload, results: 0 });
         guid
     }
@@ -74,7 +74,7 @@ impl Servent {
         let probes = std::mem::take(&mut self.probes);
         for probe in &probes {
             let framed = self.framed(probe.header, &probe.payload);
-            self.enqueue(index, &framed, false);
+            self.enqueue(None, index, &framed);
         }
         self.probes = probes;
     }

@@ -3,9 +3,14 @@
 //! A slow neighbour costs itself: what is queued stays, in order, and the further a queue is
 //! filled the fewer classes of descriptor it takes. Broadcasts go first, since their answers
 //! could hardly come back; then Pongs and Pushes; QueryHits are the last to be refused.
+//!
+//! While a neighbour does not keep up, nobody may have all of its queue: what a link has in there
+//! is held against what it leaves free (dynamic thresholds, Choudhury and Hahne 1998).
 
+use crate::stats::PerKind;
 use crate::wire::{HEADER_BYTES, Header, Kind};
 use bytes::{Buf, BytesMut};
+use std::collections::VecDeque;
 
 /// The bytes waiting for one link.
 #[derive(Debug, Default)]
@@ -15,6 +20,8 @@ pub(super) struct SendQueue {
     hello_left: usize,
     /// How many after those are the rest of a descriptor of which some went out.
     begun_left: usize,
+    /// Whose the bytes are, since the neighbour did not take all.
+    shares: Option<Box<Shares>>,
 }
 
 /// A queue that ran empty keeps this much, the rest goes back to the allocator when the link is
@@ -28,18 +35,35 @@ impl SendQueue {
         self.hello_left += bytes.len();
     }
 
-    /// Appends a descriptor unless the queue is too full for its class. False if refused.
+    /// Appends a descriptor unless the queue is too full for its class or `source`, the link it came
+    /// by, has too much in it already. False if refused.
     #[must_use]
-    pub(super) fn push(&mut self, framed: &Framed<'_>) -> bool {
-        let needed = framed.header.len() + framed.payload.len();
+    pub(super) fn push(&mut self, framed: &Framed<'_>, source: Option<usize>) -> bool {
+        let needed = framed.len();
         let free = framed.capacity.saturating_sub(self.bytes.len());
-        if needed > free || self.bytes.len() >= framed.refused_above {
+        let room = framed.refused_above.saturating_sub(self.bytes.len());
+        if needed > free || room == 0 {
+            return false;
+        }
+        if let Some(shares) = &mut self.shares
+            && !shares.admit(source, needed, room)
+        {
             return false;
         }
         self.bytes.reserve(needed);
         self.bytes.extend_from_slice(&framed.header);
         self.bytes.extend_from_slice(framed.payload);
         true
+    }
+
+    /// Appends a whole run if none of its descriptors would be refused. False if one might be.
+    #[must_use]
+    pub(super) fn push_run(&mut self, run: &Run) -> bool {
+        let fits = self.shares.is_none() && self.bytes.len() + run.bytes.len() <= run.refused_above;
+        if fits {
+            self.bytes.extend_from_slice(&run.bytes);
+        }
+        fits
     }
 
     pub(super) fn unsent(&self) -> &[u8] {
@@ -55,8 +79,11 @@ impl SendQueue {
             // Back to the start of the buffer, or its front would be lost until it is full.
             self.bytes.clear();
             (self.hello_left, self.begun_left) = (0, 0);
+            self.shares = None;
             return;
         }
+        let unsent = self.bytes.len();
+        self.shares.get_or_insert_with(|| Shares::of_nobody(unsent)).release(count);
         let hello = count.min(self.hello_left);
         self.hello_left -= hello;
         self.bytes.advance(hello);
@@ -87,6 +114,105 @@ impl SendQueue {
     }
 }
 
+/// Links are told apart by their slab index modulo this; those that fall together share a share
+/// (stochastic fair queueing, McKenney 1990).
+const BUCKETS: usize = 64;
+/// A link may have so many times what is free: alone it gets eight ninths of the room there is for
+/// a class, and what is left is enough for the first descriptors of others.
+const OVER_FREE: usize = 8;
+
+/// Who has how many of the bytes in a queue.
+#[derive(Debug)]
+struct Shares {
+    held: [u32; BUCKETS],
+    /// Whose the bytes are from the front on: a bucket, or nobody's in particular.
+    owners: VecDeque<(Option<u8>, u32)>,
+}
+
+impl Shares {
+    fn of_nobody(bytes: usize) -> Box<Shares> {
+        let bytes = u32::try_from(bytes).expect("a queue is bounded");
+        Box::new(Shares { held: [0; BUCKETS], owners: VecDeque::from([(None, bytes)]) })
+    }
+
+    /// Whether `source` may add `bytes` where `room` is left for their class; then they count.
+    fn admit(&mut self, source: Option<usize>, bytes: usize, room: usize) -> bool {
+        let bucket = source.map(|index| index % BUCKETS);
+        let bytes = u32::try_from(bytes).expect("a descriptor is bounded");
+        if let Some(bucket) = bucket {
+            if self.held[bucket] as usize > room * OVER_FREE {
+                return false;
+            }
+            self.held[bucket] += bytes;
+        }
+        let owner = bucket.and_then(|bucket| u8::try_from(bucket).ok());
+        match self.owners.back_mut() {
+            Some((last, count)) if *last == owner => *count += bytes,
+            _ => self.owners.push_back((owner, bytes)),
+        }
+        true
+    }
+
+    /// So many bytes at the front went out.
+    fn release(&mut self, bytes: usize) {
+        let mut left = u32::try_from(bytes).expect("a queue is bounded");
+        while let Some((owner, count)) = self.owners.front_mut() {
+            let gone = left.min(*count);
+            *count -= gone;
+            left -= gone;
+            if let Some(bucket) = *owner {
+                self.held[usize::from(bucket)] -= gone;
+            }
+            if *count > 0 {
+                return;
+            }
+            self.owners.pop_front();
+        }
+    }
+}
+
+/// Broadcasts that came by one link, one after the other and ready for any other.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    bytes: Vec<u8>,
+    /// The slab index of that link; `None` while there are none.
+    pub(super) source: Option<usize>,
+    pub(super) copies: PerKind,
+    /// The fill, in bytes, from which on one of them is refused.
+    refused_above: usize,
+}
+
+impl Run {
+    /// Appends `frame` with the header `next`, which differs from its own in TTL and hops only.
+    pub(super) fn append(&mut self, source: usize, next: &Header, frame: &[u8], capacity: usize) {
+        let refused_above = refused_above(next, capacity);
+        if self.source.is_none() {
+            (self.source, self.refused_above) = (Some(source), refused_above);
+        }
+        self.refused_above = self.refused_above.min(refused_above);
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(frame);
+        next.patch_travel(&mut self.bytes[begin..]);
+        self.copies.add(next.kind);
+    }
+
+    /// One by one, in order.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = (Header, &[u8])> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let header = rest.first_chunk().map(Header::decode)?;
+            let (one, behind) = rest.split_at(descriptor_len(rest));
+            rest = behind;
+            Some((header, &one[HEADER_BYTES..]))
+        })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        (self.source, self.copies) = (None, PerKind::default());
+    }
+}
+
 /// The length of the descriptor that starts at the front of `bytes`.
 fn descriptor_len(bytes: &[u8]) -> usize {
     let header = bytes.first_chunk().map(Header::decode);
@@ -109,15 +235,12 @@ impl<'a> Framed<'a> {
     /// `header.payload_len` is taken from the payload; queues hold `capacity` bytes.
     pub(super) fn new(mut header: Header, payload: &'a [u8], capacity: usize) -> Framed<'a> {
         header.payload_len = u32::try_from(payload.len()).expect("payloads are at most 64 KiB");
-        // Among broadcasts the far-travelled go first: each hop lowers their bound by a 32nd.
-        let far = usize::from(header.hops.min(8)) * capacity / 32;
-        let refused_above = match header.kind {
-            Kind::Ping | Kind::Query => capacity / 2 - far,
-            Kind::Pong | Kind::Push => capacity / 4 * 3,
-            _ => capacity,
-        };
-        let kind = header.kind;
-        Framed { kind, header: header.encode(), payload, capacity, refused_above }
+        let refused_above = refused_above(&header, capacity);
+        Framed { kind: header.kind, header: header.encode(), payload, capacity, refused_above }
+    }
+
+    fn len(&self) -> usize {
+        HEADER_BYTES + self.payload.len()
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -127,6 +250,17 @@ impl<'a> Framed<'a> {
     /// The header as it is sent.
     pub(super) fn header(&self) -> Header {
         Header::decode(&self.header)
+    }
+}
+
+/// The fill of a queue of `capacity` bytes from which on it takes no more of a class.
+fn refused_above(header: &Header, capacity: usize) -> usize {
+    // Among broadcasts the far-travelled go first: each hop lowers their bound by a 32nd.
+    let far = usize::from(header.hops.min(8)) * capacity / 32;
+    match header.kind {
+        Kind::Ping | Kind::Query => capacity / 2 - far,
+        Kind::Pong | Kind::Push => capacity / 4 * 3,
+        _ => capacity,
     }
 }
 
@@ -144,7 +278,7 @@ mod tests {
 
     /// Fills a queue with one kind until it refuses, and says how full it became.
     fn fill(queue: &mut SendQueue, kind: Kind, hops: u8) -> usize {
-        while queue.push(&framed(kind, hops)) {}
+        while queue.push(&framed(kind, hops), None) {}
         queue.unsent().len()
     }
 
@@ -169,7 +303,7 @@ mod tests {
         queue.push_bytes(b"hello");
         assert_eq!(queue.descriptors(), 0);
         for _ in 0..3 {
-            assert!(queue.push(&framed(Kind::Ping, 0)));
+            assert!(queue.push(&framed(Kind::Ping, 0), None));
         }
         let sizes = [3, 2, 1, HEADER_BYTES - 2, 1, HEADER_BYTES + 5, HEADER_BYTES - 6, 1];
         let left = sizes.map(|size| {
@@ -184,6 +318,6 @@ mod tests {
         let mut queue = SendQueue::default();
         let full = fill(&mut queue, Kind::QueryHit, 0);
         queue.sent(full);
-        assert!(queue.is_empty() && queue.push(&framed(Kind::Ping, 7)));
+        assert!(queue.is_empty() && queue.push(&framed(Kind::Ping, 7), None));
     }
 }

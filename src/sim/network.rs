@@ -392,18 +392,18 @@ impl<'a> Network<'a> {
         let mut descriptors = tap.deframer.feed(&bytes[hello..]);
         while let Ok(Some(raw)) = descriptors.next() {
             self.descriptors += 1;
-            self.note(from, to, &raw.header);
+            self.note(from, to, &raw.header());
             if let Some((guid, watch)) = &mut self.watch
-                && *guid == raw.header.guid
+                && *guid == raw.header().guid
             {
-                match raw.header.kind {
+                match raw.header().kind {
                     Kind::Query => {
-                        watch.query((from, to), wire, &raw.header, self.degrees[from])?;
+                        watch.query((from, to), wire, &raw.header(), self.degrees[from])?;
                     }
                     Kind::QueryHit => watch.hit(from, to)?,
                     _ => {}
                 }
-                self.write_down(from, to, &raw.header);
+                self.write_down(from, to, &raw.header());
             }
         }
         self.wires[wire].taps[1 - end] = tap;

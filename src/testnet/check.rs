@@ -121,8 +121,8 @@ fn ping(addr: SocketAddrV4) -> io::Result<SocketAddrV4> {
         }
         let mut descriptors = deframer.feed(&buffer[..count]);
         while let Some(raw) = descriptors.next().map_err(io::Error::other)? {
-            if raw.header.kind == Kind::Pong && raw.header.guid == guid {
-                let pong = crate::wire::Pong::decode(raw.payload).map_err(io::Error::other)?;
+            if raw.header().kind == Kind::Pong && raw.header().guid == guid {
+                let pong = crate::wire::Pong::decode(raw.payload()).map_err(io::Error::other)?;
                 if pong.addr.ip() == addr.ip() {
                     return Ok(pong.addr);
                 }

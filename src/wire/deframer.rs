@@ -8,13 +8,36 @@ use super::error::FrameError;
 use super::header::{HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
 use bytes::BytesMut;
 
-/// A descriptor as it lies in the read buffer; `header.payload_len` equals `payload.len()`.
+/// A descriptor as it lies in the read buffer, whole. Read where it lies: moving a decoded header
+/// about makes the processor wait for stores still on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawDescriptor<'a> {
-    /// The decoded header.
-    pub header: Header,
+    head: &'a [u8; HEADER_BYTES],
+    frame: &'a [u8],
+}
+
+impl<'a> RawDescriptor<'a> {
+    /// The decoded header; its `payload_len` equals that of [`RawDescriptor::payload`].
+    #[inline]
+    pub fn header(&self) -> Header {
+        Header::decode(self.head)
+    }
+
     /// The payload bytes, forwarded as they came.
-    pub payload: &'a [u8],
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        &self.frame[HEADER_BYTES..]
+    }
+
+    /// Header and payload.
+    pub fn frame(&self) -> &'a [u8] {
+        self.frame
+    }
+
+    fn new(frame: &'a [u8]) -> RawDescriptor<'a> {
+        let head = frame.first_chunk().expect("a frame begins with a header");
+        RawDescriptor { head, frame }
+    }
 }
 
 /// The unfinished rest of a link's stream.
@@ -67,15 +90,14 @@ impl Descriptors<'_> {
         if !self.deframer.pending.is_empty() {
             return self.next_straddling();
         }
-        let Some((header, payload_len)) = peek_header(self.input)? else {
+        let Some((_, payload_len)) = peek_header(self.input)? else {
             return Ok(self.keep_rest());
         };
-        let Some(rest) = self.input.get(HEADER_BYTES + payload_len..) else {
+        let Some((frame, rest)) = self.input.split_at_checked(HEADER_BYTES + payload_len) else {
             return Ok(self.keep_rest());
         };
-        let payload = &self.input[HEADER_BYTES..HEADER_BYTES + payload_len];
         self.input = rest;
-        Ok(Some(RawDescriptor { header, payload }))
+        Ok(Some(RawDescriptor::new(frame)))
     }
 
     /// The headers that come next and lie complete in the input, `most` of them. Nothing is taken.
@@ -99,15 +121,14 @@ impl Descriptors<'_> {
         if !self.top_up(HEADER_BYTES) {
             return Ok(None);
         }
-        let Some((header, payload_len)) = peek_header(&self.deframer.pending)? else {
+        let Some((_, payload_len)) = peek_header(&self.deframer.pending)? else {
             return Ok(None);
         };
         if !self.top_up(HEADER_BYTES + payload_len) {
             return Ok(None);
         }
         self.handed_out = true;
-        let payload = &self.deframer.pending[HEADER_BYTES..];
-        Ok(Some(RawDescriptor { header, payload }))
+        Ok(Some(RawDescriptor::new(&self.deframer.pending)))
     }
 
     /// Moves input to the pending bytes until there are `want`; false if the input is too short.

@@ -134,6 +134,11 @@ impl Header {
         bytes
     }
 
+    /// Writes TTL and hops into a descriptor that has this header otherwise.
+    pub(crate) fn patch_travel(&self, frame: &mut [u8]) {
+        (frame[field::TTL], frame[field::HOPS]) = (self.ttl, self.hops);
+    }
+
     /// Appends header and payload to `out`. The header's length is taken from the payload.
     ///
     /// # Panics

@@ -36,9 +36,9 @@ fn deframe(stream: &[u8], cuts: &[usize]) -> Result<(Vec<Descriptor>, usize), Fr
     for bounds in bounds.windows(2) {
         let mut descriptors = deframer.feed(&stream[bounds[0]..bounds[1]]);
         while let Some(raw) = descriptors.next()? {
-            let Header { guid, kind, ttl, hops, payload_len } = raw.header;
-            assert_eq!(payload_len as usize, raw.payload.len());
-            found.push(Descriptor { guid, kind, ttl, hops, payload: raw.payload.to_vec() });
+            let Header { guid, kind, ttl, hops, payload_len } = raw.header();
+            assert_eq!(payload_len as usize, raw.payload().len());
+            found.push(Descriptor { guid, kind, ttl, hops, payload: raw.payload().to_vec() });
         }
     }
     Ok((found, deframer.pending_bytes()))

@@ -193,9 +193,9 @@ impl<'a> Walk<'a> {
         loop {
             match found.next() {
                 Ok(Some(raw)) => {
-                    let end = at + HEADER_BYTES + raw.payload.len();
+                    let end = at + HEADER_BYTES + raw.payload().len();
                     let payload = &run.bytes[at + HEADER_BYTES..end];
-                    self.push_until(run, at, end, What::Descriptor(raw.header, payload));
+                    self.push_until(run, at, end, What::Descriptor(raw.header(), payload));
                     at = end;
                 }
                 Ok(None) => break,

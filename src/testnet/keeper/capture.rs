@@ -107,7 +107,7 @@ impl Tap {
             let lost = loop {
                 match descriptors.next() {
                     Ok(Some(raw)) => {
-                        let whole = [&raw.header.encode()[..], raw.payload].concat();
+                        let whole = [&raw.header().encode()[..], raw.payload()].concat();
                         self.pack(from, &whole, wanted);
                     }
                     Ok(None) => break false,

@@ -1,0 +1,68 @@
+//! A core without sockets.
+
+use servent::config::Config;
+use servent::library::{Library, LibraryBuilder};
+use servent::servent::{ConnId, Output, Servent, TxChunk};
+use servent::time::Instant;
+use servent::wire::ServentId;
+use std::sync::Arc;
+
+/// A library of so many names, which no flood finds.
+pub fn names(count: u32) -> Library {
+    let mut builder = LibraryBuilder::new();
+    for number in 1..=count {
+        let [a, b, c] = [7, 13, 29].map(|step| (number * step) % 5_000);
+        builder.add(number, &format!("w{a:04} w{b:04} w{c:04} {number}.ogg"), 1).unwrap();
+    }
+    loop {
+        if let Some(library) = builder.step(usize::MAX) {
+            return library;
+        }
+    }
+}
+
+/// A core with links that take in everything at once.
+pub struct Net {
+    core: Servent,
+    source: ConnId,
+}
+
+impl Net {
+    pub fn new(sinks: usize, library: Library) -> Net {
+        let now = Instant::ZERO;
+        let config = Config { background_pings: false, max_links: 64, ..Config::default() };
+        let identity = ServentId([1; 16]);
+        let mut core = Servent::new(Arc::new(config), Arc::new(library), identity, 1, now);
+        let local = "127.0.0.1:6346".parse().unwrap();
+        let link = |at: usize| {
+            let remote = format!("127.0.0.{}:5000", at + 2).parse().unwrap();
+            let conn = core.handle_accepted(now, remote, local).unwrap();
+            core.handle_bytes(now, conn, b"GNUTELLA CONNECT/0.4\n\n");
+            conn
+        };
+        let conns: Vec<_> = (0..=sinks).map(link).collect();
+        let mut net = Net { core, source: conns[0] };
+        net.drain();
+        net
+    }
+
+    pub fn pass(&mut self, bytes: &[u8]) {
+        // As much as a servent passes on before it writes.
+        for part in bytes.chunks(32 * 1024) {
+            self.core.handle_bytes(Instant::ZERO, self.source, part);
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = Instant::ZERO;
+        while let Some(output) = self.core.poll_output() {
+            assert!(!matches!(output, Output::Close { .. }), "no link ends here");
+        }
+        while let Some((conn, chunk)) = self.core.poll_transmit(now) {
+            let TxChunk::Bytes(bytes) = chunk else { unreachable!("there are no uploads") };
+            let written = bytes.len();
+            self.core.sent(now, conn, written);
+        }
+    }
+}
