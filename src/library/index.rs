@@ -91,12 +91,14 @@ impl WordIndex {
         criteria: &mut Criteria,
         found: impl FnMut(u32) -> bool,
     ) -> Result<(), CriteriaError> {
-        let (mut terms, mut all) = (Terms::default(), true);
+        // Room for the terms is made when there is one: it has to be cleared.
+        let (mut terms, mut all) = (None, true);
         criteria.read_while(text, |word| {
-            all = terms.push(self.look_up(word));
+            let term = self.look_up(word);
+            all = term.is_some() && terms.get_or_insert_with(Terms::default).push(term);
             all
         })?;
-        if all {
+        if let Some(mut terms) = terms.filter(|_| all) {
             self.find(terms.given(), found);
         }
         Ok(())

@@ -164,15 +164,24 @@ impl IdTable {
         if self.len == 0 { 0 } else { self.groups[id.group(self.groups.len())] }
     }
 
-    /// Loads the slot that an id would be put into, most likely.
+    /// Loads the slot that a look-up would compare, most likely, if there is one.
+    #[inline]
+    pub(super) fn touch_candidate(&self, id: Hashed) -> u64 {
+        let group = if self.len == 0 { return 0 } else { id.group(self.groups.len()) };
+        match zero_bytes(self.groups[group] ^ (id.mark() * LOW_BITS)) {
+            0 => 0,
+            candidates => halves(&self.slots[group * GROUP + first_byte(candidates)])[0],
+        }
+    }
+
+    /// Loads the same, or else the slot that the id would be put into.
     #[inline]
     pub(super) fn touch_slot(&self, id: Hashed) -> u64 {
-        if self.len == 0 {
-            return 0;
-        }
-        let group = id.group(self.groups.len());
-        let empty = empty_in(self.groups[group]).unwrap_or(0);
-        halves(&self.slots[group * GROUP + empty])[0]
+        let group = if self.len == 0 { return 0 } else { id.group(self.groups.len()) };
+        let marks = self.groups[group];
+        // Slots are filled from the first on: a candidate comes before what is empty.
+        let either = zero_bytes(marks ^ (id.mark() * LOW_BITS)) | zero_bytes(marks);
+        halves(&self.slots[group * GROUP + first_byte(either) % GROUP])[0]
     }
 
     /// Empties the table, and sizes it for about `expected` ids: it need not grow under load, nor

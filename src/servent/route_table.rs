@@ -131,7 +131,8 @@ impl RouteTable {
             touched ^= reserve.young.touch(id) ^ reserve.old.touch(id);
         }
         for &id in &hashed[..count] {
-            touched ^= rest.young.touch_slot(id);
+            touched ^= rest.young.touch_slot(id) ^ rest.old.touch_candidate(id);
+            touched ^= reserve.young.touch_candidate(id) ^ reserve.old.touch_candidate(id);
         }
         std::hint::black_box(touched);
     }
