@@ -116,18 +116,25 @@ pub struct Limits {
     /// Sockets in any state: links, dials, transfers, and strangers that have not spoken. At
     /// most one descriptor is assembled per socket (64 KiB + 23 bytes).
     pub max_connections: usize,
+    /// Inbound sockets of one address. Neither this nor the next is applied on scope loopback, where
+    /// all share one.
+    pub connections_per_address: usize,
+    /// Inbound links with one address: whoever has many machines' worth of links at one address
+    /// wants to be all our neighbours.
+    pub links_per_address: usize,
     /// Unsent bytes per link. Must hold one and a half of the largest descriptor (0.6 draft,
     /// 3.1): 256 KiB each, 8 MiB with the default 32 links.
     pub send_queue_bytes: usize,
-    /// Ping GUIDs remembered, both generations, in tables that are powers of two: 40 bytes
-    /// each, 5 MiB.
+    /// Ping GUIDs remembered, in tables that are powers of two: 24 bytes each, 3 MiB.
     pub ping_routes: usize,
-    /// Query GUIDs remembered: 40 bytes each, 40 MiB.
+    /// Query GUIDs remembered: 24 bytes each, 24 MiB.
     pub query_routes: usize,
-    /// Push GUIDs remembered: 2.5 MiB.
+    /// Push GUIDs remembered: 1.4 MiB.
     pub push_routes: usize,
-    /// Servent ids with a known path: 2.5 MiB.
+    /// Servent ids with a known path: 1.4 MiB.
     pub servent_routes: usize,
+    /// Hits known again when they are repeated: 1.4 MiB.
+    pub hit_records: usize,
     /// Life of a generation of Ping GUIDs; an entry lives one to two of these.
     pub ping_route_age: Duration,
     /// The same for Query and Push GUIDs (LimeWire used 5 to 10 minutes).
@@ -163,6 +170,8 @@ pub struct Limits {
     pub pushes_in_all: usize,
     /// The span the two limits on Pushes count in.
     pub push_window: Duration,
+    /// How long no connection is made to where a Push led to nobody (gtk-gnutella: 500 s).
+    pub push_rest: Duration,
     /// Bytes of one file sent in one step before links get their turn.
     pub upload_step_bytes: usize,
 }
@@ -171,11 +180,14 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_connections: 512,
+            connections_per_address: 64,
+            links_per_address: 8,
             send_queue_bytes: 256 * 1024,
             ping_routes: 1 << 17,
             query_routes: 1 << 20,
             push_routes: 1 << 16,
             servent_routes: 1 << 16,
+            hit_records: 1 << 16,
             ping_route_age: Duration::from_secs(120),
             query_route_age: Duration::from_secs(300),
             servent_route_age: Duration::from_secs(900),
@@ -193,6 +205,7 @@ impl Default for Limits {
             pushes_per_address: 5,
             pushes_in_all: 32,
             push_window: Duration::from_secs(30),
+            push_rest: Duration::from_secs(500),
             upload_step_bytes: 256 * 1024,
         }
     }

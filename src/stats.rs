@@ -30,11 +30,13 @@ pub enum DropReason {
     OutOfScope,
     /// A hit with a blank or our own servent id, or with its own GUID for one.
     ForgedHit,
-    /// More results than one search takes.
+    /// The same hit to the same Query went through before.
+    RepeatedHit,
+    /// More results than one search takes, of all links or of this one.
     TooManyResults,
     /// A Push for us, who share nothing.
     PushNotServed,
-    /// More Pushes for us than we connect for.
+    /// More Pushes for us than we connect for, or one to where nobody was a while ago.
     PushThrottled,
     /// A guest forwards nothing.
     NotRouting,
@@ -46,7 +48,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DropReason; 18] = [
+    pub const ALL: [DropReason; 19] = [
         DropReason::Malformed,
         DropReason::UnknownKind,
         DropReason::TtlTooHigh,
@@ -59,6 +61,7 @@ impl DropReason {
         DropReason::PingThrottled,
         DropReason::OutOfScope,
         DropReason::ForgedHit,
+        DropReason::RepeatedHit,
         DropReason::TooManyResults,
         DropReason::PushNotServed,
         DropReason::PushThrottled,
@@ -82,6 +85,7 @@ impl DropReason {
             DropReason::PingThrottled => "ping throttled",
             DropReason::OutOfScope => "out of scope",
             DropReason::ForgedHit => "forged hit",
+            DropReason::RepeatedHit => "repeated hit",
             DropReason::TooManyResults => "too many results",
             DropReason::PushNotServed => "push not served",
             DropReason::PushThrottled => "push throttled",

@@ -28,8 +28,10 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddrV4,
     /// Our own address on it.
     pub(super) local_ip: Ipv4Addr,
-    /// `None` for an inbound one and for that of a download.
+    /// `None` for an inbound one and for that of a transfer.
     pub(super) dialled: Option<Dialled>,
+    /// It came in on the listening socket.
+    pub(super) inbound: bool,
     pub(super) phase: Phase,
     /// When its timer has something to do.
     pub(super) deadline: Instant,

@@ -12,6 +12,8 @@ use crate::wire::{
     Bye, Header, INDEX_QUERY, Kind, Ping, Pong, Push, Query, QueryHit, QueryHitBuilder,
     RawDescriptor, ServentId, Trailer,
 };
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::hash::Hasher;
 use std::sync::Arc;
 
 /// The code in our trailers.
@@ -200,7 +202,7 @@ impl Servent {
         let cached =
             CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
         self.pong_cache.insert(now, source.key, cached);
-        self.learn_host(now, pong.addr);
+        self.learn_from(now, pong.addr, Some(source.key));
         let remote = self.connections[source.index].remote;
         if asked_by_us && header.hops == 0 && pong.addr.ip() == remote.ip() {
             // Its own Pong says where it listens: it need not be dialled too.
@@ -322,11 +324,31 @@ impl Servent {
         if !matches!(verdict, Verdict::Drop(DropReason::NoRoute | DropReason::BackToSource)) {
             self.servent_routes.set(now, &hit.servent.0, source.key);
         }
+        if !matches!(verdict, Verdict::Drop(_))
+            && self.is_repeated(now, source, header, raw.payload())
+        {
+            return Err(DropReason::RepeatedHit);
+        }
         self.carry_out(verdict, source, header, raw)?;
         if verdict == Verdict::Deliver {
-            self.deliver_hit(header, &hit)?;
+            self.deliver_hit(source.key, header, &hit)?;
         }
         Ok(())
+    }
+
+    /// Whether the same answer to the same Query has gone through.
+    fn is_repeated(
+        &mut self,
+        now: Instant,
+        source: Source,
+        header: &Header,
+        payload: &[u8],
+    ) -> bool {
+        let mut hasher = SipHasher13::new_with_key(&self.digest_key);
+        hasher.write(&header.guid.0);
+        hasher.write(payload);
+        let digest = hasher.finish128().as_bytes();
+        self.hits_seen.insert(now, &digest, source.key).is_some()
     }
 
     fn handle_push(

@@ -4,7 +4,7 @@ use super::connection::{Connection, Dialled, Link, Phase};
 use super::io::{CloseReason, ConnId, Event, IoFailure, Output};
 use super::send_queue::SendQueue;
 use super::{LinkKey, Observation, Servent, conn_index};
-use crate::config::Role;
+use crate::config::{Role, Scope};
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::handshake::{self, Dispatch, HandshakeError};
@@ -24,6 +24,8 @@ const MAX_DIALS: usize = 8;
 /// fast we try them.
 const DIALS_PER_WINDOW: usize = 16;
 const DIAL_WINDOW: Duration = Duration::from_secs(16);
+/// So many of these to ports of one address, which may be a victim.
+const DIALS_PER_ADDRESS: usize = 4;
 /// Own addresses remembered; a machine has few.
 const MAX_OWN_ADDRS: usize = 16;
 
@@ -46,16 +48,20 @@ impl Servent {
 
     /// Adds an address to those that may be dialled, if the scope allows it.
     pub fn learn_host(&mut self, now: Instant, addr: SocketAddrV4) {
+        self.learn_from(now, addr, None);
+    }
+
+    pub(super) fn learn_from(&mut self, now: Instant, addr: SocketAddrV4, source: Option<LinkKey>) {
         if self.config.scope.allows(addr) && !self.is_own(addr) {
-            self.hosts.learn(now, addr);
+            self.hosts.learn(now, addr, source);
             if self.config.links > 0 {
                 self.next_dial = self.next_dial.min(now);
             }
         }
     }
 
-    /// A connection came in on the listening socket. `None` when no more sockets can be held;
-    /// whether there is room for a *link* is looked at when its hello is complete, since
+    /// A connection came in on the listening socket. `None` when no more sockets can be held, or no
+    /// more of that address; whether there is room for a *link* is looked at when its hello is complete, since
     /// transfers come in on the same port.
     pub fn handle_accepted(
         &mut self,
@@ -63,7 +69,19 @@ impl Servent {
         remote: SocketAddrV4,
         local: SocketAddrV4,
     ) -> Option<ConnId> {
-        self.open(now, remote, None, *local.ip(), Phase::Undecided(Vec::new()))
+        let ip = *remote.ip();
+        if self.visitors.of(ip) >= self.per_address(self.config.limits.connections_per_address) {
+            return None;
+        }
+        let id = self.open(now, remote, None, *local.ip(), Phase::Undecided(Vec::new()))?;
+        self.connections[id.index()].inbound = true;
+        self.visitors.add(ip);
+        Some(id)
+    }
+
+    /// A limit on what one address may have. On loopback all share one.
+    pub(super) fn per_address(&self, limit: usize) -> usize {
+        if self.config.scope == Scope::Loopback { usize::MAX } else { limit }
     }
 
     /// A connection asked for by [`Output::Connect`] stands.
@@ -140,11 +158,8 @@ impl Servent {
 
     /// A moment named by [`Servent::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((at, id)) = self.timers.pop_due(now) {
+        while let Some(id) = self.timers.pop_due(now) {
             let Some(conn) = self.connection_mut(id) else { continue };
-            if conn.scheduled != at {
-                continue;
-            }
             conn.scheduled = Instant::FAR_FUTURE;
             let deadline = conn.deadline;
             if deadline <= now {
@@ -172,7 +187,8 @@ impl Servent {
         let Some(conn) = self.connection_mut(id) else { return };
         conn.deadline = deadline;
         if deadline < conn.scheduled {
-            conn.scheduled = deadline;
+            let before = std::mem::replace(&mut conn.scheduled, deadline);
+            self.timers.cancel(before, id);
             self.timers.schedule(deadline, id);
         }
     }
@@ -197,6 +213,7 @@ impl Servent {
             remote,
             local_ip,
             dialled,
+            inbound: false,
             phase,
             deadline,
             scheduled: deadline,
@@ -242,8 +259,12 @@ impl Servent {
         };
         let guest = self.config.role == Role::Guest;
         let Some(conn) = self.connection_mut(id) else { return };
-        let inbound = conn.dialled.is_none();
-        if self.links.len() >= self.config.max_links || (inbound && guest) {
+        let (inbound, ip) = (conn.inbound, *conn.remote.ip());
+        let of_address = self.neighbours().filter(|link| inbound && *link.addr.ip() == ip).count();
+        if self.links.len() >= self.config.max_links
+            || (inbound && guest)
+            || of_address >= self.per_address(self.config.limits.links_per_address)
+        {
             return self.close(now, id, CloseReason::Full);
         }
         let Some(conn) = self.connection_mut(id) else { return };
@@ -285,6 +306,10 @@ impl Servent {
         let index = id.index as usize;
         let key = self.link_key(index);
         let conn = self.connections.remove(index);
+        self.timers.cancel(conn.scheduled, id);
+        if conn.inbound {
+            self.visitors.remove(*conn.remote.ip());
+        }
         self.outputs.push_back(Output::Close { conn: id });
         let addr = conn.remote;
         if let Phase::Link(_) = conn.phase {
@@ -304,6 +329,9 @@ impl Servent {
             }
         }
         self.release_transfer(&conn);
+        if let Phase::Giving(_) = conn.phase {
+            self.push_log.failed(now + self.config.limits.push_rest, addr);
+        }
         self.plan_redial(now, &conn, &reason);
         match conn.phase {
             Phase::Link(_) => self.event(Event::LinkDown { conn: id, addr, reason }),
@@ -352,13 +380,13 @@ impl Servent {
             standing += 1;
             dialing += usize::from(!matches!(conn.phase, Phase::Link(_)));
         }
-        while self.recent_dials.front().is_some_and(|at| now.since(*at) >= DIAL_WINDOW) {
+        while self.recent_dials.front().is_some_and(|(at, _)| now.since(*at) >= DIAL_WINDOW) {
             self.recent_dials.pop_front();
         }
         let wanted = self.config.links.saturating_sub(standing).min(room);
         for _ in 0..wanted.min(MAX_DIALS.saturating_sub(dialing)) {
             if self.recent_dials.len() >= DIALS_PER_WINDOW {
-                let oldest = self.recent_dials.front().map_or(now, |at| *at);
+                let oldest = self.recent_dials.front().map_or(now, |(at, _)| *at);
                 self.next_dial = self.next_dial.min(oldest + DIAL_WINDOW);
                 break;
             }
@@ -371,12 +399,15 @@ impl Servent {
             if !self.dial(now, addr, Dialled::Learnt) {
                 break;
             }
-            self.recent_dials.push_back(now);
+            self.recent_dials.push_back((now, *addr.ip()));
         }
     }
 
     fn is_usable(&self, addr: SocketAddrV4) -> bool {
-        !self.is_own(addr) && !self.is_connected(addr)
+        let lately = self.recent_dials.iter().filter(|(_, ip)| ip == addr.ip()).count();
+        lately < self.per_address(DIALS_PER_ADDRESS)
+            && !self.is_own(addr)
+            && !self.is_connected(addr)
     }
 
     fn is_connected(&self, addr: SocketAddrV4) -> bool {

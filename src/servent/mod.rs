@@ -3,6 +3,7 @@
 //! [`Servent`] takes in what happened outside and gives out what to do outside. The driver wires
 //! it to mio, the simulator and the tests wire it to memory; it cannot tell the difference.
 
+mod census;
 mod connection;
 mod descriptors;
 mod host_cache;
@@ -40,6 +41,7 @@ use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
 use crate::transfer::upload::Piece;
 use crate::wire::{Guid, Header, ServentId};
+use census::Census;
 use connection::{Connection, Phase};
 use links::Kept;
 use pushes::PushLog;
@@ -90,19 +92,24 @@ pub struct Servent {
     query_routes: RouteTable,
     push_routes: RouteTable,
     servent_routes: RouteTable,
+    /// Hits that went through, by a digest of their bytes.
+    hits_seen: RouteTable,
+    digest_key: [u8; 16],
     pong_cache: PongCache,
     hosts: HostCache,
     kept: Vec<Kept>,
-    /// When learnt hosts were dialled lately, oldest first.
-    recent_dials: VecDeque<Instant>,
+    /// Which learnt hosts were dialled lately and when, oldest first.
+    recent_dials: VecDeque<(Instant, Ipv4Addr)>,
     /// Addresses that turned out to be our own.
     own_addrs: Vec<SocketAddrV4>,
     probes: Vec<Probe>,
     downloads: BTreeMap<TransferId, Task>,
     files: BTreeMap<FileId, FileOwner>,
     uploads_open: usize,
-    /// Upload slots in use, by the peer's address.
-    slots: BTreeMap<Ipv4Addr, usize>,
+    /// Upload slots in use.
+    slots: Census,
+    /// Inbound sockets.
+    visitors: Census,
     upload_rate: RateLimit,
     push_log: PushLog,
     advertised_port: u16,
@@ -150,6 +157,8 @@ impl Servent {
             query_routes: table(limits.query_routes, limits.query_route_age),
             push_routes: table(limits.push_routes, limits.query_route_age),
             servent_routes: table(limits.servent_routes, limits.servent_route_age),
+            hits_seen: table(limits.hit_records, limits.query_route_age),
+            digest_key: rng.bytes16(),
             pong_cache: PongCache::new(limits.pongs_per_link, limits.pong_age),
             hosts: HostCache::new(limits.host_cache_entries),
             library,
@@ -170,7 +179,8 @@ impl Servent {
             downloads: BTreeMap::new(),
             files: BTreeMap::new(),
             uploads_open: 0,
-            slots: BTreeMap::new(),
+            slots: Census::default(),
+            visitors: Census::default(),
             upload_rate: RateLimit::new(config.upload_limit, now),
             push_log: PushLog::default(),
             advertised_port: config.advertise_port,
@@ -223,12 +233,16 @@ impl Servent {
         })
     }
 
-    /// GUIDs and servent ids held for routing.
+    /// GUIDs and servent ids held for routing, and hits to know again.
     pub fn routes_held(&self) -> usize {
-        [&self.ping_routes, &self.query_routes, &self.push_routes, &self.servent_routes]
-            .map(RouteTable::len)
-            .iter()
-            .sum()
+        let routes = [&self.ping_routes, &self.query_routes, &self.push_routes];
+        let others = [&self.servent_routes, &self.hits_seen];
+        routes.into_iter().chain(others).map(RouteTable::len).sum()
+    }
+
+    /// Deadlines waited for.
+    pub fn timers_held(&self) -> usize {
+        self.timers.len()
     }
 
     /// Copies of descriptors queued on links and not sent to their last byte. Walks over all of

@@ -2,7 +2,8 @@
 //! are asked.
 //!
 //! Whoever sends a Push names the address we connect to, so it must not become a weapon: few
-//! connections per address and in all, addresses in scope only, nothing on port 0, no retries.
+//! connections per address and in all, addresses in scope only, nothing on port 0, no retries, and
+//! none for a while where nobody was.
 
 use super::connection::Phase;
 use super::io::{CloseReason, ConnId, Event, Output, TransferId};
@@ -16,10 +17,20 @@ use crate::wire::{Header, Kind, Push, ServentId};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// The connections made for Pushes within the last window, oldest first.
+/// What came of Pushes lately.
 #[derive(Debug, Default)]
 pub(super) struct PushLog {
+    /// The connections made for them within the last window, oldest first.
     recent: VecDeque<(Instant, Ipv4Addr)>,
+    /// Addresses nobody was at, and until when they are left alone, in that order. No more of them
+    /// than connections are made in that time.
+    failed: VecDeque<(Instant, SocketAddrV4)>,
+}
+
+impl PushLog {
+    pub(super) fn failed(&mut self, until: Instant, addr: SocketAddrV4) {
+        self.failed.push_back((until, addr));
+    }
 }
 
 impl Servent {
@@ -31,7 +42,7 @@ impl Servent {
         if !self.config.scope.allows(push.addr) {
             return Err(DropReason::OutOfScope);
         }
-        if !self.admit_push(now, *push.addr.ip()) {
+        if !self.admit_push(now, push.addr) {
             return Err(DropReason::PushThrottled);
         }
         let name = self.library.get(push.index).map_or("", |entry| entry.name).to_owned();
@@ -52,9 +63,15 @@ impl Servent {
         self.begin_upload(now, id, upload);
     }
 
-    fn admit_push(&mut self, now: Instant, ip: Ipv4Addr) -> bool {
-        let limits = &self.config.limits;
-        let recent = &mut self.push_log.recent;
+    fn admit_push(&mut self, now: Instant, addr: SocketAddrV4) -> bool {
+        let (limits, ip) = (&self.config.limits, *addr.ip());
+        let PushLog { recent, failed } = &mut self.push_log;
+        while failed.front().is_some_and(|(until, _)| *until <= now) {
+            failed.pop_front();
+        }
+        if failed.iter().any(|(_, target)| *target == addr) {
+            return false;
+        }
         while recent.front().is_some_and(|(at, _)| now.since(*at) >= limits.push_window) {
             recent.pop_front();
         }

@@ -7,6 +7,7 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::{Guid, HitResult, MAX_CRITERIA_BYTES};
 use crate::wire::{Header, Kind, MinSpeed, Query, QueryHit};
+use std::collections::BTreeMap;
 
 /// No file system has longer names by far; whoever sends them wants our memory.
 const MAX_NAME_BYTES: usize = 512;
@@ -17,7 +18,13 @@ pub(super) struct Probe {
     pub(super) header: Header,
     pub(super) payload: Vec<u8>,
     results: usize,
+    /// How many of them came by each link.
+    by_link: BTreeMap<LinkKey, usize>,
 }
+
+/// A link may bring so many times the results that are still free: alone it gets eight ninths of
+/// the limit, and whoever floods us with results leaves room for those of others.
+const OVER_FREE: usize = 8;
 
 impl Servent {
     /// Sends a Query for `criteria` to all links, present and to come, and reports results as
@@ -65,7 +72,7 @@ impl Servent {
         routes.set(now, &guid.0, LinkKey::OWN);
         let framed = self.framed(header, &payload);
         self.flood(&framed);
-        self.probes.push(Probe { header, payload, results: 0 });
+        self.probes.push(Probe { header, payload, results: 0, by_link: BTreeMap::new() });
         guid
     }
 
@@ -82,6 +89,7 @@ impl Servent {
     /// A hit for a Query of ours.
     pub(super) fn deliver_hit(
         &mut self,
+        link: LinkKey,
         header: &Header,
         hit: &QueryHit<'_>,
     ) -> Result<(), DropReason> {
@@ -89,10 +97,13 @@ impl Servent {
         let search = header.guid;
         let probe = self.probes.iter_mut().find(|probe| probe.header.guid == search);
         let probe = probe.ok_or(DropReason::NoRoute)?;
-        let taken = usize::from(hit.count).min(limit.saturating_sub(probe.results));
-        if taken == 0 {
+        let free = limit.saturating_sub(probe.results);
+        let taken = usize::from(hit.count).min(free);
+        let by_link = probe.by_link.entry(link).or_default();
+        if taken == 0 || *by_link > free * OVER_FREE {
             return Err(DropReason::TooManyResults);
         }
+        *by_link += taken;
         probe.results += taken;
         self.stats.delivered.add(Kind::QueryHit);
         let results = hit.results().take(taken);

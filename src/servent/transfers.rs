@@ -3,7 +3,6 @@
 use super::connection::{Connection, Phase};
 use super::io::{CloseReason, ConnId, Event, FileDone, FileId, FileOp, Output, TransferId};
 use super::{IoFailure, Servent};
-use crate::config::Scope;
 use crate::library::Library;
 use crate::time::Instant;
 use crate::transfer::Shelf;
@@ -11,7 +10,6 @@ use crate::transfer::download::{
     Download, DownloadError, DownloadLimits, DownloadStep, Partial, Source,
 };
 use crate::transfer::upload::{Upload, UploadClose, UploadLimits, UploadStep};
-use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -138,10 +136,8 @@ impl Servent {
 
     /// Whether a peer at this address may have one more upload.
     fn has_slot_for(&self, ip: Ipv4Addr) -> bool {
-        let same = self.slots.get(&ip).copied().unwrap_or(0);
-        let shared_address = self.config.scope == Scope::Loopback;
         self.uploads_open < self.config.max_uploads
-            && (shared_address || same < self.config.limits.uploads_per_address)
+            && self.slots.of(ip) < self.per_address(self.config.limits.uploads_per_address)
     }
 
     /// Does what an upload wants next.
@@ -155,7 +151,7 @@ impl Servent {
             match step {
                 UploadStep::Open { number, .. } => {
                     self.uploads_open += 1;
-                    *self.slots.entry(ip).or_default() += 1;
+                    self.slots.add(ip);
                     let file = self.hold_file(FileOwner::Upload(id));
                     if let Some(uploading) = self.uploading_mut(id) {
                         uploading.file = Some(file);
@@ -187,12 +183,7 @@ impl Servent {
 
     fn free_slot(&mut self, ip: Ipv4Addr, file: FileId) {
         self.uploads_open -= 1;
-        if let Entry::Occupied(mut slots) = self.slots.entry(ip) {
-            *slots.get_mut() -= 1;
-            if *slots.get() == 0 {
-                slots.remove();
-            }
-        }
+        self.slots.remove(ip);
         self.release_file(file);
     }
 

@@ -67,11 +67,10 @@ fn queries_are_refused_before_pongs_and_hits_last() {
     while refused(&sut) == refused_queries {
         sut.send(a, &some_pong);
     }
-    let some_hit = hit(guid(1), servent_id(1), &"zebra ".repeat(100));
-    let mut hits = 0;
+    let mut hits = 0_u8;
     while refused(&sut) == refused_queries + 1 {
-        sut.send(a, &some_hit);
         hits += 1;
+        sut.send(a, &hit(guid(1), servent_id(hits), &"zebra ".repeat(100)));
     }
     sut.net.read_again(b);
     sut.net.settle();
@@ -81,10 +80,12 @@ fn queries_are_refused_before_pongs_and_hits_last() {
     };
     let queue = queue_bytes(&sut);
     let near = |bytes: usize, share: usize| bytes.abs_diff(share) < queue / 16 + SLACK_BYTES;
-    assert!(near(of(Kind::Query), PIPE_BYTES + queue / 2), "{} of Queries", of(Kind::Query));
+    // One link alone gets eight ninths of the room for a class.
+    let queries = PIPE_BYTES + queue / 2 * 8 / 9;
+    assert!(near(of(Kind::Query), queries), "{} of Queries", of(Kind::Query));
     assert!(near(of(Kind::Pong), queue / 4), "{} of Pongs", of(Kind::Pong));
     assert!(near(of(Kind::QueryHit), queue / 4), "{} of hits", of(Kind::QueryHit));
-    assert_eq!(count(&received, Kind::QueryHit), hits - 1, "all but the one refused");
+    assert_eq!(count(&received, Kind::QueryHit), usize::from(hits) - 1, "all but the one refused");
 }
 
 /// The traffic of others never takes the room a search of our own needs.

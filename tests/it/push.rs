@@ -1,7 +1,7 @@
 //! Pushes find their servent by the way its hits came, and it then connects to whom they name, says
 //! GIV and serves, within bounds. Rows P-60 to P-66.
 
-use crate::support::descriptor::{guid, hit, push, query, servent_id};
+use crate::support::descriptor::{guid, hit, ping, push, query, servent_id};
 use crate::support::{Bench, Descriptor, Peer, vectors};
 use servent::config::{Config, Scope};
 use servent::stats::DropReason;
@@ -53,7 +53,7 @@ fn a_push_with_extensions_is_forwarded_untouched() {
 #[test]
 fn the_latest_hit_shows_the_way() {
     let (mut sut, [a, b, c]) = after_a_hit();
-    sut.send(c, &hit(guid(1), servent_id(1), "zebra.txt"));
+    sut.send(c, &hit(guid(1), servent_id(1), "another zebra.txt"));
     sut.receive_one(a);
     sut.send(a, &push_to(2, servent_id(1)));
     assert_eq!(sut.receive_one(c).kind, Kind::Push);
@@ -191,6 +191,7 @@ fn a_pushed_connection_without_a_request_is_closed() {
 #[test]
 fn pushes_for_one_address_are_few_in_any_half_minute() {
     let (mut sut, link) = bench(|_| ());
+    (7_000..7_007).for_each(|port| sut.net.listen(victim(1, port)));
     for n in 0..50 {
         // Other ports of one address are the same victim.
         push_core(&mut sut, link, n, victim(1, 7_000 + u16::try_from(n % 7).unwrap()));
@@ -205,6 +206,23 @@ fn pushes_for_one_address_are_few_in_any_half_minute() {
         push_core(&mut sut, link, n, victim(1, 7_000));
     }
     assert_eq!(sut.net.dials.len(), 10, "the next window");
+}
+
+#[test]
+fn where_nobody_was_no_push_leads_for_a_while() {
+    let (mut sut, link) = bench(|_| ());
+    push_core(&mut sut, link, 1, victim(1, 7_000));
+    for n in 2..20 {
+        sut.wait_secs(25);
+        sut.send(link, &ping(guid(900 + n)).ttl(1));
+        push_core(&mut sut, link, n, victim(1, 7_000));
+    }
+    assert_eq!(sut.net.dials.len(), 1, "nobody listened there");
+    push_core(&mut sut, link, 30, victim(1, 7_001));
+    assert_eq!(sut.net.dials.len(), 2, "another port was not tried");
+    sut.wait_secs(60);
+    push_core(&mut sut, link, 31, victim(1, 7_000));
+    assert_eq!(sut.net.dials.len(), 3, "it is 500 seconds later");
 }
 
 #[test]

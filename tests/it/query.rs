@@ -245,14 +245,34 @@ fn a_search_goes_to_links_that_come_up_later_and_ends_when_told() {
 
 #[test]
 fn one_search_takes_a_bounded_number_of_results() {
-    let mut sut = Bench::with(|config| config.limits.results_per_search = 5);
-    let peer = sut.link();
+    let mut sut = Bench::with(|config| config.limits.results_per_search = 90);
+    let [greedy, other] = sut.links();
     let search = sut.tell(|core, now| core.search(now, "hello", None)).unwrap();
-    for _ in 0..8 {
-        sut.send(peer, &hit(search, servent_id(1), "hello.txt"));
+    for n in 0..200 {
+        sut.send(greedy, &hit(search, servent_id(n), "hello.txt"));
     }
-    assert_eq!(hits_shown(&mut sut).len(), 5);
-    assert_eq!(sut.dropped(DropReason::TooManyResults), 3);
+    assert_eq!(hits_shown(&mut sut).len(), 81, "eight ninths for one link");
+    for n in 200..210 {
+        sut.send(other, &hit(search, servent_id(n), "hello.txt"));
+    }
+    assert_eq!(hits_shown(&mut sut).len(), 9, "what is left");
+    assert_eq!(sut.dropped(DropReason::TooManyResults), 120);
+}
+
+/// Repeating what somebody else answered makes nobody wait or look twice.
+#[test]
+fn the_same_hit_to_the_same_query_goes_through_once() {
+    let mut sut = Bench::new();
+    let [a, b, c] = sut.links();
+    sut.send(a, &query(guid(1), "zebra"));
+    sut.send(a, &query(guid(2), "zebra"));
+    for peer in [b, b, c] {
+        sut.send(peer, &hit(guid(1), servent_id(1), "zebra.txt"));
+    }
+    sut.send(b, &hit(guid(1), servent_id(2), "zebra.txt"));
+    sut.send(b, &hit(guid(2), servent_id(1), "zebra.txt"));
+    assert_eq!(sut.receive(a).len(), 3);
+    assert_eq!(sut.dropped(DropReason::RepeatedHit), 2);
 }
 
 #[test]

@@ -102,6 +102,8 @@ pub(super) struct Watch {
     doubtful: BTreeSet<[u8; 16]>,
     /// Pongs of each link that may be passed on, oldest first.
     pongs: Vec<(Instant, ConnId, CachedPong)>,
+    /// The hits that came, each to its Query.
+    hits: BTreeSet<(Guid, Vec<u8>)>,
     /// Connections made for Pushes.
     pushed: Vec<(Instant, Ipv4Addr)>,
     /// Searches and pings of the user, and the results they had.
@@ -120,6 +122,7 @@ impl Watch {
             servents: Routes::new(limits.servent_routes, limits.servent_route_age),
             doubtful: BTreeSet::new(),
             pongs: Vec::new(),
+            hits: BTreeSet::new(),
             pushed: Vec::new(),
             probes: BTreeMap::new(),
             own: Vec::new(),
@@ -438,14 +441,18 @@ impl Watch {
     }
 
     fn hit(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
-        use DropReason::{BackToSource, ForgedHit, Malformed, NoRoute, TtlTooHigh};
+        use DropReason::{BackToSource, ForgedHit, Malformed, NoRoute, RepeatedHit, TtlTooHigh};
         let dropped = arrival.outcome.delta.reason();
         let known = self.queries.known(now, &arrival.descriptor.header.guid.0);
-        let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | ForgedHit));
-        self.check_reply(arrival, known, copies, may_go);
-        if !may_go || dropped == Some(BackToSource) {
+        let unreadable = matches!(dropped, Some(Malformed | TtlTooHigh | ForgedHit));
+        let repeated = dropped == Some(RepeatedHit);
+        self.check_reply(arrival, known, copies, !unreadable && !repeated);
+        if unreadable || dropped == Some(BackToSource) {
             return;
         }
+        let first =
+            self.hits.insert((arrival.descriptor.header.guid, arrival.descriptor.payload.clone()));
+        assert!(!repeated || !first, "a hit that never came before");
         let hit = QueryHit::decode(&arrival.descriptor.payload).expect("is not malformed");
         assert!(hit.servent != IDENTITY && !hit.servent.is_blank(), "forged");
         match (dropped, known) {
