@@ -4,6 +4,7 @@ use super::pool::{self, Descriptor, IDENTITY, LOCAL};
 use super::socket::{Read, Socket, State};
 use super::watch::{Arrival, Delta, Outcome, Watch};
 use crate::config::{Config, Role, Scope};
+use crate::fuzzing::said;
 use crate::fuzzing::script::Script;
 use crate::servent::{
     ConnId, Event, FileDone, FileId, FileOp, IoFailure, Output, Servent, TransferId, TxChunk,
@@ -430,9 +431,16 @@ impl World {
     fn event(&mut self, event: &Event) {
         match event {
             Event::LinkUp { conn, .. } => assert!(self.up.insert(*conn), "{conn:?} twice"),
-            Event::LinkDown { conn, .. } => assert!(self.up.remove(conn), "{conn:?} was not up"),
+            Event::LinkDown { conn, reason, .. } => {
+                said(reason);
+                assert!(self.up.remove(conn), "{conn:?} was not up");
+            }
+            Event::DialFailed { reason, .. } => said(reason),
             Event::Hit { search, .. } => self.watch.result(*search),
             Event::Downloaded { transfer, .. } | Event::DownloadFailed { transfer, .. } => {
+                if let Event::DownloadFailed { error, .. } = event {
+                    said(error);
+                }
                 assert!(self.downloads.remove(transfer), "{transfer:?} is not under way");
             }
             _ => {}
