@@ -13,6 +13,7 @@ use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
 use crate::transfer::download::{DiskFault, Partial, PushVia, Source};
 use crate::transfer::upload::OpenError;
+use crate::wire::giv::Giv;
 use crate::wire::handshake::{self, Dispatch};
 use crate::wire::{Guid, HEADER_BYTES, Header, Kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -387,11 +388,12 @@ impl World {
     fn check_patience(&self) {
         let limits = &self.config.limits;
         for (conn, socket) in &self.sockets {
-            let undecided = socket.inbound
-                && matches!(
-                    handshake::dispatch(&socket.heard),
-                    Dispatch::NeedMore | Dispatch::Gnutella | Dispatch::Giv
-                );
+            let undecided = match handshake::dispatch(&socket.heard) {
+                Dispatch::NeedMore | Dispatch::Gnutella => socket.inbound,
+                // A whole line may be what a download has waited for, which has its own patience.
+                Dispatch::Giv => socket.inbound && Giv::parse(&socket.heard) == Ok(None),
+                Dispatch::Http | Dispatch::Unknown => false,
+            };
             if self.up.contains(conn) {
                 let silent = self.now.since(socket.last_heard);
                 assert!(silent < limits.link_timeout, "{conn:?} is silent for {silent:?}");
