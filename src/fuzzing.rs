@@ -17,23 +17,28 @@ pub use route_table::route_table;
 pub use servent::servent;
 pub use transfer::transfer;
 
+use crate::transfer::names::{MAX_NAME_BYTES, escape_for_terminal, safe_local_name};
+use crate::transfer::url::TransferUrl;
 use crate::wire::giv::Giv;
 use crate::wire::handshake::{CONNECT, Dispatch, OK, dispatch, read_answer, read_hello};
 use crate::wire::http_head::{
-    GetPath, GetRequest, Reply, RequestHead, ResponseHead, Status, encode_name, parse_request,
-    parse_response,
+    GetPath, GetRequest, Reply, RequestHead, ResponseHead, Status, Version, encode_name,
+    parse_request, parse_response,
 };
 use crate::wire::{
     Bye, DecodeError, Deframer, FrameError, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Ping,
     Pong, Push, Query, QueryHit,
 };
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
 /// Streams up to this length are also fed byte by byte.
 const MAX_SINGLE_BYTES: usize = 256;
 
 /// Headers looked at ahead of their descriptors.
 const AHEAD: usize = 3;
+
+/// Stands between the texts of one input of [`http`].
+const BETWEEN: u8 = 0x1e;
 
 /// Prefixes of an input that are tried: enough for every line end of what peers send.
 const MAX_PREFIXES: usize = 100;
@@ -98,7 +103,10 @@ impl Framed {
                         descriptors.push((raw.header(), raw.payload().to_vec()));
                     }
                     Ok(None) => break,
-                    Err(error) => return Framed { descriptors, pending: 0, error: Some(error) },
+                    Err(error) => {
+                        said(&error);
+                        return Framed { descriptors, pending: 0, error: Some(error) };
+                    }
                 }
             }
             assert!(deframer.pending_bytes() < HEADER_BYTES + MAX_PAYLOAD_BYTES);
@@ -152,8 +160,14 @@ fn there_and_back<'a, T: Debug + PartialEq>(
             encode(&view, &mut again);
             assert_eq!(again, payload, "{view:?}");
         }
-        Err(error) => assert!(!error.to_string().is_empty()),
+        Err(error) => said(&error),
     }
+}
+
+/// What is told to people about a peer's bytes is one line that cannot act on a terminal.
+fn said(what: &impl Display) {
+    let text = what.to_string();
+    assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
 }
 
 /// The parts of a hit that are read lazily.
@@ -202,28 +216,48 @@ pub fn handshake(data: &[u8]) {
     }
 }
 
-/// Heads, paths and GIV lines are judged the same however their bytes arrive, and what is written
-/// is read back as it was meant.
+/// Heads, paths, URLs and GIV lines are judged the same however their bytes arrive, and what is
+/// written is read back as it was meant. No name is more than a name on the local disk.
+///
+/// `data` is texts with a byte [`BETWEEN`] them.
 pub fn http(data: &[u8]) {
+    data.split(|&byte| byte == BETWEEN).for_each(http_text);
+}
+
+fn http_text(data: &[u8]) {
     stays_decided(data, |bytes| parse_request(bytes).transpose());
     stays_decided(data, |bytes| parse_response(bytes).transpose());
     stays_decided(data, |bytes| Giv::parse(bytes).transpose());
-    if let Ok(Some((head, len))) = parse_request(data) {
-        request(&head, &data[..len]);
+    match parse_request(data) {
+        Ok(Some((head, len))) => request(&head, &data[..len]),
+        Ok(None) => {}
+        Err(error) => {
+            said(&error);
+            refusal(error.status());
+        }
     }
-    if let Ok(Some((head, len))) = parse_response(data) {
-        response(&head, &data[..len]);
+    match parse_response(data) {
+        Ok(Some((head, len))) => response(&head, &data[..len]),
+        Ok(None) => {}
+        Err(error) => said(&error),
     }
-    if let Ok(Some((giv, len))) = Giv::parse(data) {
-        assert!(data[..len].ends_with(b"\n"));
-        let mut line = Vec::new();
-        giv.write(&mut line);
-        let (again, len) = Giv::parse(&line).expect("our own line").expect("and all of it");
-        assert_eq!(len, line.len());
-        assert_eq!((again.index, again.servent_id), (giv.index, giv.servent_id));
+    match Giv::parse(data) {
+        Ok(Some((giv, len))) => {
+            assert!(data[..len].ends_with(b"\n"));
+            let mut line = Vec::new();
+            giv.write(&mut line);
+            let (again, len) = Giv::parse(&line).expect("our own line").expect("and all of it");
+            assert_eq!(len, line.len());
+            assert_eq!((again.index, again.servent_id), (giv.index, giv.servent_id));
+        }
+        Ok(None) => {}
+        Err(error) => said(&error),
     }
     // Paths are tried on their own too: the fuzzer need not find a whole request around them.
     path(data);
+    let text = String::from_utf8_lossy(data);
+    url(&text);
+    local_name(&text);
 }
 
 fn request(head: &RequestHead, bytes: &[u8]) {
@@ -246,6 +280,23 @@ fn request(head: &RequestHead, bytes: &[u8]) {
     }
 }
 
+/// What is answered to a request that is none.
+fn refusal(status: Status) {
+    let reply = Reply {
+        version: Version::Http11,
+        status,
+        keep_alive: false,
+        length: 0,
+        range: None,
+        retry_after: None,
+    };
+    let mut written = Vec::new();
+    reply.write(&mut written);
+    let (head, len) = parse_response(&written).expect("our own head").expect("and all of it");
+    assert_eq!((head.status, len), (status.code(), written.len()));
+    assert!((400..600).contains(&head.status) && !head.keep_alive, "{head:?}");
+}
+
 fn response(head: &ResponseHead, bytes: &[u8]) {
     assert_eq!(parse_response(bytes), Ok(Some((head.clone(), bytes.len()))));
     assert!((100..1000).contains(&head.status));
@@ -254,7 +305,7 @@ fn response(head: &ResponseHead, bytes: &[u8]) {
     }
     let mut written = Vec::new();
     let reply = Reply {
-        version: crate::wire::http_head::Version::Http11,
+        version: Version::Http11,
         status: Status::PartialContent,
         keep_alive: head.keep_alive,
         length: head.content_length.unwrap_or(0),
@@ -271,7 +322,10 @@ fn response(head: &ResponseHead, bytes: &[u8]) {
 }
 
 fn path(bytes: &[u8]) {
-    let Ok(path) = GetPath::parse(bytes) else { return };
+    let path = match GetPath::parse(bytes) {
+        Ok(path) => path,
+        Err(error) => return said(&error),
+    };
     for name in std::iter::once(&path.name).chain(&path.literal) {
         assert!(!name.is_empty() && name != "." && name != "..", "{name:?}");
         assert!(!name.contains(['/', '\\', '\0']), "{name:?}");
@@ -279,6 +333,29 @@ fn path(bytes: &[u8]) {
         let again = GetPath::parse(written.as_bytes()).expect("a path of our own");
         assert_eq!((again.index, &again.name), (path.index, name));
     }
+}
+
+fn url(text: &str) {
+    match text.parse::<TransferUrl>() {
+        Ok(url) => {
+            said(&url);
+            assert!(!url.host.is_empty() && url.port > 0 && !url.name.is_empty(), "{url:?}");
+            assert_eq!(url.to_string().parse(), Ok(url));
+        }
+        Err(error) => said(&error),
+    }
+}
+
+/// Whatever a peer calls a file, it is saved under a plain name, and shown without harm.
+fn local_name(remote: &str) {
+    let name = safe_local_name(remote);
+    assert!((1..=MAX_NAME_BYTES).contains(&name.len()), "{name:?}");
+    assert!(!name.starts_with('.') && !name.ends_with(['.', ' ']), "{name:?}");
+    assert!(!name.contains(['/', '\\', ':']), "{name:?}");
+    assert_eq!(safe_local_name(&name), name, "safe names come back unchanged");
+    assert_eq!(escape_for_terminal(&name).to_string(), name, "and show as they are");
+    let shown = escape_for_terminal(remote).to_string();
+    assert!(!shown.contains(char::is_control), "{shown:?}");
 }
 
 /// Reads prefixes of `data` from short to long: once `read` has a verdict, every longer prefix

@@ -83,7 +83,7 @@ pub(super) fn servent_id(number: u8) -> ServentId {
     }
 }
 
-/// Three things to share: a little, a lot and nothing.
+/// Three things to share: a little, a lot and nothing. One name of the lot fits into no hit.
 pub(super) fn library(number: u8) -> Library {
     let mut builder = LibraryBuilder::new();
     let mut add = |number, name: &str, size| {
@@ -96,7 +96,8 @@ pub(super) fn library(number: u8) -> Library {
         }
         1 => {
             for n in 0..40 {
-                add(n * 3, &format!("free copy {n} {}", "of a long name ".repeat(4)), 1 << 33);
+                let times = if n == 0 { 20 } else { 4 };
+                add(n * 3, &format!("free copy {n} {}", "of a long name ".repeat(times)), 1 << 33);
             }
         }
         _ => {}

@@ -4,6 +4,7 @@ use super::pool::{self, Descriptor, IDENTITY, LOCAL};
 use super::socket::{Read, Socket, State};
 use super::watch::{Arrival, Delta, Outcome, Watch};
 use crate::config::{Config, Role, Scope};
+use crate::fuzzing::said;
 use crate::fuzzing::script::Script;
 use crate::servent::{
     ConnId, Event, FileDone, FileId, FileOp, IoFailure, Output, Servent, TransferId, TxChunk,
@@ -12,6 +13,7 @@ use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
 use crate::transfer::download::{DiskFault, Partial, PushVia, Source};
 use crate::transfer::upload::OpenError;
+use crate::wire::giv::Giv;
 use crate::wire::handshake::{self, Dispatch};
 use crate::wire::{Guid, HEADER_BYTES, Header, Kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -386,11 +388,12 @@ impl World {
     fn check_patience(&self) {
         let limits = &self.config.limits;
         for (conn, socket) in &self.sockets {
-            let undecided = socket.inbound
-                && matches!(
-                    handshake::dispatch(&socket.heard),
-                    Dispatch::NeedMore | Dispatch::Gnutella | Dispatch::Giv
-                );
+            let undecided = match handshake::dispatch(&socket.heard) {
+                Dispatch::NeedMore | Dispatch::Gnutella => socket.inbound,
+                // A whole line may be what a download has waited for, which has its own patience.
+                Dispatch::Giv => socket.inbound && Giv::parse(&socket.heard) == Ok(None),
+                Dispatch::Http | Dispatch::Unknown => false,
+            };
             if self.up.contains(conn) {
                 let silent = self.now.since(socket.last_heard);
                 assert!(silent < limits.link_timeout, "{conn:?} is silent for {silent:?}");
@@ -430,9 +433,16 @@ impl World {
     fn event(&mut self, event: &Event) {
         match event {
             Event::LinkUp { conn, .. } => assert!(self.up.insert(*conn), "{conn:?} twice"),
-            Event::LinkDown { conn, .. } => assert!(self.up.remove(conn), "{conn:?} was not up"),
+            Event::LinkDown { conn, reason, .. } => {
+                said(reason);
+                assert!(self.up.remove(conn), "{conn:?} was not up");
+            }
+            Event::DialFailed { reason, .. } => said(reason),
             Event::Hit { search, .. } => self.watch.result(*search),
             Event::Downloaded { transfer, .. } | Event::DownloadFailed { transfer, .. } => {
+                if let Event::DownloadFailed { error, .. } = event {
+                    said(error);
+                }
                 assert!(self.downloads.remove(transfer), "{transfer:?} is not under way");
             }
             _ => {}

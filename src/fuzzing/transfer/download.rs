@@ -1,5 +1,6 @@
 //! The owner of one download, with a disk that answers when the script says so.
 
+use crate::fuzzing::said;
 use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::download::{
@@ -85,7 +86,10 @@ pub(super) fn play(settings: u8, script: &mut Script<'_>) {
     });
     let have = partial.map_or(0, |partial| partial.have);
     let limits = DownloadLimits::default();
-    let Ok(download) = Download::new(Instant::ZERO, source, partial, limits) else { return };
+    let download = match Download::new(Instant::ZERO, source, partial, limits) {
+        Ok(download) => download,
+        Err(error) => return said(&error),
+    };
     let mut owner = Owner {
         download,
         now: Instant::ZERO,
@@ -232,7 +236,8 @@ impl Owner {
                 assert_eq!(self.download.expected_bytes(), Some(bytes));
                 self.ended = true;
             }
-            DownloadStep::Fail(_) => {
+            DownloadStep::Fail(error) => {
+                said(error);
                 assert_eq!(self.asked, [], "the disk is still busy");
                 self.ended = true;
             }

@@ -1,5 +1,6 @@
 //! The owner of one upload, with a shelf of three files and no disk.
 
+use crate::fuzzing::said;
 use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::Shelf;
@@ -204,7 +205,8 @@ impl Owner {
             UploadStep::Stale { number } => {
                 assert!(FILES.iter().any(|file| file.0 == number));
             }
-            UploadStep::Close(_) => {
+            UploadStep::Close(ref why) => {
+                said(why);
                 assert!(self.held.is_none(), "closed with a file open");
                 self.closed = true;
             }
