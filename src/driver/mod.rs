@@ -2,7 +2,8 @@
 //!
 //! One turn of the loop: hand out what the core wants done, poll until its next deadline, read
 //! the clock once, then accept, read and write, let the core's timers run, do a slice of a folder
-//! scan, and hand out again. Sockets closed during a turn are dropped at its end, so an event that
+//! scan, and hand out again. Who has just begun to speak is read before those who have not come to
+//! an end, and nobody is read further than its share of the turn (as in FQ-CoDel, RFC 8290). Sockets closed during a turn are dropped at its end, so an event that
 //! is already on its way finds none and is ignored.
 
 mod clock;
@@ -49,20 +50,20 @@ const CHANGES: Token = Token(usize::MAX - 3);
 /// Tokens are connection ids, which take 64 bits.
 const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 
-/// One read takes at most this much.
+/// One socket is read so far in one turn while no other speaks. What that causes is written before
+/// more is read, and a send queue takes as much of broadcasts: a fast source is not dropped in front
+/// of neighbours that keep up.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// Reads from one socket in one turn; what is left waits for the next, so that nobody starves.
-const READS_PER_TURN: usize = 8;
-/// What all sockets together may be read in one turn: it bounds what waits to be told when the
-/// turn ends.
-const READ_PER_TURN_BYTES: usize = 1024 * 1024;
+/// The same while several speak: a Query that comes behind this much of somebody else's waits some
+/// tens of microseconds for it.
+const SHARE_BYTES: usize = 16 * 1024;
+/// How long after two have spoken several are taken to.
+const CONTESTED_FOR: Duration = Duration::from_secs(1);
 /// So many things that happened may wait to be told; of answered Queries, which neighbours cause
 /// at will, no more than these are.
 const MAX_UNTOLD: usize = 1_024;
-/// After so many bytes read, what they caused is written before more is read. With one full
-/// buffer on top it stays below what a send queue takes of broadcasts, so a fast source is not
-/// dropped in front of neighbours that keep up.
-const FLUSH_AFTER_BYTES: usize = 32 * 1024;
+/// After so many bytes read from however many, what they caused is written before more is read.
+const FLUSH_AFTER_BYTES: usize = READ_BUFFER_BYTES / 2;
 /// How long accepting rests after it failed for want of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
 
@@ -129,10 +130,12 @@ pub struct Driver {
     sockets: Vec<Option<Socket>>,
     /// Closed in this turn.
     closed: Vec<Socket>,
-    /// Connections with bytes left to read; those that had no turn come first.
+    /// Connections with bytes left to read, in the order of their turns.
     unread: VecDeque<ConnId>,
     read_since_flush: usize,
-    read_this_turn: usize,
+    /// Who spoke last, and until when several are taken to speak.
+    speaker: Option<ConnId>,
+    contested_until: Instant,
     buffer: Vec<u8>,
     disk: Disk,
     watch: Watch,
@@ -170,7 +173,8 @@ impl Driver {
             closed: Vec::new(),
             unread: VecDeque::new(),
             read_since_flush: 0,
-            read_this_turn: 0,
+            speaker: None,
+            contested_until: Instant::ZERO,
             buffer: vec![0; READ_BUFFER_BYTES],
             disk: Disk::default(),
             watch: Watch::new(),
@@ -260,7 +264,6 @@ impl Driver {
     /// When polling itself fails, which leaves nothing to go on with.
     pub fn turn(&mut self, events: &mut Events, max_wait: Duration) -> io::Result<()> {
         self.core.start_turn();
-        self.read_this_turn = 0;
         self.drain(self.clock.now());
         // What commands since the last turn have caused should not wait for the next to end.
         self.with_events(EventFile::write);
@@ -270,12 +273,7 @@ impl Driver {
             polled => polled?,
         }
         let now = self.clock.now();
-        for id in std::mem::take(&mut self.unread) {
-            if let Some(socket) = socket_of(&mut self.sockets, id) {
-                socket.listed = false;
-                self.read(now, id);
-            }
-        }
+        let unread = self.unread.len();
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.accept(now),
@@ -287,6 +285,16 @@ impl Driver {
                     }
                 }
                 Token(token) => self.handle_socket(now, ConnId::from_u64(token as u64), event),
+            }
+        }
+        if unread > 0 {
+            self.drain(now);
+        }
+        for _ in 0..unread {
+            let Some(id) = self.unread.pop_front() else { break };
+            if let Some(socket) = socket_of(&mut self.sockets, id) {
+                socket.listed = false;
+                self.read(now, id);
             }
         }
         if self.accept_again.is_some_and(|at| at <= now) {
@@ -367,25 +375,28 @@ impl Driver {
         }
     }
 
+    /// Reads a socket that may have something, as far as its turn goes. One that waits for its next
+    /// turn is left to wait.
     fn read(&mut self, now: Instant, id: ConnId) {
-        if self.read_this_turn >= READ_PER_TURN_BYTES {
-            return self.read_later(id, VecDeque::push_front);
-        }
-        for _ in 0..READS_PER_TURN {
+        let mut left = if now < self.contested_until { SHARE_BYTES } else { READ_BUFFER_BYTES };
+        while left > 0 {
             let Some(socket) = socket_of(&mut self.sockets, id) else { return };
-            if socket.ended {
+            if socket.ended || socket.listed {
                 return;
             }
-            match socket.stream.read(&mut self.buffer) {
+            match socket.stream.read(&mut self.buffer[..left]) {
                 Ok(0) => {
                     socket.ended = true;
                     self.core.handle_closed(now, id, IoFailure::Eof);
                     return;
                 }
                 Ok(count) => {
+                    left -= count;
+                    if self.speaker.replace(id) != Some(id) {
+                        self.contested_until = now + CONTESTED_FOR;
+                    }
                     self.core.handle_bytes(now, id, &self.buffer[..count]);
                     self.read_since_flush += count;
-                    self.read_this_turn += count;
                     if self.read_since_flush >= FLUSH_AFTER_BYTES {
                         self.drain(now);
                     } else {
@@ -400,15 +411,9 @@ impl Driver {
                 }
             }
         }
-        self.read_later(id, VecDeque::push_back);
-    }
-
-    /// Lists a socket to be read in the next turn, once.
-    fn read_later(&mut self, id: ConnId, put: fn(&mut VecDeque<ConnId>, ConnId)) {
-        if let Some(socket) = socket_of(&mut self.sockets, id)
-            && !std::mem::replace(&mut socket.listed, true)
-        {
-            put(&mut self.unread, id);
+        if let Some(socket) = socket_of(&mut self.sockets, id) {
+            socket.listed = true;
+            self.unread.push_back(id);
         }
     }
 
