@@ -211,6 +211,15 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Pushes whose target is remembered: those of the last window, and those that led to nobody
+    /// for as long as that is held against them.
+    pub fn pushes_remembered(&self) -> usize {
+        let windows = self.push_rest.as_secs().div_ceil(self.push_window.as_secs().max(1));
+        self.pushes_in_all * (usize::try_from(windows).unwrap_or(usize::MAX).saturating_add(2))
+    }
+}
+
 /// Settings that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);

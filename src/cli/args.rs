@@ -103,6 +103,9 @@ pub(super) struct RunArgs {
     /// billions (powers of 1000): 500k, 2.5M [default: no limit]
     #[arg(long, value_name = "RATE", env = "SERVENT_UPLOAD_LIMIT")]
     pub(super) upload_limit: Option<String>,
+    /// Tell how much memory these settings may come to need, and all other limits, instead of running
+    #[arg(long)]
+    pub(super) explain_limits: bool,
     /// Send no Pings of its own: hosts are learnt only from what others send
     #[arg(long, env = "SERVENT_NO_PINGS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(super) no_pings: bool,

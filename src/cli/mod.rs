@@ -5,6 +5,7 @@ mod decode;
 mod exit;
 mod fetch;
 mod get;
+mod limits;
 mod oneshot;
 mod output;
 mod ping;

@@ -34,6 +34,7 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 const STORY_LINES: u32 = 20;
 
 pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
+    let explain = args.explain_limits;
     let Settings {
         listen,
         connect,
@@ -45,6 +46,9 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         mut config,
         advertise_port,
     } = settings::load(args)?;
+    if explain {
+        return super::limits::explain(&config, max_files);
+    }
     let roots = share
         .iter()
         .map(|path| ShareRoot::open(path).map(Arc::new).map_err(|error| share_failure(&error)))

@@ -102,6 +102,7 @@ fn merge(args: RunArgs, file: FileSettings) -> RunArgs {
                 RateSetting::Text(text) => text,
             })
         }),
+        explain_limits: args.explain_limits,
         no_pings: args.no_pings || file.no_pings,
         scope: args.scope.or(file.scope),
         state: args.state.or(file.state),

@@ -53,7 +53,7 @@ const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 /// One socket is read so far in one turn while no other speaks. What that causes is written before
 /// more is read, and a send queue takes as much of broadcasts: a fast source is not dropped in front
 /// of neighbours that keep up.
-const READ_BUFFER_BYTES: usize = 64 * 1024;
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// The same while several speak: a Query that comes behind this much of somebody else's waits some
 /// tens of microseconds for it.
 const SHARE_BYTES: usize = 16 * 1024;
@@ -61,7 +61,7 @@ const SHARE_BYTES: usize = 16 * 1024;
 const CONTESTED_FOR: Duration = Duration::from_secs(1);
 /// So many things that happened may wait to be told; of answered Queries, which neighbours cause
 /// at will, no more than these are.
-const MAX_UNTOLD: usize = 1_024;
+pub const MAX_UNTOLD: usize = 1_024;
 /// After so many bytes read from however many, what they caused is written before more is read.
 const FLUSH_AFTER_BYTES: usize = READ_BUFFER_BYTES / 2;
 /// How long accepting rests after it failed for want of descriptors.

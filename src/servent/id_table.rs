@@ -13,6 +13,9 @@ const GROUP: usize = 8;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = LOW_BITS << 7;
 
+/// A slot and its mark, filled to seven eighths.
+pub(super) const BYTES_PER_ID: usize = (size_of::<Slot>() + 1).div_ceil(7) * 8;
+
 /// Ids that a table of `slots` slots, a power of two, holds before it grows.
 pub(super) const fn capacity(slots: usize) -> usize {
     slots / 8 * 7

@@ -10,6 +10,7 @@ mod host_cache;
 mod id_table;
 mod io;
 mod links;
+mod memory;
 mod observe;
 mod pong_cache;
 mod pushes;
@@ -26,6 +27,7 @@ pub use io::{
     CloseReason, ConnId, Event, FileDone, FileId, FileOp, Hit, IoFailure, Output, SearchError,
     TransferId, TxChunk,
 };
+pub use memory::Cost;
 pub use observe::Observation;
 pub use pong_cache::{CachedPong, PongCache};
 pub use route_table::{LinkKey, RouteTable};

@@ -121,6 +121,11 @@ const BUCKETS: usize = 64;
 /// a class, and what is left is enough for the first descriptors of others.
 const OVER_FREE: usize = 8;
 
+/// Bytes of books for each byte in a queue: at worst every descriptor is somebody else's, and the
+/// smallest have a header only.
+pub(super) const SHARES_PER_BYTE: usize = 1;
+const _: () = assert!(2 * size_of::<(Option<u8>, u32)>() <= SHARES_PER_BYTE * HEADER_BYTES);
+
 /// Who has how many of the bytes in a queue.
 #[derive(Debug)]
 struct Shares {

@@ -7,6 +7,8 @@ use super::reader::{check_len, split_nul};
 /// The longest search text we originate. Serveez drops payloads above 257 bytes and
 /// gtk-gnutella does not forward those above 256: two for the speed, one for the NUL.
 pub const MAX_CRITERIA_BYTES: usize = 253;
+/// The longest payload that is accepted of others.
+pub const MAX_QUERY_BYTES: usize = 4_096;
 
 /// Four spaces: "list everything you share", asked of a direct neighbour only (0.6 draft,
 /// 2.2.7.3).
@@ -68,7 +70,7 @@ pub struct Query<'a> {
 impl<'a> Query<'a> {
     /// Reads a payload of 3 to 4,096 bytes with a NUL after the search text.
     pub fn decode(payload: &'a [u8]) -> Result<Query<'a>, DecodeError> {
-        check_len(Kind::Query, payload, 3..4_097)?;
+        check_len(Kind::Query, payload, 3..MAX_QUERY_BYTES + 1)?;
         let (criteria, extension) = split_nul(&payload[field::TEXT..])
             .ok_or(DecodeError::MissingNul { kind: Kind::Query, field: "search text" })?;
         let speed = MinSpeed::decode([payload[field::SPEED], payload[field::SPEED + 1]]);

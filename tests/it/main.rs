@@ -30,6 +30,9 @@ mod hostile;
 // Finding neighbours, keeping them, and leaving alone who should be left alone.
 mod discovery;
 
+// The same attacks on a real process, with its memory watched.
+mod storm;
+
 // Real processes on loopback: starting, talking to, and ending them.
 mod process;
 // A few of them as a network.

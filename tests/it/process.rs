@@ -113,6 +113,10 @@ impl Running {
         stream
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Bytes of memory it has resident.
     pub(crate) fn resident_bytes(&self) -> u64 {
         servent::testnet::memory(self.process.id(), "VmRSS").unwrap()

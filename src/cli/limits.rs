@@ -1,0 +1,66 @@
+//! `servent run --explain-limits`: how much a servent holds at most, and what else bounds it.
+
+use super::exit::Failure;
+use super::output;
+use crate::config::{Config, Scope};
+use crate::driver::{MAX_UNTOLD, READ_BUFFER_BYTES};
+use crate::servent::Cost;
+use indicatif::BinaryBytes;
+use std::time::Duration;
+
+pub(super) fn explain(config: &Config, max_files: usize) -> Result<(), Failure> {
+    output::line("Memory at most:")?;
+    let costs = config.memory(READ_BUFFER_BYTES, MAX_UNTOLD);
+    let row = |total: usize, what: &str| {
+        output::line(&format!("{:>12}  {what}", BinaryBytes(total as u64).to_string()))
+    };
+    for cost in &costs {
+        let Cost { what, count, bytes } = *cost;
+        let what = match count {
+            1 => what.to_owned(),
+            _ => format!("{what}: {count} of {} each", BinaryBytes(bytes as u64)),
+        };
+        row(cost.total(), &what)?;
+    }
+    row(costs.iter().map(|cost| cost.total()).sum(), "in all")?;
+    output::line(&format!(
+        "and about 100 bytes for each shared file, of which there may be {max_files} (--max-files)"
+    ))?;
+    output::line("\nOther limits:")?;
+    for (what, limit) in others(config) {
+        output::line(&format!("{limit:>12}  {what}"))?;
+    }
+    Ok(())
+}
+
+fn others(config: &Config) -> Vec<(String, String)> {
+    let limits = &config.limits;
+    let mut rows = Vec::new();
+    let mut count = |what: &str, limit: usize| rows.push((what.to_owned(), limit.to_string()));
+    count("links (--max-links)", config.max_links);
+    count("sockets in all", limits.max_connections);
+    if config.scope != Scope::Loopback {
+        count("inbound sockets of one address", limits.connections_per_address);
+        count("inbound links with one address", limits.links_per_address);
+        count("uploads to one address", limits.uploads_per_address);
+    }
+    count("uploads in all (--max-uploads)", config.max_uploads);
+    count("results to one Query", limits.results_per_query);
+    count("results taken for one search of our own", limits.results_per_search);
+    let window = limits.push_window.as_secs();
+    count(
+        &format!("connections for Pushes to one address in {window} s"),
+        limits.pushes_per_address,
+    );
+    count(&format!("connections for Pushes in all in {window} s"), limits.pushes_in_all);
+    let mut time = |what: &str, limit: Duration| {
+        rows.push((what.to_owned(), format!("{} s", limit.as_secs())));
+    };
+    time("until a hello or a request must have begun", limits.handshake_timeout);
+    time("of silence until a link is asked for a sign of life", limits.keepalive_after);
+    time("of silence until a link is closed", limits.link_timeout);
+    time("without a byte taken until a link is closed", limits.stall_timeout);
+    time("no connection to where a Push led to nobody", limits.push_rest);
+    time("a Query is remembered, at most twice that", limits.query_route_age);
+    rows
+}

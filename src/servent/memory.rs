@@ -1,0 +1,94 @@
+//! How much memory a servent may come to hold: every queue, table and buffer at its limit.
+
+use super::connection::{Connection, Link};
+use super::io::{ConnId, Event};
+use super::send_queue::SHARES_PER_BYTE;
+use super::transfers::Uploading;
+use super::{CachedPong, id_table};
+use crate::config::Config;
+use crate::time::Instant;
+use crate::wire::http_head::MAX_HEAD_BYTES;
+use crate::wire::{HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_QUERY_BYTES};
+use std::net::SocketAddrV4;
+
+/// Buffers that grow while they are filled double their size, or hold the old beside the new.
+const GROWTH: usize = 2;
+/// What a map or the allocator adds to a small entry.
+const ENTRY_BYTES: usize = 64;
+/// Code, stacks, the allocator's own, the clock's and the log's: a servent that holds nothing.
+const PROGRAM_BYTES: usize = 10 << 20;
+
+/// Something that is held, how many of it at most, and how much each takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// What it is, in the plural.
+    pub what: &'static str,
+    /// So many are held at most.
+    pub count: usize,
+    /// Bytes of each, at most.
+    pub bytes: usize,
+}
+
+impl Cost {
+    /// Bytes of all of them.
+    pub fn total(self) -> usize {
+        self.count * self.bytes
+    }
+}
+
+impl Config {
+    /// All that a servent with these settings holds at most, apart from what it shares: that is
+    /// about 100 bytes for each file.
+    ///
+    /// `read_bytes` is how much its driver reads at once, `untold` how many events it keeps.
+    pub fn memory(&self, read_bytes: usize, untold: usize) -> Vec<Cost> {
+        let limits = &self.limits;
+        let cost = |what, count, bytes| Cost { what, count, bytes };
+        let strangers = limits.max_connections - self.max_links;
+        let head = GROWTH * (2 * MAX_HEAD_BYTES + 1) + size_of::<Uploading>();
+        let largest = HEADER_BYTES + MAX_PAYLOAD_BYTES;
+        let queue = limits.send_queue_bytes;
+        let tables = [
+            limits.ping_routes,
+            limits.query_routes,
+            limits.push_routes,
+            limits.servent_routes,
+            limits.hit_records,
+        ];
+        let pongs = self.max_links * limits.pongs_per_link;
+        let event = size_of::<Event>() + MAX_QUERY_BYTES;
+        vec![
+            cost("the program itself", 1, PROGRAM_BYTES),
+            cost(
+                "sockets",
+                limits.max_connections,
+                GROWTH * size_of::<Connection>() + ENTRY_BYTES * 3,
+            ),
+            cost("request heads on sockets that are no links", strangers, head),
+            cost(
+                "descriptors being assembled",
+                self.max_links,
+                GROWTH * largest + size_of::<Link>(),
+            ),
+            cost("send queues", self.max_links, GROWTH * queue),
+            cost("books on who fills a send queue", self.max_links, SHARES_PER_BYTE * queue),
+            cost("remembered ids and hits", tables.iter().sum(), id_table::BYTES_PER_ID),
+            // The largest table while it doubles.
+            cost(
+                "ids being moved to a larger table",
+                limits.query_routes / 4,
+                id_table::BYTES_PER_ID,
+            ),
+            cost("cached Pongs", pongs, size_of::<(Instant, CachedPong)>() + ENTRY_BYTES),
+            cost(
+                "hosts known",
+                limits.host_cache_entries,
+                size_of::<SocketAddrV4>() + 2 * ENTRY_BYTES,
+            ),
+            cost("Pushes kept in mind", limits.pushes_remembered(), size_of::<(Instant, ConnId)>()),
+            // Each read is passed on before the next; the smallest descriptor causes one event.
+            cost("bytes of one read, and what they cause", GROWTH * read_bytes, 16),
+            cost("events not told yet", untold, event),
+        ]
+    }
+}
