@@ -23,6 +23,25 @@ pub(super) struct Carriage {
     pub(super) split: bool,
 }
 
+/// One end of a wire, in little room: much of what is scheduled and looked up is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End(u32);
+
+impl End {
+    pub(super) fn new(wire: usize, end: usize) -> End {
+        End(u32::try_from(2 * wire + end).expect("at most 2,000,000,000 connections in a run"))
+    }
+
+    pub(super) fn wire(self) -> usize {
+        (self.0 / 2) as usize
+    }
+
+    /// 0 for the one that dialled, 1 for the other.
+    pub(super) fn end(self) -> usize {
+        (self.0 % 2) as usize
+    }
+}
+
 /// A link in the making or standing; end 0 dialled.
 pub(super) struct Wire {
     pub(super) nodes: [usize; 2],

@@ -3,8 +3,8 @@
 use super::books::Gone;
 use super::event_queue::EventQueue;
 use super::faults::Fault;
-use super::link::{Carriage, Parcel, Wire};
-use super::oracle::{QueryWatch, Violation};
+use super::link::{Carriage, End, Parcel, Wire};
+use super::oracle::{QueryWatch, Violation, index};
 use super::report::Report;
 use super::shares::Shares;
 use crate::config::{Config, Limits, Scope};
@@ -31,8 +31,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3_600);
 pub(super) struct Node {
     pub(super) core: Servent,
     library: Arc<Library>,
-    /// By the index of the connection id: its wire, and which end of it.
-    pub(super) sockets: Vec<Option<(ConnId, usize, usize)>>,
+    /// By the index of the connection id.
+    pub(super) sockets: Vec<Option<(ConnId, End)>>,
     /// The earliest wake-up scheduled.
     wakes_at: Instant,
     pub(super) state: State,
@@ -54,18 +54,18 @@ pub(super) enum State {
 
 /// What is scheduled.
 pub(super) enum What {
-    /// The dial reaches the other side.
-    Accept { wire: usize },
-    /// The acceptance reaches the dialling side.
-    Connected { wire: usize },
+    /// The dial reaches this end.
+    Accept(End),
+    /// The acceptance reaches this end, which dialled.
+    Connected(End),
     /// The next parcel for this end reaches it.
-    Arrive { wire: usize, end: usize },
+    Arrive(End),
     /// This end hears that the other has read.
-    Writable { wire: usize, end: usize },
+    Writable(End),
     /// This end hears that the wire is no more.
-    Closed { wire: usize, end: usize, failure: IoFailure },
+    Closed(End, IoFailure),
     /// A node's timer.
-    Wake { node: usize },
+    Wake { node: u32 },
     /// Something goes wrong, or right again.
     Fault(Fault),
 }
@@ -265,27 +265,29 @@ impl<'a> Network<'a> {
             self.moving -= 1;
         }
         match what {
-            What::Accept { wire } => self.accept(wire),
-            What::Connected { wire } => {
-                let Wire { nodes: [node, _], conns: [conn, _], .. } = self.wires[wire];
+            What::Accept(end) => self.accept(end.wire()),
+            What::Connected(end) => {
+                let Wire { nodes: [node, _], conns: [conn, _], .. } = self.wires[end.wire()];
                 if let Some(conn) = conn {
                     self.nodes[node].core.handle_connected(now, conn, addr_of(node));
                     self.drain(node);
                 }
             }
-            What::Arrive { wire, end } => {
-                self.wires[wire].lanes[1 - end].arrive();
-                self.read(wire, end)?;
+            What::Arrive(at) => {
+                self.wires[at.wire()].lanes[1 - at.end()].arrive();
+                self.read(at.wire(), at.end())?;
             }
-            What::Writable { wire, end } => {
-                let node = self.wires[wire].nodes[end];
-                if let Some(conn) = self.wires[wire].conns[end] {
+            What::Writable(at) => {
+                let Wire { nodes, conns, .. } = &self.wires[at.wire()];
+                let node = nodes[at.end()];
+                if let Some(conn) = conns[at.end()] {
                     self.nodes[node].core.handle_writable(conn);
                     self.drain(node);
                 }
             }
-            What::Closed { wire, end, failure } => self.closed(wire, end, failure),
+            What::Closed(at, failure) => self.closed(at.wire(), at.end(), failure),
             What::Wake { node } => {
+                let node = node as usize;
                 let it = &mut self.nodes[node];
                 if it.state == State::Up && it.wakes_at <= now {
                     it.wakes_at = Instant::FAR_FUTURE;
@@ -312,11 +314,11 @@ impl<'a> Network<'a> {
             Some(conn) => {
                 self.plug(to, conn, wire, 1);
                 self.drain(to);
-                self.travel(now + latency, What::Connected { wire });
+                self.travel(now + latency, What::Connected(End::new(wire, 0)));
             }
             None => {
                 let failure = IoFailure::Refused;
-                self.travel(now + latency, What::Closed { wire, end: 0, failure });
+                self.travel(now + latency, What::Closed(End::new(wire, 0), failure));
             }
         }
     }
@@ -327,7 +329,7 @@ impl<'a> Network<'a> {
         if sockets.len() <= conn.index() {
             sockets.resize(conn.index() + 1, None);
         }
-        sockets[conn.index()] = Some((conn, wire, end));
+        sockets[conn.index()] = Some((conn, End::new(wire, end)));
     }
 
     /// Hands this end all that has arrived, unless it does not look.
@@ -349,7 +351,7 @@ impl<'a> Network<'a> {
         }
         if self.wires[wire].lanes[1 - end].unblocks() {
             let at = self.now + self.wires[wire].latency;
-            self.travel(at, What::Writable { wire, end: 1 - end });
+            self.travel(at, What::Writable(End::new(wire, 1 - end)));
         }
         Ok(())
     }
@@ -446,7 +448,8 @@ impl<'a> Network<'a> {
             let Some((conn, chunk)) = it.core.poll_transmit(now) else { break };
             let TxChunk::Bytes(bytes) = chunk else { break };
             let socket = it.sockets.get(conn.index()).copied().flatten();
-            let (_, wire, end) = socket.expect("only what is connected has something to send");
+            let (_, at) = socket.expect("only what is connected has something to send");
+            let (wire, end) = (at.wire(), at.end());
             let room = self.wires[wire].lanes[end].room(bytes.len(), &self.carriage);
             let bytes = bytes[..room].to_vec();
             it.core.sent(now, conn, room);
@@ -458,7 +461,7 @@ impl<'a> Network<'a> {
             && at < self.nodes[node].wakes_at
         {
             self.nodes[node].wakes_at = at;
-            self.queue.schedule(at.max(now), What::Wake { node });
+            self.queue.schedule(at.max(now), What::Wake { node: index(node) });
         }
     }
 
@@ -470,7 +473,7 @@ impl<'a> Network<'a> {
             let (peer, round_trip) = (it.nodes[1 - end], it.latency * 2);
             if self.nodes[peer].state != State::Dark {
                 let failure = IoFailure::Reset;
-                self.travel(now + round_trip, What::Closed { wire, end, failure });
+                self.travel(now + round_trip, What::Closed(End::new(wire, end), failure));
             }
             return;
         }
@@ -478,7 +481,7 @@ impl<'a> Network<'a> {
         let times = (now, it.latency);
         it.lanes[end].put(bytes, times, &self.carriage, &mut self.rng, |at| {
             *moving += 1;
-            queue.schedule(at, What::Arrive { wire, end: 1 - end });
+            queue.schedule(at, What::Arrive(End::new(wire, 1 - end)));
         });
     }
 
@@ -487,11 +490,12 @@ impl<'a> Network<'a> {
             Output::Connect { conn, addr } => self.dial(node, conn, node_of(addr)),
             Output::Close { conn } => {
                 let slot = self.nodes[node].sockets.get_mut(conn.index());
-                let Some((_, wire, end)) = slot.and_then(Option::take) else { return };
+                let Some((_, at)) = slot.and_then(Option::take) else { return };
+                let (wire, end) = (at.wire(), at.end());
                 let (now, it) = (self.now, &mut self.wires[wire]);
                 if it.conns[end].take().is_some() && !it.dead {
                     let at = it.lanes[end].finish(now, it.latency);
-                    self.travel(at, What::Arrive { wire, end: 1 - end });
+                    self.travel(at, What::Arrive(End::new(wire, 1 - end)));
                 }
             }
             Output::Event(Event::Hit { search, .. }) => {
@@ -510,7 +514,7 @@ impl<'a> Network<'a> {
         let wire = self.wires.len() - 1;
         self.plug(node, conn, wire, 0);
         if !self.armed || self.dial_succeeds(wire) {
-            self.travel(self.now + latency, What::Accept { wire });
+            self.travel(self.now + latency, What::Accept(End::new(wire, 1)));
         }
     }
 

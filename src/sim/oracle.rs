@@ -259,7 +259,8 @@ pub(super) fn check_bound(what: &str, held: usize, most: usize) -> Result<(), Vi
     Err(Violation { rule: Rule::Bounded, detail })
 }
 
-fn index(node: usize) -> u32 {
+/// A node's number in half the room.
+pub(super) fn index(node: usize) -> u32 {
     u32::try_from(node).expect("at most 10,000,000 nodes")
 }
 
