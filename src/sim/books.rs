@@ -1,6 +1,5 @@
 //! The books of a run: where every copy of a descriptor is, what nodes hold, and what to report.
 
-use super::link::Wire;
 use super::network::{Network, State};
 use super::oracle::{Ledger, Violation, check_bound};
 use super::report::{QueryReport, Report};
@@ -55,8 +54,9 @@ impl Network<'_> {
     ) -> Result<Report, Violation> {
         let now = self.now;
         self.check_bounds().map_err(|violation| violation.at(now))?;
-        let in_flight =
-            self.wires.iter_mut().filter(|wire| !wire.dead).map(Wire::kill).sum::<u64>();
+        let (wires, parcels) = (&mut self.wires, &mut self.parcels);
+        let standing = wires.iter_mut().filter(|wire| !wire.dead);
+        let in_flight = standing.map(|wire| wire.kill(parcels)).sum::<u64>();
         let mut drops = BTreeMap::new();
         for reason in DropReason::ALL {
             let standing: u64 = self.up().map(|core| core.stats().dropped(reason)).sum();

@@ -225,7 +225,7 @@ impl Network<'_> {
         let faults = self.faults;
         if faults.refuse > 0.0 && unit(&mut self.rng) < faults.refuse {
             self.note_fault("refused dial", wire);
-            let at = self.now + self.wires[wire].latency * 2;
+            let at = self.now + self.wires[wire].latency() * 2;
             self.travel(at, What::Closed(End::new(wire, 0), IoFailure::Refused));
             return false;
         }
@@ -242,8 +242,8 @@ impl Network<'_> {
         if it.dead || it.conns == [None, None] {
             return;
         }
-        self.lost += it.kill();
-        let at = self.now + it.latency;
+        self.lost += it.kill(&mut self.parcels);
+        let at = self.now + it.latency();
         for end in 0..2 {
             if self.wires[wire].conns[end].is_some() {
                 self.travel(at, What::Closed(End::new(wire, end), IoFailure::Reset));
@@ -265,8 +265,8 @@ impl Network<'_> {
             let (wire, end) = (at.wire(), at.end());
             let it = &mut self.wires[wire];
             it.conns[end] = None;
-            self.lost += it.kill();
-            let at = self.now + it.latency;
+            self.lost += it.kill(&mut self.parcels);
+            let at = self.now + it.latency();
             if !dark && it.conns[1 - end].is_some() {
                 self.travel(at, What::Closed(End::new(wire, 1 - end), IoFailure::Reset));
             }
@@ -326,7 +326,10 @@ impl Network<'_> {
 
     /// Whether a wire leads from one side of a parted network to the other.
     pub(super) fn crosses(&self, wire: usize) -> bool {
-        let [a, b] = self.wires[wire].nodes;
-        self.sides.as_ref().is_some_and(|sides| sides[a] != sides[b])
+        let across = |sides: &Vec<bool>| {
+            let it = &self.wires[wire];
+            sides[it.node(0)] != sides[it.node(1)]
+        };
+        self.sides.as_ref().is_some_and(across)
     }
 }

@@ -10,6 +10,7 @@ mod faults;
 mod link;
 mod network;
 pub mod oracle;
+mod parcels;
 pub mod report;
 mod searches;
 mod shares;

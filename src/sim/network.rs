@@ -3,8 +3,9 @@
 use super::books::Gone;
 use super::event_queue::EventQueue;
 use super::faults::Fault;
-use super::link::{Carriage, End, Parcel, Wire};
+use super::link::{Carriage, End, Wire};
 use super::oracle::{QueryWatch, Violation, index};
+use super::parcels::{Parcel, Parcels};
 use super::report::Report;
 use super::shares::Shares;
 use crate::config::{Config, Limits, Scope};
@@ -15,7 +16,7 @@ use crate::plan::{Faults, Plan};
 use crate::rng::Rng;
 use crate::servent::{ConnId, Event, IoFailure, Output, Servent, TxChunk};
 use crate::time::Instant;
-use crate::wire::{Guid, Header, Kind, ServentId};
+use crate::wire::{Guid, HEADER_BYTES, Header, Kind, ServentId};
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -78,6 +79,7 @@ pub(super) struct Network<'a> {
     pub(super) config: Arc<Config>,
     pub(super) nodes: Vec<Node>,
     pub(super) wires: Vec<Wire>,
+    pub(super) parcels: Parcels,
     pub(super) queue: EventQueue<What>,
     /// Things under way between nodes.
     moving: usize,
@@ -191,7 +193,8 @@ impl<'a> Network<'a> {
             dials,
             config,
             nodes,
-            wires: Vec::new(),
+            wires: Vec::with_capacity(graph.edges.len()),
+            parcels: Parcels::default(),
             queue: EventQueue::new(),
             moving: 0,
             now: Instant::ZERO,
@@ -267,8 +270,9 @@ impl<'a> Network<'a> {
         match what {
             What::Accept(end) => self.accept(end.wire()),
             What::Connected(end) => {
-                let Wire { nodes: [node, _], conns: [conn, _], .. } = self.wires[end.wire()];
-                if let Some(conn) = conn {
+                let wire = &self.wires[end.wire()];
+                let node = wire.node(0);
+                if let Some(conn) = wire.conns[0] {
                     self.nodes[node].core.handle_connected(now, conn, addr_of(node));
                     self.drain(node);
                 }
@@ -278,9 +282,9 @@ impl<'a> Network<'a> {
                 self.read(at.wire(), at.end())?;
             }
             What::Writable(at) => {
-                let Wire { nodes, conns, .. } = &self.wires[at.wire()];
-                let node = nodes[at.end()];
-                if let Some(conn) = conns[at.end()] {
+                let wire = &self.wires[at.wire()];
+                let node = wire.node(at.end());
+                if let Some(conn) = wire.conns[at.end()] {
                     self.nodes[node].core.handle_writable(conn);
                     self.drain(node);
                 }
@@ -301,9 +305,9 @@ impl<'a> Network<'a> {
     }
 
     fn accept(&mut self, wire: usize) {
-        let Wire { nodes: [from, to], latency, dead, .. } = self.wires[wire];
-        let now = self.now;
-        if dead || self.nodes[to].state == State::Dark || self.crosses(wire) {
+        let it = &self.wires[wire];
+        let (from, to, latency, now) = (it.node(0), it.node(1), it.latency(), self.now);
+        if it.dead || self.nodes[to].state == State::Dark || self.crosses(wire) {
             return;
         }
         let accepted = match self.nodes[to].state {
@@ -334,10 +338,10 @@ impl<'a> Network<'a> {
 
     /// Hands this end all that has arrived, unless it does not look.
     pub(super) fn read(&mut self, wire: usize, end: usize) -> Result<(), Violation> {
-        if self.nodes[self.wires[wire].nodes[end]].stalled || self.crosses(wire) {
+        if self.nodes[self.wires[wire].node(end)].stalled || self.crosses(wire) {
             return Ok(());
         }
-        while let Some(parcel) = self.wires[wire].lanes[1 - end].read() {
+        while let Some(parcel) = self.wires[wire].lanes[1 - end].read(&mut self.parcels) {
             match parcel {
                 Parcel::Bytes(bytes) if self.wires[wire].cuts_next => {
                     let at = self.rng.below(bytes.len() + 1);
@@ -345,19 +349,22 @@ impl<'a> Network<'a> {
                     self.lost += self.wires[wire].taps[1 - end].count(&bytes[at..]);
                     self.reset(wire);
                 }
-                Parcel::Bytes(bytes) => self.deliver(wire, end, &bytes)?,
+                Parcel::Bytes(bytes) => {
+                    self.deliver(wire, end, &bytes)?;
+                    self.parcels.reuse(bytes);
+                }
                 Parcel::End => self.closed(wire, end, IoFailure::Eof),
             }
         }
         if self.wires[wire].lanes[1 - end].unblocks() {
-            let at = self.now + self.wires[wire].latency;
+            let at = self.now + self.wires[wire].latency();
             self.travel(at, What::Writable(End::new(wire, 1 - end)));
         }
         Ok(())
     }
 
     fn closed(&mut self, wire: usize, end: usize, failure: IoFailure) {
-        let node = self.wires[wire].nodes[end];
+        let node = self.wires[wire].node(end);
         if let Some(conn) = self.wires[wire].conns[end].take() {
             self.nodes[node].core.handle_closed(self.now, conn, failure);
             self.drain(node);
@@ -365,7 +372,7 @@ impl<'a> Network<'a> {
     }
 
     fn deliver(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
-        let node = self.wires[wire].nodes[end];
+        let node = self.wires[wire].node(end);
         let Some(conn) = self.wires[wire].conns[end] else {
             self.lost += self.wires[wire].taps[1 - end].count(bytes);
             return Ok(());
@@ -387,27 +394,23 @@ impl<'a> Network<'a> {
 
     /// Cuts what arrives into descriptors, for the trace and the oracle.
     fn observe(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
-        let (from, to) = (self.wires[wire].nodes[1 - end], self.wires[wire].nodes[end]);
+        let (from, to) = (self.wires[wire].node(1 - end), self.wires[wire].node(end));
         let mut tap = std::mem::take(&mut self.wires[wire].taps[1 - end]);
-        let hello = tap.hello_left.min(bytes.len());
-        tap.hello_left -= hello;
-        let mut descriptors = tap.deframer.feed(&bytes[hello..]);
-        while let Ok(Some(raw)) = descriptors.next() {
+        tap.cut(bytes, |header| {
             self.descriptors += 1;
-            self.note(from, to, &raw.header());
+            self.note(from, to, header);
             if let Some((guid, watch)) = &mut self.watch
-                && *guid == raw.header().guid
+                && *guid == header.guid
             {
-                match raw.header().kind {
-                    Kind::Query => {
-                        watch.query((from, to), wire, &raw.header(), self.degrees[from])?;
-                    }
+                match header.kind {
+                    Kind::Query => watch.query((from, to), wire, header, self.degrees[from])?,
                     Kind::QueryHit => watch.hit(from, to)?,
                     _ => {}
                 }
-                self.write_down(from, to, &raw.header());
+                self.write_down(from, to, header);
             }
-        }
+            Ok(())
+        })?;
         self.wires[wire].taps[1 - end] = tap;
         Ok(())
     }
@@ -421,10 +424,12 @@ impl<'a> Network<'a> {
     }
 
     fn note(&mut self, from: usize, to: usize, header: &Header) {
-        for word in [self.now.as_micros(), from as u64, to as u64] {
-            self.trace.write(&word.to_le_bytes());
-        }
-        self.trace.write(&header.encode());
+        let mut words = [0; 24 + HEADER_BYTES];
+        words[..8].copy_from_slice(&self.now.as_micros().to_le_bytes());
+        words[8..16].copy_from_slice(&(from as u64).to_le_bytes());
+        words[16..24].copy_from_slice(&(to as u64).to_le_bytes());
+        words[24..].copy_from_slice(&header.encode());
+        self.trace.write(&words);
     }
 
     /// Counts a fault and puts it into the trace.
@@ -451,10 +456,11 @@ impl<'a> Network<'a> {
             let (_, at) = socket.expect("only what is connected has something to send");
             let (wire, end) = (at.wire(), at.end());
             let room = self.wires[wire].lanes[end].room(bytes.len(), &self.carriage);
-            let bytes = bytes[..room].to_vec();
+            let mut parcel = self.parcels.buffer();
+            parcel.extend_from_slice(&bytes[..room]);
             it.core.sent(now, conn, room);
             if room > 0 {
-                self.send(wire, end, bytes);
+                self.send(wire, end, parcel);
             }
         }
         if let Some((at, _)) = self.nodes[node].core.poll_timeout()
@@ -470,7 +476,7 @@ impl<'a> Network<'a> {
         if it.dead {
             // Whoever is there, and knows nothing of the connection, says so.
             self.lost += it.taps[end].count(&bytes);
-            let (peer, round_trip) = (it.nodes[1 - end], it.latency * 2);
+            let (peer, round_trip) = (it.node(1 - end), it.latency() * 2);
             if self.nodes[peer].state != State::Dark {
                 let failure = IoFailure::Reset;
                 self.travel(now + round_trip, What::Closed(End::new(wire, end), failure));
@@ -478,8 +484,8 @@ impl<'a> Network<'a> {
             return;
         }
         let (queue, moving) = (&mut self.queue, &mut self.moving);
-        let times = (now, it.latency);
-        it.lanes[end].put(bytes, times, &self.carriage, &mut self.rng, |at| {
+        let (parcels, times) = (&mut self.parcels, (now, it.latency()));
+        it.lanes[end].put(bytes, parcels, times, &self.carriage, &mut self.rng, |at| {
             *moving += 1;
             queue.schedule(at, What::Arrive(End::new(wire, 1 - end)));
         });
@@ -494,7 +500,7 @@ impl<'a> Network<'a> {
                 let (wire, end) = (at.wire(), at.end());
                 let (now, it) = (self.now, &mut self.wires[wire]);
                 if it.conns[end].take().is_some() && !it.dead {
-                    let at = it.lanes[end].finish(now, it.latency);
+                    let at = it.lanes[end].finish(&mut self.parcels, now, it.latency());
                     self.travel(at, What::Arrive(End::new(wire, 1 - end)));
                 }
             }

@@ -64,16 +64,22 @@ pub(super) struct QueryWatch {
     origin_stands: bool,
     /// Nodes in `per_hop`, if nodes can be reached again after a restart.
     counted: Vec<bool>,
-    /// Where each node first had it from.
-    first_from: Vec<Option<u32>>,
-    /// The connection it came by: after a failure two nodes may have two of them for a while.
-    first_wire: Vec<Option<usize>>,
-    /// Copies each node put on links.
-    sent: Vec<u32>,
+    nodes: Vec<Seen>,
     /// Nodes reached, by the links the first copy had crossed; index 0 is unused.
     pub(super) per_hop: Vec<u64>,
     pub(super) copies: u64,
     pub(super) hit_descriptors: u64,
+}
+
+/// What one node did with it, close together: floods visit nodes in no order.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// Where it first had it from.
+    from: Option<u32>,
+    /// The connection it came by: after a failure two nodes may have two of them for a while.
+    wire: u32,
+    /// Copies it put on links.
+    sent: u32,
 }
 
 impl QueryWatch {
@@ -85,9 +91,7 @@ impl QueryWatch {
             changing,
             origin_stands: true,
             counted: vec![false; if changing { nodes } else { 0 }],
-            first_from: vec![None; nodes],
-            first_wire: vec![None; nodes],
-            sent: vec![0; nodes],
+            nodes: vec![Seen::default(); nodes],
             per_hop: Vec::new(),
             copies: 0,
             hit_descriptors: 0,
@@ -105,14 +109,12 @@ impl QueryWatch {
 
     /// Whether the copy that just went `from` one node `to` another was the first there.
     pub(super) fn is_first(&self, from: usize, to: usize) -> bool {
-        self.first_from[to] == Some(index(from))
+        self.nodes[to].from == Some(index(from))
     }
 
     /// A node has lost its memory: what it does from now on is another's doing.
     pub(super) fn forget(&mut self, node: usize) {
-        self.first_from[node] = None;
-        self.first_wire[node] = None;
-        self.sent[node] = 0;
+        self.nodes[node] = Seen::default();
         self.origin_stands &= node != self.origin;
     }
 
@@ -130,29 +132,29 @@ impl QueryWatch {
     ) -> Result<(), Violation> {
         let fail = |rule, detail: String| Err(Violation { rule, detail });
         self.copies += 1;
-        self.sent[from] += 1;
+        self.nodes[from].sent += 1;
+        let sender = &self.nodes[from];
         let (ttl, hops) = (header.ttl, header.hops);
         if u16::from(ttl) + u16::from(hops) > u16::from(self.ttl) {
             let text = format!("node {from} sent TTL {ttl}, hops {hops} of {}", self.ttl);
             return fail(Rule::TtlNeverGrows, text);
         }
-        let source = self.first_from[from];
-        if self.first_wire[from] == Some(wire) && !self.asked(from) {
+        if sender.from.is_some() && sender.wire == index(wire) && !self.asked(from) {
             return fail(Rule::NotBackToSource, format!("node {from} sent it back to {to}"));
         }
         let most = degree_of_sender - usize::from(!self.asked(from));
         // While it asks, a node asks each new link too.
         let bounded = !(self.changing && self.asked(from));
-        if bounded && self.sent[from] as usize > most {
-            let text = format!("node {from} sent {} copies over {most} links", self.sent[from]);
+        if bounded && sender.sent as usize > most {
+            let text = format!("node {from} sent {} copies over {most} links", sender.sent);
             return fail(Rule::ForwardedOnce, text);
         }
-        if !self.asked(from) && source.is_none() {
+        if !self.asked(from) && sender.from.is_none() {
             return fail(Rule::HopsCount, format!("node {from} sent what it never had"));
         }
-        if !self.asked(to) && self.first_from[to].is_none() {
-            self.first_from[to] = Some(index(from));
-            self.first_wire[to] = Some(wire);
+        if !self.asked(to) && self.nodes[to].from.is_none() {
+            self.nodes[to].from = Some(index(from));
+            self.nodes[to].wire = index(wire);
             let again = to == self.origin
                 || self.counted.get_mut(to).is_some_and(|node| std::mem::replace(node, true));
             if again {
@@ -168,7 +170,7 @@ impl QueryWatch {
     /// A hit arrives at `to`.
     pub(super) fn hit(&mut self, from: usize, to: usize) -> Result<(), Violation> {
         self.hit_descriptors += 1;
-        if self.first_from[from] == Some(index(to)) {
+        if self.nodes[from].from == Some(index(to)) {
             return Ok(());
         }
         let detail = format!("node {from} sent a hit to {to}, where the Query did not come from");
@@ -204,7 +206,7 @@ impl QueryWatch {
         // With TTL to spare at the far end everybody forwards.
         if evenly && radius > distances.len() {
             let nodes: u64 = distances.iter().map(|&n| n as u64).sum();
-            let in_component = |node: usize| node == self.origin || self.first_from[node].is_some();
+            let in_component = |node: usize| node == self.origin || self.nodes[node].from.is_some();
             let edges = graph.edges.iter().filter(|edge| in_component(edge.0)).count() as u64;
             let cost = 2 * edges - (nodes - 1);
             if self.copies != cost {
@@ -259,9 +261,9 @@ pub(super) fn check_bound(what: &str, held: usize, most: usize) -> Result<(), Vi
     Err(Violation { rule: Rule::Bounded, detail })
 }
 
-/// A node's number in half the room.
-pub(super) fn index(node: usize) -> u32 {
-    u32::try_from(node).expect("at most 10,000,000 nodes")
+/// The number of a node or a wire, in half the room.
+pub(super) fn index(number: usize) -> u32 {
+    u32::try_from(number).expect("at most 10,000,000 nodes")
 }
 
 #[cfg(test)]
