@@ -83,6 +83,11 @@ impl<T> EventQueue<T> {
         Some((entry.at, entry.event))
     }
 
+    /// The next `most` events, or fewer: those of later slots are not seen.
+    pub(super) fn ahead(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.due.iter().rev().take(most).map(|entry| &entry.event)
+    }
+
     /// Turns the wheel to its next events, if those before have all happened.
     fn turn(&mut self) {
         while self.due.is_empty() && self.in_wheel > 0 {

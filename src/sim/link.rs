@@ -105,6 +105,12 @@ impl Wire {
         self.nodes[end] as usize
     }
 
+    /// Reads what carrying something needs, for [`super::fetch`].
+    pub(super) fn weight(&self) -> u64 {
+        let [a, b] = &self.lanes;
+        a.free_at.as_micros() ^ b.free_at.as_micros() ^ u64::from(self.latency_micros)
+    }
+
     pub(super) fn latency(&self) -> Duration {
         Duration::from_micros(self.latency_micros.into())
     }
@@ -214,6 +220,11 @@ impl Lane {
             self.unread_bytes -= bytes.len();
         }
         Some(parcel)
+    }
+
+    /// Reads what arrives next, for [`super::fetch`].
+    pub(super) fn weight(&self, parcels: &Parcels) -> u64 {
+        parcels.weight(&self.list)
     }
 
     /// Whether a writer waits that need not any more.

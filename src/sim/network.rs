@@ -4,8 +4,9 @@ use super::books::Gone;
 use super::event_queue::EventQueue;
 use super::faults::Fault;
 use super::link::{Carriage, End, Wire};
-use super::oracle::{QueryWatch, Violation, index};
-use super::parcels::{Parcel, Parcels};
+use super::neighbours::Neighbours;
+use super::oracle::{QueryWatch, Seen, Violation, index};
+use super::parcels::Parcels;
 use super::report::Report;
 use super::shares::Shares;
 use crate::config::{Config, Limits, Scope};
@@ -16,10 +17,9 @@ use crate::plan::{Faults, Plan};
 use crate::rng::Rng;
 use crate::servent::{ConnId, Event, IoFailure, Output, Servent, TxChunk};
 use crate::time::Instant;
-use crate::wire::{Guid, HEADER_BYTES, Header, Kind, ServentId};
+use crate::wire::{Guid, ServentId};
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub(super) struct Node {
     pub(super) stalled: bool,
     /// How often it has started.
     pub(super) life: u32,
+    /// It is among those to look at when bounds are checked.
+    pub(super) busy: bool,
 }
 
 /// Whether a node is there.
@@ -73,11 +75,11 @@ pub(super) enum What {
 
 pub(super) struct Network<'a> {
     pub(super) graph: &'a Graph,
-    degrees: Vec<usize>,
-    /// Whom each node keeps links with.
-    dials: Vec<Vec<usize>>,
+    pub(super) neighbours: Neighbours,
     pub(super) config: Arc<Config>,
     pub(super) nodes: Vec<Node>,
+    /// Those that did something since bounds were checked.
+    pub(super) busy: Vec<u32>,
     pub(super) wires: Vec<Wire>,
     pub(super) parcels: Parcels,
     pub(super) queue: EventQueue<What>,
@@ -96,12 +98,16 @@ pub(super) struct Network<'a> {
     pub(super) gone: Gone,
     pub(super) trace: SipHasher13,
     pub(super) watch: Option<(Guid, QueryWatch)>,
+    /// Rules are checked.
+    pub(super) oracles: bool,
     /// The search being written down, and when it began.
     pub(super) written: Option<(Instant, Trace)>,
     /// When nodes may begin to forget the watched GUID, and to take its copies for new ones.
     pub(super) watched_until: Instant,
     /// The watched search lasted until then.
     pub(super) faded: Option<(Guid, QueryWatch)>,
+    /// What the watch of the search before took its notes on, for the next.
+    pub(super) slate: Vec<Seen>,
     pub(super) hits: u64,
     pub(super) bytes: u64,
     pub(super) descriptors: u64,
@@ -111,7 +117,8 @@ pub(super) struct Network<'a> {
     pub(super) untaken: u64,
 }
 
-/// Runs a plan over its graph. `progress` is told after each search how many are done.
+/// Runs a plan over its graph. `progress` is told how many searches are done: 0 when all links
+/// stand, then after each.
 ///
 /// # Errors
 /// The first rule of the protocol that did not hold.
@@ -120,20 +127,37 @@ pub fn simulate(
     graph: &Graph,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, Violation> {
-    simulate_traced(plan, graph, progress, false)
+    simulate_with(plan, graph, progress, Attention::default())
 }
 
-/// Like [`simulate`], and with `traced` writes down what the first search did.
+/// How closely a run is watched. What happens in it is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// What the first search does is written down.
+    pub traced: bool,
+    /// Oracles check the rules of the protocol.
+    pub oracles: bool,
+}
+
+impl Default for Attention {
+    fn default() -> Attention {
+        Attention { traced: false, oracles: true }
+    }
+}
+
+/// Like [`simulate`], watched in another way.
 ///
 /// # Errors
-/// See [`simulate`].
-pub fn simulate_traced(
+/// See [`simulate`]. There are none without oracles.
+pub fn simulate_with(
     plan: &Plan,
     graph: &Graph,
     progress: &mut dyn FnMut(usize),
-    traced: bool,
+    Attention { traced, oracles }: Attention,
 ) -> Result<Report, Violation> {
     let mut network = Network::start(plan, graph, !plan.faults.is_none())?;
+    network.oracles = oracles;
+    progress(0);
     let (mut queries, mut trace) = (Vec::new(), None);
     for done in 0..plan.queries {
         if traced && done == 0 {
@@ -164,8 +188,9 @@ impl<'a> Network<'a> {
 
     fn build(plan: &'a Plan, graph: &'a Graph, changing: bool) -> Network<'a> {
         let mut rng = Rng::new(plan.seed);
-        let degrees = graph.degrees();
-        let config = Arc::new(config(changing, degrees.iter().copied().max().unwrap_or(0)));
+        let neighbours = Neighbours::new(graph);
+        let degrees = (0..graph.names.len()).map(|node| neighbours.degree(node));
+        let config = Arc::new(config(changing, degrees.max().unwrap_or(0)));
         let shares = Shares::new(plan);
         let node = |name: &String| {
             let mut rng = rng.fork();
@@ -180,19 +205,16 @@ impl<'a> Network<'a> {
                 state: State::Up,
                 stalled: false,
                 life: 0,
+                busy: false,
             }
         };
         let nodes = graph.names.iter().map(node).collect();
-        let mut dials = vec![Vec::new(); graph.names.len()];
-        for &(a, b) in &graph.edges {
-            dials[a].push(b);
-        }
         Network {
             graph,
-            degrees,
-            dials,
+            neighbours,
             config,
             nodes,
+            busy: Vec::new(),
             wires: Vec::with_capacity(graph.edges.len()),
             parcels: Parcels::default(),
             queue: EventQueue::new(),
@@ -212,9 +234,11 @@ impl<'a> Network<'a> {
             gone: Gone::default(),
             trace: SipHasher13::new_with_keys(0, 0),
             watch: None,
+            oracles: true,
             written: None,
             watched_until: Instant::FAR_FUTURE,
             faded: None,
+            slate: Vec::new(),
             hits: 0,
             bytes: 0,
             descriptors: 0,
@@ -232,7 +256,7 @@ impl<'a> Network<'a> {
 
     fn keep_links(&mut self, node: usize) {
         let now = self.now;
-        for &other in &self.dials[node] {
+        for other in self.neighbours.kept_by(node) {
             self.nodes[node].core.keep(now, addr_of(other));
         }
         self.nodes[node].core.handle_timeout(now);
@@ -241,10 +265,15 @@ impl<'a> Network<'a> {
 
     /// Runs until `min`, and then on until nothing is under way, or `max`.
     pub(super) fn run(&mut self, min: Instant, max: Instant) -> Result<(), Violation> {
+        let mut fetched = 0;
         while let Some(at) = self.queue.next_at() {
             if at > max || (at > min && self.moving == 0) {
                 break;
             }
+            if fetched == 0 {
+                fetched = self.fetch_ahead();
+            }
+            fetched -= 1;
             let Some((at, what)) = self.queue.pop() else { break };
             self.now = self.now.max(at);
             self.happen(what).map_err(|violation| violation.at(self.now))?;
@@ -336,114 +365,12 @@ impl<'a> Network<'a> {
         sockets[conn.index()] = Some((conn, End::new(wire, end)));
     }
 
-    /// Hands this end all that has arrived, unless it does not look.
-    pub(super) fn read(&mut self, wire: usize, end: usize) -> Result<(), Violation> {
-        if self.nodes[self.wires[wire].node(end)].stalled || self.crosses(wire) {
-            return Ok(());
-        }
-        while let Some(parcel) = self.wires[wire].lanes[1 - end].read(&mut self.parcels) {
-            match parcel {
-                Parcel::Bytes(bytes) if self.wires[wire].cuts_next => {
-                    let at = self.rng.below(bytes.len() + 1);
-                    self.deliver(wire, end, &bytes[..at])?;
-                    self.lost += self.wires[wire].taps[1 - end].count(&bytes[at..]);
-                    self.reset(wire);
-                }
-                Parcel::Bytes(bytes) => {
-                    self.deliver(wire, end, &bytes)?;
-                    self.parcels.reuse(bytes);
-                }
-                Parcel::End => self.closed(wire, end, IoFailure::Eof),
-            }
-        }
-        if self.wires[wire].lanes[1 - end].unblocks() {
-            let at = self.now + self.wires[wire].latency();
-            self.travel(at, What::Writable(End::new(wire, 1 - end)));
-        }
-        Ok(())
-    }
-
-    fn closed(&mut self, wire: usize, end: usize, failure: IoFailure) {
-        let node = self.wires[wire].node(end);
-        if let Some(conn) = self.wires[wire].conns[end].take() {
-            self.nodes[node].core.handle_closed(self.now, conn, failure);
-            self.drain(node);
-        }
-    }
-
-    fn deliver(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
-        let node = self.wires[wire].node(end);
-        let Some(conn) = self.wires[wire].conns[end] else {
-            self.lost += self.wires[wire].taps[1 - end].count(bytes);
-            return Ok(());
-        };
-        self.bytes += bytes.len() as u64;
-        let received = |network: &Network<'_>| network.nodes[node].core.stats().received.total();
-        let before = (self.descriptors, received(self));
-        self.observe(wire, end, bytes)?;
-        let now = self.now;
-        self.nodes[node].core.handle_bytes(now, conn, bytes);
-        self.drain(node);
-        let (seen, taken) = (self.descriptors - before.0, received(self) - before.1);
-        if self.wires[wire].conns[end].is_none() && taken < seen {
-            self.untaken += seen - taken;
-            self.lost += seen - taken;
-        }
-        Ok(())
-    }
-
-    /// Cuts what arrives into descriptors, for the trace and the oracle.
-    fn observe(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
-        let (from, to) = (self.wires[wire].node(1 - end), self.wires[wire].node(end));
-        let mut tap = std::mem::take(&mut self.wires[wire].taps[1 - end]);
-        tap.cut(bytes, |header| {
-            self.descriptors += 1;
-            self.note(from, to, header);
-            if let Some((guid, watch)) = &mut self.watch
-                && *guid == header.guid
-            {
-                match header.kind {
-                    Kind::Query => watch.query((from, to), wire, header, self.degrees[from])?,
-                    Kind::QueryHit => watch.hit(from, to)?,
-                    _ => {}
-                }
-                self.write_down(from, to, header);
-            }
-            Ok(())
-        })?;
-        self.wires[wire].taps[1 - end] = tap;
-        Ok(())
-    }
-
-    fn write_down(&mut self, from: usize, to: usize, header: &Header) {
-        if let (Some((begun, trace)), Some((_, watch))) = (&mut self.written, &self.watch) {
-            let names = &self.graph.names;
-            let first = watch.is_first(from, to);
-            trace.note(self.now.since(*begun), &names[from], &names[to], header, first);
-        }
-    }
-
-    fn note(&mut self, from: usize, to: usize, header: &Header) {
-        let mut words = [0; 24 + HEADER_BYTES];
-        words[..8].copy_from_slice(&self.now.as_micros().to_le_bytes());
-        words[8..16].copy_from_slice(&(from as u64).to_le_bytes());
-        words[16..24].copy_from_slice(&(to as u64).to_le_bytes());
-        words[24..].copy_from_slice(&header.encode());
-        self.trace.write(&words);
-    }
-
-    /// Counts a fault and puts it into the trace.
-    pub(super) fn note_fault(&mut self, kind: &'static str, subject: usize) {
-        *self.injected.entry(kind).or_default() += 1;
-        for word in [self.now.as_micros(), subject as u64] {
-            self.trace.write(&word.to_le_bytes());
-        }
-        self.trace.write(kind.as_bytes());
-    }
-
     /// Does everything a node wants done.
     pub(super) fn drain(&mut self, node: usize) {
         let now = self.now;
+        if !std::mem::replace(&mut self.nodes[node].busy, true) {
+            self.busy.push(index(node));
+        }
         self.nodes[node].core.start_turn();
         loop {
             while let Some(output) = self.nodes[node].core.poll_output() {

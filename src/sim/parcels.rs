@@ -87,6 +87,14 @@ impl Parcels {
         }
         Some(parcel)
     }
+
+    /// Reads the first parcel, for [`super::fetch`].
+    pub(super) fn weight(&self, list: &List) -> u64 {
+        match list.first.map(|first| &self.places[at(first)].parcel) {
+            Some(Parcel::Bytes(bytes)) => bytes.first().copied().unwrap_or(0).into(),
+            _ => 0,
+        }
+    }
 }
 
 impl List {

@@ -5,9 +5,10 @@ use servent::plan::picture;
 use servent::plan::topology::Graph;
 use servent::plan::{Faults, Plan};
 use servent::sim::report::Report;
-use servent::sim::{simulate, simulate_traced};
+use servent::sim::{Attention, simulate, simulate_with};
 use std::time::Duration;
 
+const TRACED: Attention = Attention { traced: true, oracles: true };
 const EQUAL: Option<Duration> = Some(Duration::from_millis(50));
 
 fn run(plan: &Plan) -> Report {
@@ -278,7 +279,7 @@ fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
     let run = |seed| {
         let from = Some("a".into());
         let plan = Plan { seed, from, latency: EQUAL, queries: 1, files: 400, ..Plan::default() };
-        simulate_traced(&plan, &graph, &mut |_| (), true).unwrap()
+        simulate_with(&plan, &graph, &mut |_| (), TRACED).unwrap()
     };
     // Not every search finds something.
     let report = (1..20).map(run).find(|report| report.queries[0].hits > 0).unwrap();
@@ -301,7 +302,7 @@ fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
 fn names_in_an_edge_list_cannot_break_out_of_a_picture() {
     let graph = Graph::from_edge_list("<b>\"& x").unwrap();
     let plan = Plan { queries: 1, ..Plan::default() };
-    let report = simulate_traced(&plan, &graph, &mut |_| (), true).unwrap();
+    let report = simulate_with(&plan, &graph, &mut |_| (), TRACED).unwrap();
     let trace = report.trace.unwrap();
     let svg = picture::svg(&graph, &trace);
     assert!(svg.contains("&lt;b&gt;&quot;&amp;") && !svg.contains("<b>"));
