@@ -14,12 +14,17 @@ const SLOT_BITS: u32 = 8;
 /// Together they reach as far ahead as the latency of most links.
 const SLOTS: u64 = 4_096;
 
+/// So many events are sorted together if they are …
+const IN_SIGHT: usize = 64;
+/// … in so many slots, 8 ms: what is scheduled for a time already in sight goes the slower way.
+const SLOTS_IN_SIGHT: u64 = 32;
+
 /// A queue of events of type `T`.
 #[derive(Debug)]
 pub(super) struct EventQueue<T> {
-    /// The slot whose time has come, its earliest event last.
+    /// The slots whose time has come, their earliest event last.
     due: Vec<Entry<T>>,
-    /// The number of the slot after it: time divided by the width of a slot.
+    /// The number of the slot after them: time divided by the width of a slot.
     next_slot: u64,
     wheel: Vec<Vec<Entry<T>>>,
     in_wheel: usize,
@@ -83,19 +88,30 @@ impl<T> EventQueue<T> {
         Some((entry.at, entry.event))
     }
 
-    /// The next `most` events, or fewer: those of later slots are not seen.
+    /// The next `most` events, or fewer: those of later slots are not in sight.
     pub(super) fn ahead(&self, most: usize) -> impl Iterator<Item = &T> {
         self.due.iter().rev().take(most).map(|entry| &entry.event)
     }
 
-    /// Turns the wheel to its next events, if those before have all happened.
+    /// Turns the wheel to its next events, if those before have all happened. Where little goes
+    /// on, by several slots: the more events are in sight, the more can be prepared for together.
     fn turn(&mut self) {
-        while self.due.is_empty() && self.in_wheel > 0 {
-            self.due = std::mem::take(&mut self.wheel[place(self.next_slot)]);
-            self.due.sort_unstable();
-            self.in_wheel -= self.due.len();
-            self.next_slot += 1;
+        if !self.due.is_empty() || self.in_wheel == 0 {
+            return;
         }
+        let mut slots = 0;
+        while self.in_wheel > 0 && self.due.len() < IN_SIGHT && slots < SLOTS_IN_SIGHT {
+            let slot = std::mem::take(&mut self.wheel[place(self.next_slot)]);
+            self.next_slot += 1;
+            self.in_wheel -= slot.len();
+            if self.due.is_empty() {
+                self.due = slot;
+            } else {
+                self.due.extend(slot);
+            }
+            slots += u64::from(!self.due.is_empty());
+        }
+        self.due.sort_unstable();
     }
 }
 

@@ -5,7 +5,7 @@
 //! stream into descriptors that the reader would have cut, so that no copy vanishes uncounted.
 
 use super::oracle::index;
-use super::parcels::{List, Parcel, Parcels};
+use super::parcels::{List, Parcel, Parcels, Piece};
 use crate::rng::Rng;
 use crate::servent::ConnId;
 use crate::time::Instant;
@@ -124,7 +124,6 @@ impl Wire {
             while let Some(parcel) = parcels.pop(&mut lane.list) {
                 if let Parcel::Bytes(bytes) = parcel {
                     lost += tap.count(&bytes);
-                    parcels.reuse(bytes);
                 }
             }
         }
@@ -175,21 +174,26 @@ impl Lane {
     /// Puts bytes on; `arrives` is told when each piece of them does.
     pub(super) fn put(
         &mut self,
-        bytes: Vec<u8>,
+        piece: Piece,
         parcels: &mut Parcels,
         (now, latency): (Instant, Duration),
         carriage: &Carriage,
         rng: &mut Rng,
         mut arrives: impl FnMut(Instant),
     ) {
-        self.unread_bytes += bytes.len();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let size = if carriage.split { 1 + rng.below(rest.len()) } else { rest.len() };
-            let after = rest.split_off(size);
-            self.free_at = self.free_at.max(now) + time_on_wire(size, carriage);
-            parcels.push(&mut self.list, Parcel::Bytes(rest));
+        self.unread_bytes += piece.len();
+        let mut put = |piece: Piece| {
+            self.free_at = self.free_at.max(now) + time_on_wire(piece.len(), carriage);
+            parcels.push(&mut self.list, Parcel::Bytes(piece));
             arrives(self.free_at + latency);
+        };
+        if !carriage.split {
+            return put(piece);
+        }
+        let mut rest = &*piece;
+        while !rest.is_empty() {
+            let (front, after) = rest.split_at(1 + rng.below(rest.len()));
+            put(Piece::new(front));
             rest = after;
         }
     }
@@ -249,8 +253,8 @@ mod tests {
     fn put(lane: &mut Lane, parcels: &mut Parcels, len: usize, carriage: &Carriage) -> Vec<u64> {
         let mut times = Vec::new();
         let mut rng = Rng::new(3);
-        let bytes = (0..=250).cycle().take(len).collect();
-        lane.put(bytes, parcels, (NOW, LATENCY), carriage, &mut rng, |at| {
+        let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+        lane.put(Piece::new(&bytes), parcels, (NOW, LATENCY), carriage, &mut rng, |at| {
             times.push(at.since(NOW).as_micros().try_into().expect("soon"));
         });
         times
@@ -277,7 +281,7 @@ mod tests {
         for _ in 0..pieces {
             lane.arrive();
             let Some(Parcel::Bytes(bytes)) = lane.read(&mut parcels) else { panic!("it is there") };
-            whole.extend(bytes);
+            whole.extend_from_slice(&bytes);
         }
         assert_eq!(whole, (0..=250).cycle().take(400).collect::<Vec<u8>>());
         assert!(lane.unblocks() && !lane.unblocks());
@@ -291,7 +295,14 @@ mod tests {
         let ping = [&[7; 16][..], &[0, 1, 0, 0, 0, 0, 0]].concat();
         let bytes = [CONNECT, &ping, &ping, &ping[..22]].concat();
         let (mut rng, mut parcels) = (Rng::new(1), Parcels::default());
-        wire.lanes[0].put(bytes, &mut parcels, (NOW, LATENCY), &carriage, &mut rng, |_| ());
+        wire.lanes[0].put(
+            Piece::new(&bytes),
+            &mut parcels,
+            (NOW, LATENCY),
+            &carriage,
+            &mut rng,
+            |_| (),
+        );
         assert_eq!(wire.kill(&mut parcels), 2, "the third is not whole");
         assert_eq!(wire.taps[0].count(&ping[22..]), 1, "now it is");
     }

@@ -6,7 +6,7 @@ use super::faults::Fault;
 use super::link::{Carriage, End, Wire};
 use super::neighbours::Neighbours;
 use super::oracle::{QueryWatch, Seen, Violation, index};
-use super::parcels::Parcels;
+use super::parcels::{Parcels, Piece};
 use super::report::Report;
 use super::shares::Shares;
 use crate::config::{Config, Limits, Scope};
@@ -157,6 +157,7 @@ pub fn simulate_with(
 ) -> Result<Report, Violation> {
     let mut network = Network::start(plan, graph, !plan.faults.is_none())?;
     network.oracles = oracles;
+    network.check_busy().map_err(|violation| violation.at(network.now))?;
     progress(0);
     let (mut queries, mut trace) = (Vec::new(), None);
     for done in 0..plan.queries {
@@ -383,11 +384,10 @@ impl<'a> Network<'a> {
             let (_, at) = socket.expect("only what is connected has something to send");
             let (wire, end) = (at.wire(), at.end());
             let room = self.wires[wire].lanes[end].room(bytes.len(), &self.carriage);
-            let mut parcel = self.parcels.buffer();
-            parcel.extend_from_slice(&bytes[..room]);
+            let piece = Piece::new(&bytes[..room]);
             it.core.sent(now, conn, room);
             if room > 0 {
-                self.send(wire, end, parcel);
+                self.send(wire, end, piece);
             }
         }
         if let Some((at, _)) = self.nodes[node].core.poll_timeout()
@@ -398,11 +398,11 @@ impl<'a> Network<'a> {
         }
     }
 
-    fn send(&mut self, wire: usize, end: usize, bytes: Vec<u8>) {
+    fn send(&mut self, wire: usize, end: usize, piece: Piece) {
         let (now, it) = (self.now, &mut self.wires[wire]);
         if it.dead {
             // Whoever is there, and knows nothing of the connection, says so.
-            self.lost += it.taps[end].count(&bytes);
+            self.lost += it.taps[end].count(&piece);
             let (peer, round_trip) = (it.node(1 - end), it.latency() * 2);
             if self.nodes[peer].state != State::Dark {
                 let failure = IoFailure::Reset;
@@ -412,7 +412,7 @@ impl<'a> Network<'a> {
         }
         let (queue, moving) = (&mut self.queue, &mut self.moving);
         let (parcels, times) = (&mut self.parcels, (now, it.latency()));
-        it.lanes[end].put(bytes, parcels, times, &self.carriage, &mut self.rng, |at| {
+        it.lanes[end].put(piece, parcels, times, &self.carriage, &mut self.rng, |at| {
             *moving += 1;
             queue.schedule(at, What::Arrive(End::new(wire, 1 - end)));
         });

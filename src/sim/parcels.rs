@@ -1,16 +1,29 @@
-//! What is under way on all wires together: lists of parcels in one store, whose places and buffers
-//! are used again.
+//! What is under way on all wires together: lists of parcels in one store, whose places are used
+//! again.
 //!
 //! Hundreds of thousands of wires are silent most of the time. A list of its own would cost each of
 //! them more memory than all else it has, and an allocation for most of what it carries.
 
+use std::num::NonZeroU32;
+use std::ops::Deref;
+
 /// What arrives at once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parcel {
-    Bytes(Vec<u8>),
+    Bytes(Piece),
     /// The end of the stream.
     End,
 }
+
+/// Some bytes. Those of a Query lie in the parcel itself: one place in memory less to wait for.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Short { len: u8, bytes: [u8; SHORT_BYTES] },
+    Long(Vec<u8>),
+}
+
+/// So that a place is no larger than what a processor fetches at one time.
+const SHORT_BYTES: usize = 54;
 
 /// The parcels of all wires.
 #[derive(Debug, Default)]
@@ -18,18 +31,17 @@ pub(super) struct Parcels {
     places: Vec<Place>,
     /// The first of the places not in use, which form a list too.
     free: Link,
-    /// Buffers not in use.
-    spare: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 struct Place {
     parcel: Parcel,
     next: Link,
 }
 
 /// The number of a place and one, or nothing.
-type Link = Option<std::num::NonZeroU32>;
+type Link = Option<NonZeroU32>;
 
 /// Parcels in the order they were put on.
 #[derive(Debug, Default)]
@@ -38,23 +50,39 @@ pub(super) struct List {
     last: Link,
 }
 
-/// A spare buffer above this is given back.
-const KEEP_CAPACITY_BYTES: usize = 1_024;
-
-impl Parcels {
-    /// An empty buffer.
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    /// Takes a buffer back once its bytes have been read.
-    pub(super) fn reuse(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= KEEP_CAPACITY_BYTES {
-            buffer.clear();
-            self.spare.push(buffer);
+impl Piece {
+    pub(super) fn new(bytes: &[u8]) -> Piece {
+        match u8::try_from(bytes.len()) {
+            Ok(len) if bytes.len() <= SHORT_BYTES => {
+                let mut short = [0; SHORT_BYTES];
+                short[..bytes.len()].copy_from_slice(bytes);
+                Piece::Short { len, bytes: short }
+            }
+            _ => Piece::Long(bytes.to_vec()),
         }
     }
+}
 
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Piece::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Piece::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Piece {
+    fn eq(&self, other: &Piece) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Piece {}
+
+impl Parcels {
     pub(super) fn push(&mut self, list: &mut List, parcel: Parcel) {
         let place = Place { parcel, next: None };
         let link = match self.free {
@@ -66,7 +94,7 @@ impl Parcels {
             None => {
                 self.places.push(place);
                 let number = u32::try_from(self.places.len()).expect("less than memory can hold");
-                std::num::NonZeroU32::new(number)
+                NonZeroU32::new(number)
             }
         };
         match list.last {
@@ -103,7 +131,7 @@ impl List {
     }
 }
 
-fn at(link: std::num::NonZeroU32) -> usize {
+fn at(link: NonZeroU32) -> usize {
     link.get() as usize - 1
 }
 
@@ -117,13 +145,13 @@ mod tests {
         let (mut a, mut b) = (List::default(), List::default());
         for round in 0..10 {
             for number in 0..5 {
-                parcels.push(&mut a, Parcel::Bytes(vec![number]));
-                parcels.push(&mut b, Parcel::Bytes(vec![round, number]));
+                parcels.push(&mut a, Parcel::Bytes(Piece::new(&[number])));
+                parcels.push(&mut b, Parcel::Bytes(Piece::new(&[round, number])));
             }
             parcels.push(&mut b, Parcel::End);
             for number in 0..5 {
-                assert_eq!(parcels.pop(&mut b), Some(Parcel::Bytes(vec![round, number])));
-                assert_eq!(parcels.pop(&mut a), Some(Parcel::Bytes(vec![number])));
+                assert_eq!(parcels.pop(&mut b), Some(Parcel::Bytes(Piece::new(&[round, number]))));
+                assert_eq!(parcels.pop(&mut a), Some(Parcel::Bytes(Piece::new(&[number]))));
             }
             assert_eq!((parcels.pop(&mut a), parcels.pop(&mut b)), (None, Some(Parcel::End)));
             assert!(a.is_empty() && b.is_empty());
@@ -132,12 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn buffers_come_back_empty_and_large_ones_are_given_up() {
-        let mut parcels = Parcels::default();
-        parcels.reuse(vec![1; 100]);
-        parcels.reuse(vec![1; 100_000]);
-        let buffer = parcels.buffer();
-        assert!(buffer.is_empty() && buffer.capacity() >= 100);
-        assert_eq!(parcels.buffer().capacity(), 0);
+    fn bytes_are_the_same_wherever_they_lie() {
+        for len in [0, 1, SHORT_BYTES, SHORT_BYTES + 1, 255, 256, 300, 70_000] {
+            let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+            assert_eq!(&*Piece::new(&bytes), bytes);
+        }
+        assert_eq!(size_of::<Place>(), 64);
     }
 }

@@ -22,10 +22,7 @@ impl Network<'_> {
                     self.lost += self.wires[wire].taps[1 - end].count(&bytes[at..]);
                     self.reset(wire);
                 }
-                Parcel::Bytes(bytes) => {
-                    self.deliver(wire, end, &bytes)?;
-                    self.parcels.reuse(bytes);
-                }
+                Parcel::Bytes(bytes) => self.deliver(wire, end, &bytes)?,
                 Parcel::End => self.closed(wire, end, IoFailure::Eof),
             }
         }
