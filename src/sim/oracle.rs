@@ -422,6 +422,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_strict_counts_and_finds_no_fault() {
+        let (graph, guid) = (graph(), Guid::default());
+        let mut watch = QueryWatch::new((0, TTL), 5, false, Vec::new());
+        watch.strict = false;
+        for (from, to, ttl, hops) in [(0, 1, 9, 0), (1, 0, 9, 1), (4, 2, 9, 1), (4, 2, 9, 1)] {
+            let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
+            assert_eq!(watch.query((from, to), wire(from, to), &header, 1), Ok(()));
+        }
+        assert_eq!(watch.hit(4, 0), Ok(()));
+        assert_eq!(watch.finish(&graph, &Neighbours::new(&graph), true), Ok(()));
+        assert_eq!((watch.copies, watch.reached()), (4, 2));
+    }
+
+    #[test]
     fn each_rule_is_seen_to_break() {
         let with = |at: usize, copy| {
             let mut copies = FLOOD;

@@ -69,6 +69,25 @@ fn the_same_plan_gives_the_same_trace() {
     assert_ne!(first.trace_hash, run(&Plan { seed: 6, ..plan }).trace_hash);
 }
 
+#[test]
+fn without_oracles_the_same_happens_and_the_report_says_that_nothing_was_checked() {
+    for plan in mixes() {
+        let plan = Plan { queries: 5, ..plan };
+        let graph = plan.graph(None).unwrap();
+        let watched = run(&plan);
+        let attention = Attention { traced: false, oracles: false };
+        let alone = simulate_with(&plan, &graph, &mut |_| (), attention).unwrap();
+        assert!(watched.checked && !watched.to_string().contains("nothing was checked"));
+        assert!(!alone.checked && alone.to_string().contains("oracles off: nothing was checked"));
+        assert_eq!(Report { checked: true, ..alone.clone() }.to_string(), watched.to_string());
+        assert_eq!(alone.trace_hash, watched.trace_hash);
+    }
+    let output = Place::new().run(&["sim", "--no-oracles", "--nodes", "20", "--json"]);
+    assert_code(&output, 0);
+    let report: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
+    assert_eq!(report["checked"], false);
+}
+
 /// What can go wrong, alone and all at once.
 fn mixes() -> [Plan; 7] {
     let with = |faults| Plan { faults, ..Plan::default() };
