@@ -1,4 +1,5 @@
-//! The simulator with the full core and its oracles: deliveries a second and what a node costs.
+//! The simulator with the full core: descriptors delivered a second while searches run, with oracles
+//! and without, and what a node costs.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -7,33 +8,59 @@ mod support;
 use serde_json::Value;
 use support::{Spread, heading, repetitions, row};
 
+/// Nodes, searches of TTL 7 and floods of the whole network.
+const SIZES: [[&str; 3]; 2] = [["10000", "200", "30"], ["100000", "50", "4"]];
+
 fn main() {
-    for (nodes, queries) in [("10000", "100"), ("100000", "10")] {
-        heading(&format!("{nodes} nodes of 4 links, {queries} searches of TTL 7, oracles on"));
-        let plans: [(&str, &[&str]); 2] = [
-            ("without files, all idle", &["--files", "0", "--queries", "0"]),
-            ("4 files each", &["--queries", queries]),
-        ];
-        for (what, args) in plans {
-            let runs: Vec<Value> = (0..repetitions(3))
-                .map(|_| {
-                    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_servent"));
-                    command.args(["sim", "--json", "--topology", "regular:4", "--seed", "7"]);
-                    let done = command.args(["--nodes", nodes]).args(args).output().unwrap();
-                    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-                    serde_json::from_slice(&done.stdout).unwrap()
-                })
-                .collect();
-            let each = |of: &dyn Fn(&Value) -> f64| Spread::new(runs.iter().map(of).collect());
-            let number = |run: &Value, name: &str| run[name].as_f64().unwrap();
-            if queries != "0" && number(&runs[0], "descriptors") > 0.0 {
-                let rate = each(&|run| number(run, "descriptors") / number(run, "real_seconds"));
-                row(&format!("{what}: descriptors delivered"), &rate.show("/s"));
+    let repetitions = repetitions(3);
+    for [nodes, searches, floods] in SIZES {
+        heading(&format!("{nodes} nodes of 4 links"));
+        let idle = runs(repetitions, nodes, &[&["--files", "0", "--queries", "0"]]).remove(0);
+        row("without files, all idle: memory a node", &memory(&idle));
+        for (what, ttl, queries) in
+            [("searches of TTL 7", "7", searches), ("floods of TTL 15", "15", floods)]
+        {
+            let on = ["--ttl", ttl, "--queries", queries];
+            let off = ["--ttl", ttl, "--queries", queries, "--no-oracles"];
+            let both = runs(repetitions, nodes, &[&on, &off]);
+            for (oracles, runs) in ["on", "off"].into_iter().zip(&both) {
+                assert!(runs.iter().all(|run| run["checked"] == (oracles == "on")));
+                let rate =
+                    spread(runs, |run| number(run, "descriptors") / number(run, "search_seconds"));
+                row(&format!("{queries} {what}, oracles {oracles}"), &rate.show("/s"));
             }
-            row(
-                &format!("{what}: memory a node"),
-                &each(&|run| number(run, "bytes_per_node")).show("B"),
-            );
+            let hashes = both.iter().flatten().map(|run| run["trace_hash"].as_str().unwrap());
+            let mut hashes: Vec<&str> = hashes.collect();
+            hashes.dedup();
+            assert_eq!(hashes.len(), 1, "the same plan gives the same trace");
+            row("  memory a node, with 4 files", &memory(&both[0]));
         }
     }
+}
+
+/// Runs each of several plans so often, by turns: what else goes on meets all of them.
+fn runs(repetitions: usize, nodes: &str, plans: &[&[&str]]) -> Vec<Vec<Value>> {
+    let mut all = vec![Vec::new(); plans.len()];
+    for _ in 0..repetitions {
+        for (runs, args) in all.iter_mut().zip(plans) {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_servent"));
+            command.args(["sim", "--json", "--topology", "regular:4", "--seed", "7"]);
+            let done = command.args(["--nodes", nodes]).args(*args).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            runs.push(serde_json::from_slice(&done.stdout).unwrap());
+        }
+    }
+    all
+}
+
+fn number(run: &Value, name: &str) -> f64 {
+    run[name].as_f64().unwrap()
+}
+
+fn spread(runs: &[Value], of: impl Fn(&Value) -> f64) -> Spread {
+    Spread::new(runs.iter().map(of).collect())
+}
+
+fn memory(runs: &[Value]) -> String {
+    spread(runs, |run| number(run, "bytes_per_node")).show("B")
 }

@@ -7,7 +7,7 @@ use crate::driver::{Filter, ShareRoot, Shares, list_shared};
 use crate::library::{Entry, MAX_FILES};
 use crate::plan::catalogue::SharedFile;
 use crate::plan::{Plan, picture};
-use crate::sim::simulate_traced;
+use crate::sim::{Attention, simulate_with};
 use crate::testnet;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -23,13 +23,22 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
     let bar = bar(plan.queries);
     let started = Instant::now();
     let traced = args.trace || args.drawing.is_asked();
-    let mut progress = |done| bar.set_position(done as u64);
-    let simulated = simulate_traced(&plan, &graph, &mut progress, traced);
+    let attention = Attention { traced, oracles: !args.no_oracles };
+    let (mut linked, mut searched) = (started, started);
+    let mut progress = |done| {
+        bar.set_position(done as u64);
+        searched = Instant::now();
+        if done == 0 {
+            linked = searched;
+        }
+    };
+    let simulated = simulate_with(&plan, &graph, &mut progress, attention);
     bar.finish_and_clear();
     let mut report = simulated.map_err(|violation| {
         Failure::failed(format!("a rule of the protocol did not hold: {violation}; {plan:?}"))
     })?;
     report.real_seconds = started.elapsed().as_secs_f64();
+    report.search_seconds = searched.duration_since(linked).as_secs_f64();
     report.bytes_per_node =
         testnet::memory(std::process::id(), "VmHWM").map(|bytes| bytes / graph.names.len() as u64);
     if let Some(trace) = &report.trace {

@@ -1,14 +1,35 @@
 //! What is going to happen, in order of time. Ties are broken by the order of scheduling, so a
 //! run is the same on every machine.
+//!
+//! Most of it happens within a second, and there may be hundreds of thousands of such events: a
+//! heap of them misses the cache at every level. So they wait unsorted, in the slot of a wheel that
+//! their moment falls into, and a slot is sorted when its time has come.
 
 use crate::time::Instant;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+/// A slot is so many bits of a microsecond wide: a large network puts some hundred events into one.
+const SLOT_BITS: u32 = 8;
+/// Together they reach as far ahead as the latency of most links.
+const SLOTS: u64 = 4_096;
+
+/// So many events are sorted together if they are …
+const IN_SIGHT: usize = 64;
+/// … in so many slots, 8 ms: what is scheduled for a time already in sight goes the slower way.
+const SLOTS_IN_SIGHT: u64 = 32;
+
 /// A queue of events of type `T`.
 #[derive(Debug)]
 pub(super) struct EventQueue<T> {
-    heap: BinaryHeap<Entry<T>>,
+    /// The slots whose time has come, their earliest event last.
+    due: Vec<Entry<T>>,
+    /// The number of the slot after them: time divided by the width of a slot.
+    next_slot: u64,
+    wheel: Vec<Vec<Entry<T>>>,
+    in_wheel: usize,
+    /// What has no slot: too far ahead, or before `next_slot`.
+    others: BinaryHeap<Entry<T>>,
     sequence: u64,
 }
 
@@ -21,25 +42,89 @@ struct Entry<T> {
 
 impl<T> EventQueue<T> {
     pub(super) fn new() -> EventQueue<T> {
-        EventQueue { heap: BinaryHeap::new(), sequence: 0 }
+        EventQueue {
+            due: Vec::new(),
+            next_slot: 0,
+            wheel: (0..SLOTS).map(|_| Vec::new()).collect(),
+            in_wheel: 0,
+            others: BinaryHeap::new(),
+            sequence: 0,
+        }
     }
 
     pub(super) fn schedule(&mut self, at: Instant, event: T) {
         self.sequence += 1;
-        self.heap.push(Entry { at, sequence: self.sequence, event });
+        let entry = Entry { at, sequence: self.sequence, event };
+        let slot = slot_of(at);
+        if (self.next_slot..self.next_slot + SLOTS).contains(&slot) {
+            self.wheel[place(slot)].push(entry);
+            self.in_wheel += 1;
+        } else {
+            self.others.push(entry);
+        }
     }
 
-    pub(super) fn next_at(&self) -> Option<Instant> {
-        self.heap.peek().map(|entry| entry.at)
+    pub(super) fn next_at(&mut self) -> Option<Instant> {
+        self.turn();
+        let other = self.others.peek().map(|entry| entry.at);
+        match self.due.last() {
+            Some(due) => Some(other.map_or(due.at, |other| other.min(due.at))),
+            None => other,
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<(Instant, T)> {
-        self.heap.pop().map(|entry| (entry.at, entry.event))
+        self.turn();
+        let entry = if self.due.last() > self.others.peek() {
+            self.due.pop()?
+        } else {
+            let entry = self.others.pop()?;
+            if self.due.is_empty() {
+                // Nothing is in the wheel, which may have stood still for long.
+                self.next_slot = self.next_slot.max(slot_of(entry.at));
+            }
+            entry
+        };
+        Some((entry.at, entry.event))
+    }
+
+    /// The next `most` events, or fewer: those of later slots are not in sight.
+    pub(super) fn ahead(&self, most: usize) -> impl Iterator<Item = &T> {
+        self.due.iter().rev().take(most).map(|entry| &entry.event)
+    }
+
+    /// Turns the wheel to its next events, if those before have all happened. Where little goes
+    /// on, by several slots: the more events are in sight, the more can be prepared for together.
+    fn turn(&mut self) {
+        if !self.due.is_empty() || self.in_wheel == 0 {
+            return;
+        }
+        let mut slots = 0;
+        while self.in_wheel > 0 && self.due.len() < IN_SIGHT && slots < SLOTS_IN_SIGHT {
+            let slot = std::mem::take(&mut self.wheel[place(self.next_slot)]);
+            self.next_slot += 1;
+            self.in_wheel -= slot.len();
+            if self.due.is_empty() {
+                self.due = slot;
+            } else {
+                self.due.extend(slot);
+            }
+            slots += u64::from(!self.due.is_empty());
+        }
+        self.due.sort_unstable();
     }
 }
 
+fn slot_of(at: Instant) -> u64 {
+    at.as_micros() >> SLOT_BITS
+}
+
+fn place(slot: u64) -> usize {
+    usize::try_from(slot % SLOTS).expect("there are some thousand slots")
+}
+
 impl<T> Ord for Entry<T> {
-    /// The heap gives out its greatest: the earliest.
+    /// The greatest is the earliest: a heap gives it out first, a sorted list has it last.
     fn cmp(&self, other: &Entry<T>) -> Ordering {
         (other.at, other.sequence).cmp(&(self.at, self.sequence))
     }
@@ -58,3 +143,51 @@ impl<T> PartialEq for Entry<T> {
 }
 
 impl<T> Eq for Entry<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use std::collections::BTreeMap;
+
+    /// Everything a wheel and a heap could disagree on: ties, the past, the same slot, the far future.
+    #[test]
+    fn events_come_in_order_of_time_and_then_of_scheduling() {
+        let mut rng = Rng::new(9);
+        let (mut queue, mut model) = (EventQueue::new(), BTreeMap::new());
+        let mut now = 0;
+        for number in 0..200_000 {
+            let ahead = match rng.below(8) {
+                0 => 0,
+                1 => rng.below(300),
+                2 => 1_000 * rng.below(5),
+                3 => rng.below(5_000_000),
+                4 if number % 100 == 0 => rng.below(3_600_000_000),
+                _ => 10_000 + rng.below(90_000),
+            };
+            let at = now + ahead as u64;
+            queue.schedule(Instant::from_micros(at), number);
+            model.insert((at, number), ());
+            // It fills and runs empty by turns.
+            for _ in 0..if number % 2_000 < 1_000 { rng.below(2) } else { rng.below(4) } {
+                let expected = model.pop_first().map(|((at, number), ())| (at, number));
+                assert_eq!(queue.next_at().map(Instant::as_micros), expected.map(|next| next.0));
+                let next = queue.pop().map(|(at, number)| (at.as_micros(), number));
+                assert_eq!(next, expected);
+                now = next.map_or(now, |next| next.0);
+            }
+        }
+        assert!(model.len() < 2_000, "{}", model.len());
+    }
+
+    #[test]
+    fn after_a_long_silence_the_wheel_is_used_again() {
+        let mut queue = EventQueue::new();
+        let hour = Instant::from_micros(3_600_000_000);
+        queue.schedule(hour, 1);
+        assert_eq!(queue.pop(), Some((hour, 1)));
+        queue.schedule(hour, 2);
+        assert_eq!(queue.in_wheel, 1);
+        assert_eq!((queue.pop(), queue.pop()), (Some((hour, 2)), None));
+    }
+}

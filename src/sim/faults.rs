@@ -2,8 +2,9 @@
 //!
 //! Nothing here mends a link: nodes dial again whom they keep links with, as they would outside.
 
+use super::link::End;
 use super::network::{Network, State, What};
-use super::oracle::Violation;
+use super::oracle::{Violation, index};
 use super::report::Report;
 use crate::plan::chance::{pareto, seconds_until, unit};
 use crate::plan::topology::Graph;
@@ -15,12 +16,12 @@ use std::time::Duration;
 /// A fault that is scheduled. Those of a node count only in the life they were drawn for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    Reset { wire: usize },
-    Crash { node: usize, life: u32 },
-    Leave { node: usize, life: u32 },
-    Return { node: usize },
-    Stall { node: usize, life: u32 },
-    Resume { node: usize, life: u32 },
+    Reset { wire: u32 },
+    Crash { node: u32, life: u32 },
+    Leave { node: u32, life: u32 },
+    Return { node: u32 },
+    Stall { node: u32, life: u32 },
+    Resume { node: u32, life: u32 },
     Part,
     Heal,
 }
@@ -137,6 +138,7 @@ impl Network<'_> {
 
     fn plan_life(&mut self, node: usize) {
         let (faults, life) = (self.faults, self.nodes[node].life);
+        let node = index(node);
         if let Some(at) = self.draw(faults.crash) {
             self.queue.schedule(at, What::Fault(Fault::Crash { node, life }));
         }
@@ -151,7 +153,7 @@ impl Network<'_> {
 
     fn plan_reset(&mut self, wire: usize) {
         if let Some(at) = self.draw(self.faults.reset) {
-            self.queue.schedule(at, What::Fault(Fault::Reset { wire }));
+            self.queue.schedule(at, What::Fault(Fault::Reset { wire: index(wire) }));
         }
     }
 
@@ -167,11 +169,13 @@ impl Network<'_> {
     }
 
     pub(super) fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
-        let lives = |network: &Network<'_>, node: usize, life: u32| {
-            network.nodes[node].life == life && network.nodes[node].state == State::Up
+        let lives = |network: &Network<'_>, node: u32, life: u32| {
+            let it = &network.nodes[node as usize];
+            it.life == life && it.state == State::Up
         };
         match fault {
             Fault::Reset { wire } => {
+                let wire = wire as usize;
                 // Half of them wait for something to cut.
                 let cut = self.rng.below(2) == 0;
                 self.wires[wire].cuts_next |= cut;
@@ -181,24 +185,24 @@ impl Network<'_> {
             }
             Fault::Crash { node, life } if lives(self, node, life) => {
                 let dark = self.rng.below(2) == 0;
-                self.crash(node, dark, "crash");
+                self.crash(node as usize, dark, "crash");
                 let at = self.now + self.some_seconds(MAX_DOWN_SECS);
                 self.queue.schedule(at, What::Fault(Fault::Return { node }));
             }
             Fault::Leave { node, life } if lives(self, node, life) => {
-                self.crash(node, false, "leave");
+                self.crash(node as usize, false, "leave");
                 let mean = self.faults.mean_absence();
                 let at = self.now + pareto(mean, &mut self.rng);
                 self.queue.schedule(at, What::Fault(Fault::Return { node }));
             }
-            Fault::Return { node } => self.come_back(node),
+            Fault::Return { node } => self.come_back(node as usize),
             Fault::Stall { node, life } if lives(self, node, life) => {
-                self.stall(node);
+                self.stall(node as usize);
                 let at = self.now + self.some_seconds(MAX_STALL_SECS);
                 self.queue.schedule(at, What::Fault(Fault::Resume { node, life }));
             }
             Fault::Resume { node, life } if lives(self, node, life) => {
-                self.resume(node)?;
+                self.resume(node as usize)?;
                 if let Some(at) = self.draw(self.faults.stall) {
                     self.queue.schedule(at, What::Fault(Fault::Stall { node, life }));
                 }
@@ -221,8 +225,8 @@ impl Network<'_> {
         let faults = self.faults;
         if faults.refuse > 0.0 && unit(&mut self.rng) < faults.refuse {
             self.note_fault("refused dial", wire);
-            let at = self.now + self.wires[wire].latency * 2;
-            self.travel(at, What::Closed { wire, end: 0, failure: IoFailure::Refused });
+            let at = self.now + self.wires[wire].latency() * 2;
+            self.travel(at, What::Closed(End::new(wire, 0), IoFailure::Refused));
             return false;
         }
         let silent = faults.silent > 0.0 && unit(&mut self.rng) < faults.silent;
@@ -238,11 +242,11 @@ impl Network<'_> {
         if it.dead || it.conns == [None, None] {
             return;
         }
-        self.lost += it.kill();
-        let at = self.now + it.latency;
+        self.lost += it.kill(&mut self.parcels);
+        let at = self.now + it.latency();
         for end in 0..2 {
             if self.wires[wire].conns[end].is_some() {
-                self.travel(at, What::Closed { wire, end, failure: IoFailure::Reset });
+                self.travel(at, What::Closed(End::new(wire, end), IoFailure::Reset));
             }
         }
         self.note_fault("reset", wire);
@@ -257,14 +261,14 @@ impl Network<'_> {
         self.retire(node);
         self.nodes[node].state = if dark { State::Dark } else { State::Down };
         self.nodes[node].stalled = false;
-        for (_, wire, end) in std::mem::take(&mut self.nodes[node].sockets).into_iter().flatten() {
+        for (_, at) in std::mem::take(&mut self.nodes[node].sockets).into_iter().flatten() {
+            let (wire, end) = (at.wire(), at.end());
             let it = &mut self.wires[wire];
             it.conns[end] = None;
-            self.lost += it.kill();
-            let at = self.now + it.latency;
+            self.lost += it.kill(&mut self.parcels);
+            let at = self.now + it.latency();
             if !dark && it.conns[1 - end].is_some() {
-                let failure = IoFailure::Reset;
-                self.travel(at, What::Closed { wire, end: 1 - end, failure });
+                self.travel(at, What::Closed(End::new(wire, 1 - end), IoFailure::Reset));
             }
         }
         if let Some((_, watch)) = &mut self.watch {
@@ -294,8 +298,8 @@ impl Network<'_> {
         }
         self.note_fault("resume", node);
         let sockets: Vec<_> = self.nodes[node].sockets.iter().flatten().copied().collect();
-        for (_, wire, end) in sockets {
-            self.read(wire, end)?;
+        for (_, at) in sockets {
+            self.read(at.wire(), at.end())?;
         }
         Ok(())
     }
@@ -322,7 +326,10 @@ impl Network<'_> {
 
     /// Whether a wire leads from one side of a parted network to the other.
     pub(super) fn crosses(&self, wire: usize) -> bool {
-        let [a, b] = self.wires[wire].nodes;
-        self.sides.as_ref().is_some_and(|sides| sides[a] != sides[b])
+        let across = |sides: &Vec<bool>| {
+            let it = &self.wires[wire];
+            sides[it.node(0)] != sides[it.node(1)]
+        };
+        self.sides.as_ref().is_some_and(across)
     }
 }

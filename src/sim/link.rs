@@ -4,12 +4,14 @@
 //! A wire knows nothing of servents. What it holds when it breaks is counted by cutting the same
 //! stream into descriptors that the reader would have cut, so that no copy vanishes uncounted.
 
+use super::oracle::index;
+use super::parcels::{List, Parcel, Parcels, Piece};
 use crate::rng::Rng;
 use crate::servent::ConnId;
 use crate::time::Instant;
-use crate::wire::Deframer;
 use crate::wire::handshake::{CONNECT, OK};
-use std::collections::VecDeque;
+use crate::wire::{Deframer, Header};
+use std::convert::Infallible;
 use std::time::Duration;
 
 /// How all wires of a run carry bytes.
@@ -23,12 +25,32 @@ pub(super) struct Carriage {
     pub(super) split: bool,
 }
 
-/// A link in the making or standing; end 0 dialled.
+/// One end of a wire, in little room: much of what is scheduled and looked up is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End(u32);
+
+impl End {
+    pub(super) fn new(wire: usize, end: usize) -> End {
+        End(u32::try_from(2 * wire + end).expect("at most 2,000,000,000 connections in a run"))
+    }
+
+    pub(super) fn wire(self) -> usize {
+        (self.0 / 2) as usize
+    }
+
+    /// 0 for the one that dialled, 1 for the other.
+    pub(super) fn end(self) -> usize {
+        (self.0 % 2) as usize
+    }
+}
+
+/// A link in the making or standing; end 0 dialled. There may be hundreds of thousands: it is kept
+/// small.
 pub(super) struct Wire {
-    pub(super) nodes: [usize; 2],
+    nodes: [u32; 2],
     /// Emptied when the socket at that end is gone.
     pub(super) conns: [Option<ConnId>; 2],
-    pub(super) latency: Duration,
+    latency_micros: u32,
     /// What each end has sent so far, cut into descriptors; fed as it arrives at the other.
     pub(super) taps: [Tap; 2],
     /// What each end has sent and the other has not read.
@@ -41,39 +63,36 @@ pub(super) struct Wire {
 
 #[derive(Default)]
 pub(super) struct Tap {
-    pub(super) hello_left: usize,
-    pub(super) deframer: Deframer,
+    hello_left: u8,
+    /// The beginning of a descriptor, if what came last did not end with one.
+    unfinished: Option<Box<Deframer>>,
 }
 
 /// One direction of a wire.
 #[derive(Default)]
 pub(super) struct Lane {
-    parcels: VecDeque<Parcel>,
-    /// How many of them, from the front, lie at the reader's end.
-    arrived: usize,
+    list: List,
+    /// How many of its parcels, from the front, lie at the reader's end.
+    arrived: u32,
+    /// The writer was told to wait.
+    blocked: bool,
     unread_bytes: usize,
     /// When the wire has taken all that was put on it.
     free_at: Instant,
-    /// The writer was told to wait.
-    blocked: bool,
-}
-
-/// What arrives at once.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parcel {
-    Bytes(Vec<u8>),
-    /// The end of the stream.
-    End,
 }
 
 impl Wire {
     /// A wire from a dialling node to another.
-    pub(super) fn new(nodes: [usize; 2], latency: Duration) -> Wire {
-        let tap = |hello: &[u8]| Tap { hello_left: hello.len(), ..Tap::default() };
+    pub(super) fn new([from, to]: [usize; 2], latency: Duration) -> Wire {
+        let micros = u32::try_from(latency.as_micros()).expect("a plan has some seconds at most");
+        let tap = |hello: &[u8]| Tap {
+            hello_left: u8::try_from(hello.len()).expect("it is a line or two"),
+            unfinished: None,
+        };
         Wire {
-            nodes,
+            nodes: [index(from), index(to)],
             conns: [None, None],
-            latency,
+            latency_micros: micros,
             taps: [tap(CONNECT), tap(OK)],
             lanes: [Lane::default(), Lane::default()],
             dead: false,
@@ -81,13 +100,28 @@ impl Wire {
         }
     }
 
+    /// The node at an end.
+    pub(super) fn node(&self, end: usize) -> usize {
+        self.nodes[end] as usize
+    }
+
+    /// Reads what carrying something needs, for [`super::fetch`].
+    pub(super) fn weight(&self) -> u64 {
+        let [a, b] = &self.lanes;
+        a.free_at.as_micros() ^ b.free_at.as_micros() ^ u64::from(self.latency_micros)
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_micros.into())
+    }
+
     /// Breaks it, and says how many descriptors were on it.
-    pub(super) fn kill(&mut self) -> u64 {
+    pub(super) fn kill(&mut self, parcels: &mut Parcels) -> u64 {
         self.dead = true;
         let lanes = std::mem::take(&mut self.lanes);
         let mut lost = 0;
-        for (lane, tap) in lanes.into_iter().zip(&mut self.taps) {
-            for parcel in lane.parcels {
+        for (mut lane, tap) in lanes.into_iter().zip(&mut self.taps) {
+            while let Some(parcel) = parcels.pop(&mut lane.list) {
                 if let Parcel::Bytes(bytes) = parcel {
                     lost += tap.count(&bytes);
                 }
@@ -100,14 +134,32 @@ impl Wire {
 impl Tap {
     /// How many descriptors `bytes`, the next of the stream, complete.
     pub(super) fn count(&mut self, bytes: &[u8]) -> u64 {
-        let hello = self.hello_left.min(bytes.len());
-        self.hello_left -= hello;
-        let mut descriptors = self.deframer.feed(&bytes[hello..]);
         let mut count = 0;
-        while let Ok(Some(_)) = descriptors.next() {
+        let Ok(()) = self.cut(bytes, |_| {
             count += 1;
-        }
+            Ok::<_, Infallible>(())
+        });
         count
+    }
+
+    /// Shows each descriptor that `bytes`, the next of the stream, complete, until one fails.
+    pub(super) fn cut<E>(
+        &mut self,
+        bytes: &[u8],
+        mut show: impl FnMut(&Header) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let hello = bytes.len().min(self.hello_left.into());
+        self.hello_left -= u8::try_from(hello).expect("no more than was left");
+        // Hardly anything is ever unfinished: a buffer for it would be in the way.
+        let mut deframer = self.unfinished.take().map_or_else(Deframer::default, |kept| *kept);
+        let mut descriptors = deframer.feed(&bytes[hello..]);
+        while let Ok(Some(raw)) = descriptors.next() {
+            show(&raw.header())?;
+        }
+        if deframer.pending_bytes() > 0 {
+            self.unfinished = Some(Box::new(deframer));
+        }
+        Ok(())
     }
 }
 
@@ -122,47 +174,61 @@ impl Lane {
     /// Puts bytes on; `arrives` is told when each piece of them does.
     pub(super) fn put(
         &mut self,
-        bytes: Vec<u8>,
+        piece: Piece,
+        parcels: &mut Parcels,
         (now, latency): (Instant, Duration),
         carriage: &Carriage,
         rng: &mut Rng,
         mut arrives: impl FnMut(Instant),
     ) {
-        self.unread_bytes += bytes.len();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let size = if carriage.split { 1 + rng.below(rest.len()) } else { rest.len() };
-            let after = rest.split_off(size);
-            self.free_at = self.free_at.max(now) + time_on_wire(size, carriage);
-            self.parcels.push_back(Parcel::Bytes(rest));
+        self.unread_bytes += piece.len();
+        let mut put = |piece: Piece| {
+            self.free_at = self.free_at.max(now) + time_on_wire(piece.len(), carriage);
+            parcels.push(&mut self.list, Parcel::Bytes(piece));
             arrives(self.free_at + latency);
+        };
+        if !carriage.split {
+            return put(piece);
+        }
+        let mut rest = &*piece;
+        while !rest.is_empty() {
+            let (front, after) = rest.split_at(1 + rng.below(rest.len()));
+            put(Piece::new(front));
             rest = after;
         }
     }
 
     /// Puts the end of the stream on, and says when it arrives.
-    pub(super) fn finish(&mut self, now: Instant, latency: Duration) -> Instant {
-        self.parcels.push_back(Parcel::End);
+    pub(super) fn finish(
+        &mut self,
+        parcels: &mut Parcels,
+        now: Instant,
+        latency: Duration,
+    ) -> Instant {
+        parcels.push(&mut self.list, Parcel::End);
         self.free_at.max(now) + latency
     }
 
-    /// The next parcel has reached the reader's end.
+    /// The next parcel has reached the reader's end, unless it was lost with the wire.
     pub(super) fn arrive(&mut self) {
-        self.arrived = self.parcels.len().min(self.arrived + 1);
+        if !self.list.is_empty() {
+            self.arrived += 1;
+        }
     }
 
     /// Reads a parcel that has arrived.
-    pub(super) fn read(&mut self) -> Option<Parcel> {
+    pub(super) fn read(&mut self, parcels: &mut Parcels) -> Option<Parcel> {
         self.arrived = self.arrived.checked_sub(1)?;
-        let parcel = self.parcels.pop_front()?;
+        let parcel = parcels.pop(&mut self.list)?;
         if let Parcel::Bytes(bytes) = &parcel {
             self.unread_bytes -= bytes.len();
         }
-        if self.parcels.is_empty() {
-            // Most links are silent most of the time, and there may be hundreds of thousands.
-            self.parcels = VecDeque::new();
-        }
         Some(parcel)
+    }
+
+    /// Reads what arrives next, for [`super::fetch`].
+    pub(super) fn weight(&self, parcels: &Parcels) -> u64 {
+        parcels.weight(&self.list)
     }
 
     /// Whether a writer waits that need not any more.
@@ -184,11 +250,11 @@ mod tests {
     const NOW: Instant = Instant::from_micros(5_000_000);
     const LATENCY: Duration = Duration::from_millis(10);
 
-    fn put(lane: &mut Lane, len: usize, carriage: &Carriage) -> Vec<u64> {
+    fn put(lane: &mut Lane, parcels: &mut Parcels, len: usize, carriage: &Carriage) -> Vec<u64> {
         let mut times = Vec::new();
         let mut rng = Rng::new(3);
-        let bytes = (0..=250).cycle().take(len).collect();
-        lane.put(bytes, (NOW, LATENCY), carriage, &mut rng, |at| {
+        let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+        lane.put(Piece::new(&bytes), parcels, (NOW, LATENCY), carriage, &mut rng, |at| {
             times.push(at.since(NOW).as_micros().try_into().expect("soon"));
         });
         times
@@ -197,25 +263,25 @@ mod tests {
     #[test]
     fn bytes_follow_each_other_at_the_pace_of_the_wire() {
         let carriage = Carriage { bandwidth: Some(1_000), window: None, split: false };
-        let mut lane = Lane::default();
-        assert_eq!(put(&mut lane, 100, &carriage), [110_000]);
-        assert_eq!(put(&mut lane, 50, &carriage), [160_000], "it waits for the first");
-        assert_eq!(lane.finish(NOW, LATENCY).since(NOW), Duration::from_millis(160));
+        let (mut lane, mut parcels) = (Lane::default(), Parcels::default());
+        assert_eq!(put(&mut lane, &mut parcels, 100, &carriage), [110_000]);
+        assert_eq!(put(&mut lane, &mut parcels, 50, &carriage), [160_000], "it waits");
+        assert_eq!(lane.finish(&mut parcels, NOW, LATENCY).since(NOW), Duration::from_millis(160));
     }
 
     #[test]
     fn pieces_make_the_whole_and_only_what_has_arrived_is_read() {
         let carriage = Carriage { bandwidth: None, window: Some(400), split: true };
-        let mut lane = Lane::default();
+        let (mut lane, mut parcels) = (Lane::default(), Parcels::default());
         assert_eq!(lane.room(1_000, &carriage), 400);
-        let pieces = put(&mut lane, 400, &carriage).len();
-        assert!(pieces > 1 && lane.read().is_none());
+        let pieces = put(&mut lane, &mut parcels, 400, &carriage).len();
+        assert!(pieces > 1 && lane.read(&mut parcels).is_none());
         assert_eq!(lane.room(1, &carriage), 0, "the window is full");
         let mut whole = Vec::new();
         for _ in 0..pieces {
             lane.arrive();
-            let Some(Parcel::Bytes(bytes)) = lane.read() else { panic!("it has arrived") };
-            whole.extend(bytes);
+            let Some(Parcel::Bytes(bytes)) = lane.read(&mut parcels) else { panic!("it is there") };
+            whole.extend_from_slice(&bytes);
         }
         assert_eq!(whole, (0..=250).cycle().take(400).collect::<Vec<u8>>());
         assert!(lane.unblocks() && !lane.unblocks());
@@ -228,9 +294,16 @@ mod tests {
         let mut wire = Wire::new([0, 1], LATENCY);
         let ping = [&[7; 16][..], &[0, 1, 0, 0, 0, 0, 0]].concat();
         let bytes = [CONNECT, &ping, &ping, &ping[..22]].concat();
-        let mut rng = Rng::new(1);
-        wire.lanes[0].put(bytes, (NOW, LATENCY), &carriage, &mut rng, |_| ());
-        assert_eq!(wire.kill(), 2, "the third is not whole");
+        let (mut rng, mut parcels) = (Rng::new(1), Parcels::default());
+        wire.lanes[0].put(
+            Piece::new(&bytes),
+            &mut parcels,
+            (NOW, LATENCY),
+            &carriage,
+            &mut rng,
+            |_| (),
+        );
+        assert_eq!(wire.kill(&mut parcels), 2, "the third is not whole");
         assert_eq!(wire.taps[0].count(&ping[22..]), 1, "now it is");
     }
 }

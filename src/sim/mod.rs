@@ -7,12 +7,16 @@
 mod books;
 mod event_queue;
 mod faults;
+mod fetch;
 mod link;
+mod neighbours;
 mod network;
 pub mod oracle;
+mod parcels;
 pub mod report;
 mod searches;
 mod shares;
+mod traffic;
 
 pub use faults::{Operation, play};
-pub use network::{simulate, simulate_traced};
+pub use network::{Attention, simulate, simulate_with};

@@ -3,8 +3,10 @@
 use super::books::Gone;
 use super::event_queue::EventQueue;
 use super::faults::Fault;
-use super::link::{Carriage, Parcel, Wire};
-use super::oracle::{QueryWatch, Violation};
+use super::link::{Carriage, End, Wire};
+use super::neighbours::Neighbours;
+use super::oracle::{QueryWatch, Seen, Violation, index};
+use super::parcels::{Parcels, Piece};
 use super::report::Report;
 use super::shares::Shares;
 use crate::config::{Config, Limits, Scope};
@@ -15,10 +17,9 @@ use crate::plan::{Faults, Plan};
 use crate::rng::Rng;
 use crate::servent::{ConnId, Event, IoFailure, Output, Servent, TxChunk};
 use crate::time::Instant;
-use crate::wire::{Guid, Header, Kind, ServentId};
+use crate::wire::{Guid, ServentId};
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3_600);
 pub(super) struct Node {
     pub(super) core: Servent,
     library: Arc<Library>,
-    /// By the index of the connection id: its wire, and which end of it.
-    pub(super) sockets: Vec<Option<(ConnId, usize, usize)>>,
+    /// By the index of the connection id.
+    pub(super) sockets: Vec<Option<(ConnId, End)>>,
     /// The earliest wake-up scheduled.
     wakes_at: Instant,
     pub(super) state: State,
@@ -40,6 +41,8 @@ pub(super) struct Node {
     pub(super) stalled: bool,
     /// How often it has started.
     pub(super) life: u32,
+    /// It is among those to look at when bounds are checked.
+    pub(super) busy: bool,
 }
 
 /// Whether a node is there.
@@ -54,30 +57,31 @@ pub(super) enum State {
 
 /// What is scheduled.
 pub(super) enum What {
-    /// The dial reaches the other side.
-    Accept { wire: usize },
-    /// The acceptance reaches the dialling side.
-    Connected { wire: usize },
+    /// The dial reaches this end.
+    Accept(End),
+    /// The acceptance reaches this end, which dialled.
+    Connected(End),
     /// The next parcel for this end reaches it.
-    Arrive { wire: usize, end: usize },
+    Arrive(End),
     /// This end hears that the other has read.
-    Writable { wire: usize, end: usize },
+    Writable(End),
     /// This end hears that the wire is no more.
-    Closed { wire: usize, end: usize, failure: IoFailure },
+    Closed(End, IoFailure),
     /// A node's timer.
-    Wake { node: usize },
+    Wake { node: u32 },
     /// Something goes wrong, or right again.
     Fault(Fault),
 }
 
 pub(super) struct Network<'a> {
     pub(super) graph: &'a Graph,
-    degrees: Vec<usize>,
-    /// Whom each node keeps links with.
-    dials: Vec<Vec<usize>>,
+    pub(super) neighbours: Neighbours,
     pub(super) config: Arc<Config>,
     pub(super) nodes: Vec<Node>,
+    /// Those that did something since bounds were checked.
+    pub(super) busy: Vec<u32>,
     pub(super) wires: Vec<Wire>,
+    pub(super) parcels: Parcels,
     pub(super) queue: EventQueue<What>,
     /// Things under way between nodes.
     moving: usize,
@@ -94,12 +98,16 @@ pub(super) struct Network<'a> {
     pub(super) gone: Gone,
     pub(super) trace: SipHasher13,
     pub(super) watch: Option<(Guid, QueryWatch)>,
+    /// Rules are checked.
+    pub(super) oracles: bool,
     /// The search being written down, and when it began.
     pub(super) written: Option<(Instant, Trace)>,
     /// When nodes may begin to forget the watched GUID, and to take its copies for new ones.
     pub(super) watched_until: Instant,
     /// The watched search lasted until then.
     pub(super) faded: Option<(Guid, QueryWatch)>,
+    /// What the watch of the search before took its notes on, for the next.
+    pub(super) slate: Vec<Seen>,
     pub(super) hits: u64,
     pub(super) bytes: u64,
     pub(super) descriptors: u64,
@@ -109,7 +117,8 @@ pub(super) struct Network<'a> {
     pub(super) untaken: u64,
 }
 
-/// Runs a plan over its graph. `progress` is told after each search how many are done.
+/// Runs a plan over its graph. `progress` is told how many searches are done: 0 when all links
+/// stand, then after each.
 ///
 /// # Errors
 /// The first rule of the protocol that did not hold.
@@ -118,20 +127,38 @@ pub fn simulate(
     graph: &Graph,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, Violation> {
-    simulate_traced(plan, graph, progress, false)
+    simulate_with(plan, graph, progress, Attention::default())
 }
 
-/// Like [`simulate`], and with `traced` writes down what the first search did.
+/// How closely a run is watched. What happens in it is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// What the first search does is written down.
+    pub traced: bool,
+    /// Oracles check the rules of the protocol.
+    pub oracles: bool,
+}
+
+impl Default for Attention {
+    fn default() -> Attention {
+        Attention { traced: false, oracles: true }
+    }
+}
+
+/// Like [`simulate`], watched in another way.
 ///
 /// # Errors
-/// See [`simulate`].
-pub fn simulate_traced(
+/// See [`simulate`]. There are none without oracles.
+pub fn simulate_with(
     plan: &Plan,
     graph: &Graph,
     progress: &mut dyn FnMut(usize),
-    traced: bool,
+    Attention { traced, oracles }: Attention,
 ) -> Result<Report, Violation> {
     let mut network = Network::start(plan, graph, !plan.faults.is_none())?;
+    network.oracles = oracles;
+    network.check_busy().map_err(|violation| violation.at(network.now))?;
+    progress(0);
     let (mut queries, mut trace) = (Vec::new(), None);
     for done in 0..plan.queries {
         if traced && done == 0 {
@@ -162,8 +189,9 @@ impl<'a> Network<'a> {
 
     fn build(plan: &'a Plan, graph: &'a Graph, changing: bool) -> Network<'a> {
         let mut rng = Rng::new(plan.seed);
-        let degrees = graph.degrees();
-        let config = Arc::new(config(changing, degrees.iter().copied().max().unwrap_or(0)));
+        let neighbours = Neighbours::new(graph);
+        let degrees = (0..graph.names.len()).map(|node| neighbours.degree(node));
+        let config = Arc::new(config(changing, degrees.max().unwrap_or(0)));
         let shares = Shares::new(plan);
         let node = |name: &String| {
             let mut rng = rng.fork();
@@ -178,20 +206,18 @@ impl<'a> Network<'a> {
                 state: State::Up,
                 stalled: false,
                 life: 0,
+                busy: false,
             }
         };
         let nodes = graph.names.iter().map(node).collect();
-        let mut dials = vec![Vec::new(); graph.names.len()];
-        for &(a, b) in &graph.edges {
-            dials[a].push(b);
-        }
         Network {
             graph,
-            degrees,
-            dials,
+            neighbours,
             config,
             nodes,
-            wires: Vec::new(),
+            busy: Vec::new(),
+            wires: Vec::with_capacity(graph.edges.len()),
+            parcels: Parcels::default(),
             queue: EventQueue::new(),
             moving: 0,
             now: Instant::ZERO,
@@ -209,9 +235,11 @@ impl<'a> Network<'a> {
             gone: Gone::default(),
             trace: SipHasher13::new_with_keys(0, 0),
             watch: None,
+            oracles: true,
             written: None,
             watched_until: Instant::FAR_FUTURE,
             faded: None,
+            slate: Vec::new(),
             hits: 0,
             bytes: 0,
             descriptors: 0,
@@ -229,7 +257,7 @@ impl<'a> Network<'a> {
 
     fn keep_links(&mut self, node: usize) {
         let now = self.now;
-        for &other in &self.dials[node] {
+        for other in self.neighbours.kept_by(node) {
             self.nodes[node].core.keep(now, addr_of(other));
         }
         self.nodes[node].core.handle_timeout(now);
@@ -238,10 +266,15 @@ impl<'a> Network<'a> {
 
     /// Runs until `min`, and then on until nothing is under way, or `max`.
     pub(super) fn run(&mut self, min: Instant, max: Instant) -> Result<(), Violation> {
+        let mut fetched = 0;
         while let Some(at) = self.queue.next_at() {
             if at > max || (at > min && self.moving == 0) {
                 break;
             }
+            if fetched == 0 {
+                fetched = self.fetch_ahead();
+            }
+            fetched -= 1;
             let Some((at, what)) = self.queue.pop() else { break };
             self.now = self.now.max(at);
             self.happen(what).map_err(|violation| violation.at(self.now))?;
@@ -265,27 +298,30 @@ impl<'a> Network<'a> {
             self.moving -= 1;
         }
         match what {
-            What::Accept { wire } => self.accept(wire),
-            What::Connected { wire } => {
-                let Wire { nodes: [node, _], conns: [conn, _], .. } = self.wires[wire];
-                if let Some(conn) = conn {
+            What::Accept(end) => self.accept(end.wire()),
+            What::Connected(end) => {
+                let wire = &self.wires[end.wire()];
+                let node = wire.node(0);
+                if let Some(conn) = wire.conns[0] {
                     self.nodes[node].core.handle_connected(now, conn, addr_of(node));
                     self.drain(node);
                 }
             }
-            What::Arrive { wire, end } => {
-                self.wires[wire].lanes[1 - end].arrive();
-                self.read(wire, end)?;
+            What::Arrive(at) => {
+                self.wires[at.wire()].lanes[1 - at.end()].arrive();
+                self.read(at.wire(), at.end())?;
             }
-            What::Writable { wire, end } => {
-                let node = self.wires[wire].nodes[end];
-                if let Some(conn) = self.wires[wire].conns[end] {
+            What::Writable(at) => {
+                let wire = &self.wires[at.wire()];
+                let node = wire.node(at.end());
+                if let Some(conn) = wire.conns[at.end()] {
                     self.nodes[node].core.handle_writable(conn);
                     self.drain(node);
                 }
             }
-            What::Closed { wire, end, failure } => self.closed(wire, end, failure),
+            What::Closed(at, failure) => self.closed(at.wire(), at.end(), failure),
             What::Wake { node } => {
+                let node = node as usize;
                 let it = &mut self.nodes[node];
                 if it.state == State::Up && it.wakes_at <= now {
                     it.wakes_at = Instant::FAR_FUTURE;
@@ -299,9 +335,9 @@ impl<'a> Network<'a> {
     }
 
     fn accept(&mut self, wire: usize) {
-        let Wire { nodes: [from, to], latency, dead, .. } = self.wires[wire];
-        let now = self.now;
-        if dead || self.nodes[to].state == State::Dark || self.crosses(wire) {
+        let it = &self.wires[wire];
+        let (from, to, latency, now) = (it.node(0), it.node(1), it.latency(), self.now);
+        if it.dead || self.nodes[to].state == State::Dark || self.crosses(wire) {
             return;
         }
         let accepted = match self.nodes[to].state {
@@ -312,11 +348,11 @@ impl<'a> Network<'a> {
             Some(conn) => {
                 self.plug(to, conn, wire, 1);
                 self.drain(to);
-                self.travel(now + latency, What::Connected { wire });
+                self.travel(now + latency, What::Connected(End::new(wire, 0)));
             }
             None => {
                 let failure = IoFailure::Refused;
-                self.travel(now + latency, What::Closed { wire, end: 0, failure });
+                self.travel(now + latency, What::Closed(End::new(wire, 0), failure));
             }
         }
     }
@@ -327,116 +363,15 @@ impl<'a> Network<'a> {
         if sockets.len() <= conn.index() {
             sockets.resize(conn.index() + 1, None);
         }
-        sockets[conn.index()] = Some((conn, wire, end));
-    }
-
-    /// Hands this end all that has arrived, unless it does not look.
-    pub(super) fn read(&mut self, wire: usize, end: usize) -> Result<(), Violation> {
-        if self.nodes[self.wires[wire].nodes[end]].stalled || self.crosses(wire) {
-            return Ok(());
-        }
-        while let Some(parcel) = self.wires[wire].lanes[1 - end].read() {
-            match parcel {
-                Parcel::Bytes(bytes) if self.wires[wire].cuts_next => {
-                    let at = self.rng.below(bytes.len() + 1);
-                    self.deliver(wire, end, &bytes[..at])?;
-                    self.lost += self.wires[wire].taps[1 - end].count(&bytes[at..]);
-                    self.reset(wire);
-                }
-                Parcel::Bytes(bytes) => self.deliver(wire, end, &bytes)?,
-                Parcel::End => self.closed(wire, end, IoFailure::Eof),
-            }
-        }
-        if self.wires[wire].lanes[1 - end].unblocks() {
-            let at = self.now + self.wires[wire].latency;
-            self.travel(at, What::Writable { wire, end: 1 - end });
-        }
-        Ok(())
-    }
-
-    fn closed(&mut self, wire: usize, end: usize, failure: IoFailure) {
-        let node = self.wires[wire].nodes[end];
-        if let Some(conn) = self.wires[wire].conns[end].take() {
-            self.nodes[node].core.handle_closed(self.now, conn, failure);
-            self.drain(node);
-        }
-    }
-
-    fn deliver(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
-        let node = self.wires[wire].nodes[end];
-        let Some(conn) = self.wires[wire].conns[end] else {
-            self.lost += self.wires[wire].taps[1 - end].count(bytes);
-            return Ok(());
-        };
-        self.bytes += bytes.len() as u64;
-        let received = |network: &Network<'_>| network.nodes[node].core.stats().received.total();
-        let before = (self.descriptors, received(self));
-        self.observe(wire, end, bytes)?;
-        let now = self.now;
-        self.nodes[node].core.handle_bytes(now, conn, bytes);
-        self.drain(node);
-        let (seen, taken) = (self.descriptors - before.0, received(self) - before.1);
-        if self.wires[wire].conns[end].is_none() && taken < seen {
-            self.untaken += seen - taken;
-            self.lost += seen - taken;
-        }
-        Ok(())
-    }
-
-    /// Cuts what arrives into descriptors, for the trace and the oracle.
-    fn observe(&mut self, wire: usize, end: usize, bytes: &[u8]) -> Result<(), Violation> {
-        let (from, to) = (self.wires[wire].nodes[1 - end], self.wires[wire].nodes[end]);
-        let mut tap = std::mem::take(&mut self.wires[wire].taps[1 - end]);
-        let hello = tap.hello_left.min(bytes.len());
-        tap.hello_left -= hello;
-        let mut descriptors = tap.deframer.feed(&bytes[hello..]);
-        while let Ok(Some(raw)) = descriptors.next() {
-            self.descriptors += 1;
-            self.note(from, to, &raw.header());
-            if let Some((guid, watch)) = &mut self.watch
-                && *guid == raw.header().guid
-            {
-                match raw.header().kind {
-                    Kind::Query => {
-                        watch.query((from, to), wire, &raw.header(), self.degrees[from])?;
-                    }
-                    Kind::QueryHit => watch.hit(from, to)?,
-                    _ => {}
-                }
-                self.write_down(from, to, &raw.header());
-            }
-        }
-        self.wires[wire].taps[1 - end] = tap;
-        Ok(())
-    }
-
-    fn write_down(&mut self, from: usize, to: usize, header: &Header) {
-        if let (Some((begun, trace)), Some((_, watch))) = (&mut self.written, &self.watch) {
-            let names = &self.graph.names;
-            let first = watch.is_first(from, to);
-            trace.note(self.now.since(*begun), &names[from], &names[to], header, first);
-        }
-    }
-
-    fn note(&mut self, from: usize, to: usize, header: &Header) {
-        for word in [self.now.as_micros(), from as u64, to as u64] {
-            self.trace.write(&word.to_le_bytes());
-        }
-        self.trace.write(&header.encode());
-    }
-
-    /// Counts a fault and puts it into the trace.
-    pub(super) fn note_fault(&mut self, kind: &'static str, subject: usize) {
-        *self.injected.entry(kind).or_default() += 1;
-        for word in [self.now.as_micros(), subject as u64] {
-            self.trace.write(&word.to_le_bytes());
-        }
-        self.trace.write(kind.as_bytes());
+        sockets[conn.index()] = Some((conn, End::new(wire, end)));
     }
 
     /// Does everything a node wants done.
     pub(super) fn drain(&mut self, node: usize) {
         let now = self.now;
+        if !std::mem::replace(&mut self.nodes[node].busy, true) {
+            self.busy.push(index(node));
+        }
         self.nodes[node].core.start_turn();
         loop {
             while let Some(output) = self.nodes[node].core.poll_output() {
@@ -446,39 +381,40 @@ impl<'a> Network<'a> {
             let Some((conn, chunk)) = it.core.poll_transmit(now) else { break };
             let TxChunk::Bytes(bytes) = chunk else { break };
             let socket = it.sockets.get(conn.index()).copied().flatten();
-            let (_, wire, end) = socket.expect("only what is connected has something to send");
+            let (_, at) = socket.expect("only what is connected has something to send");
+            let (wire, end) = (at.wire(), at.end());
             let room = self.wires[wire].lanes[end].room(bytes.len(), &self.carriage);
-            let bytes = bytes[..room].to_vec();
+            let piece = Piece::new(&bytes[..room]);
             it.core.sent(now, conn, room);
             if room > 0 {
-                self.send(wire, end, bytes);
+                self.send(wire, end, piece);
             }
         }
         if let Some((at, _)) = self.nodes[node].core.poll_timeout()
             && at < self.nodes[node].wakes_at
         {
             self.nodes[node].wakes_at = at;
-            self.queue.schedule(at.max(now), What::Wake { node });
+            self.queue.schedule(at.max(now), What::Wake { node: index(node) });
         }
     }
 
-    fn send(&mut self, wire: usize, end: usize, bytes: Vec<u8>) {
+    fn send(&mut self, wire: usize, end: usize, piece: Piece) {
         let (now, it) = (self.now, &mut self.wires[wire]);
         if it.dead {
             // Whoever is there, and knows nothing of the connection, says so.
-            self.lost += it.taps[end].count(&bytes);
-            let (peer, round_trip) = (it.nodes[1 - end], it.latency * 2);
+            self.lost += it.taps[end].count(&piece);
+            let (peer, round_trip) = (it.node(1 - end), it.latency() * 2);
             if self.nodes[peer].state != State::Dark {
                 let failure = IoFailure::Reset;
-                self.travel(now + round_trip, What::Closed { wire, end, failure });
+                self.travel(now + round_trip, What::Closed(End::new(wire, end), failure));
             }
             return;
         }
         let (queue, moving) = (&mut self.queue, &mut self.moving);
-        let times = (now, it.latency);
-        it.lanes[end].put(bytes, times, &self.carriage, &mut self.rng, |at| {
+        let (parcels, times) = (&mut self.parcels, (now, it.latency()));
+        it.lanes[end].put(piece, parcels, times, &self.carriage, &mut self.rng, |at| {
             *moving += 1;
-            queue.schedule(at, What::Arrive { wire, end: 1 - end });
+            queue.schedule(at, What::Arrive(End::new(wire, 1 - end)));
         });
     }
 
@@ -487,11 +423,12 @@ impl<'a> Network<'a> {
             Output::Connect { conn, addr } => self.dial(node, conn, node_of(addr)),
             Output::Close { conn } => {
                 let slot = self.nodes[node].sockets.get_mut(conn.index());
-                let Some((_, wire, end)) = slot.and_then(Option::take) else { return };
+                let Some((_, at)) = slot.and_then(Option::take) else { return };
+                let (wire, end) = (at.wire(), at.end());
                 let (now, it) = (self.now, &mut self.wires[wire]);
                 if it.conns[end].take().is_some() && !it.dead {
-                    let at = it.lanes[end].finish(now, it.latency);
-                    self.travel(at, What::Arrive { wire, end: 1 - end });
+                    let at = it.lanes[end].finish(&mut self.parcels, now, it.latency());
+                    self.travel(at, What::Arrive(End::new(wire, 1 - end)));
                 }
             }
             Output::Event(Event::Hit { search, .. }) => {
@@ -510,7 +447,7 @@ impl<'a> Network<'a> {
         let wire = self.wires.len() - 1;
         self.plug(node, conn, wire, 0);
         if !self.armed || self.dial_succeeds(wire) {
-            self.travel(self.now + latency, What::Accept { wire });
+            self.travel(self.now + latency, What::Accept(End::new(wire, 1)));
         }
     }
 

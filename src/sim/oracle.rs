@@ -1,6 +1,7 @@
 //! Rules of the protocol, checked from outside while a network runs: the oracle sees what crosses
 //! the links and knows the graph, and trusts no counter of the servents.
 
+use super::neighbours::Neighbours;
 use crate::plan::topology::Graph;
 use crate::time::Instant;
 use crate::wire::Header;
@@ -60,34 +61,48 @@ pub(super) struct QueryWatch {
     ttl: u8,
     /// Links and nodes come and go.
     changing: bool,
+    /// Rules are checked; otherwise it only counts.
+    pub(super) strict: bool,
     /// The origin is still the one that asked.
     origin_stands: bool,
     /// Nodes in `per_hop`, if nodes can be reached again after a restart.
     counted: Vec<bool>,
-    /// Where each node first had it from.
-    first_from: Vec<Option<u32>>,
-    /// The connection it came by: after a failure two nodes may have two of them for a while.
-    first_wire: Vec<Option<usize>>,
-    /// Copies each node put on links.
-    sent: Vec<u32>,
+    nodes: Vec<Seen>,
     /// Nodes reached, by the links the first copy had crossed; index 0 is unused.
     pub(super) per_hop: Vec<u64>,
     pub(super) copies: u64,
     pub(super) hit_descriptors: u64,
 }
 
+/// What one node did with it, close together: floods visit nodes in no order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// Where it first had it from.
+    from: Option<u32>,
+    /// The connection it came by: after a failure two nodes may have two of them for a while.
+    wire: u32,
+    /// Copies it put on links.
+    sent: u32,
+}
+
 impl QueryWatch {
-    /// `changing` says that links and nodes may come and go.
-    pub(super) fn new(origin: usize, ttl: u8, nodes: usize, changing: bool) -> QueryWatch {
+    /// `changing` says that links and nodes may come and go. `slate` may have been written on.
+    pub(super) fn new(
+        (origin, ttl): (usize, u8),
+        nodes: usize,
+        changing: bool,
+        mut slate: Vec<Seen>,
+    ) -> QueryWatch {
+        slate.clear();
+        slate.resize(nodes, Seen::default());
         QueryWatch {
             origin,
             ttl,
             changing,
             origin_stands: true,
             counted: vec![false; if changing { nodes } else { 0 }],
-            first_from: vec![None; nodes],
-            first_wire: vec![None; nodes],
-            sent: vec![0; nodes],
+            nodes: slate,
+            strict: true,
             per_hop: Vec::new(),
             copies: 0,
             hit_descriptors: 0,
@@ -103,16 +118,29 @@ impl QueryWatch {
         self.per_hop.iter().sum()
     }
 
+    /// What it was written on, for the next watch.
+    pub(super) fn into_slate(self) -> Vec<Seen> {
+        self.nodes
+    }
+
+    /// Whether a node has had the Query.
+    pub(super) fn has(&self, node: usize) -> bool {
+        self.nodes[node].from.is_some()
+    }
+
+    /// Reads what is known of a node, for [`super::fetch`].
+    pub(super) fn weight(&self, node: usize) -> u64 {
+        self.nodes[node].sent.into()
+    }
+
     /// Whether the copy that just went `from` one node `to` another was the first there.
     pub(super) fn is_first(&self, from: usize, to: usize) -> bool {
-        self.first_from[to] == Some(index(from))
+        self.nodes[to].from == Some(index(from))
     }
 
     /// A node has lost its memory: what it does from now on is another's doing.
     pub(super) fn forget(&mut self, node: usize) {
-        self.first_from[node] = None;
-        self.first_wire[node] = None;
-        self.sent[node] = 0;
+        self.nodes[node] = Seen::default();
         self.origin_stands &= node != self.origin;
     }
 
@@ -128,39 +156,53 @@ impl QueryWatch {
         header: &Header,
         degree_of_sender: usize,
     ) -> Result<(), Violation> {
-        let fail = |rule, detail: String| Err(Violation { rule, detail });
         self.copies += 1;
-        self.sent[from] += 1;
-        let (ttl, hops) = (header.ttl, header.hops);
-        if u16::from(ttl) + u16::from(hops) > u16::from(self.ttl) {
-            let text = format!("node {from} sent TTL {ttl}, hops {hops} of {}", self.ttl);
-            return fail(Rule::TtlNeverGrows, text);
+        if self.strict {
+            self.check((from, to), wire, header, degree_of_sender)?;
         }
-        let source = self.first_from[from];
-        if self.first_wire[from] == Some(wire) && !self.asked(from) {
-            return fail(Rule::NotBackToSource, format!("node {from} sent it back to {to}"));
-        }
-        let most = degree_of_sender - usize::from(!self.asked(from));
-        // While it asks, a node asks each new link too.
-        let bounded = !(self.changing && self.asked(from));
-        if bounded && self.sent[from] as usize > most {
-            let text = format!("node {from} sent {} copies over {most} links", self.sent[from]);
-            return fail(Rule::ForwardedOnce, text);
-        }
-        if !self.asked(from) && source.is_none() {
-            return fail(Rule::HopsCount, format!("node {from} sent what it never had"));
-        }
-        if !self.asked(to) && self.first_from[to].is_none() {
-            self.first_from[to] = Some(index(from));
-            self.first_wire[to] = Some(wire);
+        if !self.asked(to) && self.nodes[to].from.is_none() {
+            self.nodes[to].from = Some(index(from));
+            self.nodes[to].wire = index(wire);
             let again = to == self.origin
                 || self.counted.get_mut(to).is_some_and(|node| std::mem::replace(node, true));
             if again {
                 return Ok(());
             }
-            let crossed = usize::from(hops) + 1;
+            let crossed = usize::from(header.hops) + 1;
             self.per_hop.resize(self.per_hop.len().max(crossed + 1), 0);
             self.per_hop[crossed] += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether `from` may send this copy.
+    fn check(
+        &mut self,
+        (from, to): (usize, usize),
+        wire: usize,
+        header: &Header,
+        degree_of_sender: usize,
+    ) -> Result<(), Violation> {
+        let fail = |rule, detail: String| Err(Violation { rule, detail });
+        self.nodes[from].sent += 1;
+        let sender = &self.nodes[from];
+        let (ttl, hops) = (header.ttl, header.hops);
+        if u16::from(ttl) + u16::from(hops) > u16::from(self.ttl) {
+            let text = format!("node {from} sent TTL {ttl}, hops {hops} of {}", self.ttl);
+            return fail(Rule::TtlNeverGrows, text);
+        }
+        if sender.from.is_some() && sender.wire == index(wire) && !self.asked(from) {
+            return fail(Rule::NotBackToSource, format!("node {from} sent it back to {to}"));
+        }
+        let most = degree_of_sender - usize::from(!self.asked(from));
+        // While it asks, a node asks each new link too.
+        let bounded = !(self.changing && self.asked(from));
+        if bounded && sender.sent as usize > most {
+            let text = format!("node {from} sent {} copies over {most} links", sender.sent);
+            return fail(Rule::ForwardedOnce, text);
+        }
+        if !self.asked(from) && sender.from.is_none() {
+            return fail(Rule::HopsCount, format!("node {from} sent what it never had"));
         }
         Ok(())
     }
@@ -168,7 +210,7 @@ impl QueryWatch {
     /// A hit arrives at `to`.
     pub(super) fn hit(&mut self, from: usize, to: usize) -> Result<(), Violation> {
         self.hit_descriptors += 1;
-        if self.first_from[from] == Some(index(to)) {
+        if !self.strict || self.nodes[from].from == Some(index(to)) {
             return Ok(());
         }
         let detail = format!("node {from} sent a hit to {to}, where the Query did not come from");
@@ -177,9 +219,17 @@ impl QueryWatch {
 
     /// The Query has died down: was the right set of nodes reached, at the right cost?
     /// Exactly so only if all copies travel `evenly`; otherwise some may be missing.
-    pub(super) fn finish(&self, graph: &Graph, evenly: bool) -> Result<(), Violation> {
-        let distances = graph.distances(self.origin);
+    pub(super) fn finish(
+        &self,
+        graph: &Graph,
+        neighbours: &Neighbours,
+        evenly: bool,
+    ) -> Result<(), Violation> {
+        if !self.strict {
+            return Ok(());
+        }
         let radius = usize::from(self.ttl);
+        let distances = neighbours.shells(self.origin, radius);
         let ball: Vec<u64> = distances.iter().take(radius + 1).map(|&n| n as u64).collect();
         let within: u64 = ball.iter().skip(1).sum();
         let reached = self.reached();
@@ -204,7 +254,7 @@ impl QueryWatch {
         // With TTL to spare at the far end everybody forwards.
         if evenly && radius > distances.len() {
             let nodes: u64 = distances.iter().map(|&n| n as u64).sum();
-            let in_component = |node: usize| node == self.origin || self.first_from[node].is_some();
+            let in_component = |node: usize| node == self.origin || self.nodes[node].from.is_some();
             let edges = graph.edges.iter().filter(|edge| in_component(edge.0)).count() as u64;
             let cost = 2 * edges - (nodes - 1);
             if self.copies != cost {
@@ -259,8 +309,9 @@ pub(super) fn check_bound(what: &str, held: usize, most: usize) -> Result<(), Vi
     Err(Violation { rule: Rule::Bounded, detail })
 }
 
-fn index(node: usize) -> u32 {
-    u32::try_from(node).expect("at most 10,000,000 nodes")
+/// The number of a node or a wire, in half the room.
+pub(super) fn index(number: usize) -> u32 {
+    u32::try_from(number).expect("at most 10,000,000 nodes")
 }
 
 #[cfg(test)]
@@ -283,7 +334,7 @@ mod tests {
     /// Copies as (from, to, TTL, hops), hits as (from, to): the first rule that breaks.
     fn watch(copies: &[(usize, usize, u8, u8)], hits: &[(usize, usize)]) -> Option<Rule> {
         let (graph, guid) = (graph(), Guid::default());
-        let mut watch = QueryWatch::new(0, TTL, 5, false);
+        let mut watch = QueryWatch::new((0, TTL), 5, false, Vec::new());
         for &(from, to, ttl, hops) in copies {
             let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
             if let Err(violation) =
@@ -297,7 +348,7 @@ mod tests {
                 return Some(violation.rule);
             }
         }
-        watch.finish(&graph, true).err().map(|violation| violation.rule)
+        watch.finish(&graph, &Neighbours::new(&graph), true).err().map(|violation| violation.rule)
     }
 
     const FLOOD: [(usize, usize, u8, u8); 6] =
@@ -311,7 +362,8 @@ mod tests {
     #[test]
     fn a_node_that_starts_anew_may_do_everything_again_and_no_more() {
         let (graph, guid) = (graph(), Guid::default());
-        let mut watch = QueryWatch::new(0, TTL, 5, true);
+        let neighbours = Neighbours::new(&graph);
+        let mut watch = QueryWatch::new((0, TTL), 5, true, Vec::new());
         let copy = |watch: &mut QueryWatch, (from, to, ttl, hops)| {
             let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
             let degree = graph.degrees()[from];
@@ -329,9 +381,13 @@ mod tests {
         assert_eq!(watch.reached(), 3, "a node is reached once");
         watch.forget(0);
         assert_eq!(copy(&mut watch, (0, 1, 3, 1)), Err(Rule::HopsCount), "it does not ask now");
-        assert!(watch.finish(&graph, false).is_ok());
+        assert!(watch.finish(&graph, &neighbours, false).is_ok());
         watch.per_hop = vec![0, 3];
-        assert_eq!(watch.finish(&graph, false).map_err(|v| v.rule), Err(Rule::Reach), "too far");
+        assert_eq!(
+            watch.finish(&graph, &neighbours, false).map_err(|v| v.rule),
+            Err(Rule::Reach),
+            "too far"
+        );
     }
 
     #[test]
@@ -363,6 +419,20 @@ mod tests {
         }
         assert!(check_bound("routes", 5, 5).is_ok());
         assert!(check_bound("routes", 6, 5).is_err_and(|found| found.rule == Rule::Bounded));
+    }
+
+    #[test]
+    fn what_is_not_strict_counts_and_finds_no_fault() {
+        let (graph, guid) = (graph(), Guid::default());
+        let mut watch = QueryWatch::new((0, TTL), 5, false, Vec::new());
+        watch.strict = false;
+        for (from, to, ttl, hops) in [(0, 1, 9, 0), (1, 0, 9, 1), (4, 2, 9, 1), (4, 2, 9, 1)] {
+            let header = Header { guid, kind: Kind::Query, ttl, hops, payload_len: 0 };
+            assert_eq!(watch.query((from, to), wire(from, to), &header, 1), Ok(()));
+        }
+        assert_eq!(watch.hit(4, 0), Ok(()));
+        assert_eq!(watch.finish(&graph, &Neighbours::new(&graph), true), Ok(()));
+        assert_eq!((watch.copies, watch.reached()), (4, 2));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use std::fmt;
 /// A whole run. The field names are what scripts rely on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// Oracles watched the run and found every rule of the protocol kept. False when they were off:
+    /// then nothing was checked.
+    pub checked: bool,
     /// The seed of the plan.
     pub seed: u64,
     /// Equal runs have equal hashes, whatever the machine.
@@ -40,6 +43,8 @@ pub struct Report {
     pub trace: Option<Trace>,
     /// Real time that passed; filled in by whoever has a clock.
     pub real_seconds: f64,
+    /// How much of it the searches took; the rest is building the network and taking it down.
+    pub search_seconds: f64,
     /// Peak of resident memory for each node; filled in by whoever can ask for it.
     pub bytes_per_node: Option<u64>,
 }
@@ -54,6 +59,9 @@ impl fmt::Display for Report {
             self.seed,
             self.queries.len()
         )?;
+        if !self.checked {
+            writeln!(f, "oracles off: nothing was checked")?;
+        }
         writeln!(f, "{}", table(&self.queries))?;
         writeln!(f, "dropped: {}", listed(&self.drops))?;
         if !self.faults.is_empty() {
@@ -74,8 +82,8 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "{:.1} s of virtual time in {:.2} s; trace {}",
-            self.virtual_seconds, self.real_seconds, self.trace_hash
+            "{:.1} s of virtual time in {:.2} s, {:.2} of them for searches; trace {}",
+            self.virtual_seconds, self.real_seconds, self.search_seconds, self.trace_hash
         )
     }
 }

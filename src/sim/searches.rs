@@ -34,7 +34,10 @@ impl Network<'_> {
             .search(now, &name_of(file), Some(ttl))
             .expect("the catalogue's names are searchable");
         let changing = self.armed;
-        self.watch = Some((guid, QueryWatch::new(origin, ttl, self.nodes.len(), changing)));
+        let slate = std::mem::take(&mut self.slate);
+        let mut watch = QueryWatch::new((origin, ttl), self.nodes.len(), changing, slate);
+        watch.strict = self.oracles;
+        self.watch = Some((guid, watch));
         if let Some((_, trace)) = &mut self.written {
             trace.from.clone_from(&self.graph.names[origin]);
             trace.criteria = name_of(file);
@@ -48,7 +51,7 @@ impl Network<'_> {
         origin: usize,
         plan: &Plan,
     ) -> Result<QueryReport, Violation> {
-        self.check_bounds().map_err(|violation| violation.at(self.now))?;
+        self.check_busy().map_err(|violation| violation.at(self.now))?;
         let from = self.graph.names[origin].clone();
         let faded = self.faded.take();
         let even = plan.is_even() && !self.armed && faded.is_none();
@@ -56,8 +59,10 @@ impl Network<'_> {
             return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });
         };
         self.nodes[origin].core.end_probe(guid);
-        watch.finish(self.graph, even).map_err(|violation| violation.at(self.now))?;
-        Ok(QueryReport {
+        watch
+            .finish(self.graph, &self.neighbours, even)
+            .map_err(|violation| violation.at(self.now))?;
+        let report = QueryReport {
             from,
             ttl: watch.ttl(),
             reached: watch.reached(),
@@ -65,6 +70,8 @@ impl Network<'_> {
             duplicates: watch.copies - watch.reached(),
             hits: self.hits,
             reach_per_hop: watch.per_hop.get(1..).unwrap_or_default().to_vec(),
-        })
+        };
+        self.slate = watch.into_slate();
+        Ok(report)
     }
 }

@@ -5,9 +5,10 @@ use servent::plan::picture;
 use servent::plan::topology::Graph;
 use servent::plan::{Faults, Plan};
 use servent::sim::report::Report;
-use servent::sim::{simulate, simulate_traced};
+use servent::sim::{Attention, simulate, simulate_with};
 use std::time::Duration;
 
+const TRACED: Attention = Attention { traced: true, oracles: true };
 const EQUAL: Option<Duration> = Some(Duration::from_millis(50));
 
 fn run(plan: &Plan) -> Report {
@@ -66,6 +67,25 @@ fn the_same_plan_gives_the_same_trace() {
     let first = run(&plan);
     assert_eq!(first.trace_hash, run(&plan).trace_hash);
     assert_ne!(first.trace_hash, run(&Plan { seed: 6, ..plan }).trace_hash);
+}
+
+#[test]
+fn without_oracles_the_same_happens_and_the_report_says_that_nothing_was_checked() {
+    for plan in mixes() {
+        let plan = Plan { queries: 5, ..plan };
+        let graph = plan.graph(None).unwrap();
+        let watched = run(&plan);
+        let attention = Attention { traced: false, oracles: false };
+        let alone = simulate_with(&plan, &graph, &mut |_| (), attention).unwrap();
+        assert!(watched.checked && !watched.to_string().contains("nothing was checked"));
+        assert!(!alone.checked && alone.to_string().contains("oracles off: nothing was checked"));
+        assert_eq!(Report { checked: true, ..alone.clone() }.to_string(), watched.to_string());
+        assert_eq!(alone.trace_hash, watched.trace_hash);
+    }
+    let output = Place::new().run(&["sim", "--no-oracles", "--nodes", "20", "--json"]);
+    assert_code(&output, 0);
+    let report: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
+    assert_eq!(report["checked"], false);
 }
 
 /// What can go wrong, alone and all at once.
@@ -278,7 +298,7 @@ fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
     let run = |seed| {
         let from = Some("a".into());
         let plan = Plan { seed, from, latency: EQUAL, queries: 1, files: 400, ..Plan::default() };
-        simulate_traced(&plan, &graph, &mut |_| (), true).unwrap()
+        simulate_with(&plan, &graph, &mut |_| (), TRACED).unwrap()
     };
     // Not every search finds something.
     let report = (1..20).map(run).find(|report| report.queries[0].hits > 0).unwrap();
@@ -301,7 +321,7 @@ fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
 fn names_in_an_edge_list_cannot_break_out_of_a_picture() {
     let graph = Graph::from_edge_list("<b>\"& x").unwrap();
     let plan = Plan { queries: 1, ..Plan::default() };
-    let report = simulate_traced(&plan, &graph, &mut |_| (), true).unwrap();
+    let report = simulate_with(&plan, &graph, &mut |_| (), TRACED).unwrap();
     let trace = report.trace.unwrap();
     let svg = picture::svg(&graph, &trace);
     assert!(svg.contains("&lt;b&gt;&quot;&amp;") && !svg.contains("<b>"));
