@@ -75,7 +75,7 @@ fn work(case: &str, count: usize) {
         "route" => {
             let age = Duration::from_secs(3_600);
             let mut rng = servent::rng::Rng::new(1);
-            let mut table = RouteTable::new(1 << 22, age, &mut rng, Instant::ZERO);
+            let mut table = RouteTable::new(1 << 22, age, &mut rng);
             each(&mut stream, count, |bytes| {
                 for one in bytes.chunks_exact(80) {
                     let id = one.first_chunk().unwrap();

@@ -25,7 +25,7 @@ fn id(number: u64) -> [u8; 16] {
 fn main() {
     let (link, now, age) = (LinkKey::new(1, 1), Instant::ZERO, Duration::from_secs(3_600));
     let before = resident(std::process::id());
-    let mut table = RouteTable::new(4 * LIVE as usize, age, &mut Rng::new(1), now);
+    let mut table = RouteTable::new(4 * LIVE as usize, age, &mut Rng::new(1));
     (0..LIVE).for_each(|number| _ = table.insert(now, &id(number), link));
     let held = (resident(std::process::id()) - before) as f64 / LIVE as f64;
     let mut map: HashMap<[u8; 16], (u32, u64)> = HashMap::new();
@@ -86,7 +86,7 @@ fn main() {
     beside("added", &added, &inserted, "ns");
     beside("added, fetched in batches", &added_warm, &inserted, "ns");
     heading("the longest single call while a table of 1,048,576 turns over");
-    let mut table = RouteTable::new(1 << 20, age, &mut Rng::new(1), now);
+    let mut table = RouteTable::new(1 << 20, age, &mut Rng::new(1));
     let (mut growing, mut rotating) = (Duration::ZERO, Duration::ZERO);
     for number in 0..3 << 20 {
         let begun = std::time::Instant::now();

@@ -21,7 +21,7 @@ pub fn route_table(data: &[u8]) {
     let limit = usize::from(script.number());
     let lifetime = Duration::from_millis(100 * u64::from(script.number() % 64) + 1);
     let mut now = Instant::from_micros(u64::from(script.number()) * 1_000_000);
-    let mut table = RouteTable::new(limit, lifetime, &mut Rng::new(1), now);
+    let mut table = RouteTable::new(limit, lifetime, &mut Rng::new(1));
     let mut model = Routes::new(limit, lifetime);
     let mut generations = [0_u32; SLOTS];
     let key = |slot: u8, generations: &[u32; SLOTS]| {

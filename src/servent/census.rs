@@ -1,30 +1,34 @@
 //! How many of something each address has.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 
-/// Counts by address; an address with none takes no room.
+/// Counts by address, sorted; an address with none takes no room.
 #[derive(Debug, Default)]
 pub(super) struct Census {
-    counts: BTreeMap<Ipv4Addr, usize>,
+    counts: Vec<(Ipv4Addr, usize)>,
 }
 
 impl Census {
     pub(super) fn of(&self, ip: Ipv4Addr) -> usize {
-        self.counts.get(&ip).copied().unwrap_or(0)
+        self.find(ip).map_or(0, |at| self.counts[at].1)
     }
 
     pub(super) fn add(&mut self, ip: Ipv4Addr) {
-        *self.counts.entry(ip).or_default() += 1;
+        match self.find(ip) {
+            Ok(at) => self.counts[at].1 += 1,
+            Err(at) => self.counts.insert(at, (ip, 1)),
+        }
     }
 
     pub(super) fn remove(&mut self, ip: Ipv4Addr) {
-        if let Entry::Occupied(mut count) = self.counts.entry(ip) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+        let Ok(at) = self.find(ip) else { return };
+        self.counts[at].1 -= 1;
+        if self.counts[at].1 == 0 {
+            self.counts.remove(at);
         }
+    }
+
+    fn find(&self, ip: Ipv4Addr) -> Result<usize, usize> {
+        self.counts.binary_search_by_key(&ip, |(known, _)| *known)
     }
 }

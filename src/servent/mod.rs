@@ -153,7 +153,7 @@ impl Servent {
     ) -> Servent {
         let mut rng = Rng::new(seed);
         let limits = &config.limits;
-        let mut table = |limit, age| RouteTable::new(limit, age, &mut rng, now);
+        let mut table = |limit, age| RouteTable::new(limit, age, &mut rng);
         Servent {
             ping_routes: table(limits.ping_routes, limits.ping_route_age),
             query_routes: table(limits.query_routes, limits.query_route_age),
@@ -254,6 +254,18 @@ impl Servent {
         links.map(|conn| conn.queue.descriptors()).sum()
     }
 
+    /// Reads what a descriptor with this GUID would need when it arrives, for whoever runs so many
+    /// servents that none of them is in the cache. Changes nothing.
+    pub(crate) fn fetch(&self, id: ConnId, guid: &[u8; 16]) -> u64 {
+        self.query_routes.warm(std::iter::once(guid));
+        let Some(conn) = self.connections.get(id.index as usize) else { return 0 };
+        let heard = match &conn.phase {
+            Phase::Link(link) => link.last_heard.as_micros(),
+            _ => 0,
+        };
+        heard ^ conn.queue.unsent().len() as u64 ^ u64::from(conn.remote.port())
+    }
+
     /// What waits to be sent as or before a link; `None` once the connection is closed.
     pub(crate) fn unsent(&self, id: ConnId) -> Option<&[u8]> {
         let conn = self.connections.get(id.index as usize)?;
@@ -267,7 +279,12 @@ impl Servent {
 
     /// The next thing to do outside, other than sending.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() && self.outputs.capacity() > 0 {
+            // Most turns have nothing for it, and an idle servent need not keep the room.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     /// A turn of the loop begins: one more bounded step of one upload may be polled.

@@ -51,12 +51,19 @@ const RESERVE_SHARE: usize = 8;
 /// Ids and the links they came from, bounded by count and age.
 #[derive(Debug)]
 pub struct RouteTable {
+    limit: usize,
+    lifetime: Duration,
+    key: Key,
+    /// Made for the first id: many servents of a simulation never see one of each kind.
+    held: Option<Box<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
     reserve: Generations,
     rest: Generations,
     /// Ids of each link in the young generation of the reserve, by slab index.
     reserved: Vec<u32>,
-    lifetime: Duration,
-    key: Key,
 }
 
 impl RouteTable {
@@ -67,14 +74,8 @@ impl RouteTable {
     /// are remembered for `lifetime` whatever others send, and so are the newest
     /// [`RouteTable::promised`] of all. None is remembered for two lifetimes or longer. An id is as
     /// old as its first [`RouteTable::insert`] or its last [`RouteTable::set`].
-    pub fn new(limit: usize, lifetime: Duration, rng: &mut Rng, now: Instant) -> RouteTable {
-        RouteTable {
-            reserve: Generations::new(generation(limit / RESERVE_SHARE), now + lifetime),
-            rest: Generations::new(RouteTable::promised(limit), now + lifetime),
-            reserved: Vec::new(),
-            lifetime,
-            key: Key::new(rng),
-        }
+    pub fn new(limit: usize, lifetime: Duration, rng: &mut Rng) -> RouteTable {
+        RouteTable { limit, lifetime, key: Key::new(rng), held: None }
     }
 
     /// So many of the newest ids a table for `limit` of them never forgets before their time.
@@ -86,45 +87,43 @@ impl RouteTable {
     /// Remembers that `id` came from `link`, unless it is known: then says from where. The first
     /// to send an id keeps it.
     pub fn insert(&mut self, now: Instant, id: &Id, link: LinkKey) -> Option<LinkKey> {
-        self.turn_if_due(now);
-        let id = self.key.hash(id);
-        let known = self.find(id);
+        let (id, key, lifetime) = (self.key.hash(id), self.key, self.lifetime);
+        let held = self.held_at(now);
+        let known = held.find(id);
         if known.is_none() {
-            self.enter(now, id, link);
+            held.enter(now, lifetime, id, link, key);
         }
         known
     }
 
     /// Remembers that `id` is reached through `link`, whatever was known before.
     pub fn set(&mut self, now: Instant, id: &Id, link: LinkKey) {
-        self.turn_if_due(now);
-        let id = self.key.hash(id);
+        let (id, key, lifetime) = (self.key.hash(id), self.key, self.lifetime);
+        let held = self.held_at(now);
         // Whatever is known of an id names the same link everywhere.
-        let young = [&mut self.reserve, &mut self.rest].map(|ids| ids.overwrite(id, link));
+        let young = [&mut held.reserve, &mut held.rest].map(|ids| ids.overwrite(id, link));
         if young == [false, false] {
-            self.enter(now, id, link);
+            held.enter(now, lifetime, id, link, key);
         }
     }
 
     /// Where `id` came from.
     pub fn get(&mut self, now: Instant, id: &Id) -> Option<LinkKey> {
-        self.turn_if_due(now);
-        self.find(self.key.hash(id))
-    }
-
-    fn find(&self, id: Hashed) -> Option<LinkKey> {
-        self.rest.find(id).or_else(|| self.reserve.find(id))
+        let id = self.key.hash(id);
+        self.held.as_mut()?.turn_if_due(now, self.lifetime);
+        self.held.as_ref()?.find(id)
     }
 
     /// Has what will be looked at for the first [`RouteTable::WARM`] of `ids` brought into the cache,
     /// all at one time: when they come one after the other soon after, none waits for memory.
     /// Changes nothing.
     pub fn warm<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
+        let Some(held) = &self.held else { return };
         let mut hashed = [Hashed::default(); RouteTable::WARM];
         let count =
             hashed.iter_mut().zip(ids).map(|(hashed, id)| *hashed = self.key.hash(id)).count();
         // Loads do not wait for each other as long as nobody needs what they bring.
-        let (rest, reserve) = (&self.rest, &self.reserve);
+        let (rest, reserve) = (&held.rest, &held.reserve);
         let mut touched = 0;
         for &id in &hashed[..count] {
             touched ^= rest.young.touch(id) ^ rest.old.touch(id);
@@ -137,15 +136,50 @@ impl RouteTable {
         std::hint::black_box(touched);
     }
 
+    /// Ids held in all generations; never above the limit.
+    pub fn len(&self) -> usize {
+        let Some(held) = &self.held else { return 0 };
+        [&held.reserve, &held.rest].map(|ids| ids.young.len() + ids.old.len()).iter().sum()
+    }
+
+    /// True if nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is held, without what is too old by now.
+    #[inline]
+    fn held_at(&mut self, now: Instant) -> &mut Held {
+        let (limit, lifetime) = (self.limit, self.lifetime);
+        let held = self.held.get_or_insert_with(|| Box::new(Held::new(limit, now + lifetime)));
+        held.turn_if_due(now, lifetime);
+        held
+    }
+}
+
+impl Held {
+    fn new(limit: usize, turns_at: Instant) -> Held {
+        Held {
+            reserve: Generations::new(generation(limit / RESERVE_SHARE), turns_at),
+            rest: Generations::new(RouteTable::promised(limit), turns_at),
+            reserved: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn find(&self, id: Hashed) -> Option<LinkKey> {
+        self.rest.find(id).or_else(|| self.reserve.find(id))
+    }
+
     /// Takes in an id that no young generation has.
-    fn enter(&mut self, now: Instant, id: Hashed, link: LinkKey) {
+    fn enter(&mut self, now: Instant, lifetime: Duration, id: Hashed, link: LinkKey, key: Key) {
         if self.admit(link) {
-            self.reserve.young.put(id, link, self.key);
+            self.reserve.young.put(id, link, key);
         } else {
             if self.rest.is_full() {
-                self.rest.turn(now + self.lifetime);
+                self.rest.turn(now + lifetime);
             }
-            self.rest.young.put(id, link, self.key);
+            self.rest.young.put(id, link, key);
         }
     }
 
@@ -165,21 +199,12 @@ impl RouteTable {
         admitted
     }
 
-    /// Ids held in all generations; never above the limit.
-    pub fn len(&self) -> usize {
-        [&self.reserve, &self.rest].map(|ids| ids.young.len() + ids.old.len()).iter().sum()
-    }
-
-    /// True if nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn turn_if_due(&mut self, now: Instant) {
-        if self.reserve.turn_if_due(now, self.lifetime) {
+    #[inline]
+    fn turn_if_due(&mut self, now: Instant, lifetime: Duration) {
+        if self.reserve.turn_if_due(now, lifetime) {
             self.reserved.clear();
         }
-        self.rest.turn_if_due(now, self.lifetime);
+        self.rest.turn_if_due(now, lifetime);
     }
 }
 
@@ -260,7 +285,7 @@ mod tests {
     }
 
     fn table(limit: usize) -> RouteTable {
-        RouteTable::new(limit, LIFETIME, &mut Rng::new(1), Instant::ZERO)
+        RouteTable::new(limit, LIFETIME, &mut Rng::new(1))
     }
 
     #[test]
@@ -278,6 +303,7 @@ mod tests {
     fn an_id_lives_one_to_two_lifetimes() {
         let link = LinkKey::new(1, 1);
         let mut table = table(1_000);
+        table.insert(at(0), &id(0), link);
         table.insert(at(9), &id(1), link);
         assert_eq!(table.get(at(11), &id(1)), Some(link), "older generation");
         assert_eq!(table.insert(at(19), &id(1), LinkKey::OWN), Some(link));

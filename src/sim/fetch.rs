@@ -30,6 +30,9 @@ impl Network<'_> {
         for &node in &nodes[..count] {
             touched ^= self.nodes[node].weight();
         }
+        for (&node, &at) in nodes.iter().zip(ends.iter().flatten()) {
+            touched ^= self.weight_of_arrival(node, at);
+        }
         for &node in &nodes[..count] {
             touched ^= self.weight_of_links(node);
         }
@@ -45,6 +48,14 @@ impl Network<'_> {
             watch.weight(wire.node(at.end())) ^ watch.weight(wire.node(1 - at.end()))
         });
         known ^ lane.weight(&self.parcels) ^ wire.weight()
+    }
+
+    /// Reads what a node looks at to know whether it has seen what arrives.
+    fn weight_of_arrival(&self, node: usize, at: End) -> u64 {
+        let wire = &self.wires[at.wire()];
+        let guid = wire.lanes[1 - at.end()].next_guid(&self.parcels);
+        let (Some(conn), Some(guid)) = (wire.conns[at.end()], guid) else { return 0 };
+        self.nodes[node].core.fetch(conn, guid)
     }
 
     /// Reads what a node needs to pass something on, unless it has what is going round: most of

@@ -226,6 +226,11 @@ impl Lane {
         Some(parcel)
     }
 
+    /// The first 16 bytes of what arrives next, if it has as many.
+    pub(super) fn next_guid<'a>(&self, parcels: &'a Parcels) -> Option<&'a [u8; 16]> {
+        parcels.first_guid(&self.list)
+    }
+
     /// Reads what arrives next, for [`super::fetch`].
     pub(super) fn weight(&self, parcels: &Parcels) -> u64 {
         parcels.weight(&self.list)

@@ -116,6 +116,14 @@ impl Parcels {
         Some(parcel)
     }
 
+    /// The first 16 bytes of the first parcel.
+    pub(super) fn first_guid(&self, list: &List) -> Option<&[u8; 16]> {
+        match list.first.map(|first| &self.places[at(first)].parcel) {
+            Some(Parcel::Bytes(bytes)) => bytes.first_chunk(),
+            _ => None,
+        }
+    }
+
     /// Reads the first parcel, for [`super::fetch`].
     pub(super) fn weight(&self, list: &List) -> u64 {
         match list.first.map(|first| &self.places[at(first)].parcel) {

@@ -12,9 +12,14 @@ const SLACK_BYTES: usize = 1_024;
 
 /// `count` Queries of about 200 bytes, a few at a time.
 fn flood(sut: &mut Bench, from: Peer, count: u32) {
+    flood_from(sut, from, count, 10_000);
+}
+
+/// The same, with GUIDs from `first` on.
+fn flood_from(sut: &mut Bench, from: Peer, count: u32, first: u32) {
     let words = "nobody has anything like this ".repeat(6);
     for batch in 0..count / 50 {
-        let queries = (0..50).map(|n| query(guid(10_000 + batch * 50 + n), &words).bytes());
+        let queries = (0..50).map(|n| query(guid(first + batch * 50 + n), &words).bytes());
         let bytes: Vec<u8> = queries.flatten().collect();
         sut.send_bytes(from, &bytes);
     }
@@ -86,6 +91,32 @@ fn queries_are_refused_before_pongs_and_hits_last() {
     assert!(near(of(Kind::Pong), queue / 4), "{} of Pongs", of(Kind::Pong));
     assert!(near(of(Kind::QueryHit), queue / 4), "{} of hits", of(Kind::QueryHit));
     assert_eq!(count(&received, Kind::QueryHit), usize::from(hits) - 1, "all but the one refused");
+}
+
+/// Nor the room another neighbour needs: what a link has in a queue is held against what is left.
+#[test]
+fn a_flood_does_not_starve_another_neighbour() {
+    let mut sut = Bench::new();
+    let [a, b, c, d] = sut.links();
+    sut.send(b, &query(guid(1), "zebra"));
+    sut.receive(c);
+    sut.net.stop_reading(b);
+    flood(&mut sut, a, 5_000);
+    let refused = sut.dropped(DropReason::QueueFull);
+    assert!(refused > 0);
+    // A second flooder gets a part of what the first has left, and not all of that either.
+    flood_from(&mut sut, d, 5_000, 100_000);
+    let queries: Vec<Guid> = (2..12).map(guid).collect();
+    for &id in &queries {
+        sut.send(c, &query(id, "giraffe"));
+    }
+    sut.send(c, &hit(guid(1), servent_id(1), "zebra.txt"));
+    sut.net.read_again(b);
+    sut.net.settle();
+    let received = sut.receive(b);
+    let came = |id: &Guid| received.iter().any(|d| d.guid == *id && d.kind == Kind::Query);
+    assert!(queries.iter().all(came), "the Queries of the third were refused");
+    assert_eq!(count(&received, Kind::QueryHit), 1);
 }
 
 /// The traffic of others never takes the room a search of our own needs.

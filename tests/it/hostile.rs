@@ -5,6 +5,7 @@
 use crate::support::descriptor::{guid, hit, ping, pong, push, query, servent_id};
 use crate::support::{Bench, CONNECT, Descriptor, Peer, vectors};
 use proptest::prelude::*;
+use servent::config::Scope;
 use servent::servent::{CloseReason, Event};
 use servent::stats::DropReason;
 use servent::wire::{FrameError, Guid, Kind};
@@ -440,6 +441,49 @@ fn a_neighbour_cannot_make_us_a_port_scanner() {
     let dials =
         sut.net.dials.iter().filter(|dial| dial.addr.ip().octets() == [127, 9, 9, 9]).count();
     assert!((1..=16).contains(&dials), "{dials} dials in ten seconds");
+}
+
+/// What one address may have of us, where addresses tell peers apart.
+#[test]
+fn one_address_gets_a_part_of_the_sockets_and_links_only() {
+    let mut sut = Bench::with(|config| {
+        config.scope = Scope::Private;
+        config.limits.connections_per_address = 12;
+        config.limits.links_per_address = 3;
+    });
+    let greedy = [10, 1, 1, 1].into();
+    let dials: Vec<Peer> = (0..20).map(|_| sut.net.dial_from(greedy, 0)).collect();
+    assert_eq!(dials.iter().filter(|peer| !sut.is_closed(**peer)).count(), 12);
+    for &peer in &dials[..6] {
+        sut.send_bytes(peer, CONNECT);
+    }
+    let linked = |sut: &Bench| sut.core().neighbours().count();
+    assert_eq!(linked(&sut), 3);
+    assert_eq!(dials[..12].iter().filter(|peer| !sut.is_closed(**peer)).count(), 9);
+    let other = sut.net.dial_from([10, 1, 1, 2].into(), 0);
+    sut.send_bytes(other, CONNECT);
+    assert_eq!(linked(&sut), 4);
+    // Room that was given back can be had again.
+    sut.net.reset(dials[0]);
+    sut.net.settle();
+    let again = sut.net.dial_from(greedy, 0);
+    sut.send_bytes(again, CONNECT);
+    assert_eq!(linked(&sut), 4);
+}
+
+#[test]
+fn many_ports_of_one_address_are_one_victim() {
+    let mut sut = Bench::with(|config| {
+        config.links = 4;
+        config.scope = Scope::Private;
+    });
+    let peer = sut.link();
+    let asked = sut.tell(|core, now| core.ping(now, None));
+    for port in 1..200 {
+        sut.send(peer, &pong(asked, SocketAddrV4::new([10, 9, 9, 9].into(), port)));
+    }
+    sut.wait_secs(15);
+    assert_eq!(sut.net.dials.len(), 4, "in one window");
 }
 
 /// It would be dialled if nobody claimed to listen there.
