@@ -58,7 +58,7 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// tens of microseconds for it.
 const SHARE_BYTES: usize = 16 * 1024;
 /// How long after two have spoken several are taken to.
-const CONTESTED_FOR: Duration = Duration::from_secs(1);
+const CONTESTED_FOR: Duration = Duration::from_millis(50);
 /// So many things that happened may wait to be told; of answered Queries, which neighbours cause
 /// at will, no more than these are.
 pub const MAX_UNTOLD: usize = 1_024;

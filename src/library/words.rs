@@ -9,6 +9,7 @@
 //! Query allocates nothing once the buffer has grown to its bound of a few kilobytes.
 
 use std::fmt;
+use std::str::Utf8Error;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
@@ -70,8 +71,8 @@ impl Criteria {
         if text.is_empty() {
             return Err(CriteriaError::Empty);
         }
-        let text = std::str::from_utf8(text).map_err(|_| CriteriaError::NotUtf8)?;
-        let one_letter_words = self.words.read_while(text, MAX_QUERY_WORDS, go_on);
+        let read = self.words.read_while(text, MAX_QUERY_WORDS, go_on);
+        let one_letter_words = read.map_err(|_| CriteriaError::NotUtf8)?;
         match (self.words.len(), one_letter_words) {
             (0, false) => Err(CriteriaError::NoWords),
             (0, true) => Err(CriteriaError::OneLetterWords),
@@ -122,21 +123,28 @@ impl WordList {
     /// Replaces the list by the first `limit` distinct words of `text` that have two letters or
     /// more. Returns whether shorter words were passed over.
     pub(super) fn read(&mut self, text: &str, limit: usize) -> bool {
-        self.read_while(text, limit, |_| true)
+        self.read_while(text.as_bytes(), limit, |_| true).expect("a str is UTF-8")
     }
 
     /// Like [`WordList::read`], until `go_on` says no to a word.
-    fn read_while(&mut self, text: &str, limit: usize, go_on: impl FnMut(&[u8]) -> bool) -> bool {
+    fn read_while(
+        &mut self,
+        text: &[u8],
+        limit: usize,
+        go_on: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool, Utf8Error> {
         self.clear();
         let mut reader = Reader { list: self, start: 0, limit, one_letter_words: false, go_on };
         if text.is_ascii() {
-            for word in text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()) {
+            for word in text.split(|byte| !byte.is_ascii_alphanumeric()) {
                 if !word.is_empty() && !reader.ascii_word(word) {
                     break;
                 }
             }
         } else {
-            for letter in text.nfkd().filter(|&letter| !is_combining_mark(letter)) {
+            for letter in
+                std::str::from_utf8(text)?.nfkd().filter(|&letter| !is_combining_mark(letter))
+            {
                 if letter.is_alphanumeric() {
                     for lower in letter.to_lowercase() {
                         // The two shapes of a small sigma have the same capital.
@@ -149,7 +157,7 @@ impl WordList {
             }
         }
         reader.end_word();
-        reader.one_letter_words
+        Ok(reader.one_letter_words)
     }
 
     /// The words, in the order in which they were first seen.

@@ -9,7 +9,7 @@
 //! it leaves free (dynamic thresholds, Choudhury and Hahne 1998: one flooder gets half, two a third
 //! each), and the rest, which takes everything beyond and may turn over as fast as it likes.
 
-use super::id_table::{Hashed, Id, IdTable, Key};
+use super::id_table::{Hash, Id, IdTable, Key};
 use crate::rng::Rng;
 use crate::time::Instant;
 use std::time::Duration;
@@ -87,23 +87,23 @@ impl RouteTable {
     /// Remembers that `id` came from `link`, unless it is known: then says from where. The first
     /// to send an id keeps it.
     pub fn insert(&mut self, now: Instant, id: &Id, link: LinkKey) -> Option<LinkKey> {
-        let (id, key, lifetime) = (self.key.hash(id), self.key, self.lifetime);
+        let (id, lifetime) = (self.key.hash(id), self.lifetime);
         let held = self.held_at(now);
         let known = held.find(id);
         if known.is_none() {
-            held.enter(now, lifetime, id, link, key);
+            held.enter(now, lifetime, id, link);
         }
         known
     }
 
     /// Remembers that `id` is reached through `link`, whatever was known before.
     pub fn set(&mut self, now: Instant, id: &Id, link: LinkKey) {
-        let (id, key, lifetime) = (self.key.hash(id), self.key, self.lifetime);
+        let (id, lifetime) = (self.key.hash(id), self.lifetime);
         let held = self.held_at(now);
         // Whatever is known of an id names the same link everywhere.
         let young = [&mut held.reserve, &mut held.rest].map(|ids| ids.overwrite(id, link));
         if young == [false, false] {
-            held.enter(now, lifetime, id, link, key);
+            held.enter(now, lifetime, id, link);
         }
     }
 
@@ -119,7 +119,7 @@ impl RouteTable {
     /// Changes nothing.
     pub fn warm<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
         let Some(held) = &self.held else { return };
-        let mut hashed = [Hashed::default(); RouteTable::WARM];
+        let mut hashed = [Hash::default(); RouteTable::WARM];
         let count =
             hashed.iter_mut().zip(ids).map(|(hashed, id)| *hashed = self.key.hash(id)).count();
         // Loads do not wait for each other as long as nobody needs what they bring.
@@ -167,19 +167,19 @@ impl Held {
     }
 
     #[inline]
-    fn find(&self, id: Hashed) -> Option<LinkKey> {
+    fn find(&self, id: Hash) -> Option<LinkKey> {
         self.rest.find(id).or_else(|| self.reserve.find(id))
     }
 
     /// Takes in an id that no young generation has.
-    fn enter(&mut self, now: Instant, lifetime: Duration, id: Hashed, link: LinkKey, key: Key) {
+    fn enter(&mut self, now: Instant, lifetime: Duration, id: Hash, link: LinkKey) {
         if self.admit(link) {
-            self.reserve.young.put(id, link, key);
+            self.reserve.young.put(id, link);
         } else {
             if self.rest.is_full() {
                 self.rest.turn(now + lifetime);
             }
-            self.rest.young.put(id, link, key);
+            self.rest.young.put(id, link);
         }
     }
 
@@ -230,12 +230,12 @@ impl Generations {
         Generations { young: IdTable::default(), old: IdTable::default(), turns_at, limit }
     }
 
-    fn find(&self, id: Hashed) -> Option<LinkKey> {
+    fn find(&self, id: Hash) -> Option<LinkKey> {
         self.young.get(id).or_else(|| self.old.get(id))
     }
 
     /// Replaces what is known of `id`; true if the young generation knew it.
-    fn overwrite(&mut self, id: Hashed, link: LinkKey) -> bool {
+    fn overwrite(&mut self, id: Hash, link: LinkKey) -> bool {
         self.old.overwrite(id, link);
         self.young.overwrite(id, link)
     }
