@@ -125,15 +125,15 @@ pub struct Limits {
     /// Unsent bytes per link. Must hold one and a half of the largest descriptor (0.6 draft,
     /// 3.1): 256 KiB each, 8 MiB with the default 32 links.
     pub send_queue_bytes: usize,
-    /// Ping GUIDs remembered, in tables that are powers of two: 15 bytes each, 2 MiB.
+    /// Ping GUIDs remembered, in tables that are powers of two: 19 bytes each, 2.5 MiB.
     pub ping_routes: usize,
-    /// Query GUIDs remembered: 15 bytes each, 15 MiB.
+    /// Query GUIDs remembered: 19 bytes each, 19 MiB.
     pub query_routes: usize,
-    /// Push GUIDs remembered: 1 MiB.
+    /// Push GUIDs remembered: 1.2 MiB.
     pub push_routes: usize,
-    /// Servent ids with a known path: 1 MiB.
+    /// Servent ids with a known path: 1.2 MiB.
     pub servent_routes: usize,
-    /// Hits known again when they are repeated: 1 MiB.
+    /// Hits known again when they are repeated: 1.2 MiB.
     pub hit_records: usize,
     /// Life of a generation of Ping GUIDs; an entry lives one to two of these.
     pub ping_route_age: Duration,

@@ -119,19 +119,14 @@ impl RouteTable {
     /// Changes nothing.
     pub fn warm<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
         let Some(held) = &self.held else { return };
-        let mut hashed = [Hash::default(); RouteTable::WARM];
-        let count =
-            hashed.iter_mut().zip(ids).map(|(hashed, id)| *hashed = self.key.hash(id)).count();
+        let mut hashes = [Hash::default(); RouteTable::WARM];
+        let count = hashes.iter_mut().zip(ids).map(|(hash, id)| *hash = self.key.hash(id)).count();
         // Loads do not wait for each other as long as nobody needs what they bring.
         let (rest, reserve) = (&held.rest, &held.reserve);
         let mut touched = 0;
-        for &id in &hashed[..count] {
+        for &id in &hashes[..count] {
             touched ^= rest.young.touch(id) ^ rest.old.touch(id);
             touched ^= reserve.young.touch(id) ^ reserve.old.touch(id);
-        }
-        for &id in &hashed[..count] {
-            touched ^= rest.young.touch_slot(id) ^ rest.old.touch_candidate(id);
-            touched ^= reserve.young.touch_candidate(id) ^ reserve.old.touch_candidate(id);
         }
         std::hint::black_box(touched);
     }
