@@ -133,8 +133,6 @@ pub struct Limits {
     pub push_routes: usize,
     /// Servent ids with a known path: 1.2 MiB.
     pub servent_routes: usize,
-    /// Hits known again when they are repeated: 1.2 MiB.
-    pub hit_records: usize,
     /// Life of a generation of Ping GUIDs; an entry lives one to two of these.
     pub ping_route_age: Duration,
     /// The same for Query and Push GUIDs (LimeWire used 5 to 10 minutes).
@@ -151,7 +149,8 @@ pub struct Limits {
     pub results_per_query: usize,
     /// Largest QueryHit payload we build: the 0.6 draft asks for at most 4 kB a descriptor.
     pub hit_payload_bytes: usize,
-    /// Results accepted for one search of our own.
+    /// Results accepted for one search of our own, each hit once: with a digest of each, about 50
+    /// bytes.
     pub results_per_search: usize,
     /// Connecting and the hello, in either direction (GNU Serveez: 20 s).
     pub handshake_timeout: Duration,
@@ -187,7 +186,6 @@ impl Default for Limits {
             query_routes: 1 << 20,
             push_routes: 1 << 16,
             servent_routes: 1 << 16,
-            hit_records: 1 << 16,
             ping_route_age: Duration::from_secs(120),
             query_route_age: Duration::from_secs(300),
             servent_route_age: Duration::from_secs(900),

@@ -87,7 +87,7 @@ impl Framed {
             let mut ahead = Vec::new();
             loop {
                 if ahead.is_empty() {
-                    ahead = found.ahead(AHEAD).collect();
+                    ahead = found.ahead(AHEAD).map(|raw| raw.header()).collect();
                     assert!(ahead.len() <= AHEAD);
                     ahead.reverse();
                 }

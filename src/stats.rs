@@ -30,7 +30,7 @@ pub enum DropReason {
     OutOfScope,
     /// A hit with a blank or our own servent id, or with its own GUID for one.
     ForgedHit,
-    /// The same hit to the same Query went through before.
+    /// The same hit came before, to a search of our own.
     RepeatedHit,
     /// More results than one search takes, of all links or of this one.
     TooManyResults,

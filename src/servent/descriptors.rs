@@ -12,8 +12,6 @@ use crate::wire::{
     Bye, Header, INDEX_QUERY, Kind, Ping, Pong, Push, Query, QueryHit, QueryHitBuilder,
     RawDescriptor, ServentId, Trailer,
 };
-use siphasher::sip128::{Hasher128, SipHasher13};
-use std::hash::Hasher;
 use std::sync::Arc;
 
 /// The code in our trailers.
@@ -43,14 +41,10 @@ impl Servent {
         let mut deframer = std::mem::take(&mut link.deframer);
         let mut descriptors = deframer.feed(bytes);
         let mut warm = 0;
-        let mut ids = [[0; 16]; RouteTable::WARM];
         let error = loop {
             if warm == 0 {
                 warm = RouteTable::WARM;
-                let ahead =
-                    descriptors.ahead(RouteTable::WARM).filter(|header| is_search(header.kind));
-                let count = ids.iter_mut().zip(ahead).map(|(id, next)| *id = next.guid.0).count();
-                self.query_routes.warm(ids[..count].iter());
+                self.warm(descriptors.ahead(RouteTable::WARM));
             }
             warm -= 1;
             match descriptors.next() {
@@ -69,6 +63,25 @@ impl Servent {
         if let Some(link) = self.link_mut(id) {
             link.deframer = deframer;
         }
+    }
+
+    /// Has what the next descriptors will be looked up in brought into the cache.
+    fn warm<'a>(&self, ahead: impl Iterator<Item = RawDescriptor<'a>>) {
+        let (mut ids, mut count) = ([[0; 16]; RouteTable::WARM], 0);
+        let (mut servents, mut hits) = ([[0; 16]; RouteTable::WARM], 0);
+        for raw in ahead {
+            let Header { kind, guid, .. } = raw.header();
+            if is_search(kind) {
+                ids[count] = guid.0;
+                count += 1;
+            }
+            if let (Kind::QueryHit, Some(servent)) = (kind, raw.payload().last_chunk()) {
+                servents[hits] = *servent;
+                hits += 1;
+            }
+        }
+        self.query_routes.warm(ids[..count].iter());
+        self.servent_routes.warm(servents[..hits].iter());
     }
 
     fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
@@ -324,31 +337,11 @@ impl Servent {
         if !matches!(verdict, Verdict::Drop(DropReason::NoRoute | DropReason::BackToSource)) {
             self.servent_routes.set(now, &hit.servent.0, source.key);
         }
-        if !matches!(verdict, Verdict::Drop(_))
-            && self.is_repeated(now, source, header, raw.payload())
-        {
-            return Err(DropReason::RepeatedHit);
-        }
         self.carry_out(verdict, source, header, raw)?;
         if verdict == Verdict::Deliver {
-            self.deliver_hit(source.key, header, &hit)?;
+            self.deliver_hit(source.key, header, &hit, raw.payload())?;
         }
         Ok(())
-    }
-
-    /// Whether the same answer to the same Query has gone through.
-    fn is_repeated(
-        &mut self,
-        now: Instant,
-        source: Source,
-        header: &Header,
-        payload: &[u8],
-    ) -> bool {
-        let mut hasher = SipHasher13::new_with_key(&self.digest_key);
-        hasher.write(&header.guid.0);
-        hasher.write(payload);
-        let digest = hasher.finish128().as_bytes();
-        self.hits_seen.insert(now, &digest, source.key).is_some()
     }
 
     fn handle_push(

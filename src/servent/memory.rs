@@ -48,13 +48,8 @@ impl Config {
         let head = GROWTH * (2 * MAX_HEAD_BYTES + 1) + size_of::<Uploading>();
         let largest = HEADER_BYTES + MAX_PAYLOAD_BYTES;
         let queue = limits.send_queue_bytes;
-        let tables = [
-            limits.ping_routes,
-            limits.query_routes,
-            limits.push_routes,
-            limits.servent_routes,
-            limits.hit_records,
-        ];
+        let tables =
+            [limits.ping_routes, limits.query_routes, limits.push_routes, limits.servent_routes];
         let pongs = self.max_links * limits.pongs_per_link;
         let event = size_of::<Event>() + MAX_QUERY_BYTES;
         vec![
@@ -72,7 +67,7 @@ impl Config {
             ),
             cost("send queues", self.max_links, GROWTH * queue),
             cost("books on who fills a send queue", self.max_links, SHARES_PER_BYTE * queue),
-            cost("remembered ids and hits", tables.iter().sum(), id_table::BYTES_PER_ID),
+            cost("remembered ids", tables.iter().sum(), id_table::BYTES_PER_ID),
             // The largest table while it doubles.
             cost(
                 "ids being moved to a larger table",

@@ -94,8 +94,7 @@ pub struct Servent {
     query_routes: RouteTable,
     push_routes: RouteTable,
     servent_routes: RouteTable,
-    /// Hits that went through, by a digest of their bytes.
-    hits_seen: RouteTable,
+    /// For digests of hits to searches of our own.
     digest_key: [u8; 16],
     pong_cache: PongCache,
     hosts: HostCache,
@@ -159,7 +158,6 @@ impl Servent {
             query_routes: table(limits.query_routes, limits.query_route_age),
             push_routes: table(limits.push_routes, limits.query_route_age),
             servent_routes: table(limits.servent_routes, limits.servent_route_age),
-            hits_seen: table(limits.hit_records, limits.query_route_age),
             digest_key: rng.bytes16(),
             pong_cache: PongCache::new(limits.pongs_per_link, limits.pong_age),
             hosts: HostCache::new(limits.host_cache_entries),
@@ -235,11 +233,12 @@ impl Servent {
         })
     }
 
-    /// GUIDs and servent ids held for routing, and hits to know again.
+    /// GUIDs and servent ids held for routing.
     pub fn routes_held(&self) -> usize {
-        let routes = [&self.ping_routes, &self.query_routes, &self.push_routes];
-        let others = [&self.servent_routes, &self.hits_seen];
-        routes.into_iter().chain(others).map(RouteTable::len).sum()
+        [&self.ping_routes, &self.query_routes, &self.push_routes, &self.servent_routes]
+            .map(RouteTable::len)
+            .iter()
+            .sum()
     }
 
     /// Deadlines waited for.

@@ -7,7 +7,9 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::{Guid, HitResult, MAX_CRITERIA_BYTES};
 use crate::wire::{Header, Kind, MinSpeed, Query, QueryHit};
-use std::collections::BTreeMap;
+use siphasher::sip::SipHasher13;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
 
 /// No file system has longer names by far; whoever sends them wants our memory.
 const MAX_NAME_BYTES: usize = 512;
@@ -20,6 +22,8 @@ pub(super) struct Probe {
     results: usize,
     /// How many of them came by each link.
     by_link: BTreeMap<LinkKey, usize>,
+    /// Digests of the hits that brought them.
+    seen: BTreeSet<u64>,
 }
 
 /// A link may bring so many times the results that are still free: alone it gets eight ninths of
@@ -72,7 +76,13 @@ impl Servent {
         routes.set(now, &guid.0, LinkKey::OWN);
         let framed = self.framed(header, &payload);
         self.flood(&framed);
-        self.probes.push(Probe { header, payload, results: 0, by_link: BTreeMap::new() });
+        self.probes.push(Probe {
+            header,
+            payload,
+            results: 0,
+            by_link: BTreeMap::new(),
+            seen: BTreeSet::new(),
+        });
         guid
     }
 
@@ -92,7 +102,10 @@ impl Servent {
         link: LinkKey,
         header: &Header,
         hit: &QueryHit<'_>,
+        payload: &[u8],
     ) -> Result<(), DropReason> {
+        let mut digest = SipHasher13::new_with_key(&self.digest_key);
+        digest.write(payload);
         let limit = self.config.limits.results_per_search;
         let search = header.guid;
         let probe = self.probes.iter_mut().find(|probe| probe.header.guid == search);
@@ -102,6 +115,9 @@ impl Servent {
         let by_link = probe.by_link.entry(link).or_default();
         if taken == 0 || *by_link > free * OVER_FREE {
             return Err(DropReason::TooManyResults);
+        }
+        if !probe.seen.insert(digest.finish()) {
+            return Err(DropReason::RepeatedHit);
         }
         *by_link += taken;
         probe.results += taken;

@@ -100,13 +100,15 @@ impl Descriptors<'_> {
         Ok(Some(RawDescriptor::new(frame)))
     }
 
-    /// The headers that come next and lie complete in the input, `most` of them. Nothing is taken.
-    pub fn ahead(&self, most: usize) -> impl Iterator<Item = Header> + '_ {
+    /// The descriptors that come next and lie complete in the input, `most` of them. Nothing is
+    /// taken.
+    pub fn ahead(&self, most: usize) -> impl Iterator<Item = RawDescriptor<'_>> {
         let mut input = if self.deframer.pending.is_empty() { self.input } else { &[] };
         let next = move || {
-            let (header, payload_len) = peek_header(input).ok()??;
-            input = input.get(HEADER_BYTES + payload_len..)?;
-            Some(header)
+            let (_, payload_len) = peek_header(input).ok()??;
+            let (frame, rest) = input.split_at_checked(HEADER_BYTES + payload_len)?;
+            input = rest;
+            Some(RawDescriptor::new(frame))
         };
         std::iter::from_fn(next).take(most)
     }

@@ -47,7 +47,6 @@ impl Scene {
                 &mut limits.query_routes,
                 &mut limits.push_routes,
                 &mut limits.servent_routes,
-                &mut limits.hit_records,
             ];
             tables.into_iter().for_each(|table| *table = 1_024);
         });
@@ -86,7 +85,7 @@ impl Scene {
 
     fn assert_bounded(&self) {
         let (core, limits) = (self.sut.core(), &self.sut.core().config().limits);
-        assert!(core.routes_held() <= 5 * 1_024, "{} routes", core.routes_held());
+        assert!(core.routes_held() <= 4 * 1_024, "{} routes", core.routes_held());
         assert!(core.hosts().len() <= limits.host_cache_entries);
         assert!(core.timers_held() <= limits.max_connections, "{} timers", core.timers_held());
         let victims = self.sut.net.dials.iter().filter(|dial| dial.addr.ip().octets()[1] == 66);
@@ -205,8 +204,8 @@ const ATTACKS: [Attack; 22] = [
     (
         "S4: the same hit again and again",
         |scene| {
-            let asked = scene.asked;
-            scene.storm(5_000, |_| hit(asked, servent_id(9), "bait.exe"));
+            let search = scene.search;
+            scene.storm(5_000, |_| hit(search, servent_id(9), "bait.exe"));
         },
         Fate::Counted(DropReason::RepeatedHit),
     ),

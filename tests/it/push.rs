@@ -53,7 +53,7 @@ fn a_push_with_extensions_is_forwarded_untouched() {
 #[test]
 fn the_latest_hit_shows_the_way() {
     let (mut sut, [a, b, c]) = after_a_hit();
-    sut.send(c, &hit(guid(1), servent_id(1), "another zebra.txt"));
+    sut.send(c, &hit(guid(1), servent_id(1), "zebra.txt"));
     sut.receive_one(a);
     sut.send(a, &push_to(2, servent_id(1)));
     assert_eq!(sut.receive_one(c).kind, Kind::Push);
