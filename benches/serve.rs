@@ -15,29 +15,82 @@ use std::time::{Duration, Instant};
 use support::load::{descriptor, link};
 use support::{Spread, cpu_of, heading, repetitions, row};
 
-const FILE_BYTES: u64 = 2 << 30;
+const FILE_BYTES: u64 = 4 << 30;
 const TIME: Duration = Duration::from_secs(2);
 /// Between two descriptors whose way is timed.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Reads from each for [`TIME`]; bytes a second, all together.
-fn drink(readers: Vec<TcpStream>) -> f64 {
+/// Reads from each for [`TIME`], or until there is no more; bytes a second, all together. Meanwhile single descriptors go from
+/// the first of two links to the second; how long that takes, in microseconds, sorted. One thread
+/// does everything: the sender has the other processor for itself.
+fn drink(mut readers: Vec<TcpStream>, pair: Option<[TcpStream; 2]>) -> Drunk {
+    for stream in readers.iter().chain(pair.iter().flatten()) {
+        stream.set_nonblocking(true).unwrap();
+    }
+    let (mut buffer, mut bytes, mut waits) = (vec![0; 64 * 1024], 0u64, Vec::new());
     let begun = Instant::now();
-    let drinkers = readers.into_iter().map(|mut reader| {
-        thread::spawn(move || {
-            let (mut buffer, mut bytes) = (vec![0; 256 * 1024], 0u64);
-            while begun.elapsed() < TIME {
-                match reader.read(&mut buffer) {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => bytes += count as u64,
-                }
+    let mut timed = pair.map(Timed::new);
+    let drinks = !readers.is_empty();
+    while begun.elapsed() < TIME && !(drinks && readers.is_empty()) {
+        readers.retain_mut(|reader| {
+            let read = reader.read(&mut buffer);
+            bytes += *read.as_ref().unwrap_or(&0) as u64;
+            // After each: what this thread does in between counts as waiting.
+            waits.extend(timed.as_mut().and_then(Timed::go_on));
+            // One that has the whole file is done.
+            !matches!(read, Ok(0))
+        });
+        if !drinks {
+            waits.extend(timed.as_mut().and_then(Timed::go_on));
+        }
+    }
+    waits.sort_by(f64::total_cmp);
+    Drunk {
+        rate: bytes as f64 / begun.elapsed().as_secs_f64(),
+        gigabytes: bytes as f64 / 1e9,
+        waits,
+    }
+}
+
+/// What came of [`drink`].
+struct Drunk {
+    rate: f64,
+    gigabytes: f64,
+    waits: Vec<f64>,
+}
+
+/// Descriptors that go from one link to another, one at a time.
+struct Timed {
+    links: [TcpStream; 2],
+    one: Vec<u8>,
+    sent: Option<Instant>,
+    next: Instant,
+}
+
+impl Timed {
+    fn new(links: [TcpStream; 2]) -> Timed {
+        let one = descriptor(0x80, 5, 0, b"\x01\x00zebra\0");
+        Timed { links, one, sent: None, next: Instant::now() }
+    }
+
+    /// Sends the next if it is time; how long the last one took, if it is here.
+    fn go_on(&mut self) -> Option<f64> {
+        let [from, to] = &mut self.links;
+        let Some(sent) = self.sent else {
+            if Instant::now() >= self.next {
+                let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
+                self.one[..8].copy_from_slice(&id.to_le_bytes());
+                self.sent = Some(Instant::now());
+                from.write_all(&self.one).unwrap();
             }
-            bytes
-        })
-    });
-    let drinkers: Vec<_> = drinkers.collect();
-    let bytes: u64 = drinkers.into_iter().map(|it| it.join().unwrap()).sum();
-    bytes as f64 / begun.elapsed().as_secs_f64()
+            return None;
+        };
+        let mut came = vec![0; self.one.len()];
+        to.read_exact(&mut came).ok()?;
+        let took = sent.elapsed().as_secs_f64() * 1e6;
+        (self.sent, self.next) = (None, Instant::now() + PAUSE);
+        Some(took)
+    }
 }
 
 /// A process that sends the file to each who connects, in the plainest way.
@@ -76,34 +129,16 @@ fn plain_sender(file: &Path, how: &str, readers: usize) -> (f64, f64) {
     let mut line = String::new();
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let addr: SocketAddr = line.trim().trim_start_matches("listening on ").parse().unwrap();
-    let rate = drink((0..readers).map(|_| TcpStream::connect(addr).unwrap()).collect());
+    let readers = (0..readers).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    let Drunk { rate, gigabytes, .. } = drink(readers, None);
     let (user, system) = cpu_of(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
-    (rate, (user + system).as_secs_f64() / (rate * TIME.as_secs_f64() / 1e9))
+    (rate, (user + system).as_secs_f64() / gigabytes)
 }
 
 /// The last id of a descriptor whose way was timed: a servent passes on no id twice.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
-
-/// How long single descriptors take through the servent, in microseconds, for [`TIME`].
-fn waits(addr: SocketAddr) -> Vec<f64> {
-    let (mut from, mut to) = (link(addr), link(addr));
-    let mut bytes = descriptor(0x80, 5, 0, b"\x01\x00zebra\0");
-    let (begun, mut waits) = (Instant::now(), Vec::new());
-    while begun.elapsed() < TIME {
-        let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-        bytes[..8].copy_from_slice(&id.to_le_bytes());
-        let sent = Instant::now();
-        from.write_all(&bytes).unwrap();
-        let mut came = vec![0; bytes.len()];
-        to.read_exact(&mut came).unwrap();
-        waits.push(sent.elapsed().as_secs_f64() * 1e6);
-        thread::sleep(PAUSE);
-    }
-    waits.sort_by(f64::total_cmp);
-    waits
-}
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -130,7 +165,8 @@ fn main() {
             let mut servent =
                 support::servent(folder.path(), &["--share", share.to_str().unwrap()]);
             let addr = SocketAddr::V4(servent.addr());
-            note(&mut quiet, &waits(addr));
+            let pair = || Some([link(addr), link(addr)]);
+            note(&mut quiet, &drink(Vec::new(), pair()).waits);
             let readers = (0..uploads).map(|_| {
                 let mut reader = TcpStream::connect(addr).unwrap();
                 reader.write_all(b"GET /get/1/big.bin HTTP/1.0\r\n\r\n").unwrap();
@@ -138,13 +174,12 @@ fn main() {
             });
             let readers = readers.collect();
             let before = cpu_of(servent.id());
-            let waited = thread::spawn(move || waits(addr));
-            let rate = drink(readers);
-            note(&mut beside, &waited.join().unwrap());
+            let Drunk { rate, gigabytes, waits } = drink(readers, pair());
+            note(&mut beside, &waits);
             let after = cpu_of(servent.id());
             let spent = (after.0 + after.1).saturating_sub(before.0 + before.1).as_secs_f64();
             served.push(rate);
-            cpu.push(spent / (rate * TIME.as_secs_f64() / 1e9));
+            cpu.push(spent / gigabytes);
             servent.stop().expect("it stops when asked");
         }
         let rate = |figures: &[f64]| Spread::new(figures.to_vec()).show("B/s");

@@ -1,4 +1,5 @@
 //! A core without sockets.
+#![allow(dead_code, unreachable_pub, reason = "each who includes it uses a part of it")]
 
 use servent::config::Config;
 use servent::library::{Library, LibraryBuilder};
@@ -25,6 +26,7 @@ pub fn names(count: u32) -> Library {
 pub struct Net {
     core: Servent,
     source: ConnId,
+    asker: ConnId,
 }
 
 impl Net {
@@ -41,9 +43,15 @@ impl Net {
             conn
         };
         let conns: Vec<_> = (0..=sinks).map(link).collect();
-        let mut net = Net { core, source: conns[0] };
+        let mut net = Net { core, source: conns[0], asker: conns[sinks] };
         net.drain();
         net
+    }
+
+    /// The last of the links asks.
+    pub fn ask(&mut self, bytes: &[u8]) {
+        self.core.handle_bytes(Instant::ZERO, self.asker, bytes);
+        self.drain();
     }
 
     pub fn pass(&mut self, bytes: &[u8]) {

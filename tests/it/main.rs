@@ -23,6 +23,8 @@ mod giv;
 mod transfer;
 // What is noted of each descriptor, in the core and in the files of `--events`.
 mod events;
+// What a flood may not cost: allocations.
+mod hot_path;
 // Slow and silent neighbours.
 mod flow_control;
 // Peers that mean harm: nothing panics, loops or grows.
