@@ -98,8 +98,9 @@ impl WordIndex {
             all = term.is_some() && terms.get_or_insert_with(Terms::default).push(term);
             all
         })?;
-        if let Some(mut terms) = terms.filter(|_| all) {
-            self.find(terms.given(), found);
+        match &mut terms {
+            Some(terms) if all => self.find(terms.given(), found),
+            _ => {}
         }
         Ok(())
     }
