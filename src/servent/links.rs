@@ -61,8 +61,8 @@ impl Servent {
     }
 
     /// A connection came in on the listening socket. `None` when no more sockets can be held, or no
-    /// more of that address; whether there is room for a *link* is looked at when its hello is complete, since
-    /// transfers come in on the same port.
+    /// more of that address; whether there is room for a *link* is looked at when its hello is
+    /// complete, since transfers come in on the same port.
     pub fn handle_accepted(
         &mut self,
         now: Instant,
@@ -393,7 +393,10 @@ impl Servent {
             let mut rng = self.rng.fork();
             let Some(addr) = self.hosts.pick(now, &mut rng, |addr| self.is_usable(addr)) else {
                 let due = self.hosts.next_due(now, |addr| self.is_usable(addr));
-                self.next_dial = self.next_dial.min(due.unwrap_or(Instant::FAR_FUTURE));
+                // An address that was dialled often enough may be usable again then.
+                let window = self.recent_dials.front().map(|(at, _)| *at + DIAL_WINDOW);
+                let next = due.into_iter().chain(window).min();
+                self.next_dial = self.next_dial.min(next.unwrap_or(Instant::FAR_FUTURE));
                 break;
             };
             if !self.dial(now, addr, Dialled::Learnt) {

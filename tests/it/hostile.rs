@@ -303,7 +303,6 @@ fn every_attack_costs_the_attacker_and_nobody_else() {
         let closed = scene.sut.is_closed(scene.villain);
         match fate {
             Fate::Closed => assert!(closed, "{name}: the link stands"),
-            // Who says nothing for so long is closed for that.
             Fate::Tolerated => {}
             Fate::Counted(reason) => {
                 assert!(scene.sut.dropped(reason) >= 40, "{name}: {}", scene.sut.dropped(reason));
@@ -442,7 +441,7 @@ fn a_neighbour_cannot_make_us_a_port_scanner() {
     assert!((1..=16).contains(&dials), "{dials} dials in ten seconds");
 }
 
-/// What one address may have of us, where addresses tell peers apart.
+/// Where addresses tell peers apart.
 #[test]
 fn one_address_gets_a_part_of_the_sockets_and_links_only() {
     let mut sut = Bench::with(|config| {
@@ -483,6 +482,9 @@ fn many_ports_of_one_address_are_one_victim() {
     }
     sut.wait_secs(15);
     assert_eq!(sut.net.dials.len(), 4, "in one window");
+    sut.send(peer, &ping(guid(1)).ttl(1));
+    sut.wait_secs(16);
+    assert_eq!(sut.net.dials.len(), 8, "in the next");
 }
 
 /// It would be dialled if nobody claimed to listen there.
