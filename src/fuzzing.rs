@@ -219,7 +219,7 @@ pub fn handshake(data: &[u8]) {
 /// Heads, paths, URLs and GIV lines are judged the same however their bytes arrive, and what is
 /// written is read back as it was meant. No name is more than a name on the local disk.
 ///
-/// `data` is texts with a byte [`BETWEEN`] them.
+/// `data` is texts with a byte 0x1e (record separator) between them.
 pub fn http(data: &[u8]) {
     data.split(|&byte| byte == BETWEEN).for_each(http_text);
 }
