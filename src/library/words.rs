@@ -136,9 +136,11 @@ impl WordList {
         self.clear();
         let mut reader = Reader { list: self, start: 0, limit, one_letter_words: false, go_on };
         if text.is_ascii() {
-            for word in text.split(|byte| !byte.is_ascii_alphanumeric()) {
-                if !word.is_empty() && !reader.ascii_word(word) {
-                    break;
+            for &byte in text {
+                match FOLDED[usize::from(byte)] {
+                    0 if !reader.end_word() => break,
+                    0 => {}
+                    letter => reader.push(&[letter]),
                 }
             }
         } else {
@@ -185,6 +187,19 @@ impl WordList {
     }
 }
 
+/// What becomes of each ASCII letter and digit; zero stands for what ends a word.
+const FOLDED: [u8; 256] = {
+    let mut folded = [0; 256];
+    let mut byte = 0;
+    while byte < 128u8 {
+        if byte.is_ascii_alphanumeric() {
+            folded[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    folded
+};
+
 /// Fills a [`WordList`]; the word being read is the end of its text from `start`.
 struct Reader<'a, F> {
     list: &'a mut WordList,
@@ -195,13 +210,6 @@ struct Reader<'a, F> {
 }
 
 impl<F: FnMut(&[u8]) -> bool> Reader<'_, F> {
-    /// A whole word of ASCII letters and digits; false when no more are wanted.
-    fn ascii_word(&mut self, word: &[u8]) -> bool {
-        self.list.text.extend_from_slice(&word[..word.len().min(MAX_WORD_BYTES)]);
-        self.list.text[self.start..].make_ascii_lowercase();
-        self.end_word()
-    }
-
     /// Adds one letter, given as UTF-8, to the word being read.
     fn push(&mut self, letter: &[u8]) {
         if self.list.text.len() - self.start < MAX_WORD_BYTES {

@@ -42,8 +42,8 @@ pub(super) struct Connection {
     pub(super) listed: bool,
     /// The socket took nothing: wait until it is writable.
     pub(super) blocked: bool,
-    /// Since when bytes have waited without any being taken.
-    pub(super) waiting_since: Option<Instant>,
+    /// Since when bytes have waited without any being taken; the far future when none wait.
+    pub(super) waiting_since: Instant,
 }
 
 #[derive(Debug)]
@@ -71,8 +71,8 @@ pub(super) struct Link {
     pub(super) last_heard: Instant,
     /// We asked for a sign of life since `last_heard`.
     pub(super) probed: bool,
-    /// Where it says it listens: its own Pong, if the address fits the socket.
-    pub(super) listens_at: Option<SocketAddrV4>,
+    /// The port it says it listens on: its own Pong, if the address fits the socket.
+    pub(super) listens_on: Option<u16>,
     next_full_ping: Instant,
     next_index_query: Instant,
     probe_window: Instant,
@@ -85,7 +85,7 @@ impl Link {
             deframer: Deframer::default(),
             last_heard: now,
             probed: false,
-            listens_at: None,
+            listens_on: None,
             next_full_ping: now,
             next_index_query: now,
             probe_window: now,

@@ -220,7 +220,7 @@ impl Servent {
         if asked_by_us && header.hops == 0 && pong.addr.ip() == remote.ip() {
             // Its own Pong says where it listens: it need not be dialled too.
             if let Some(link) = self.link_mut(source.id) {
-                link.listens_at = Some(pong.addr);
+                link.listens_on = Some(pong.addr.port());
             }
         }
     }

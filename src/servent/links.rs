@@ -220,7 +220,7 @@ impl Servent {
             queue: SendQueue::default(),
             listed: false,
             blocked: false,
-            waiting_since: None,
+            waiting_since: Instant::FAR_FUTURE,
         });
         let id = ConnId { index: conn_index(index), generation };
         self.timers.schedule(deadline, id);
@@ -415,7 +415,9 @@ impl Servent {
 
     fn is_connected(&self, addr: SocketAddrV4) -> bool {
         let listens = |(_, conn): (usize, &Connection)| match &conn.phase {
-            Phase::Link(link) => link.listens_at == Some(addr),
+            Phase::Link(link) => {
+                conn.remote.ip() == addr.ip() && link.listens_on == Some(addr.port())
+            }
             _ => false,
         };
         self.is_dialled(addr) || self.connections.iter().any(listens)
@@ -438,7 +440,7 @@ impl Servent {
         let (keepalive, timeout, stall) =
             (limits.keepalive_after, limits.link_timeout, limits.stall_timeout);
         let conn = &mut self.connections[id.index as usize];
-        let stalled = conn.waiting_since.is_some_and(|since| now.since(since) >= stall);
+        let stalled = now.since(conn.waiting_since) >= stall;
         let reason = match &mut conn.phase {
             Phase::Dialing | Phase::Giving(_) => CloseReason::Timeout("connection"),
             Phase::Greeting(_) => CloseReason::Timeout("answer to our hello"),
@@ -453,6 +455,7 @@ impl Servent {
                 link.probed |= silent;
                 let deadline = link.last_heard + if link.probed { timeout } else { keepalive };
                 conn.queue.shrink();
+                link.deframer.shrink();
                 self.set_deadline(id, deadline);
                 if ask {
                     self.send_own_ping(now, id.index as usize, 1);

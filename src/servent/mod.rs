@@ -347,9 +347,9 @@ impl Servent {
             _ => {
                 conn.queue.sent(written);
                 conn.waiting_since = match conn.waiting_since {
-                    _ if conn.queue.is_empty() => None,
-                    Some(since) if written == 0 => Some(since),
-                    _ => Some(now),
+                    _ if conn.queue.is_empty() => Instant::FAR_FUTURE,
+                    since if written == 0 => since.min(now),
+                    _ => now,
                 };
             }
         }

@@ -17,22 +17,18 @@ use std::collections::VecDeque;
 pub(super) struct SendQueue {
     bytes: BytesMut,
     /// How many bytes at the front belong to the hello.
-    hello_left: usize,
+    hello_left: u32,
     /// How many after those are the rest of a descriptor of which some went out.
-    begun_left: usize,
+    begun_left: u32,
     /// Whose the bytes are, since the neighbour did not take all.
     shares: Option<Box<Shares>>,
 }
-
-/// A queue that ran empty keeps this much, the rest goes back to the allocator when the link is
-/// next looked at.
-const KEEP_CAPACITY_BYTES: usize = 4_096;
 
 impl SendQueue {
     /// Appends bytes that must go out whatever the state of the queue: the hello.
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        self.hello_left += bytes.len();
+        self.hello_left += short(bytes.len());
     }
 
     /// Appends a descriptor unless the queue is too full for its class or `source`, the link it came
@@ -76,6 +72,10 @@ impl SendQueue {
 
     pub(super) fn sent(&mut self, count: usize) {
         if count >= self.bytes.len() {
+            if self.hello_left > 0 {
+                // That of a hello is as small as it, and many a link never says more.
+                self.bytes = BytesMut::new();
+            }
             // Back to the start of the buffer, or its front would be lost until it is full.
             self.bytes.clear();
             (self.hello_left, self.begun_left) = (0, 0);
@@ -84,20 +84,21 @@ impl SendQueue {
         }
         let unsent = self.bytes.len();
         self.shares.get_or_insert_with(|| Shares::of_nobody(unsent)).release(count);
-        let hello = count.min(self.hello_left);
-        self.hello_left -= hello;
+        let hello = count.min(self.hello_left as usize);
+        self.hello_left -= short(hello);
         self.bytes.advance(hello);
         let count = count - hello;
-        while self.begun_left < count {
-            self.begun_left += descriptor_len(&self.bytes[self.begun_left..]);
+        let mut begun = self.begun_left as usize;
+        while begun < count {
+            begun += descriptor_len(&self.bytes[begun..]);
         }
-        self.begun_left -= count;
+        self.begun_left = short(begun - count);
         self.bytes.advance(count);
     }
 
     /// Descriptors of which not every byte went out. Walks over all of them.
     pub(super) fn descriptors(&self) -> u64 {
-        let mut at = self.hello_left + self.begun_left;
+        let mut at = (self.hello_left + self.begun_left) as usize;
         let mut count = u64::from(self.begun_left > 0);
         while at < self.bytes.len() {
             at += descriptor_len(&self.bytes[at..]);
@@ -108,7 +109,7 @@ impl SendQueue {
 
     /// Gives back what an idle link need not keep.
     pub(super) fn shrink(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > KEEP_CAPACITY_BYTES {
+        if self.bytes.is_empty() {
             self.bytes = BytesMut::new();
         }
     }
@@ -136,14 +137,13 @@ struct Shares {
 
 impl Shares {
     fn of_nobody(bytes: usize) -> Box<Shares> {
-        let bytes = u32::try_from(bytes).expect("a queue is bounded");
-        Box::new(Shares { held: [0; BUCKETS], owners: VecDeque::from([(None, bytes)]) })
+        Box::new(Shares { held: [0; BUCKETS], owners: VecDeque::from([(None, short(bytes))]) })
     }
 
     /// Whether `source` may add `bytes` where `room` is left for their class; then they count.
     fn admit(&mut self, source: Option<usize>, bytes: usize, room: usize) -> bool {
         let bucket = source.map(|index| index % BUCKETS);
-        let bytes = u32::try_from(bytes).expect("a descriptor is bounded");
+        let bytes = short(bytes);
         if let Some(bucket) = bucket {
             if self.held[bucket] as usize > room * OVER_FREE {
                 return false;
@@ -160,7 +160,7 @@ impl Shares {
 
     /// So many bytes at the front went out.
     fn release(&mut self, bytes: usize) {
-        let mut left = u32::try_from(bytes).expect("a queue is bounded");
+        let mut left = short(bytes);
         while let Some((owner, count)) = self.owners.front_mut() {
             let gone = left.min(*count);
             *count -= gone;
@@ -216,6 +216,11 @@ impl Run {
         self.bytes.clear();
         (self.source, self.copies) = (None, PerKind::default());
     }
+}
+
+/// A number of bytes in a queue.
+fn short(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a queue is bounded")
 }
 
 /// The length of the descriptor that starts at the front of `bytes`.
@@ -316,6 +321,21 @@ mod tests {
             queue.descriptors()
         });
         assert_eq!(left, [3, 3, 3, 3, 2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn an_idle_queue_keeps_no_buffer() {
+        let mut queue = SendQueue::default();
+        queue.push_bytes(b"hello");
+        queue.sent(5);
+        assert_eq!(queue.bytes.capacity(), 0, "many links never say more than that");
+        assert!(queue.push(&framed(Kind::Ping, 0), None));
+        queue.shrink();
+        assert_eq!(queue.descriptors(), 1);
+        queue.sent(HEADER_BYTES);
+        assert!(queue.bytes.capacity() > 0, "while it is used, it is kept");
+        queue.shrink();
+        assert_eq!(queue.bytes.capacity(), 0);
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl Deframer {
         Descriptors { deframer: self, input, handed_out: false }
     }
 
+    /// Gives back what an idle link need not keep.
+    pub fn shrink(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = BytesMut::new();
+        }
+    }
+
     /// Bytes held back for an unfinished descriptor.
     pub fn pending_bytes(&self) -> usize {
         self.pending.len()
