@@ -16,13 +16,14 @@ use support::net::{Net, names};
 use support::{heading, load, oneself, row};
 
 /// What is counted, and how many instructions it may take. Recorded with a quarter on top.
-const CASES: [(&str, u64); 6] = [
+const CASES: [(&str, u64); 7] = [
     ("frame", 105),
     ("route", 735),
     ("flood-4", 1_720),
     ("flood-16", 2_940),
-    ("flood-4-library", 2_425),
+    ("flood-4-library", 2_265),
     ("duplicate", 640),
+    ("hit-home", 1_275),
 ];
 /// Runs of two lengths; what both have in common is not counted.
 const FEW: usize = 20_000;
@@ -90,6 +91,13 @@ fn work(case: &str, count: usize) {
             let mut net = Net::new(4, Library::empty());
             let bytes = stream.take(1_000).to_vec();
             (0..count / 1_000).for_each(|_| net.pass(&bytes));
+        }
+        "hit-home" => {
+            let mut net = Net::new(4, Library::empty());
+            // Of the same id as the hits.
+            net.ask(&[&[0; 16], &load::query()[16..]].concat());
+            let hits = load::hit().repeat(1_000);
+            (0..count / 1_000).for_each(|_| net.pass(&hits));
         }
         other => panic!("there is no case {other}"),
     }

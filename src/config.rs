@@ -204,7 +204,7 @@ impl Default for Limits {
             pushes_in_all: 32,
             push_window: Duration::from_secs(30),
             push_rest: Duration::from_secs(500),
-            upload_step_bytes: 256 * 1024,
+            upload_step_bytes: 128 * 1024,
         }
     }
 }

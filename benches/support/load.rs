@@ -47,6 +47,18 @@ pub fn query() -> Vec<u8> {
     descriptor(0x80, 5, 2, &[&[1, 0], text.as_bytes(), &[0]].concat()[..57])
 }
 
+/// A hit of one result, to a Query without an id yet.
+pub fn hit() -> Vec<u8> {
+    let payload = [
+        &[1, 0xca, 0x18, 127, 0, 0, 1, 0xe8, 3, 0, 0][..],
+        &[7, 0, 0, 0, 5, 0, 0, 0],
+        b"free bsd notes of some length.txt\0\0",
+        &[9; 16],
+    ]
+    .concat();
+    descriptor(0x81, 5, 2, &payload)
+}
+
 impl Stream {
     pub fn new(template: &[u8], first_id: u64) -> Stream {
         let copies = (BUFFER / template.len()).max(1);

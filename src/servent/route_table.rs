@@ -100,7 +100,10 @@ impl RouteTable {
     pub fn set(&mut self, now: Instant, id: &Id, link: LinkKey) {
         let (id, lifetime) = (self.key.hash(id), self.lifetime);
         let held = self.held_at(now);
-        // Whatever is known of an id names the same link everywhere.
+        // Whatever is known of an id names the same link everywhere, and mostly this one.
+        if [&held.rest.young, &held.reserve.young].iter().any(|ids| ids.get(id) == Some(link)) {
+            return;
+        }
         let young = [&mut held.reserve, &mut held.rest].map(|ids| ids.overwrite(id, link));
         if young == [false, false] {
             held.enter(now, lifetime, id, link);
@@ -196,6 +199,13 @@ impl Held {
 
     #[inline]
     fn turn_if_due(&mut self, now: Instant, lifetime: Duration) {
+        if now >= self.reserve.turns_at.min(self.rest.turns_at) {
+            self.turn(now, lifetime);
+        }
+    }
+
+    #[cold]
+    fn turn(&mut self, now: Instant, lifetime: Duration) {
         if self.reserve.turn_if_due(now, lifetime) {
             self.reserved.clear();
         }

@@ -57,6 +57,7 @@ pub struct HitResult<'a> {
 impl<'a> QueryHit<'a> {
     /// Reads a payload of 27 bytes to 64 KiB and walks all its results, so that they can be
     /// iterated without error later.
+    #[inline]
     pub fn decode(payload: &'a [u8]) -> Result<QueryHit<'a>, DecodeError> {
         let fixed = field::RESULTS + field::SERVENT_BYTES;
         check_len(Kind::QueryHit, payload, fixed..MAX_PAYLOAD_BYTES + 1)?;

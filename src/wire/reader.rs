@@ -24,7 +24,8 @@ pub(super) fn check_len(
 
 /// Splits at the first NUL, which belongs to neither half.
 pub(super) fn split_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memchr(0, bytes)?;
+    // What stands between two NULs is mostly nothing.
+    let at = if bytes.first() == Some(&0) { 0 } else { memchr::memchr(0, bytes)? };
     Some((&bytes[..at], &bytes[at + 1..]))
 }
 
