@@ -18,12 +18,12 @@ use support::{heading, load, oneself, row};
 /// What is counted, and how many instructions it may take. Recorded with a quarter on top.
 const CASES: [(&str, u64); 7] = [
     ("frame", 105),
-    ("route", 735),
-    ("flood-4", 1_720),
-    ("flood-16", 2_940),
-    ("flood-4-library", 2_265),
+    ("route", 685),
+    ("flood-4", 1_275),
+    ("flood-16", 1_295),
+    ("flood-4-library", 1_855),
     ("duplicate", 640),
-    ("hit-home", 1_275),
+    ("hit-home", 1_290),
 ];
 /// Runs of two lengths; what both have in common is not counted.
 const FEW: usize = 20_000;

@@ -42,8 +42,6 @@ pub(super) struct Connection {
     pub(super) listed: bool,
     /// The socket took nothing: wait until it is writable.
     pub(super) blocked: bool,
-    /// Since when bytes have waited without any being taken; the far future when none wait.
-    pub(super) waiting_since: Instant,
 }
 
 #[derive(Debug)]

@@ -220,7 +220,6 @@ impl Servent {
             queue: SendQueue::default(),
             listed: false,
             blocked: false,
-            waiting_since: Instant::FAR_FUTURE,
         });
         let id = ConnId { index: conn_index(index), generation };
         self.timers.schedule(deadline, id);
@@ -440,7 +439,7 @@ impl Servent {
         let (keepalive, timeout, stall) =
             (limits.keepalive_after, limits.link_timeout, limits.stall_timeout);
         let conn = &mut self.connections[id.index as usize];
-        let stalled = now.since(conn.waiting_since) >= stall;
+        let stalled = conn.queue.is_stalled(now, stall);
         let reason = match &mut conn.phase {
             Phase::Dialing | Phase::Giving(_) => CloseReason::Timeout("connection"),
             Phase::Greeting(_) => CloseReason::Timeout("answer to our hello"),

@@ -344,14 +344,7 @@ impl Servent {
                     task.download.sent(written);
                 }
             }
-            _ => {
-                conn.queue.sent(written);
-                conn.waiting_since = match conn.waiting_since {
-                    _ if conn.queue.is_empty() => Instant::FAR_FUTURE,
-                    since if written == 0 => since.min(now),
-                    _ => now,
-                };
-            }
+            _ => conn.queue.sent(now, written),
         }
         self.mark_dirty(id.index as usize);
     }
@@ -489,6 +482,7 @@ impl Servent {
     fn flush_run(&mut self) {
         let Some(source) = self.run.source else { return };
         let mut run = std::mem::take(&mut self.run);
+        run.end();
         for at in 0..self.links.len() {
             let index = self.links[at] as usize;
             if index == source {

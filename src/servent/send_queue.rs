@@ -8,20 +8,25 @@
 //! is held against what it leaves free (dynamic thresholds, Choudhury and Hahne 1998).
 
 use crate::stats::PerKind;
-use crate::wire::{HEADER_BYTES, Header, Kind};
+use crate::time::Instant;
+use crate::wire::{HEADER_BYTES, Header, Kind, MAX_QUERY_BYTES};
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The bytes waiting for one link.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
+    /// Goes before `bytes`: a run that other queues have too, of which nothing was offered yet.
+    shared: Option<Arc<Vec<u8>>>,
     bytes: BytesMut,
     /// How many bytes at the front belong to the hello.
     hello_left: u32,
     /// How many after those are the rest of a descriptor of which some went out.
     begun_left: u32,
-    /// Whose the bytes are, since the neighbour did not take all.
-    shares: Option<Box<Shares>>,
+    /// Since the neighbour did not take all it was offered.
+    backlog: Option<Box<Backlog>>,
 }
 
 impl SendQueue {
@@ -36,13 +41,14 @@ impl SendQueue {
     #[must_use]
     pub(super) fn push(&mut self, framed: &Framed<'_>, source: Option<usize>) -> bool {
         let needed = framed.len();
-        let free = framed.capacity.saturating_sub(self.bytes.len());
-        let room = framed.refused_above.saturating_sub(self.bytes.len());
+        let len = self.len();
+        let free = framed.capacity.saturating_sub(len);
+        let room = framed.refused_above.saturating_sub(len);
         if needed > free || room == 0 {
             return false;
         }
-        if let Some(shares) = &mut self.shares
-            && !shares.admit(source, needed, room)
+        if let Some(backlog) = &mut self.backlog
+            && !backlog.admit(source, needed, room)
         {
             return false;
         }
@@ -55,22 +61,46 @@ impl SendQueue {
     /// Appends a whole run if none of its descriptors would be refused. False if one might be.
     #[must_use]
     pub(super) fn push_run(&mut self, run: &Run) -> bool {
-        let fits = self.shares.is_none() && self.bytes.len() + run.bytes.len() <= run.refused_above;
+        let fits = self.backlog.is_none() && self.len() + run.bytes().len() <= run.refused_above;
         if fits {
-            self.bytes.extend_from_slice(&run.bytes);
+            match run.shared() {
+                Some(shared) if self.is_empty() => self.shared = Some(Arc::clone(shared)),
+                _ => self.bytes.extend_from_slice(run.bytes()),
+            }
         }
         fits
     }
 
+    /// What to offer next: all of it, or a run that is not copied first.
     pub(super) fn unsent(&self) -> &[u8] {
-        &self.bytes
+        self.shared.as_deref().map_or(&self.bytes, Vec::as_slice)
+    }
+
+    fn len(&self) -> usize {
+        self.shared.as_ref().map_or(0, |run| run.len()) + self.bytes.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
-    pub(super) fn sent(&mut self, count: usize) {
+    /// Whether nothing was taken for so long of what was offered.
+    pub(super) fn is_stalled(&self, now: Instant, timeout: Duration) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| now.since(backlog.since) >= timeout)
+    }
+
+    /// The neighbour took `count` bytes of what [`SendQueue::unsent`] offered it.
+    pub(super) fn sent(&mut self, now: Instant, count: usize) {
+        if let Some(run) = self.shared.take() {
+            if count >= run.len() {
+                return;
+            }
+            // Its rest is this neighbour's own matter.
+            let behind = std::mem::take(&mut self.bytes);
+            self.bytes.reserve(run.len() + behind.len());
+            self.bytes.extend_from_slice(&run);
+            self.bytes.extend_from_slice(&behind);
+        }
         if count >= self.bytes.len() {
             if self.hello_left > 0 {
                 // That of a hello is as small as it, and many a link never says more.
@@ -79,11 +109,15 @@ impl SendQueue {
             // Back to the start of the buffer, or its front would be lost until it is full.
             self.bytes.clear();
             (self.hello_left, self.begun_left) = (0, 0);
-            self.shares = None;
+            self.backlog = None;
             return;
         }
         let unsent = self.bytes.len();
-        self.shares.get_or_insert_with(|| Shares::of_nobody(unsent)).release(count);
+        let backlog = self.backlog.get_or_insert_with(|| Backlog::of_nobody(now, unsent));
+        if count > 0 {
+            backlog.since = now;
+        }
+        backlog.release(count);
         let hello = count.min(self.hello_left as usize);
         self.hello_left -= short(hello);
         self.bytes.advance(hello);
@@ -98,18 +132,15 @@ impl SendQueue {
 
     /// Descriptors of which not every byte went out. Walks over all of them.
     pub(super) fn descriptors(&self) -> u64 {
-        let mut at = (self.hello_left + self.begun_left) as usize;
-        let mut count = u64::from(self.begun_left > 0);
-        while at < self.bytes.len() {
-            at += descriptor_len(&self.bytes[at..]);
-            count += 1;
-        }
-        count
+        let begun = u64::from(self.begun_left > 0);
+        let behind = &self.bytes[(self.hello_left + self.begun_left) as usize..];
+        let whole = self.shared.iter().flat_map(|run| descriptors(run)).chain(descriptors(behind));
+        begun + whole.count() as u64
     }
 
     /// Gives back what an idle link need not keep.
     pub(super) fn shrink(&mut self) {
-        if self.bytes.is_empty() {
+        if self.is_empty() {
             self.bytes = BytesMut::new();
         }
     }
@@ -127,17 +158,20 @@ const OVER_FREE: usize = 8;
 pub(super) const SHARES_PER_BYTE: usize = 1;
 const _: () = assert!(2 * size_of::<(Option<u8>, u32)>() <= SHARES_PER_BYTE * HEADER_BYTES);
 
-/// Who has how many of the bytes in a queue.
+/// What is kept of a queue whose neighbour did not take all: who has how many of the bytes in it.
 #[derive(Debug)]
-struct Shares {
+struct Backlog {
+    /// When it last took something, or was first found to take nothing.
+    since: Instant,
     held: [u32; BUCKETS],
     /// Whose the bytes are from the front on: a bucket, or nobody's in particular.
     owners: VecDeque<(Option<u8>, u32)>,
 }
 
-impl Shares {
-    fn of_nobody(bytes: usize) -> Box<Shares> {
-        Box::new(Shares { held: [0; BUCKETS], owners: VecDeque::from([(None, short(bytes))]) })
+impl Backlog {
+    fn of_nobody(since: Instant, bytes: usize) -> Box<Backlog> {
+        let owners = VecDeque::from([(None, short(bytes))]);
+        Box::new(Backlog { since, held: [0; BUCKETS], owners })
     }
 
     /// Whether `source` may add `bytes` where `room` is left for their class; then they count.
@@ -176,10 +210,16 @@ impl Shares {
     }
 }
 
+/// From so many bytes on a run is not copied to each link. Longer than any single broadcast.
+const SHARED_FROM_BYTES: usize = 2 * MAX_QUERY_BYTES;
+
 /// Broadcasts that came by one link, one after the other and ready for any other.
 #[derive(Debug, Default)]
 pub(super) struct Run {
     bytes: Vec<u8>,
+    /// The last one that was long, if not this one: for its buffer.
+    long: Option<Arc<Vec<u8>>>,
+    is_long: bool,
     /// The slab index of that link; `None` while there are none.
     pub(super) source: Option<usize>,
     pub(super) copies: PerKind,
@@ -201,21 +241,46 @@ impl Run {
         self.copies.add(next.kind);
     }
 
+    /// Nothing more is appended before the next [`Run::clear`].
+    pub(super) fn end(&mut self) {
+        self.is_long = self.bytes.len() >= SHARED_FROM_BYTES;
+        if !self.is_long {
+            return;
+        }
+        match self.long.as_mut().and_then(Arc::get_mut) {
+            Some(last) => std::mem::swap(last, &mut self.bytes),
+            None => self.long = Some(Arc::new(std::mem::take(&mut self.bytes))),
+        }
+    }
+
+    /// One that has ended, if it is worth sharing.
+    fn shared(&self) -> Option<&Arc<Vec<u8>>> {
+        self.long.as_ref().filter(|_| self.is_long)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.shared().map_or(&self.bytes, |run| run)
+    }
+
     /// One by one, in order.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = (Header, &[u8])> {
-        let mut rest = &self.bytes[..];
-        std::iter::from_fn(move || {
-            let header = rest.first_chunk().map(Header::decode)?;
-            let (one, behind) = rest.split_at(descriptor_len(rest));
-            rest = behind;
-            Some((header, &one[HEADER_BYTES..]))
-        })
+        descriptors(self.bytes())
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        (self.source, self.copies) = (None, PerKind::default());
+        (self.source, self.copies, self.is_long) = (None, PerKind::default(), false);
     }
+}
+
+/// Headers and payloads of bytes that are whole descriptors.
+fn descriptors(mut rest: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
+    std::iter::from_fn(move || {
+        let header = rest.first_chunk().map(Header::decode)?;
+        let (one, behind) = rest.split_at(descriptor_len(rest));
+        rest = behind;
+        Some((header, &one[HEADER_BYTES..]))
+    })
 }
 
 /// A number of bytes in a queue.
@@ -277,6 +342,7 @@ fn refused_above(header: &Header, capacity: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
     use crate::wire::Guid;
 
     const CAPACITY: usize = 32_000;
@@ -317,22 +383,65 @@ mod tests {
         }
         let sizes = [3, 2, 1, HEADER_BYTES - 2, 1, HEADER_BYTES + 5, HEADER_BYTES - 6, 1];
         let left = sizes.map(|size| {
-            queue.sent(size);
+            queue.sent(Instant::ZERO, size);
             queue.descriptors()
         });
         assert_eq!(left, [3, 3, 3, 3, 2, 1, 1, 0]);
     }
 
     #[test]
+    fn what_comes_out_is_what_was_queued_whoever_shares_it() {
+        let (mut rng, mut run, now) = (Rng::new(5), Run::default(), Instant::ZERO);
+        let mut queues = [(); 3].map(|()| (SendQueue::default(), Vec::new()));
+        let (mut shared, mut left, mut last) = (0, 0, 0u64);
+        let mut query = |ttl| {
+            last += 1;
+            let mut guid = Guid::default();
+            guid.0[..8].copy_from_slice(&last.to_le_bytes());
+            Header { guid, kind: Kind::Query, ttl, hops: 0, payload_len: 0 }
+        };
+        for _ in 0..3_000 {
+            run.clear();
+            for _ in 0..[3, 400][rng.below(2)] {
+                let header = query(2);
+                run.append(0, &header, &header.encode(), CAPACITY);
+            }
+            run.end();
+            for (queue, queued) in &mut queues {
+                if queue.push_run(&run) {
+                    queued.extend_from_slice(run.bytes());
+                }
+                shared += usize::from(queue.shared.is_some());
+                let one = query(1);
+                if rng.below(2) == 0 && queue.push(&Framed::new(one, &[], CAPACITY), Some(1)) {
+                    queued.extend_from_slice(&one.encode());
+                }
+                for _ in 0..rng.below(3) {
+                    let offered = queue.unsent();
+                    let taken = [0, 1, rng.below(offered.len() + 1), offered.len()][rng.below(4)];
+                    let taken = taken.min(offered.len());
+                    assert_eq!(offered[..taken], queued[..taken]);
+                    queued.drain(..taken);
+                    queue.sent(now, taken);
+                }
+                assert_eq!(queue.len(), queued.len());
+                assert_eq!(queue.descriptors(), queued.len().div_ceil(HEADER_BYTES) as u64);
+                left += usize::from(queue.backlog.is_some());
+            }
+        }
+        assert!(shared > 100 && left > 100, "{shared} shared, {left} with a backlog");
+    }
+
+    #[test]
     fn an_idle_queue_keeps_no_buffer() {
         let mut queue = SendQueue::default();
         queue.push_bytes(b"hello");
-        queue.sent(5);
+        queue.sent(Instant::ZERO, 5);
         assert_eq!(queue.bytes.capacity(), 0, "many links never say more than that");
         assert!(queue.push(&framed(Kind::Ping, 0), None));
         queue.shrink();
         assert_eq!(queue.descriptors(), 1);
-        queue.sent(HEADER_BYTES);
+        queue.sent(Instant::ZERO, HEADER_BYTES);
         assert!(queue.bytes.capacity() > 0, "while it is used, it is kept");
         queue.shrink();
         assert_eq!(queue.bytes.capacity(), 0);
@@ -342,7 +451,7 @@ mod tests {
     fn an_emptied_queue_takes_everything_again() {
         let mut queue = SendQueue::default();
         let full = fill(&mut queue, Kind::QueryHit, 0);
-        queue.sent(full);
+        queue.sent(Instant::ZERO, full);
         assert!(queue.is_empty() && queue.push(&framed(Kind::Ping, 7), None));
     }
 }
