@@ -65,13 +65,13 @@ impl Criteria {
     pub(super) fn read_while(
         &mut self,
         text: &[u8],
-        go_on: impl FnMut(&[u8]) -> bool,
+        mut go_on: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), CriteriaError> {
         self.words.clear();
         if text.is_empty() {
             return Err(CriteriaError::Empty);
         }
-        let read = self.words.read_while(text, MAX_QUERY_WORDS, go_on);
+        let read = self.words.read_while(text, MAX_QUERY_WORDS, &mut go_on);
         let one_letter_words = read.map_err(|_| CriteriaError::NotUtf8)?;
         match (self.words.len(), one_letter_words) {
             (0, false) => Err(CriteriaError::NoWords),
@@ -123,7 +123,7 @@ impl WordList {
     /// Replaces the list by the first `limit` distinct words of `text` that have two letters or
     /// more. Returns whether shorter words were passed over.
     pub(super) fn read(&mut self, text: &str, limit: usize) -> bool {
-        self.read_while(text.as_bytes(), limit, |_| true).expect("a str is UTF-8")
+        self.read_while(text.as_bytes(), limit, &mut |_| true).expect("a str is UTF-8")
     }
 
     /// Like [`WordList::read`], until `go_on` says no to a word.
@@ -131,16 +131,14 @@ impl WordList {
         &mut self,
         text: &[u8],
         limit: usize,
-        go_on: impl FnMut(&[u8]) -> bool,
+        go_on: &mut impl FnMut(&[u8]) -> bool,
     ) -> Result<bool, Utf8Error> {
         self.clear();
         let mut reader = Reader { list: self, start: 0, limit, one_letter_words: false, go_on };
         if text.is_ascii() {
-            for &byte in text {
-                match FOLDED[usize::from(byte)] {
-                    0 if !reader.end_word() => break,
-                    0 => {}
-                    letter => reader.push(&[letter]),
+            for word in text.split(|&byte| FOLDED[usize::from(byte)] == 0) {
+                if !word.is_empty() && !reader.ascii_word(word) {
+                    break;
                 }
             }
         } else {
@@ -206,10 +204,17 @@ struct Reader<'a, F> {
     start: usize,
     limit: usize,
     one_letter_words: bool,
-    go_on: F,
+    go_on: &'a mut F,
 }
 
 impl<F: FnMut(&[u8]) -> bool> Reader<'_, F> {
+    /// A whole word of ASCII letters and digits; false when no more are wanted.
+    fn ascii_word(&mut self, word: &[u8]) -> bool {
+        let word = &word[..word.len().min(MAX_WORD_BYTES)];
+        self.list.text.extend(word.iter().map(|&byte| FOLDED[usize::from(byte)]));
+        self.end_word()
+    }
+
     /// Adds one letter, given as UTF-8, to the word being read.
     fn push(&mut self, letter: &[u8]) {
         if self.list.text.len() - self.start < MAX_WORD_BYTES {
