@@ -48,16 +48,14 @@ pub(super) struct Connection {
 pub(super) enum Phase {
     /// The TCP connection is not there yet.
     Dialing,
-    /// Our hello is out; what came of the answer.
-    Greeting(Vec<u8>),
-    /// Inbound, and its first line is not complete; what came of it.
-    Undecided(Vec<u8>),
+    /// What came of the answer to our hello; or inbound, of a first line that may become anything.
+    Opening(Vec<u8>),
     /// A neighbour.
     Link(Box<Link>),
     /// A peer that fetches files from us.
     Upload(Box<Uploading>),
     /// A connection a Push asked us for; the line to send first.
-    Giving(Vec<u8>),
+    Giving(Box<[u8]>),
     /// The connection of a download, from its dial on.
     Fetching(TransferId),
 }

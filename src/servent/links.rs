@@ -73,7 +73,7 @@ impl Servent {
         if self.visitors.of(ip) >= self.per_address(self.config.limits.connections_per_address) {
             return None;
         }
-        let id = self.open(now, remote, None, *local.ip(), Phase::Undecided(Vec::new()))?;
+        let id = self.open(now, remote, None, *local.ip(), Phase::Opening(Vec::new()))?;
         self.connections[id.index()].inbound = true;
         self.visitors.add(ip);
         Some(id)
@@ -90,14 +90,14 @@ impl Servent {
         conn.local_ip = *local.ip();
         match conn.phase {
             Phase::Dialing => {
-                conn.phase = Phase::Greeting(Vec::new());
+                conn.phase = Phase::Opening(Vec::new());
                 conn.queue.push_bytes(handshake::CONNECT);
                 self.mark_dirty(id.index as usize);
             }
             Phase::Fetching(transfer) => self.handle_fetch_connected(now, transfer),
             Phase::Giving(ref mut line) => {
                 let line = std::mem::take(line);
-                self.give(now, id, line);
+                self.give(now, id, line.into_vec());
             }
             _ => {}
         }
@@ -121,12 +121,12 @@ impl Servent {
         let Some(conn) = self.connection_mut(id) else { return };
         match &mut conn.phase {
             Phase::Link(_) => self.handle_stream(now, id, bytes),
-            Phase::Greeting(buffer) => {
+            Phase::Opening(buffer) if !conn.inbound => {
                 buffer.extend_from_slice(bytes);
                 let read = handshake::read_answer(buffer);
                 self.finish_hello(now, id, read);
             }
-            Phase::Undecided(buffer) => {
+            Phase::Opening(buffer) => {
                 buffer.extend_from_slice(bytes);
                 match handshake::dispatch(buffer) {
                     Dispatch::NeedMore => {}
@@ -229,7 +229,9 @@ impl Servent {
     /// Closes the connection that has been silent for longest without saying what it wants. Silence
     /// must not keep others out.
     fn evict(&mut self, now: Instant) -> bool {
-        let silent = |(_, conn): &(usize, &Connection)| matches!(conn.phase, Phase::Undecided(_));
+        let silent = |(_, conn): &(usize, &Connection)| {
+            conn.inbound && matches!(conn.phase, Phase::Opening(_))
+        };
         let oldest = self.connections.iter().filter(silent).min_by_key(|(_, conn)| conn.deadline);
         let Some((index, conn)) = oldest else { return false };
         let id = ConnId { index: conn_index(index), generation: conn.generation };
@@ -273,7 +275,7 @@ impl Servent {
         }
         self.links.push(id.index);
         self.link_is_up(now, id);
-        if let Phase::Greeting(buffer) | Phase::Undecided(buffer) = phase
+        if let Phase::Opening(buffer) = phase
             && buffer.len() > consumed
         {
             self.handle_stream(now, id, &buffer[consumed..]);
@@ -319,7 +321,7 @@ impl Servent {
             self.pong_cache.forget(key);
             self.hosts.link_ended(now, addr);
         } else if conn.dialled.is_some() {
-            let answered = matches!(conn.phase, Phase::Greeting(_));
+            let answered = matches!(conn.phase, Phase::Opening(_));
             let eof = matches!(reason, CloseReason::Io(IoFailure::Eof | IoFailure::Reset));
             if answered && (eof || matches!(reason, CloseReason::Handshake(_))) {
                 self.hosts.refused(now, addr);
@@ -442,8 +444,8 @@ impl Servent {
         let stalled = conn.queue.is_stalled(now, stall);
         let reason = match &mut conn.phase {
             Phase::Dialing | Phase::Giving(_) => CloseReason::Timeout("connection"),
-            Phase::Greeting(_) => CloseReason::Timeout("answer to our hello"),
-            Phase::Undecided(_) => CloseReason::Timeout("first line"),
+            Phase::Opening(_) if conn.inbound => CloseReason::Timeout("first line"),
+            Phase::Opening(_) => CloseReason::Timeout("answer to our hello"),
             Phase::Link(_) if stalled => CloseReason::Stalled,
             Phase::Link(link) if now.since(link.last_heard) >= timeout => {
                 CloseReason::Timeout("sign of life")

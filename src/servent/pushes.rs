@@ -48,7 +48,7 @@ impl Servent {
         let name = self.library.get(push.index).map_or("", |entry| entry.name).to_owned();
         let mut line = Vec::new();
         Giv { index: push.index, servent_id: self.identity.0, name }.write(&mut line);
-        let phase = Phase::Giving(line);
+        let phase = Phase::Giving(line.into_boxed_slice());
         let conn = self
             .open(now, push.addr, None, Ipv4Addr::UNSPECIFIED, phase)
             .ok_or(DropReason::PushThrottled)?;
@@ -112,7 +112,7 @@ impl Servent {
     /// A connection opened with GIV: the source of a download that waits for it, or closed.
     pub(super) fn read_giv(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.connection_mut(id) else { return };
-        let Phase::Undecided(buffer) = &conn.phase else { return };
+        let Phase::Opening(buffer) = &conn.phase else { return };
         let (giv, rest) = match Giv::parse(buffer) {
             Ok(None) => return,
             Ok(Some((giv, len))) => (giv, buffer[len..].to_vec()),
