@@ -125,9 +125,9 @@ pub struct Limits {
     /// Unsent bytes per link. Must hold one and a half of the largest descriptor (0.6 draft,
     /// 3.1): 256 KiB each, 8 MiB with the default 32 links.
     pub send_queue_bytes: usize,
-    /// Ping GUIDs remembered, in tables that are powers of two: 19 bytes each, 2.5 MiB.
+    /// Ping GUIDs remembered, in tables that are powers of two: 20 bytes each, 2.5 MiB.
     pub ping_routes: usize,
-    /// Query GUIDs remembered: 19 bytes each, 19 MiB.
+    /// Query GUIDs remembered: 20 bytes each, 20 MiB.
     pub query_routes: usize,
     /// Push GUIDs remembered: 1.2 MiB.
     pub push_routes: usize,

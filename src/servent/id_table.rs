@@ -1,8 +1,9 @@
 //! A hash table of 16-byte ids, made for floods of ids that peers choose. An id is known by 64 bits
 //! of a keyed hash: of a million ids two would be taken for one in one of 37 million tables, and
-//! the later of them lost. A bucket fills one cache line, so a look-up waits for memory once. 18 bytes
-//! an id, filled to seven tenths. Ids are never taken out one by one, but all at one time: a bucket
-//! says in which epoch it was filled, and those of earlier ones are empty.
+//! the later of them lost. A bucket fills one cache line, so a look-up waits for memory once, and
+//! mostly not at all when there is nothing to find. 20 bytes an id, filled to seven tenths. Ids are
+//! never taken out one by one, but all at one time: a bucket says in which epoch it was filled, and
+//! those of earlier ones are empty.
 
 use super::route_table::LinkKey;
 use crate::rng::Rng;
@@ -14,7 +15,8 @@ pub(super) type Id = [u8; 16];
 const IDS: usize = 5;
 
 /// Bytes of a full table for each id in it.
-pub(super) const BYTES_PER_ID: usize = (2 * size_of::<Bucket>()).div_ceil(7);
+pub(super) const BYTES_PER_ID: usize =
+    (2 * (size_of::<Bucket>() + size_of::<Filter>())).div_ceil(7);
 
 /// Ids held in half as many bytes as `slots`, a power of two, would take with 32 bytes each: a table
 /// grows when it has three and a half in each bucket.
@@ -58,6 +60,11 @@ impl Hash {
     }
 
     #[inline]
+    fn filter(self) -> Filter {
+        1 << (self.0 >> 59) | 1 << (self.0 >> 54 & 31)
+    }
+
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
     fn halves(self) -> (u32, u32) {
         (self.0 as u32, (self.0 >> 32) as u32)
@@ -78,6 +85,10 @@ struct Bucket {
 const EPOCH_BITS: u32 = u32::BITS - 3;
 const _: () = assert!(size_of::<Bucket>() == 64);
 
+/// Two bits for each id whose look-up begins at one bucket. Most ids that are looked up are new, and
+/// the filters are small enough for the cache: one in 25 look-ups for nothing goes on to the bucket.
+type Filter = u32;
+
 impl Bucket {
     #[inline]
     fn len(&self, epoch: u32) -> usize {
@@ -97,13 +108,16 @@ impl Bucket {
 pub(super) struct IdTable {
     /// A power of two, or none; probed linearly.
     buckets: Vec<Bucket>,
+    /// One for each bucket.
+    filters: Vec<Filter>,
     epoch: u32,
     len: usize,
 }
 
 impl IdTable {
     fn with_buckets(count: usize) -> IdTable {
-        IdTable { buckets: vec![Bucket::default(); count], epoch: 0, len: 0 }
+        let (buckets, filters) = (vec![Bucket::default(); count], vec![0; count]);
+        IdTable { buckets, filters, epoch: 0, len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -113,6 +127,12 @@ impl IdTable {
     /// The link of `id`.
     #[inline]
     pub(super) fn get(&self, id: Hash) -> Option<LinkKey> {
+        if self.may_have(id) { self.get_at_hand(id) } else { None }
+    }
+
+    /// The same, when [`IdTable::touch`] has brought its bucket here.
+    #[inline]
+    pub(super) fn get_at_hand(&self, id: Hash) -> Option<LinkKey> {
         let (bucket, at) = self.position(id)?;
         Some(LinkKey::from_bits(self.buckets[bucket].links[at]))
     }
@@ -129,6 +149,7 @@ impl IdTable {
             self.grow();
         }
         let mut index = id.bucket(self.buckets.len());
+        self.filters[index] |= id.filter();
         while self.buckets[index].len(self.epoch) == IDS {
             index = (index + 1) & (self.buckets.len() - 1);
         }
@@ -159,7 +180,19 @@ impl IdTable {
         }
     }
 
-    /// Loads what a look-up or entry begins with.
+    #[inline]
+    fn may_have(&self, id: Hash) -> bool {
+        let filter = id.filter();
+        self.len > 0 && self.filters[id.bucket(self.buckets.len())] & filter == filter
+    }
+
+    /// Loads what a look-up needs.
+    #[inline]
+    pub(super) fn touch_known(&self, id: Hash) -> u32 {
+        if self.may_have(id) { self.touch(id) } else { 0 }
+    }
+
+    /// Loads what an entry needs.
     #[inline]
     pub(super) fn touch(&self, id: Hash) -> u32 {
         if self.buckets.is_empty() { 0 } else { self.buckets[id.bucket(self.buckets.len())].head }
@@ -178,6 +211,7 @@ impl IdTable {
         if fits && self.epoch + 1 < 1 << EPOCH_BITS {
             self.epoch += 1;
             self.len = 0;
+            self.filters.fill(0);
         } else {
             *self = IdTable::with_buckets((2 * expected).div_ceil(7).next_power_of_two());
         }

@@ -128,8 +128,8 @@ impl RouteTable {
         let (rest, reserve) = (&held.rest, &held.reserve);
         let mut touched = 0;
         for &id in &hashes[..count] {
-            touched ^= rest.young.touch(id) ^ rest.old.touch(id);
-            touched ^= reserve.young.touch(id) ^ reserve.old.touch(id);
+            touched ^= rest.young.touch(id) ^ rest.old.touch_known(id);
+            touched ^= reserve.young.touch_known(id) ^ reserve.old.touch_known(id);
         }
         std::hint::black_box(touched);
     }
@@ -166,7 +166,8 @@ impl Held {
 
     #[inline]
     fn find(&self, id: Hash) -> Option<LinkKey> {
-        self.rest.find(id).or_else(|| self.reserve.find(id))
+        let rest = self.rest.young.get_at_hand(id).or_else(|| self.rest.old.get(id));
+        rest.or_else(|| self.reserve.young.get(id).or_else(|| self.reserve.old.get(id)))
     }
 
     /// Takes in an id that no young generation has.
@@ -233,10 +234,6 @@ struct Generations {
 impl Generations {
     fn new(limit: usize, turns_at: Instant) -> Generations {
         Generations { young: IdTable::default(), old: IdTable::default(), turns_at, limit }
-    }
-
-    fn find(&self, id: Hash) -> Option<LinkKey> {
-        self.young.get(id).or_else(|| self.old.get(id))
     }
 
     /// Replaces what is known of `id`; true if the young generation knew it.
