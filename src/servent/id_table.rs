@@ -195,7 +195,11 @@ impl IdTable {
     /// Loads what an entry needs.
     #[inline]
     pub(super) fn touch(&self, id: Hash) -> u32 {
-        if self.buckets.is_empty() { 0 } else { self.buckets[id.bucket(self.buckets.len())].head }
+        if self.buckets.is_empty() {
+            return 0;
+        }
+        let index = id.bucket(self.buckets.len());
+        self.buckets[index].head ^ self.filters[index]
     }
 
     /// Leaves a place free somewhere, or no look-up would come to an end.
