@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Broken rules that are named one by one; the rest is counted.
 const NAMED: usize = 10;
 
+/// So often at most a network is looked at that does not stay the same.
+const LOOKS: usize = 5;
+
 /// One thing that was asserted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
@@ -49,16 +52,23 @@ impl Finding {
     }
 }
 
-/// Looks at everything.
+/// Looks at everything; again, if a servent ended or started meanwhile and something seemed wrong.
 ///
 /// # Errors
 /// When the network has died, or its records cannot be read.
 pub fn check(folder: &super::RunFolder) -> io::Result<Vec<Finding>> {
-    let (mut view, mut records) = (View::unread(folder)?, Vec::new());
-    view.refresh(&mut |node, record| records.push((node, record)))?;
-    let mut findings = vec![processes(&view), links(&view), answers(&view)];
-    findings.extend(rules(&view, &records));
-    Ok(findings)
+    let mut looks = 0;
+    loop {
+        let (mut view, mut records) = (View::unread(folder)?, Vec::new());
+        view.refresh(&mut |node, record| records.push((node, record)))?;
+        let mut findings = vec![processes(&view), links(&view), answers(&view)];
+        findings.extend(rules(&view, &records));
+        looks += 1;
+        let all_hold = findings.iter().all(Finding::holds);
+        if all_hold || looks == LOOKS || !view.has_changed()? {
+            return Ok(findings);
+        }
+    }
 }
 
 fn processes(view: &View) -> Finding {

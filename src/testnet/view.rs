@@ -128,6 +128,15 @@ impl View {
         self.status.nodes[node].pid.is_some()
     }
 
+    /// Whether other processes run than when this was read last.
+    ///
+    /// # Errors
+    /// When the network has died.
+    pub(super) fn has_changed(&self) -> io::Result<bool> {
+        let pids = |status: &Status| status.nodes.iter().map(|it| it.pid).collect::<Vec<_>>();
+        Ok(pids(&control::status(&self.folder)?) != pids(&self.status))
+    }
+
     /// Whether a node was ended on purpose.
     pub fn is_wanted_down(&self, node: usize) -> bool {
         self.status.nodes[node].wanted_down
