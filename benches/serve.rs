@@ -20,9 +20,9 @@ const TIME: Duration = Duration::from_secs(2);
 /// Between two descriptors whose way is timed.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Reads from each for [`TIME`], or until there is no more; bytes a second, all together. Meanwhile single descriptors go from
-/// the first of two links to the second; how long that takes, in microseconds, sorted. One thread
-/// does everything: the sender has the other processor for itself.
+/// Reads from each for [`TIME`], or until there is no more. Meanwhile single descriptors go from the
+/// first of two links to the second. One thread does everything: the sender has the other processor
+/// for itself.
 fn drink(mut readers: Vec<TcpStream>, pair: Option<[TcpStream; 2]>) -> Drunk {
     for stream in readers.iter().chain(pair.iter().flatten()) {
         stream.set_nonblocking(true).unwrap();
@@ -54,8 +54,10 @@ fn drink(mut readers: Vec<TcpStream>, pair: Option<[TcpStream; 2]>) -> Drunk {
 
 /// What came of [`drink`].
 struct Drunk {
+    /// Bytes a second, all together.
     rate: f64,
     gigabytes: f64,
+    /// Microseconds of a descriptor's way, sorted.
     waits: Vec<f64>,
 }
 

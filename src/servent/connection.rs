@@ -35,7 +35,7 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// When its timer has something to do.
     pub(super) deadline: Instant,
-    /// When its entry in the timer heap comes up: not after `deadline`.
+    /// When its entry among the timers comes up: not after `deadline`.
     pub(super) scheduled: Instant,
     pub(super) queue: SendQueue,
     /// It is in a list of those with something to send.

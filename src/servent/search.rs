@@ -104,8 +104,6 @@ impl Servent {
         hit: &QueryHit<'_>,
         payload: &[u8],
     ) -> Result<(), DropReason> {
-        let mut digest = SipHasher13::new_with_key(&self.digest_key);
-        digest.write(payload);
         let limit = self.config.limits.results_per_search;
         let search = header.guid;
         let probe = self.probes.iter_mut().find(|probe| probe.header.guid == search);
@@ -116,6 +114,8 @@ impl Servent {
         if taken == 0 || *by_link > free * OVER_FREE {
             return Err(DropReason::TooManyResults);
         }
+        let mut digest = SipHasher13::new_with_key(&self.digest_key);
+        digest.write(payload);
         if !probe.seen.insert(digest.finish()) {
             return Err(DropReason::RepeatedHit);
         }

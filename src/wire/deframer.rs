@@ -161,3 +161,23 @@ fn peek_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, FrameError> {
         _ => Err(FrameError::PayloadTooLong { kind: header.kind, announced: header.payload_len }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_link_keeps_no_buffer_and_a_begun_descriptor_is_not_lost() {
+        let mut deframer = Deframer::default();
+        let ping = [0; HEADER_BYTES];
+        assert_eq!(deframer.feed(&ping[..5]).next(), Ok(None));
+        deframer.shrink();
+        assert_eq!(deframer.pending_bytes(), 5);
+        let mut rest = deframer.feed(&ping[5..]);
+        assert_eq!(rest.next().map(|raw| raw.map(|raw| raw.frame().len())), Ok(Some(HEADER_BYTES)));
+        assert_eq!(rest.next(), Ok(None));
+        assert!(deframer.pending.capacity() > 0);
+        deframer.shrink();
+        assert_eq!(deframer.pending.capacity(), 0);
+    }
+}
