@@ -109,6 +109,11 @@ impl Default for Config {
     }
 }
 
+/// Bytes of one socket handled in one turn while no other speaks. What they cause is written before
+/// more is read, and a send queue takes as much of broadcasts: a fast source is not dropped in front
+/// of neighbours that keep up.
+pub const READ_BYTES: usize = 64 * 1024;
+
 /// Bounds on what a servent holds, with their cost at the default. Tables start empty and grow
 /// towards their limit, so an idle servent pays next to nothing.
 #[derive(Clone, Debug)]
@@ -139,6 +144,10 @@ pub struct Limits {
     pub query_route_age: Duration,
     /// The same for servent ids, each hit renews its own.
     pub servent_route_age: Duration,
+    /// Pongs that one Ping sent on a link admits: as many as the host cache has room for.
+    pub pongs_per_ping: u32,
+    /// Pongs believed and passed on of one link in a second.
+    pub pongs_per_second: u32,
     /// Pongs kept per link to answer Pings with (0.6 draft, 2.2.4: 10).
     pub pongs_per_link: usize,
     /// How long such a Pong is good for.
@@ -189,6 +198,8 @@ impl Default for Limits {
             ping_route_age: Duration::from_secs(120),
             query_route_age: Duration::from_secs(300),
             servent_route_age: Duration::from_secs(900),
+            pongs_per_ping: 1_000,
+            pongs_per_second: 1_000,
             pongs_per_link: 10,
             pong_age: Duration::from_secs(180),
             host_cache_entries: 1_000,

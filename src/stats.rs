@@ -44,11 +44,17 @@ pub enum DropReason {
     QueueFull,
     /// Still queued when its link ended; it was counted as sent before.
     LinkEnded,
+    /// It had arrived, and its link ended before it was its turn.
+    Unread,
+    /// More Pongs than the Pings sent on the link admit, or than a link may send in a second.
+    PongThrottled,
+    /// A Query whose search text is longer than servents look for.
+    QueryTooLong,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DropReason; 19] = [
+    pub const ALL: [DropReason; 22] = [
         DropReason::Malformed,
         DropReason::UnknownKind,
         DropReason::TtlTooHigh,
@@ -68,6 +74,9 @@ impl DropReason {
         DropReason::NotRouting,
         DropReason::QueueFull,
         DropReason::LinkEnded,
+        DropReason::Unread,
+        DropReason::PongThrottled,
+        DropReason::QueryTooLong,
     ];
 
     /// A short name for logs and reports.
@@ -92,6 +101,9 @@ impl DropReason {
             DropReason::NotRouting => "not routing",
             DropReason::QueueFull => "queue full",
             DropReason::LinkEnded => "link ended",
+            DropReason::Unread => "unread",
+            DropReason::PongThrottled => "pong throttled",
+            DropReason::QueryTooLong => "query too long",
         }
     }
 }
@@ -160,6 +172,8 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Writes that took them.
     pub writes: u64,
+    /// Units of work that descriptors of neighbours caused; one is about 80 instructions.
+    pub work: u64,
 }
 
 impl Stats {

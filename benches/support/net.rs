@@ -7,6 +7,7 @@ use servent::servent::{ConnId, Output, Servent, TxChunk};
 use servent::time::Instant;
 use servent::wire::ServentId;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A library of so many names, which no flood finds.
 pub fn names(count: u32) -> Library {
@@ -27,6 +28,7 @@ pub struct Net {
     core: Servent,
     source: ConnId,
     asker: ConnId,
+    now: Instant,
 }
 
 impl Net {
@@ -43,27 +45,35 @@ impl Net {
             conn
         };
         let conns: Vec<_> = (0..=sinks).map(link).collect();
-        let mut net = Net { core, source: conns[0], asker: conns[sinks] };
+        let mut net = Net { core, source: conns[0], asker: conns[sinks], now };
         net.drain();
         net
     }
 
     /// The last of the links asks.
     pub fn ask(&mut self, bytes: &[u8]) {
-        self.core.handle_bytes(Instant::ZERO, self.asker, bytes);
+        self.core.start_turn();
+        self.core.handle_bytes(self.now, self.asker, bytes);
         self.drain();
     }
 
     pub fn pass(&mut self, bytes: &[u8]) {
+        // Nobody else has spoken for a while.
+        self.now += Duration::from_millis(100);
         // As much as a servent passes on before it writes.
         for part in bytes.chunks(32 * 1024) {
-            self.core.handle_bytes(Instant::ZERO, self.source, part);
+            self.core.start_turn();
+            self.core.handle_bytes(self.now, self.source, part);
+            while self.core.read_allowance(self.now, self.source) == 0 {
+                self.core.start_turn();
+                self.core.handle_timeout(self.now);
+            }
             self.drain();
         }
     }
 
     fn drain(&mut self) {
-        let now = Instant::ZERO;
+        let now = self.now;
         while let Some(output) = self.core.poll_output() {
             assert!(!matches!(output, Output::Close { .. }), "no link ends here");
         }

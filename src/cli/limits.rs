@@ -3,14 +3,14 @@
 use super::exit::Failure;
 use super::output;
 use crate::config::{Config, Scope};
-use crate::driver::{MAX_UNTOLD, READ_BUFFER_BYTES};
+use crate::driver::MAX_UNTOLD;
 use crate::servent::Cost;
 use indicatif::BinaryBytes;
 use std::time::Duration;
 
 pub(super) fn explain(config: &Config, max_files: usize) -> Result<(), Failure> {
     output::line("Memory at most:")?;
-    let costs = config.memory(READ_BUFFER_BYTES, MAX_UNTOLD);
+    let costs = config.memory(MAX_UNTOLD);
     let row = |total: usize, what: &str| {
         output::line(&format!("{:>12}  {what}", BinaryBytes(total as u64).to_string()))
     };

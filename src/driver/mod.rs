@@ -2,9 +2,10 @@
 //!
 //! One turn of the loop: hand out what the core wants done, poll until its next deadline, read
 //! the clock once, then accept, read and write, let the core's timers run, do a slice of a folder
-//! scan, and hand out again. Who has just begun to speak is read before those who have not come to
-//! an end, and nobody is read further than its share of the turn (as in FQ-CoDel, RFC 8290). Sockets closed during a turn are dropped at its end, so an event that
-//! is already on its way finds none and is ignored.
+//! scan, and hand out again. Newly readable connections are served before connections still
+//! draining a backlog, and no connection is read further than the core allows in one turn (FQ-CoDel,
+//! RFC 8290). Sockets closed during a turn are dropped at its end, so a stale event finds no socket
+//! and is ignored.
 
 mod clock;
 mod disk;
@@ -23,6 +24,7 @@ pub use scan::{Filter, GlobError, Occasion, RootReport, ScanReport, Shares, Skip
 pub use shelf::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
 
+use crate::config::READ_BYTES;
 use crate::servent::{ConnId, Event, FileDone, FileId, IoFailure, Output, Servent, TxChunk};
 use crate::time::Instant;
 use crate::transfer::download::{DownloadError, Partial, Source};
@@ -34,7 +36,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::Resolver;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use socket::{Socket, failure, is_later, v4};
+use socket::{Socket, failure, is_later, local_failure, v4};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -50,20 +52,11 @@ const CHANGES: Token = Token(usize::MAX - 3);
 /// Tokens are connection ids, which take 64 bits.
 const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 
-/// One socket is read so far in one turn while no other speaks. What that causes is written before
-/// more is read, and a send queue takes as much of broadcasts: a fast source is not dropped in front
-/// of neighbours that keep up.
-pub const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// The same while several speak: a Query that comes behind this much of somebody else's waits some
-/// tens of microseconds for it.
-const SHARE_BYTES: usize = 16 * 1024;
-/// How long after two have spoken several are taken to.
-const CONTESTED_FOR: Duration = Duration::from_millis(50);
 /// So many things that happened may wait to be told; of answered Queries, which neighbours cause
 /// at will, no more than these are.
 pub const MAX_UNTOLD: usize = 1_024;
 /// After so many bytes read from however many, what they caused is written before more is read.
-const FLUSH_AFTER_BYTES: usize = READ_BUFFER_BYTES / 2;
+const FLUSH_AFTER_BYTES: usize = READ_BYTES / 2;
 /// How long accepting rests after it failed for want of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
 
@@ -133,9 +126,6 @@ pub struct Driver {
     /// Connections with bytes left to read, in the order of their turns.
     unread: VecDeque<ConnId>,
     read_since_flush: usize,
-    /// Who spoke last, and until when several are taken to speak.
-    speaker: Option<ConnId>,
-    contested_until: Instant,
     buffer: Vec<u8>,
     disk: Disk,
     watch: Watch,
@@ -173,9 +163,7 @@ impl Driver {
             closed: Vec::new(),
             unread: VecDeque::new(),
             read_since_flush: 0,
-            speaker: None,
-            contested_until: Instant::ZERO,
-            buffer: vec![0; READ_BUFFER_BYTES],
+            buffer: vec![0; READ_BYTES],
             disk: Disk::default(),
             watch: Watch::new(),
             happened: VecDeque::new(),
@@ -302,6 +290,8 @@ impl Driver {
             self.accept(now);
         }
         if self.core.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            // Links with unread input come after what others just said is on its way.
+            self.drain(now);
             self.core.handle_timeout(now);
         }
         self.scan_slice();
@@ -375,10 +365,10 @@ impl Driver {
         }
     }
 
-    /// Reads a socket that may have something, as far as its turn goes. One that waits for its next
-    /// turn is left to wait.
+    /// Reads a socket as far as the core allows in this turn. One that waits for its next turn is
+    /// left to wait.
     fn read(&mut self, now: Instant, id: ConnId) {
-        let mut left = if now < self.contested_until { SHARE_BYTES } else { READ_BUFFER_BYTES };
+        let mut left = self.core.read_allowance(now, id);
         while left > 0 {
             let Some(socket) = socket_of(&mut self.sockets, id) else { return };
             if socket.ended || socket.listed {
@@ -391,13 +381,11 @@ impl Driver {
                     return;
                 }
                 Ok(count) => {
-                    left -= count;
-                    if self.speaker.replace(id) != Some(id) {
-                        self.contested_until = now + CONTESTED_FOR;
-                    }
                     self.core.handle_bytes(now, id, &self.buffer[..count]);
+                    let more = self.core.read_allowance(now, id);
+                    left = (left - count).min(more);
                     self.read_since_flush += count;
-                    if self.read_since_flush >= FLUSH_AFTER_BYTES {
+                    if self.read_since_flush >= FLUSH_AFTER_BYTES || more == 0 {
                         self.drain(now);
                     } else {
                         self.drain_outputs(now);
@@ -455,7 +443,7 @@ impl Driver {
                     let opened = Socket::connect(conn, addr, self.local_ip)
                         .and_then(|socket| hold(&mut self.sockets, &self.poll, socket));
                     if let Err(error) = opened {
-                        self.core.handle_closed(now, conn, failure(&error));
+                        self.core.handle_closed(now, conn, local_failure(&error));
                     }
                 }
                 Output::Close { conn } => {

@@ -88,11 +88,22 @@ pub(super) fn failure(error: &io::Error) -> IoFailure {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
             IoFailure::Reset
         }
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => {
-            IoFailure::Unreachable
+        ErrorKind::HostUnreachable | ErrorKind::TimedOut => IoFailure::Unreachable,
+        // Our own routes lead nowhere; routers on the way hardly ever say this.
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            IoFailure::Local(error.to_string())
         }
         ErrorKind::UnexpectedEof => IoFailure::Eof,
         _ => IoFailure::Other(error.to_string()),
+    }
+}
+
+/// What an error means that came before anything was sent to the peer.
+pub(super) fn local_failure(error: &io::Error) -> IoFailure {
+    match error.kind() {
+        // Some systems say so at once on loopback.
+        ErrorKind::ConnectionRefused => IoFailure::Refused,
+        _ => IoFailure::Local(error.to_string()),
     }
 }
 

@@ -39,6 +39,9 @@ pub(super) struct WordIndex {
     pub(super) dense: DenseRanges,
 }
 
+/// What looking up a word costs, in steps: a binary search with string comparisons.
+const LOOK_UP_STEPS: u32 = 4;
+
 /// One word of a Query, looked up.
 #[derive(Clone, Copy, Default)]
 struct Term<'a> {
@@ -84,25 +87,26 @@ impl WordIndex {
     }
 
     /// The same for criteria that are yet to be read, which ends at the first word that no file
-    /// has: most Queries of a network find nothing.
+    /// has: most Queries of a network find nothing. Returns the number of steps it took: words
+    /// looked up, candidates, and checks of them.
     pub(super) fn search_text(
         &self,
         text: &[u8],
         criteria: &mut Criteria,
         found: impl FnMut(u32) -> bool,
-    ) -> Result<(), CriteriaError> {
+    ) -> Result<u32, CriteriaError> {
         // Room for the terms is made when there is one: it has to be cleared.
-        let (mut terms, mut all) = (None, true);
+        let (mut terms, mut all, mut steps) = (None, true, 0);
         criteria.read_while(text, |word| {
+            steps += LOOK_UP_STEPS;
             let term = self.look_up(word);
             all = term.is_some() && terms.get_or_insert_with(Terms::default).push(term);
             all
         })?;
-        match &mut terms {
-            Some(terms) if all => self.find(terms.given(), found),
-            _ => {}
+        if let (Some(terms), true) = (&mut terms, all) {
+            steps += self.find(terms.given(), found);
         }
-        Ok(())
+        Ok(steps)
     }
 
     fn look_up(&self, word: &[u8]) -> Option<Term<'_>> {
@@ -112,10 +116,11 @@ impl WordIndex {
         Some(Term { range, postings, bitmap: self.dense.find(range, postings) })
     }
 
-    fn find(&self, terms: &mut [Term<'_>], found: impl FnMut(u32) -> bool) {
+    /// Returns the number of steps it took.
+    fn find(&self, terms: &mut [Term<'_>], found: impl FnMut(u32) -> bool) -> u32 {
         // The rarest first; and bitmaps, the cheapest check, before those without.
         terms.sort_unstable_by_key(|term| term.postings);
-        let Some((rarest, others)) = terms.split_first_mut() else { return };
+        let Some((rarest, others)) = terms.split_first_mut() else { return 0 };
         others.sort_unstable_by_key(|term| term.bitmap.is_none());
         match rarest.bitmap {
             Some(bitmap) => self.intersect(bitmap, others, found),
@@ -124,27 +129,45 @@ impl WordIndex {
     }
 
     /// The candidates are the files of a rare word, each checked for the other words.
-    fn walk(&self, range: WordRange, others: &[Term<'_>], mut found: impl FnMut(u32) -> bool) {
-        let several_words = range.end - range.first > 1;
+    fn walk(
+        &self,
+        range: WordRange,
+        others: &[Term<'_>],
+        mut found: impl FnMut(u32) -> bool,
+    ) -> u32 {
+        let (several_words, mut steps) = (range.end - range.first > 1, 0);
         for word in range.first..range.end {
             for &file in self.postings_of(word) {
-                if others.iter().all(|term| self.has(file, term))
+                steps += 1;
+                let mut has = |term| {
+                    steps += 1;
+                    self.has(file, term)
+                };
+                if others.iter().all(&mut has)
                     // A file with several words in the range is found at the first of them.
                     && (!several_words || self.first_word_in(file, range) == Some(word))
                     && !found(file)
                 {
-                    return;
+                    return steps;
                 }
             }
         }
+        steps
     }
 
     /// All words are common: intersects bitmaps, block by block.
-    fn intersect(&self, bitmap: &[Block], others: &[Term<'_>], mut found: impl FnMut(u32) -> bool) {
+    fn intersect(
+        &self,
+        bitmap: &[Block],
+        others: &[Term<'_>],
+        mut found: impl FnMut(u32) -> bool,
+    ) -> u32 {
+        let mut steps = 0;
         let with_bitmap = others.iter().take_while(|term| term.bitmap.is_some()).count();
         let (others, rest) = others.split_at(with_bitmap);
         for (index, &block) in bitmap.iter().enumerate() {
             let mut common = block;
+            steps += 1;
             for other in others.iter().filter_map(|term| term.bitmap) {
                 for (bits, other) in common.iter_mut().zip(&other[index]) {
                     *bits &= other;
@@ -154,11 +177,16 @@ impl WordIndex {
                 continue;
             }
             for file in dense::files_of(index, common) {
-                if rest.iter().all(|term| self.has(file, term)) && !found(file) {
-                    return;
+                let mut has = |term| {
+                    steps += 1;
+                    self.has(file, term)
+                };
+                if rest.iter().all(&mut has) && !found(file) {
+                    return steps;
                 }
             }
         }
+        steps
     }
 
     fn has(&self, file: u32, term: &Term<'_>) -> bool {

@@ -109,7 +109,8 @@ impl Library {
     }
 
     /// Reads `text` into `criteria` and searches for it: cheaper than one after the other where
-    /// nothing is found. What is in `criteria` afterwards may be a part of the text only.
+    /// nothing is found. What is in `criteria` afterwards may be a part of the text only. Returns
+    /// the number of steps it took: words looked up, candidates, and checks of them.
     ///
     /// # Errors
     /// See [`Criteria::read`].
@@ -119,7 +120,7 @@ impl Library {
         criteria: &mut Criteria,
         limit: usize,
         found: &mut Vec<Entry<'a>>,
-    ) -> Result<(), CriteriaError> {
+    ) -> Result<u32, CriteriaError> {
         let full = found.len().saturating_add(limit);
         self.index.search_text(text, criteria, |position| {
             if found.len() < full {

@@ -21,6 +21,11 @@ pub const MAX_QUERY_WORDS: usize = 32;
 /// systems, has more, unless a compatibility character unfolds into several words.
 pub(super) const MAX_NAME_WORDS: usize = 128;
 
+/// Letters of a decomposed search text that are looked at. One compatibility character may unfold
+/// into eighteen letters: the bound holds before they are folded. A text that is cut ends in a
+/// beginning of a word, which can only widen the answer.
+const MAX_FOLDED_LETTERS: usize = 256;
+
 /// A word is cut once it is this long, in names and criteria alike, so that a cut word still
 /// begins with every cut beginning of it.
 const MAX_WORD_BYTES: usize = 128;
@@ -71,7 +76,8 @@ impl Criteria {
         if text.is_empty() {
             return Err(CriteriaError::Empty);
         }
-        let read = self.words.read_while(text, MAX_QUERY_WORDS, &mut go_on);
+        let bounds = (MAX_QUERY_WORDS, MAX_FOLDED_LETTERS);
+        let read = self.words.read_while(text, bounds, &mut go_on);
         let one_letter_words = read.map_err(|_| CriteriaError::NotUtf8)?;
         match (self.words.len(), one_letter_words) {
             (0, false) => Err(CriteriaError::NoWords),
@@ -123,14 +129,16 @@ impl WordList {
     /// Replaces the list by the first `limit` distinct words of `text` that have two letters or
     /// more. Returns whether shorter words were passed over.
     pub(super) fn read(&mut self, text: &str, limit: usize) -> bool {
-        self.read_while(text.as_bytes(), limit, &mut |_| true).expect("a str is UTF-8")
+        let bounds = (limit, usize::MAX);
+        self.read_while(text.as_bytes(), bounds, &mut |_| true).expect("a str is UTF-8")
     }
 
-    /// Like [`WordList::read`], until `go_on` says no to a word.
+    /// Like [`WordList::read`], until `go_on` says no to a word, and no more than so many letters of
+    /// a text beyond ASCII.
     fn read_while(
         &mut self,
         text: &[u8],
-        limit: usize,
+        (limit, letters): (usize, usize),
         go_on: &mut impl FnMut(&[u8]) -> bool,
     ) -> Result<bool, Utf8Error> {
         self.clear();
@@ -142,9 +150,8 @@ impl WordList {
                 }
             }
         } else {
-            for letter in
-                std::str::from_utf8(text)?.nfkd().filter(|&letter| !is_combining_mark(letter))
-            {
+            let decomposed = std::str::from_utf8(text)?.nfkd().take(letters);
+            for letter in decomposed.filter(|&letter| !is_combining_mark(letter)) {
                 if letter.is_alphanumeric() {
                     for lower in letter.to_lowercase() {
                         // The two shapes of a small sigma have the same capital.

@@ -1,5 +1,6 @@
 //! One socket as the core sees it, from dial or accept to close.
 
+use super::budget::Account;
 use super::io::TransferId;
 use super::send_queue::SendQueue;
 use super::transfers::Uploading;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 /// Pings with TTL 1 answered per link and second.
 const PROBES_PER_SECOND: u8 = 10;
+/// Pings on one link whose Pongs may be outstanding together.
+const PINGS_ANSWERED_LATE: u32 = 4;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Why we dialled.
@@ -64,6 +67,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) deframer: Deframer,
+    pub(super) account: Account,
+    /// When the handshake was complete.
+    pub(super) since: Instant,
     pub(super) last_heard: Instant,
     /// We asked for a sign of life since `last_heard`.
     pub(super) probed: bool,
@@ -73,12 +79,19 @@ pub(super) struct Link {
     next_index_query: Instant,
     probe_window: Instant,
     probes: u8,
+    /// Pongs that the Pings sent on this link still admit.
+    pongs_due: u32,
+    pong_window: Instant,
+    /// Pongs taken since `pong_window`.
+    pongs: u32,
 }
 
 impl Link {
     pub(super) fn new(now: Instant) -> Link {
         Link {
             deframer: Deframer::default(),
+            account: Account::default(),
+            since: now,
             last_heard: now,
             probed: false,
             listens_on: None,
@@ -86,6 +99,9 @@ impl Link {
             next_index_query: now,
             probe_window: now,
             probes: 0,
+            pongs_due: 0,
+            pong_window: now,
+            pongs: 0,
         }
     }
 
@@ -107,6 +123,25 @@ impl Link {
         }
         self.probes = self.probes.saturating_add(1);
         self.probes <= PROBES_PER_SECOND
+    }
+
+    /// A Ping was sent on this link: it admits `per_ping` Pongs more. What several Pings admit
+    /// adds up to a bound.
+    pub(super) fn ping_sent(&mut self, per_ping: u32) {
+        let most = per_ping.saturating_mul(PINGS_ANSWERED_LATE);
+        self.pongs_due = self.pongs_due.saturating_add(per_ping).min(most);
+    }
+
+    /// Whether one more Pong may be believed and passed on.
+    pub(super) fn admit_pong(&mut self, now: Instant, per_second: u32) -> bool {
+        if now.since(self.pong_window) >= SECOND {
+            self.pong_window = now;
+            self.pongs = 0;
+        }
+        let admitted = self.pongs < per_second && self.pongs_due > 0;
+        self.pongs += u32::from(admitted);
+        self.pongs_due -= u32::from(admitted);
+        admitted
     }
 }
 

@@ -3,14 +3,16 @@
 use super::connection::{Link, Phase};
 use super::io::{CloseReason, ConnId, Event};
 use super::pong_cache::CachedPong;
-use super::{LinkKey, Observation, Route, RouteTable, Seen, Servent, Targets, Verdict, router};
+use super::{
+    LinkKey, Observation, Route, RouteTable, Seen, Servent, Targets, Verdict, budget, router,
+};
 use crate::config::Role;
 use crate::library::Entry;
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::{
-    Bye, Header, INDEX_QUERY, Kind, Ping, Pong, Push, Query, QueryHit, QueryHitBuilder,
-    RawDescriptor, ServentId, Trailer,
+    Bye, Guid, HEADER_BYTES, Header, INDEX_QUERY, Kind, MAX_FORWARDED_CRITERIA_BYTES, Ping, Pong,
+    Push, Query, QueryHit, QueryHitBuilder, RawDescriptor, ServentId, Trailer,
 };
 use std::sync::Arc;
 
@@ -30,13 +32,19 @@ struct Source {
 }
 
 impl Servent {
-    /// Bytes of an established link.
-    pub(super) fn handle_stream(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+    /// Handles the descriptors in `bytes` until `credit` units of work are spent. Returns how many
+    /// bytes were taken, all of them when the link ended.
+    pub(super) fn handle_descriptors(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        bytes: &[u8],
+        credit: u32,
+    ) -> usize {
         let index = id.index as usize;
         let source = Source { id, index, key: self.link_key(index) };
-        let Some(link) = self.link_mut(id) else { return };
-        link.last_heard = now;
-        link.probed = false;
+        let peer = self.connections[index].remote;
+        let Some(link) = self.link_mut(id) else { return bytes.len() };
         // Taken out while the descriptors in it are handled, which may end the link.
         let mut deframer = std::mem::take(&mut link.deframer);
         let mut descriptors = deframer.feed(bytes);
@@ -53,16 +61,24 @@ impl Servent {
                 Err(error) => break Some(error),
             }
             if self.link_mut(id).is_none() {
-                return self.flush_run();
+                self.count_unread(peer, &mut descriptors);
+                return bytes.len();
+            }
+            if self.budget.spent() >= credit {
+                break None;
             }
         };
-        self.flush_run();
+        let left = descriptors.into_rest().len();
         if let Some(error) = error {
-            return self.close(now, id, CloseReason::Frame(error));
+            // What was flooded before it still goes out.
+            self.flush_run();
+            self.close(now, id, CloseReason::Frame(error));
+            return bytes.len();
         }
         if let Some(link) = self.link_mut(id) {
             link.deframer = deframer;
         }
+        bytes.len() - left
     }
 
     /// Has what the next descriptors will be looked up in brought into the cache.
@@ -84,7 +100,7 @@ impl Servent {
         self.servent_routes.warm(servents[..hits].iter());
     }
 
-    fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
+    pub(super) fn link_mut(&mut self, id: ConnId) -> Option<&mut Link> {
         match &mut self.connection_mut(id)?.phase {
             Phase::Link(link) => Some(link),
             _ => None,
@@ -97,6 +113,7 @@ impl Servent {
         // Handling it may end the link.
         let peer = self.connections[source.index].remote;
         self.stats.received.add(kind);
+        self.budget.charge(budget::DESCRIPTOR + header.payload_len / budget::BYTES_PER_UNIT);
         self.observe(|| Observation::Received { peer, header: raw.header() });
         let handled = match kind {
             Kind::Ping => self.handle_ping(now, source, &mut header, raw),
@@ -128,7 +145,7 @@ impl Servent {
         if !(if full { link.admit_full_ping(now) } else { link.admit_probe(now) }) {
             return Err(DropReason::PingThrottled);
         }
-        let known = self.ping_routes.insert(now, &header.guid.0, source.key);
+        let known = self.insert_route(now, header, source.key);
         let seen = Seen::from_known(known);
         if seen == Seen::Own && header.hops == 0 {
             // It crossed one link and is ours: we are at both ends of it.
@@ -144,6 +161,8 @@ impl Servent {
         let verdict = router::ping(header, seen, self.is_routing(), cached.is_empty());
         self.carry_out(verdict, source, header, raw)?;
         self.stats.delivered.add(Kind::Ping);
+        let pongs = u32::try_from(1 + cached.len()).unwrap_or(u32::MAX);
+        self.budget.charge(budget::PONG * pongs);
         self.answer_ping(source, header, &cached);
         Ok(())
     }
@@ -186,12 +205,18 @@ impl Servent {
         let pong = Pong::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
         header.ttl = router::clamp_reply(header)?;
         let known = self.ping_routes.get(now, &header.guid.0);
-        let route = self.route(known);
+        let route = self.route(self.or_own_request(&header.guid, known));
         let verdict = router::reply(header, source.key, route);
         // Nothing is believed that nobody asked for.
         if let Verdict::Drop(reason @ (DropReason::NoRoute | DropReason::BackToSource)) = verdict {
             return Err(reason);
         }
+        let per_second = self.config.limits.pongs_per_second;
+        let link = self.link_mut(source.id).ok_or(DropReason::LinkGone)?;
+        if !link.admit_pong(now, per_second) {
+            return Err(DropReason::PongThrottled);
+        }
+        self.budget.charge(budget::ADDRESS);
         let in_scope = self.config.scope.allows(pong.addr);
         if in_scope {
             self.learn_from_pong(now, source, header, &pong, route == Route::Own);
@@ -246,8 +271,11 @@ impl Servent {
         raw: RawDescriptor<'_>,
     ) -> Handled {
         let query = Query::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        if query.criteria.len() > MAX_FORWARDED_CRITERIA_BYTES {
+            return Err(DropReason::QueryTooLong);
+        }
         header.ttl = router::clamp_broadcast(header, self.config.ttl)?;
-        let known = self.query_routes.insert(now, &header.guid.0, source.key);
+        let known = self.insert_route(now, header, source.key);
         let verdict = router::query(header, Seen::from_known(known), self.is_routing());
         self.carry_out(verdict, source, header, raw)?;
         self.stats.delivered.add(Kind::Query);
@@ -257,10 +285,14 @@ impl Servent {
 
     fn answer_query(&mut self, now: Instant, source: Source, header: &Header, query: &Query<'_>) {
         let too_slow = self.config.speed_known && !query.speed.satisfied_by(self.config.speed_kbps);
-        if too_slow || self.library.is_empty() {
+        let limits = &self.config.limits;
+        let queue = &self.connections[source.index].queue;
+        // A hit that the asker's queue cannot take is not worth a search.
+        let no_room = queue.room(limits.send_queue_bytes) < limits.hit_payload_bytes + HEADER_BYTES;
+        if too_slow || no_room || self.library.is_empty() {
             return;
         }
-        let limit = self.config.limits.results_per_query;
+        let limit = limits.results_per_query;
         let mut found = Vec::new();
         if query.criteria == INDEX_QUERY && header.ttl <= 1 && header.hops == 0 {
             let link = self.link_mut(source.id);
@@ -269,7 +301,13 @@ impl Servent {
             }
         } else {
             // What cannot be searched for is not answered; the Query travels on all the same.
-            let _ = self.library.search_text(query.criteria, &mut self.criteria, limit, &mut found);
+            let text = query.criteria;
+            let steps = self.library.search_text(text, &mut self.criteria, limit, &mut found);
+            self.budget.charge(budget::SEARCH_STEP * steps.unwrap_or(0));
+            if !text.is_ascii() {
+                let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                self.budget.charge(budget::FOLDED_BYTE.saturating_mul(bytes));
+            }
         }
         if !found.is_empty() {
             let numbers: Vec<u32> = found.iter().map(|entry| entry.number).collect();
@@ -283,6 +321,7 @@ impl Servent {
         self.send_hits(source, header, entries);
         self.stats.queries_answered += 1;
         let (guid, results) = (header.guid, found.len());
+        self.budget.charge(budget::RESULT * u32::try_from(results).unwrap_or(u32::MAX));
         let criteria = || query.criteria.to_vec();
         self.observe(|| Observation::Answered { guid, criteria: criteria(), results });
         self.event(Event::Answered { criteria: criteria(), results });
@@ -303,14 +342,15 @@ impl Servent {
         let header =
             Header { kind: Kind::QueryHit, ttl: query.hops.saturating_add(2), hops: 0, ..*query };
         let send = |servent: &mut Servent, hits: &mut QueryHitBuilder| {
-            if let Some(payload) = hits.finish() {
-                let framed = servent.framed(header, &payload);
-                servent.enqueue(None, source.index, &framed);
-            }
+            let Some(payload) = hits.finish() else { return true };
+            let framed = servent.framed(header, &payload);
+            servent.enqueue(None, source.index, &framed)
         };
         for entry in found {
             if !hits.add(entry.number, entry.size, entry.name.as_bytes()) {
-                send(self, &mut hits);
+                if !send(self, &mut hits) {
+                    return;
+                }
                 // A name that fits no descriptor of its own is left out.
                 let _ = hits.add(entry.number, entry.size, entry.name.as_bytes());
             }
@@ -332,7 +372,7 @@ impl Servent {
             return Err(DropReason::ForgedHit);
         }
         let known = self.query_routes.get(now, &header.guid.0);
-        let route = self.route(known);
+        let route = self.route(self.or_own_request(&header.guid, known));
         let verdict = router::reply(header, source.key, route);
         if !matches!(verdict, Verdict::Drop(DropReason::NoRoute | DropReason::BackToSource)) {
             self.servent_routes.set(now, &hit.servent.0, source.key);
@@ -410,6 +450,29 @@ impl Servent {
             }
         }
         Ok(())
+    }
+
+    /// Remembers where a Ping or Query came from, or says what is known of it. Requests of our own
+    /// outlive the table, which forgets by age and under floods.
+    fn insert_route(&mut self, now: Instant, header: &Header, key: LinkKey) -> Option<LinkKey> {
+        let own = self.is_own_request(&header.guid);
+        let pings = header.kind == Kind::Ping;
+        let routes = if pings { &mut self.ping_routes } else { &mut self.query_routes };
+        if own {
+            routes.set(now, &header.guid.0, LinkKey::OWN);
+            return Some(LinkKey::OWN);
+        }
+        routes.insert(now, &header.guid.0, key)
+    }
+
+    /// What is known of an id, or that it is of a request of our own.
+    fn or_own_request(&self, guid: &Guid, known: Option<LinkKey>) -> Option<LinkKey> {
+        if self.is_own_request(guid) { Some(LinkKey::OWN) } else { known }
+    }
+
+    /// Whether a search or ping of our own with this id is under way.
+    fn is_own_request(&self, guid: &Guid) -> bool {
+        self.probes.iter().any(|probe| probe.header.guid == *guid)
     }
 
     fn route(&self, known: Option<LinkKey>) -> Route {

@@ -3,8 +3,7 @@
 use super::route_table::LinkKey;
 use crate::rng::Rng;
 use crate::time::Instant;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -14,123 +13,188 @@ const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(60);
 const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(600);
 /// A host whose link ended may be tried again soon.
 const RETRY_AFTER_LINK: Duration = Duration::from_secs(30);
-/// So many failures in a row and the address is forgotten.
+/// After this many failures in a row an address that is not protected is forgotten.
 const MAX_FAILURES: u8 = 5;
+/// The hosts with the most recent lasting links are protected: neither failures nor newly learnt
+/// addresses remove them, so a servent that was offline finds its way back.
+const MAX_PROTECTED: usize = 64;
+/// An address heard of again is moved up at most this often.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
 struct Host {
     last_seen: Instant,
     next_try: Instant,
     failures: u8,
-    /// A link to it has stood.
-    proven: bool,
+    /// A link to it has stood, in this run or an earlier one.
+    answered: bool,
+    /// When the last link to it that lasted ended, while it is one of [`MAX_PROTECTED`].
+    protected: Option<Instant>,
     /// The link that told of it first; `None` for the user and the last run.
     source: Option<LinkKey>,
 }
 
-/// A bounded set of addresses.
+/// What an address is worth: a full cache gives up the least.
+type Worth = (bool, u8, bool, Instant, SocketAddrV4);
+
+impl Host {
+    fn worth(&self, addr: SocketAddrV4) -> Worth {
+        let failures = u8::MAX - self.failures;
+        (self.protected.is_some(), failures, self.answered, self.last_seen, addr)
+    }
+}
+
+/// A bounded set of addresses. Learning and giving up an address take O(log n).
 #[derive(Debug)]
 pub struct HostCache {
     hosts: BTreeMap<SocketAddrV4, Host>,
-    /// How many of them each source told of.
-    by_source: BTreeMap<Option<LinkKey>, usize>,
+    /// All of them, the least worth first.
+    by_worth: BTreeSet<Worth>,
+    /// The same for each source.
+    by_source: BTreeMap<Option<LinkKey>, BTreeSet<Worth>>,
+    /// How many addresses each source told of.
+    counts: BTreeSet<(usize, Option<LinkKey>)>,
+    protected: BTreeSet<(Instant, SocketAddrV4)>,
     limit: usize,
-    /// Counts changes of the set, so that whoever stores it knows when to.
+    /// Counts changes of what is stored between runs.
     version: u64,
 }
 
 impl HostCache {
     /// A cache of at most `limit` addresses.
     pub fn new(limit: usize) -> HostCache {
-        HostCache { hosts: BTreeMap::new(), by_source: BTreeMap::new(), limit, version: 0 }
+        HostCache {
+            hosts: BTreeMap::new(),
+            by_worth: BTreeSet::new(),
+            by_source: BTreeMap::new(),
+            counts: BTreeSet::new(),
+            protected: BTreeSet::new(),
+            limit,
+            version: 0,
+        }
     }
 
-    /// Adds an address that `source` told of, or renews it. A full cache gives up its worst address
-    /// for it: the one that failed most; of these one that nobody proved, if there is one; of these
-    /// one from the source that has told of most, so that none fills the cache with what it likes;
-    /// and of these the one not heard of for longest.
-    pub fn learn(&mut self, now: Instant, addr: SocketAddrV4, source: Option<LinkKey>) {
-        if let Some(host) = self.hosts.get_mut(&addr) {
-            host.last_seen = now;
-            return;
-        }
-        if self.hosts.len() >= self.limit {
-            let most = self.by_source.iter().max_by_key(|(_, count)| **count);
-            let most = most.map(|(source, _)| *source);
-            let worth = |host: &Host| {
-                let of_most = Some(host.source) == most;
-                (u8::MAX - host.failures, host.proven, !of_most, host.last_seen)
-            };
-            let worst = self.hosts.iter().min_by_key(|(_, host)| worth(host));
-            if let Some(addr) = worst.map(|(&addr, _)| addr) {
-                self.remove(addr);
+    /// Adds an address that `source` told of, or renews it; true if it is new. A full cache gives
+    /// up its worst address for it: the one that failed most; of these one that never answered; of
+    /// these one from the source that has told of most, so that none fills the cache with what it
+    /// likes; and of these the one not heard of for longest. Protected ones go last.
+    pub fn learn(&mut self, now: Instant, addr: SocketAddrV4, source: Option<LinkKey>) -> bool {
+        if let Some(host) = self.hosts.get(&addr) {
+            if now.since(host.last_seen) >= RENEW_AFTER {
+                self.update(addr, |host| host.last_seen = now);
             }
+            return false;
         }
-        let host = Host { last_seen: now, next_try: now, failures: 0, proven: false, source };
+        if self.hosts.len() >= self.limit
+            && let Some(worst) = self.worst()
+        {
+            self.remove(worst);
+        }
+        let host = Host {
+            last_seen: now,
+            next_try: now,
+            failures: 0,
+            answered: false,
+            protected: None,
+            source,
+        };
         self.hosts.insert(addr, host);
-        *self.by_source.entry(source).or_default() += 1;
+        self.list(addr, host);
         self.version += 1;
+        true
     }
 
-    /// A random address that is due and that `usable` accepts.
+    fn worst(&self) -> Option<SocketAddrV4> {
+        let class = |worth: &Worth| (worth.0, worth.1, worth.2);
+        let worst = self.by_worth.first()?;
+        let (_, most) = self.counts.last()?;
+        let of_most = self.by_source.get(most).and_then(BTreeSet::first);
+        let chosen = of_most.filter(|of_most| class(of_most) == class(worst)).unwrap_or(worst);
+        Some(chosen.4)
+    }
+
+    /// A random address that is due and that `usable` accepts. Takes O(n).
     pub fn pick(
         &self,
         now: Instant,
         rng: &mut Rng,
         usable: impl Fn(SocketAddrV4) -> bool,
     ) -> Option<SocketAddrV4> {
-        let due = || self.hosts.iter().filter(|(addr, h)| h.next_try <= now && usable(**addr));
-        let count = due().count();
-        if count == 0 {
-            return None;
-        }
-        due().nth(rng.below(count)).map(|(&addr, _)| addr)
+        let due = self.hosts.iter().filter(|(addr, host)| host.next_try <= now && usable(**addr));
+        let due: Vec<SocketAddrV4> = due.map(|(&addr, _)| addr).collect();
+        (!due.is_empty()).then(|| due[rng.below(due.len())])
     }
 
-    /// When the next address that is not due and that `usable` accepts will be.
+    /// When the next address that is not due and that `usable` accepts will be. Takes O(n).
     pub fn next_due(&self, now: Instant, usable: impl Fn(SocketAddrV4) -> bool) -> Option<Instant> {
         let waiting = self.hosts.iter().filter(|(addr, h)| h.next_try > now && usable(**addr));
         waiting.map(|(_, host)| host.next_try).min()
     }
 
-    /// Nobody was there, or nobody spoke.
+    /// Nobody was there, or nobody spoke, or a link ended as soon as it stood.
     pub fn failed(&mut self, now: Instant, addr: SocketAddrV4) {
-        let Some(host) = self.hosts.get_mut(&addr) else { return };
-        host.failures += 1;
-        if host.failures >= MAX_FAILURES {
-            self.remove(addr);
-        } else {
-            host.next_try = now + RETRY_AFTER_FAILURE * (1 << (host.failures - 1));
+        let Some(host) = self.hosts.get(&addr) else { return };
+        let failures = (host.failures + 1).min(MAX_FAILURES);
+        if failures == MAX_FAILURES && host.protected.is_none() {
+            return self.remove(addr);
         }
+        self.update(addr, |host| {
+            host.failures = failures;
+            host.next_try = now + RETRY_AFTER_FAILURE * (1 << (failures - 1));
+        });
     }
 
-    /// It answered the hello with something other than OK.
+    /// It answered the handshake with something other than OK.
     pub fn refused(&mut self, now: Instant, addr: SocketAddrV4) {
-        if let Some(host) = self.hosts.get_mut(&addr) {
-            host.next_try = now + RETRY_AFTER_REFUSAL;
+        self.update(addr, |host| host.next_try = now + RETRY_AFTER_REFUSAL);
+    }
+
+    /// A link to it stands, or stood in an earlier run.
+    pub fn answered(&mut self, addr: SocketAddrV4) {
+        if self.hosts.get(&addr).is_some_and(|host| !host.answered) {
+            self.version += 1;
+            self.update(addr, |host| host.answered = true);
         }
     }
 
-    /// A link to it stood and ended.
+    /// A link to it ended after it had lasted a while.
     pub fn link_ended(&mut self, now: Instant, addr: SocketAddrV4) {
-        if let Some(host) = self.hosts.get_mut(&addr) {
+        self.answered(addr);
+        let Some(host) = self.hosts.get(&addr) else { return };
+        if let Some(at) = host.protected {
+            self.protected.remove(&(at, addr));
+        }
+        self.protected.insert((now, addr));
+        self.update(addr, |host| {
             host.failures = 0;
-            host.proven = true;
+            host.protected = Some(now);
             host.next_try = now + RETRY_AFTER_LINK;
+        });
+        if self.protected.len() > MAX_PROTECTED
+            && let Some((_, oldest)) = self.protected.pop_first()
+        {
+            self.update(oldest, |host| host.protected = None);
         }
     }
 
     /// Forgets an address: it turned out to be our own, say.
     pub fn remove(&mut self, addr: SocketAddrV4) {
         if let Some(host) = self.hosts.remove(&addr) {
-            self.version += 1;
-            if let Entry::Occupied(mut count) = self.by_source.entry(host.source) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
+            self.unlist(addr, host);
+            if let Some(at) = host.protected {
+                self.protected.remove(&(at, addr));
             }
+            self.version += 1;
         }
+    }
+
+    /// The addresses, those that ever answered first, each with whether it did.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddrV4, bool)> + '_ {
+        let of = |answered| {
+            let hosts = self.hosts.iter().filter(move |(_, host)| host.answered == answered);
+            hosts.map(move |(&addr, _)| (addr, answered))
+        };
+        of(true).chain(of(false))
     }
 
     /// The addresses, in order.
@@ -148,9 +212,43 @@ impl HostCache {
         self.hosts.is_empty()
     }
 
-    /// Changes whenever an address comes or goes.
+    /// Changes whenever an address comes, goes or answers for the first time.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Changes a host and its places in the indices.
+    fn update(&mut self, addr: SocketAddrV4, change: impl FnOnce(&mut Host)) {
+        let Some(host) = self.hosts.get_mut(&addr) else { return };
+        let before = *host;
+        change(host);
+        let after = *host;
+        if before.worth(addr) != after.worth(addr) {
+            self.unlist(addr, before);
+            self.list(addr, after);
+        }
+    }
+
+    fn list(&mut self, addr: SocketAddrV4, host: Host) {
+        let worth = host.worth(addr);
+        self.by_worth.insert(worth);
+        let of_source = self.by_source.entry(host.source).or_default();
+        self.counts.remove(&(of_source.len(), host.source));
+        of_source.insert(worth);
+        self.counts.insert((of_source.len(), host.source));
+    }
+
+    fn unlist(&mut self, addr: SocketAddrV4, host: Host) {
+        let worth = host.worth(addr);
+        self.by_worth.remove(&worth);
+        let Some(of_source) = self.by_source.get_mut(&host.source) else { return };
+        self.counts.remove(&(of_source.len(), host.source));
+        of_source.remove(&worth);
+        if of_source.is_empty() {
+            self.by_source.remove(&host.source);
+        } else {
+            self.counts.insert((of_source.len(), host.source));
+        }
     }
 }
 
@@ -182,6 +280,57 @@ mod tests {
         }
         cache.failed(now, addr(1));
         assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn failures_alone_never_remove_hosts_whose_links_lasted() {
+        let mut cache = HostCache::new(100);
+        for port in 1..=100 {
+            cache.learn(after(0), addr(port), None);
+            cache.link_ended(after(port.into()), addr(port));
+        }
+        for round in 0..1_000 {
+            (1..=100).for_each(|port| cache.failed(after(1_000 + round), addr(port)));
+        }
+        let kept: Vec<u16> = cache.addrs().map(|addr| addr.port()).collect();
+        assert_eq!(kept, (37..=100).collect::<Vec<_>>(), "the 64 of the latest links");
+        for port in 1_000..9_000 {
+            cache.learn(after(2_000), addr(port), Some(LinkKey::new(1, 1)));
+        }
+        assert!((37..=100).all(|port| cache.addrs().any(|known| known == addr(port))));
+        let due = cache.next_due(after(2_000), |host| host == addr(50)).unwrap();
+        assert_eq!(due, after(1_999 + 960), "but they are tried seldom");
+    }
+
+    /// The worst by the definition, found by looking at all.
+    #[test]
+    fn the_worst_is_what_a_search_of_all_finds() {
+        let mut rng = Rng::new(9);
+        let mut cache = HostCache::new(40);
+        for step in 0..5_000u64 {
+            let (now, target) = (after(step * 3), addr(1 + rng.below(120) as u16));
+            match rng.below(8) {
+                0 => cache.failed(now, target),
+                1 if rng.below(5) == 0 => cache.link_ended(now, target),
+                2 => cache.answered(target),
+                _ => {
+                    let counts =
+                        |source| cache.hosts.values().filter(|host| host.source == source).count();
+                    let most = cache.hosts.values().map(|h| (counts(h.source), h.source)).max();
+                    let worth = |(addr, host): (&SocketAddrV4, &Host)| {
+                        let other = most.is_none_or(|(_, most)| most != host.source);
+                        let (protected, failures, answered, seen, _) = host.worth(*addr);
+                        ((protected, failures, answered, other, seen, *addr), *addr)
+                    };
+                    let worst = cache.hosts.iter().map(worth).min().map(|(_, addr)| addr);
+                    assert_eq!(cache.worst(), worst);
+                    let source = LinkKey::new(rng.below(4) as u32, 1);
+                    cache.learn(now, target, Some(source));
+                }
+            }
+            assert_eq!(cache.by_worth.len(), cache.len());
+            assert_eq!(cache.counts.iter().map(|(count, _)| count).sum::<usize>(), cache.len());
+        }
     }
 
     #[test]

@@ -267,6 +267,9 @@ pub enum IoFailure {
     Unreachable,
     /// Cut in the middle.
     Reset,
+    /// This machine refused: no network, no file descriptors, no memory. Says nothing about the
+    /// peer.
+    Local(String),
     /// Anything else, in the system's words.
     Other(String),
 }
@@ -278,6 +281,7 @@ impl fmt::Display for IoFailure {
             IoFailure::Refused => "connection refused: nothing listens there",
             IoFailure::Unreachable => "the host cannot be reached",
             IoFailure::Reset => "the peer reset the connection",
+            IoFailure::Local(text) => return write!(f, "this machine cannot connect: {text}"),
             IoFailure::Other(text) => text,
         })
     }

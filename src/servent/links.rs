@@ -9,6 +9,7 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::handshake::{self, Dispatch, HandshakeError};
 use crate::wire::{Header, Kind};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -26,6 +27,16 @@ const DIALS_PER_WINDOW: usize = 16;
 const DIAL_WINDOW: Duration = Duration::from_secs(16);
 /// So many of these to ports of one address, which may be a victim.
 const DIALS_PER_ADDRESS: usize = 4;
+/// Looking for a host to dial walks over all known ones: what neighbours tell causes it at most so
+/// often.
+const DIAL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// A link that lasted this long was a success: only then does dialling its address start over with
+/// the shortest wait. A peer that closes right after its OK is backed off from like one that refuses.
+const LASTING: Duration = Duration::from_secs(20);
+/// First wait before anything is dialled after this machine itself refused to (no network, no file
+/// descriptors), doubled up to the maximum.
+const LOCAL_PAUSE: Duration = Duration::from_secs(2);
+const LOCAL_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Own addresses remembered; a machine has few.
 const MAX_OWN_ADDRS: usize = 16;
 
@@ -51,12 +62,19 @@ impl Servent {
         self.learn_from(now, addr, None);
     }
 
+    /// Adds an address that answered in an earlier run.
+    pub fn learn_proven_host(&mut self, now: Instant, addr: SocketAddrV4) {
+        self.learn_host(now, addr);
+        self.hosts.answered(addr);
+    }
+
     pub(super) fn learn_from(&mut self, now: Instant, addr: SocketAddrV4, source: Option<LinkKey>) {
-        if self.config.scope.allows(addr) && !self.is_own(addr) {
-            self.hosts.learn(now, addr, source);
-            if self.config.links > 0 {
-                self.next_dial = self.next_dial.min(now);
-            }
+        let learnt = self.config.scope.allows(addr)
+            && !self.is_own(addr)
+            && self.hosts.learn(now, addr, source);
+        if learnt && self.config.links > 0 {
+            let next = self.last_dial_check.map(|last| last + DIAL_CHECK_INTERVAL);
+            self.next_dial = self.next_dial.min(next.map_or(now, |next| next.max(now)));
         }
     }
 
@@ -88,6 +106,10 @@ impl Servent {
     pub fn handle_connected(&mut self, now: Instant, id: ConnId, local: SocketAddrV4) {
         let Some(conn) = self.connection_mut(id) else { return };
         conn.local_ip = *local.ip();
+        self.local_ips.add(*local.ip());
+        // This machine can connect.
+        self.local_pause = None;
+        let Some(conn) = self.connection_mut(id) else { return };
         match conn.phase {
             Phase::Dialing => {
                 conn.phase = Phase::Opening(Vec::new());
@@ -107,9 +129,16 @@ impl Servent {
     /// [`Output::Close`], since the peer may still read.
     pub fn handle_closed(&mut self, now: Instant, id: ConnId, failure: IoFailure) {
         let Some(conn) = self.connection_mut(id) else { return };
-        match conn.phase {
+        match &mut conn.phase {
+            // What it said before it closed is still read, in its turn.
+            Phase::Link(link) if link.account.is_waiting() && failure == IoFailure::Eof => {
+                link.account.ended = true;
+            }
             Phase::Upload(_) => self.upload_ended(now, id, &failure),
-            Phase::Fetching(transfer) => self.fetch_ended(now, id, transfer, &failure),
+            Phase::Fetching(transfer) => {
+                let transfer = *transfer;
+                self.fetch_ended(now, id, transfer, &failure);
+            }
             _ => self.close(now, id, CloseReason::Io(failure)),
         }
     }
@@ -118,6 +147,7 @@ impl Servent {
     /// [`Output::Close`].
     pub fn handle_bytes(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         self.stats.bytes_in += bytes.len() as u64;
+        self.budget.heard(now, id);
         let Some(conn) = self.connection_mut(id) else { return };
         match &mut conn.phase {
             Phase::Link(_) => self.handle_stream(now, id, bytes),
@@ -180,6 +210,7 @@ impl Servent {
         if self.next_dial <= now {
             self.dial_wanted(now);
         }
+        self.serve_waiting(now);
     }
 
     /// Moves a connection's deadline; its timer entry only if that comes up too late.
@@ -208,6 +239,9 @@ impl Servent {
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
         let deadline = now + self.config.limits.handshake_timeout;
+        if !local_ip.is_unspecified() {
+            self.local_ips.add(local_ip);
+        }
         let index = self.connections.insert(Connection {
             generation,
             remote,
@@ -288,8 +322,8 @@ impl Servent {
         self.set_deadline(id, now + self.config.limits.keepalive_after);
         let conn = &self.connections[index];
         let (addr, outbound) = (conn.remote, conn.dialled.is_some());
-        if let Some(kept) = self.kept.iter_mut().find(|kept| outbound && kept.addr == addr) {
-            kept.backoff = KEPT_BACKOFF;
+        if outbound {
+            self.hosts.answered(addr);
         }
         self.event(Event::LinkUp { conn: id, addr, outbound });
         self.observe(|| Observation::LinkUp { peer: addr, outbound });
@@ -306,20 +340,36 @@ impl Servent {
         }
         let index = id.index as usize;
         let key = self.link_key(index);
-        let conn = self.connections.remove(index);
+        let mut conn = self.connections.remove(index);
         self.timers.cancel(conn.scheduled, id);
+        if !conn.local_ip.is_unspecified() {
+            self.local_ips.remove(conn.local_ip);
+        }
         if conn.inbound {
             self.visitors.remove(*conn.remote.ip());
         }
         self.outputs.push_back(Output::Close { conn: id });
         let addr = conn.remote;
-        if let Phase::Link(_) = conn.phase {
+        if let Phase::Link(link) = &mut conn.phase {
+            self.drop_unread(addr, link);
             let unsent = conn.queue.descriptors();
             self.stats.count_drops(DropReason::LinkEnded, unsent);
             self.observe(|| Observation::LinkDown { peer: addr, reason: reason.clone(), unsent });
+            let lasted = now.since(link.since) >= LASTING;
             self.links.retain(|&link| link != id.index);
             self.pong_cache.forget(key);
-            self.hosts.link_ended(now, addr);
+            self.forget_reserve(index);
+            if lasted {
+                self.hosts.link_ended(now, addr);
+            } else if conn.dialled.is_some() {
+                self.hosts.failed(now, addr);
+            }
+            if lasted && let Some(kept) = self.kept.iter_mut().find(|kept| kept.addr == addr) {
+                kept.backoff = KEPT_BACKOFF;
+            }
+        } else if let CloseReason::Io(IoFailure::Local(_)) = reason {
+            // No fault of the peer: nothing is dialled for a while, and nothing is forgotten.
+            self.pause_dials(now);
         } else if conn.dialled.is_some() {
             let answered = matches!(conn.phase, Phase::Opening(_));
             let eof = matches!(reason, CloseReason::Io(IoFailure::Eof | IoFailure::Reset));
@@ -349,7 +399,8 @@ impl Servent {
             }
             self.kept.retain(|kept| kept.addr != ended.remote);
         }
-        let dialled = ended.dialled.is_some();
+        let dialled =
+            ended.dialled.is_some() && !matches!(reason, CloseReason::Io(IoFailure::Local(_)));
         if let Some(kept) = self.kept.iter_mut().find(|k| dialled && k.addr == ended.remote) {
             kept.next_try = now + kept.backoff;
             kept.backoff = (kept.backoff * 2).min(KEPT_BACKOFF_MAX);
@@ -359,9 +410,24 @@ impl Servent {
         }
     }
 
+    /// This machine refused to connect: every dial would fail in the same way.
+    fn pause_dials(&mut self, now: Instant) {
+        let before = self.local_pause.map_or(Duration::ZERO, |(_, pause)| pause);
+        if self.local_pause.is_some_and(|(until, _)| now < until) {
+            return;
+        }
+        let pause = (before * 2).clamp(LOCAL_PAUSE, LOCAL_PAUSE_MAX);
+        self.local_pause = Some((now + pause, pause));
+    }
+
     /// Dials what is missing, and says when to look again.
     fn dial_wanted(&mut self, now: Instant) {
         self.next_dial = Instant::FAR_FUTURE;
+        self.last_dial_check = Some(now);
+        if let Some((until, _)) = self.local_pause.filter(|(until, _)| now < *until) {
+            self.next_dial = until;
+            return;
+        }
         let mut room = self.config.max_links.saturating_sub(self.links.len());
         for at in 0..self.kept.len() {
             let Kept { addr, next_try, .. } = self.kept[at];
@@ -375,9 +441,14 @@ impl Servent {
                 room -= 1;
             }
         }
-        let outbound = self.connections.iter().filter(|(_, conn)| conn.dialled.is_some());
+        self.dial_learnt(now, room);
+    }
+
+    /// Dials learnt hosts until as many links as wanted stand or are under way.
+    fn dial_learnt(&mut self, now: Instant, room: usize) {
+        let learnt = |conn: &Connection| conn.dialled == Some(Dialled::Learnt);
         let (mut standing, mut dialing) = (0, 0);
-        for (_, conn) in outbound {
+        for (_, conn) in self.connections.iter().filter(|(_, conn)| learnt(conn)) {
             standing += 1;
             dialing += usize::from(!matches!(conn.phase, Phase::Link(_)));
         }
@@ -385,15 +456,21 @@ impl Servent {
             self.recent_dials.pop_front();
         }
         let wanted = self.config.links.saturating_sub(standing).min(room);
-        for _ in 0..wanted.min(MAX_DIALS.saturating_sub(dialing)) {
+        let wanted = wanted.min(MAX_DIALS.saturating_sub(dialing));
+        if wanted == 0 {
+            return;
+        }
+        let mut connected = self.connected_addrs();
+        for _ in 0..wanted {
             if self.recent_dials.len() >= DIALS_PER_WINDOW {
                 let oldest = self.recent_dials.front().map_or(now, |(at, _)| *at);
                 self.next_dial = self.next_dial.min(oldest + DIAL_WINDOW);
                 break;
             }
             let mut rng = self.rng.fork();
-            let Some(addr) = self.hosts.pick(now, &mut rng, |addr| self.is_usable(addr)) else {
-                let due = self.hosts.next_due(now, |addr| self.is_usable(addr));
+            let usable = |addr| self.is_usable(addr) && !connected.contains(&addr);
+            let Some(addr) = self.hosts.pick(now, &mut rng, usable) else {
+                let due = self.hosts.next_due(now, usable);
                 // An address that was dialled often enough may be usable again then.
                 let window = self.recent_dials.front().map(|(at, _)| *at + DIAL_WINDOW);
                 let next = due.into_iter().chain(window).min();
@@ -403,25 +480,26 @@ impl Servent {
             if !self.dial(now, addr, Dialled::Learnt) {
                 break;
             }
+            connected.insert(addr);
             self.recent_dials.push_back((now, *addr.ip()));
         }
     }
 
     fn is_usable(&self, addr: SocketAddrV4) -> bool {
         let lately = self.recent_dials.iter().filter(|(_, ip)| ip == addr.ip()).count();
-        lately < self.per_address(DIALS_PER_ADDRESS)
-            && !self.is_own(addr)
-            && !self.is_connected(addr)
+        lately < self.per_address(DIALS_PER_ADDRESS) && !self.is_own(addr)
     }
 
-    fn is_connected(&self, addr: SocketAddrV4) -> bool {
-        let listens = |(_, conn): (usize, &Connection)| match &conn.phase {
+    /// Addresses with which there is a connection: dialled, or a neighbour says it listens there.
+    fn connected_addrs(&self) -> BTreeSet<SocketAddrV4> {
+        let addrs = self.connections.iter().filter_map(|(_, conn)| match &conn.phase {
+            _ if conn.dialled.is_some() => Some(conn.remote),
             Phase::Link(link) => {
-                conn.remote.ip() == addr.ip() && link.listens_on == Some(addr.port())
+                link.listens_on.map(|port| SocketAddrV4::new(*conn.remote.ip(), port))
             }
-            _ => false,
-        };
-        self.is_dialled(addr) || self.connections.iter().any(listens)
+            _ => None,
+        });
+        addrs.collect()
     }
 
     fn is_dialled(&self, addr: SocketAddrV4) -> bool {
@@ -429,11 +507,10 @@ impl Servent {
     }
 
     fn is_own(&self, addr: SocketAddrV4) -> bool {
-        let local = || self.connections.iter().map(|(_, conn)| conn.local_ip);
+        let ip = *addr.ip();
         self.own_addrs.contains(&addr)
             || (addr.port() == self.advertised_port
-                && (self.config.advertise_ip == Some(*addr.ip())
-                    || local().any(|ip| ip == *addr.ip())))
+                && (self.config.advertise_ip == Some(ip) || self.local_ips.of(ip) > 0))
     }
 
     fn handle_deadline(&mut self, now: Instant, id: ConnId) {

@@ -5,7 +5,7 @@ use super::io::{ConnId, Event};
 use super::send_queue::SHARES_PER_BYTE;
 use super::transfers::Uploading;
 use super::{CachedPong, id_table};
-use crate::config::Config;
+use crate::config::{Config, READ_BYTES};
 use crate::time::Instant;
 use crate::wire::http_head::MAX_HEAD_BYTES;
 use crate::wire::{HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_QUERY_BYTES};
@@ -40,8 +40,8 @@ impl Config {
     /// All that a servent with these settings holds at most, apart from what it shares: that is
     /// about 100 bytes for each file.
     ///
-    /// `read_bytes` is how much its driver reads at once, `untold` how many events it keeps.
-    pub fn memory(&self, read_bytes: usize, untold: usize) -> Vec<Cost> {
+    /// `untold` is how many events its driver keeps.
+    pub fn memory(&self, untold: usize) -> Vec<Cost> {
         let limits = &self.limits;
         let cost = |what, count, bytes| Cost { what, count, bytes };
         let strangers = limits.max_connections - self.max_links;
@@ -82,7 +82,8 @@ impl Config {
             ),
             cost("Pushes kept in mind", limits.pushes_remembered(), size_of::<(Instant, ConnId)>()),
             // Each read is passed on before the next; the smallest descriptor causes one event.
-            cost("bytes of one read, and what they cause", GROWTH * read_bytes, 16),
+            cost("bytes of one read, and what they cause", GROWTH * READ_BYTES, 16),
+            cost("input that waits for its share of work", self.max_links, READ_BYTES),
             cost("events not told yet", untold, event),
         ]
     }

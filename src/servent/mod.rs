@@ -3,6 +3,7 @@
 //! [`Servent`] takes in what happened outside and gives out what to do outside. The driver wires
 //! it to mio, the simulator and the tests wire it to memory; it cannot tell the difference.
 
+mod budget;
 mod census;
 mod connection;
 mod descriptors;
@@ -42,7 +43,8 @@ use crate::rng::Rng;
 use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
 use crate::transfer::upload::Piece;
-use crate::wire::{Guid, Header, ServentId};
+use crate::wire::{Guid, Header, Kind, ServentId};
+use budget::Budget;
 use census::Census;
 use connection::{Connection, Phase};
 use links::Kept;
@@ -54,6 +56,7 @@ use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 use timers::Timers;
 use transfers::{FileOwner, Task};
 
@@ -111,6 +114,8 @@ pub struct Servent {
     slots: Census,
     /// Inbound sockets.
     visitors: Census,
+    /// Our own ends of sockets.
+    local_ips: Census,
     upload_rate: RateLimit,
     push_log: PushLog,
     advertised_port: u16,
@@ -120,7 +125,12 @@ pub struct Servent {
     run: Run,
     /// The words of the Query being answered, kept for its buffers.
     criteria: Criteria,
+    budget: Budget,
     next_dial: Instant,
+    last_dial_check: Option<Instant>,
+    /// Until when nothing is dialled because this machine refused to connect, and how long that
+    /// pause is.
+    local_pause: Option<(Instant, Duration)>,
     next_ping: Instant,
     stats: Stats,
     /// What was seen, if somebody watches.
@@ -181,13 +191,17 @@ impl Servent {
             uploads_open: 0,
             slots: Census::default(),
             visitors: Census::default(),
+            local_ips: Census::default(),
             upload_rate: RateLimit::new(config.upload_limit, now),
             push_log: PushLog::default(),
             advertised_port: config.advertise_port,
             next_id: 0,
             run: Run::default(),
             criteria: Criteria::default(),
+            budget: Budget::default(),
             next_dial: Instant::FAR_FUTURE,
+            last_dial_check: None,
+            local_pause: None,
             next_ping: if config.background_pings { now } else { Instant::FAR_FUTURE },
             stats: Stats::default(),
             observations: None,
@@ -286,9 +300,11 @@ impl Servent {
         next
     }
 
-    /// A turn of the loop begins: one more bounded step of one upload may be polled.
+    /// A turn of the loop begins: every link may have one more share of work, and one more bounded
+    /// step of one upload may be polled. Unread input waits until the next turn.
     pub fn start_turn(&mut self) {
         self.bulk_credit = true;
+        self.budget.next_round();
     }
 
     /// Whether an upload waits for its next turn, so that the loop should not.
@@ -417,6 +433,7 @@ impl Servent {
             (self.next_ping, "ping round"),
             (rate.unwrap_or(never), "upload rate"),
             (self.next_push_deadline().unwrap_or(never), "push"),
+            (self.budget.deadline().unwrap_or(never), "unread input"),
         ];
         deadlines.into_iter().min().filter(|(at, _)| *at < Instant::FAR_FUTURE)
     }
@@ -447,8 +464,8 @@ impl Servent {
     }
 
     /// Queues one copy to the link at `index`, on behalf of the link `source` or of our own making,
-    /// and counts what came of it.
-    fn enqueue(&mut self, source: Option<usize>, index: usize, framed: &Framed<'_>) {
+    /// and counts what came of it. False if the queue refused it.
+    fn enqueue(&mut self, source: Option<usize>, index: usize, framed: &Framed<'_>) -> bool {
         if self.run.source.is_some_and(|source| source != index) {
             // What came before it goes before it.
             self.flush_run();
@@ -458,7 +475,11 @@ impl Servent {
         if !conn.queue.push(framed, source) {
             self.stats.count_drop(DropReason::QueueFull);
             self.observe(|| Observation::Refused { peer, header: framed.header() });
-            return;
+            return false;
+        }
+        self.budget.charge(budget::COPY);
+        if framed.kind() == Kind::Ping {
+            self.ping_sent(index);
         }
         if source.is_some() {
             self.stats.forwarded.add(framed.kind());
@@ -468,6 +489,15 @@ impl Servent {
             self.observe(|| Observation::Originated { peer, header: framed.header() });
         }
         self.mark_dirty(index);
+        true
+    }
+
+    /// A Ping on a link admits Pongs.
+    fn ping_sent(&mut self, index: usize) {
+        let per_ping = self.config.limits.pongs_per_ping;
+        if let Phase::Link(link) = &mut self.connections[index].phase {
+            link.ping_sent(per_ping);
+        }
     }
 
     /// Queues a copy of our own making to every link.
@@ -490,6 +520,7 @@ impl Servent {
             }
             if self.observations.is_none() && self.connections[index].queue.push_run(&run) {
                 self.stats.forwarded.add_all(&run.copies);
+                (0..run.copies.get(Kind::Ping)).for_each(|_| self.ping_sent(index));
                 self.mark_dirty(index);
                 continue;
             }
@@ -508,6 +539,17 @@ impl Servent {
 
     fn link_key(&self, index: usize) -> LinkKey {
         LinkKey::new(conn_index(index), self.connections[index].generation)
+    }
+
+    /// The next link at this slab index begins with a share of the route tables of its own.
+    fn forget_reserve(&mut self, index: usize) {
+        let tables = [
+            &mut self.ping_routes,
+            &mut self.query_routes,
+            &mut self.push_routes,
+            &mut self.servent_routes,
+        ];
+        tables.into_iter().for_each(|table| table.forget_link(index));
     }
 
     /// The slab index of a link named in a route table, if it still stands.

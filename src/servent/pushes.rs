@@ -7,7 +7,7 @@
 
 use super::connection::Phase;
 use super::io::{CloseReason, ConnId, Event, Output, TransferId};
-use super::{LinkKey, Servent};
+use super::{LinkKey, Servent, budget};
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::transfer::download::PushVia;
@@ -49,6 +49,7 @@ impl Servent {
         let mut line = Vec::new();
         Giv { index: push.index, servent_id: self.identity.0, name }.write(&mut line);
         let phase = Phase::Giving(line.into_boxed_slice());
+        self.budget.charge(budget::CONNECTION);
         let conn = self
             .open(now, push.addr, None, Ipv4Addr::UNSPECIFIED, phase)
             .ok_or(DropReason::PushThrottled)?;

@@ -138,6 +138,13 @@ impl RouteTable {
         std::hint::black_box(touched);
     }
 
+    /// The link at this slab index ended: the next one there has a share of its own of the reserve.
+    pub(super) fn forget_link(&mut self, index: usize) {
+        if let Some(count) = self.held.as_mut().and_then(|held| held.reserved.get_mut(index)) {
+            *count = 0;
+        }
+    }
+
     /// Ids held in all generations; never above the limit.
     pub fn len(&self) -> usize {
         let Some(held) = &self.held else { return 0 };

@@ -1,7 +1,7 @@
 //! Descriptors of our own that are still of interest: searches and pings of a user.
 
 use super::io::SearchError;
-use super::{Event, Hit, LinkKey, Servent};
+use super::{Event, Hit, LinkKey, Servent, budget};
 use crate::library::Criteria;
 use crate::stats::DropReason;
 use crate::time::Instant;
@@ -120,6 +120,7 @@ impl Servent {
             return Err(DropReason::RepeatedHit);
         }
         *by_link += taken;
+        self.budget.charge(budget::OWN_RESULT * u32::try_from(taken).unwrap_or(u32::MAX));
         probe.results += taken;
         self.stats.delivered.add(Kind::QueryHit);
         let results = hit.results().take(taken);

@@ -80,6 +80,11 @@ impl SendQueue {
         self.shared.as_ref().map_or(0, |run| run.len()) + self.bytes.len()
     }
 
+    /// Bytes that still fit.
+    pub(super) fn room(&self, capacity: usize) -> usize {
+        capacity.saturating_sub(self.len())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }

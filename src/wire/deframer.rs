@@ -80,20 +80,14 @@ pub struct Descriptors<'a> {
     handed_out: bool,
 }
 
-impl Descriptors<'_> {
+impl<'a> Descriptors<'a> {
     /// The next complete descriptor; `None` when more bytes are needed.
     ///
     /// # Errors
     /// [`FrameError`] when the stream cannot be followed; the caller closes the link.
     #[expect(clippy::should_implement_trait, reason = "the views borrow self: no Iterator")]
     pub fn next(&mut self) -> Result<Option<RawDescriptor<'_>>, FrameError> {
-        if self.handed_out {
-            self.handed_out = false;
-            self.deframer.pending.clear();
-            if self.deframer.pending.capacity() > KEEP_CAPACITY_BYTES {
-                self.deframer.pending = BytesMut::new();
-            }
-        }
+        self.forget_handed_out();
         if !self.deframer.pending.is_empty() {
             return self.next_straddling();
         }
@@ -107,6 +101,12 @@ impl Descriptors<'_> {
         Ok(Some(RawDescriptor::new(frame)))
     }
 
+    /// The input that no descriptor was handed out of. The rest of the stream begins with it.
+    pub fn into_rest(mut self) -> &'a [u8] {
+        self.forget_handed_out();
+        self.input
+    }
+
     /// The descriptors that come next and lie complete in the input, `most` of them. Nothing is
     /// taken.
     pub fn ahead(&self, most: usize) -> impl Iterator<Item = RawDescriptor<'_>> {
@@ -118,6 +118,17 @@ impl Descriptors<'_> {
             Some(RawDescriptor::new(frame))
         };
         std::iter::from_fn(next).take(most)
+    }
+
+    /// Drops the descriptor that was put together and handed out.
+    fn forget_handed_out(&mut self) {
+        if self.handed_out {
+            self.handed_out = false;
+            self.deframer.pending.clear();
+            if self.deframer.pending.capacity() > KEEP_CAPACITY_BYTES {
+                self.deframer.pending = BytesMut::new();
+            }
+        }
     }
 
     fn keep_rest(&mut self) -> Option<RawDescriptor<'static>> {

@@ -32,7 +32,9 @@ pub use header::{HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES};
 pub use ping::Ping;
 pub use pong::{PONG_BYTES, Pong};
 pub use push::{PUSH_BYTES, Push};
-pub use query::{INDEX_QUERY, MAX_CRITERIA_BYTES, MAX_QUERY_BYTES, MinSpeed, Query};
+pub use query::{
+    INDEX_QUERY, MAX_CRITERIA_BYTES, MAX_FORWARDED_CRITERIA_BYTES, MAX_QUERY_BYTES, MinSpeed, Query,
+};
 pub use query_hit::{
     HitResult, HitResults, MAX_RESULTS_PER_HIT, QueryHit, QueryHitBuilder, Trailer,
 };

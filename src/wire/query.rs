@@ -7,6 +7,9 @@ use super::reader::{check_len, split_nul};
 /// The longest search text we originate. Serveez drops payloads above 257 bytes and
 /// gtk-gnutella does not forward those above 256: two for the speed, one for the NUL.
 pub const MAX_CRITERIA_BYTES: usize = 253;
+/// The longest search text of others that is looked for and passed on. gtk-gnutella relays no longer
+/// Query; a longer text can only be meant to cost work.
+pub const MAX_FORWARDED_CRITERIA_BYTES: usize = 256;
 /// The longest payload that is accepted of others.
 pub const MAX_QUERY_BYTES: usize = 4_096;
 

@@ -28,10 +28,13 @@ fn outbound(net: &Net, node: usize) -> usize {
     net.core(node).neighbours().filter(|neighbour| neighbour.outbound).count()
 }
 
-/// It has the outbound links it wants, or there is nobody left to dial.
+/// It has the outbound links it wants, the named bootstrap not counted, or there is nobody left to
+/// dial.
 fn is_content(net: &Net, node: usize) -> bool {
-    let known = net.core(node).hosts().len();
-    outbound(net, node) == 4 || net.neighbours(node).len() >= known
+    let bootstrap = net.addr(0);
+    let known = net.core(node).hosts().addrs().filter(|addr| *addr != bootstrap).count();
+    let named = usize::from(net.neighbours(node).contains(&0));
+    outbound(net, node) == 4 + named || net.neighbours(node).len() >= known + named
 }
 
 /// The links as they are, without the nodes before `first`.

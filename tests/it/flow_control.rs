@@ -56,7 +56,10 @@ fn a_neighbour_that_stops_reading_costs_only_itself() {
 /// Each class is refused at its own fill, and what is queued stays.
 #[test]
 fn queries_are_refused_before_pongs_and_hits_last() {
-    let mut sut = Bench::new();
+    let mut sut = Bench::with(|config| {
+        config.limits.pongs_per_ping = 100_000;
+        config.limits.pongs_per_second = 100_000;
+    });
     let [a, b] = sut.links();
     sut.send(b, &query(guid(1), "zebra"));
     sut.send(b, &ping(guid(2)));

@@ -108,6 +108,8 @@ pub(super) struct Watch {
     pushed: Vec<(Instant, Ipv4Addr)>,
     /// Searches and pings of the user, and the results they had.
     probes: BTreeMap<Guid, usize>,
+    /// Those under way: whatever comes with their GUIDs is known to be ours.
+    under_way: BTreeSet<Guid>,
     /// GUIDs of the core's own, for peers to play with.
     pub(super) own: Vec<Guid>,
 }
@@ -125,6 +127,7 @@ impl Watch {
             hits: BTreeSet::new(),
             pushed: Vec::new(),
             probes: BTreeMap::new(),
+            under_way: BTreeSet::new(),
             own: Vec::new(),
             config,
         }
@@ -135,7 +138,13 @@ impl Watch {
         let routes = if kind == Kind::Query { &mut self.queries } else { &mut self.pings };
         routes.set(now, guid.0, None);
         self.probes.insert(guid, 0);
+        self.under_way.insert(guid);
         self.remember_own(guid);
+    }
+
+    /// The user has heard enough.
+    pub(super) fn probe_ended(&mut self, guid: Guid) {
+        self.under_way.remove(&guid);
     }
 
     /// A result reaches the user.
@@ -273,14 +282,22 @@ impl Watch {
     }
 
     /// Whether what came with a GUID of its own is new, as the core treats it.
-    fn is_new(routes: &mut Routes<Way>, now: Instant, arrival: &Arrival<'_>) -> bool {
+    fn is_new(
+        routes: &mut Routes<Way>,
+        under_way: &BTreeSet<Guid>,
+        now: Instant,
+        arrival: &Arrival<'_>,
+    ) -> bool {
+        use DropReason::{Malformed, PingThrottled, QueryTooLong, TtlTooHigh};
         let guid = arrival.descriptor.header.guid.0;
-        let known = routes.known(now, &guid);
+        let ours = under_way.contains(&Guid(guid));
+        let known = if ours { Known::Surely(None) } else { routes.known(now, &guid) };
         match (arrival.outcome.delta.reason(), known) {
-            (
-                Some(DropReason::Malformed | DropReason::TtlTooHigh | DropReason::PingThrottled),
-                _,
-            ) => false,
+            (Some(Malformed | TtlTooHigh | PingThrottled | QueryTooLong), _) => false,
+            (Some(DropReason::OwnEcho), _) if ours => {
+                routes.set(now, guid, None);
+                false
+            }
             (Some(DropReason::Duplicate), Known::Surely(Some(_)) | Known::Perhaps(Some(_))) => {
                 false
             }
@@ -306,7 +323,7 @@ impl Watch {
         let header = arrival.descriptor.header;
         let query = header.kind == Kind::Query;
         let routes = if query { &mut self.queries } else { &mut self.pings };
-        if !Watch::is_new(routes, now, arrival) {
+        if !Watch::is_new(routes, &self.under_way, now, arrival) {
             assert_eq!((copies, answers), (&[][..], &[][..]), "of {header:?}");
             return;
         }
@@ -394,6 +411,14 @@ impl Watch {
         kept.filter(move |(at, ..)| now.since(*at) < limits.pong_age).map(|(_, _, pong)| pong)
     }
 
+    /// Where an id came from, as far as can be told.
+    fn known(&self, routes: &Routes<Way>, now: Instant, guid: Guid) -> Known<Way> {
+        match self.under_way.contains(&guid) {
+            true => Known::Surely(None),
+            false => routes.known(now, &guid.0),
+        }
+    }
+
     /// What goes back a recorded way goes there and nowhere else, if it is sure that there is one.
     fn check_reply(
         &self,
@@ -422,13 +447,14 @@ impl Watch {
     }
 
     fn pong(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
-        use DropReason::{BackToSource, Malformed, NoRoute, OutOfScope, TtlTooHigh};
+        use DropReason::{BackToSource, Malformed, NoRoute, OutOfScope, PongThrottled, TtlTooHigh};
         let header = arrival.descriptor.header;
         let dropped = arrival.outcome.delta.reason();
-        let known = self.pings.known(now, &header.guid.0);
-        let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | OutOfScope));
+        let known = self.known(&self.pings, now, header.guid);
+        let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | OutOfScope | PongThrottled));
         self.check_reply(arrival, known, copies, may_go);
-        if matches!(dropped, Some(Malformed | TtlTooHigh | NoRoute | BackToSource)) {
+        let unasked = matches!(dropped, Some(NoRoute | BackToSource | PongThrottled));
+        if unasked || matches!(dropped, Some(Malformed | TtlTooHigh)) {
             return;
         }
         let pong = Pong::decode(&arrival.descriptor.payload).expect("is not malformed");
@@ -443,7 +469,7 @@ impl Watch {
     fn hit(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
         use DropReason::{BackToSource, ForgedHit, Malformed, NoRoute, RepeatedHit, TtlTooHigh};
         let dropped = arrival.outcome.delta.reason();
-        let known = self.queries.known(now, &arrival.descriptor.header.guid.0);
+        let known = self.known(&self.queries, now, arrival.descriptor.header.guid);
         let unreadable = matches!(dropped, Some(Malformed | TtlTooHigh | ForgedHit));
         let repeated = dropped == Some(RepeatedHit);
         self.check_reply(arrival, known, copies, !unreadable && !repeated);
@@ -471,7 +497,7 @@ impl Watch {
     }
 
     fn push(&mut self, now: Instant, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
-        if !Watch::is_new(&mut self.pushes, now, arrival) {
+        if !Watch::is_new(&mut self.pushes, &BTreeSet::new(), now, arrival) {
             assert_eq!(copies, [], "a Push twice");
             return;
         }

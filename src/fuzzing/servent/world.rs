@@ -148,6 +148,7 @@ impl World {
     pub(super) fn end(&mut self) {
         self.turn();
         for guid in std::mem::take(&mut self.probes) {
+            self.watch.probe_ended(guid);
             self.core.end_probe(guid);
         }
         for _ in 0..4 {
@@ -306,6 +307,11 @@ impl World {
         };
         let before = self.core.stats().clone();
         self.core.handle_bytes(self.now, conn, chunk);
+        // A descriptor before it may have overdrawn the link's share.
+        while self.core.read_allowance(self.now, conn) == 0 {
+            self.core.start_turn();
+            self.core.serve_waiting(self.now);
+        }
         let queued = self.take_queued(&before);
         let seen: Vec<_> = std::iter::from_fn(|| self.core.poll_observation()).collect();
         let delta = Delta { before: &before, after: self.core.stats() };

@@ -14,6 +14,7 @@ impl World {
         let ttl = (ttl > 0).then_some(ttl);
         if what & 7 == 7 && !self.probes.is_empty() {
             let guid = self.probes.remove(usize::from(what >> 3) % self.probes.len());
+            self.watch.probe_ended(guid);
             return self.tell(|core, _| core.end_probe(guid));
         }
         // The watch has to know of the GUID before it sees copies.
