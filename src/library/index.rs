@@ -87,8 +87,8 @@ impl WordIndex {
     }
 
     /// The same for criteria that are yet to be read, which ends at the first word that no file
-    /// has: most Queries of a network find nothing. Returns the number of steps it took: words
-    /// looked up, candidates, and checks of them.
+    /// has: most Queries of a network find nothing. Returns the number of steps it took: letters
+    /// folded, words looked up, candidates, and checks of them.
     pub(super) fn search_text(
         &self,
         text: &[u8],
@@ -103,6 +103,7 @@ impl WordIndex {
             all = term.is_some() && terms.get_or_insert_with(Terms::default).push(term);
             all
         })?;
+        steps += criteria.folded_letters();
         if let (Some(terms), true) = (&mut terms, all) {
             steps += self.find(terms.given(), found);
         }

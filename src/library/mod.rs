@@ -110,7 +110,8 @@ impl Library {
 
     /// Reads `text` into `criteria` and searches for it: cheaper than one after the other where
     /// nothing is found. What is in `criteria` afterwards may be a part of the text only. Returns
-    /// the number of steps it took: words looked up, candidates, and checks of them.
+    /// the number of steps it took: letters beyond ASCII folded, words looked up, candidates, and
+    /// checks of them.
     ///
     /// # Errors
     /// See [`Criteria::read`].

@@ -86,6 +86,11 @@ impl Criteria {
         }
     }
 
+    /// Letters that had to be decomposed and folded one by one.
+    pub(super) fn folded_letters(&self) -> u32 {
+        self.words.folded
+    }
+
     /// The words asked for, folded.
     pub(super) fn words(&self) -> impl Iterator<Item = &[u8]> {
         self.words.iter()
@@ -123,6 +128,8 @@ pub(super) struct WordList {
     text: Vec<u8>,
     /// Where each word ends in `text`; it starts where the one before ends.
     ends: Vec<u32>,
+    /// Letters that were decomposed and folded one by one: those of a text beyond ASCII.
+    folded: u32,
 }
 
 impl WordList {
@@ -151,7 +158,11 @@ impl WordList {
             }
         } else {
             let decomposed = std::str::from_utf8(text)?.nfkd().take(letters);
-            for letter in decomposed.filter(|&letter| !is_combining_mark(letter)) {
+            for letter in decomposed {
+                reader.list.folded += 1;
+                if is_combining_mark(letter) {
+                    continue;
+                }
                 if letter.is_alphanumeric() {
                     for lower in letter.to_lowercase() {
                         // The two shapes of a small sigma have the same capital.
@@ -189,6 +200,7 @@ impl WordList {
     fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
+        self.folded = 0;
     }
 }
 

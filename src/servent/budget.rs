@@ -27,10 +27,10 @@ pub(super) const DESCRIPTOR: u32 = 12;
 pub(super) const BYTES_PER_UNIT: u32 = 32;
 /// One copy for one neighbour where it is made alone.
 pub(super) const COPY: u32 = 3;
-/// Folding one byte of a search text beyond ASCII.
-pub(super) const FOLDED_BYTE: u32 = 4;
-/// Looking up a word of a search text, or checking a file against all words.
+/// A step of a search: folding a letter, a part of looking up a word, checking a file for a word.
 pub(super) const SEARCH_STEP: u32 = 1;
+/// Steps of a search text that is not answered: it was read all the same.
+pub(super) const UNREADABLE_STEPS: u32 = 64;
 /// One result written into a hit of ours.
 pub(super) const RESULT: u32 = 14;
 /// One result of a search of our own, handed to the user.
@@ -76,7 +76,7 @@ impl Budget {
     /// Charges the link being served.
     #[inline]
     pub(super) fn charge(&mut self, units: u32) {
-        self.spent = self.spent.saturating_add(units);
+        self.spent += units;
     }
 
     /// What the link being served has cost so far in this visit.

@@ -145,7 +145,10 @@ impl Servent {
         if !(if full { link.admit_full_ping(now) } else { link.admit_probe(now) }) {
             return Err(DropReason::PingThrottled);
         }
-        let known = self.insert_route(now, header, source.key);
+        let known = match self.is_own_request(&header.guid) {
+            true => self.renew_own_request(now, header),
+            false => self.ping_routes.insert(now, &header.guid.0, source.key),
+        };
         let seen = Seen::from_known(known);
         if seen == Seen::Own && header.hops == 0 {
             // It crossed one link and is ours: we are at both ends of it.
@@ -275,7 +278,10 @@ impl Servent {
             return Err(DropReason::QueryTooLong);
         }
         header.ttl = router::clamp_broadcast(header, self.config.ttl)?;
-        let known = self.insert_route(now, header, source.key);
+        let known = match self.is_own_request(&header.guid) {
+            true => self.renew_own_request(now, header),
+            false => self.query_routes.insert(now, &header.guid.0, source.key),
+        };
         let verdict = router::query(header, Seen::from_known(known), self.is_routing());
         self.carry_out(verdict, source, header, raw)?;
         self.stats.delivered.add(Kind::Query);
@@ -303,11 +309,7 @@ impl Servent {
             // What cannot be searched for is not answered; the Query travels on all the same.
             let text = query.criteria;
             let steps = self.library.search_text(text, &mut self.criteria, limit, &mut found);
-            self.budget.charge(budget::SEARCH_STEP * steps.unwrap_or(0));
-            if !text.is_ascii() {
-                let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
-                self.budget.charge(budget::FOLDED_BYTE.saturating_mul(bytes));
-            }
+            self.budget.charge(budget::SEARCH_STEP * steps.unwrap_or(budget::UNREADABLE_STEPS));
         }
         if !found.is_empty() {
             let numbers: Vec<u32> = found.iter().map(|entry| entry.number).collect();
@@ -418,6 +420,7 @@ impl Servent {
     }
 
     /// Forwards as far as the verdict says so; a drop is handed back as the error to count.
+    #[inline]
     fn carry_out(
         &mut self,
         verdict: Verdict,
@@ -452,17 +455,14 @@ impl Servent {
         Ok(())
     }
 
-    /// Remembers where a Ping or Query came from, or says what is known of it. Requests of our own
-    /// outlive the table, which forgets by age and under floods.
-    fn insert_route(&mut self, now: Instant, header: &Header, key: LinkKey) -> Option<LinkKey> {
-        let own = self.is_own_request(&header.guid);
+    /// A request of our own came back: it outlives the table, which forgets by age and under
+    /// floods.
+    #[cold]
+    fn renew_own_request(&mut self, now: Instant, header: &Header) -> Option<LinkKey> {
         let pings = header.kind == Kind::Ping;
         let routes = if pings { &mut self.ping_routes } else { &mut self.query_routes };
-        if own {
-            routes.set(now, &header.guid.0, LinkKey::OWN);
-            return Some(LinkKey::OWN);
-        }
-        routes.insert(now, &header.guid.0, key)
+        routes.set(now, &header.guid.0, LinkKey::OWN);
+        Some(LinkKey::OWN)
     }
 
     /// What is known of an id, or that it is of a request of our own.
@@ -471,6 +471,7 @@ impl Servent {
     }
 
     /// Whether a search or ping of our own with this id is under way.
+    #[inline]
     fn is_own_request(&self, guid: &Guid) -> bool {
         self.probes.iter().any(|probe| probe.header.guid == *guid)
     }

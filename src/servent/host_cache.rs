@@ -308,7 +308,7 @@ mod tests {
         let mut rng = Rng::new(9);
         let mut cache = HostCache::new(40);
         for step in 0..5_000u64 {
-            let (now, target) = (after(step * 3), addr(1 + rng.below(120) as u16));
+            let (now, target) = (after(step * 3), addr(1 + u16::try_from(rng.below(120)).unwrap()));
             match rng.below(8) {
                 0 => cache.failed(now, target),
                 1 if rng.below(5) == 0 => cache.link_ended(now, target),
@@ -324,7 +324,7 @@ mod tests {
                     };
                     let worst = cache.hosts.iter().map(worth).min().map(|(_, addr)| addr);
                     assert_eq!(cache.worst(), worst);
-                    let source = LinkKey::new(rng.below(4) as u32, 1);
+                    let source = LinkKey::new(u32::try_from(rng.below(4)).unwrap(), 1);
                     cache.learn(now, target, Some(source));
                 }
             }

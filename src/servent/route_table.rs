@@ -86,6 +86,7 @@ impl RouteTable {
 
     /// Remembers that `id` came from `link`, unless it is known: then says from where. The first
     /// to send an id keeps it.
+    #[inline]
     pub fn insert(&mut self, now: Instant, id: &Id, link: LinkKey) -> Option<LinkKey> {
         let (id, lifetime) = (self.key.hash(id), self.lifetime);
         let held = self.held_at(now);

@@ -111,6 +111,7 @@ pub struct Header {
 
 impl Header {
     /// Reads a header.
+    #[inline]
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Header {
         let mut guid = [0; 16];
         guid.copy_from_slice(&bytes[field::GUID]);

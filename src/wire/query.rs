@@ -72,6 +72,7 @@ pub struct Query<'a> {
 
 impl<'a> Query<'a> {
     /// Reads a payload of 3 to 4,096 bytes with a NUL after the search text.
+    #[inline]
     pub fn decode(payload: &'a [u8]) -> Result<Query<'a>, DecodeError> {
         check_len(Kind::Query, payload, 3..MAX_QUERY_BYTES + 1)?;
         let (criteria, extension) = split_nul(&payload[field::TEXT..])
