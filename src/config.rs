@@ -150,7 +150,8 @@ pub struct Limits {
     pub pongs_per_second: u32,
     /// Pongs kept per link to answer Pings with (0.6 draft, 2.2.4: 10).
     pub pongs_per_link: usize,
-    /// How long such a Pong is good for.
+    /// How long such a Pong is good for: a little more than the time between two Pings of a
+    /// neighbour. Every servent on its way adds as much to the time a dead host is told of.
     pub pong_age: Duration,
     /// Addresses to dial: about 100 bytes each.
     pub host_cache_entries: usize,
@@ -201,7 +202,7 @@ impl Default for Limits {
             pongs_per_ping: 1_000,
             pongs_per_second: 1_000,
             pongs_per_link: 10,
-            pong_age: Duration::from_secs(180),
+            pong_age: Duration::from_secs(75),
             host_cache_entries: 1_000,
             results_per_query: 255,
             hit_payload_bytes: 4_096,

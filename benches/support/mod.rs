@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+pub mod attacks;
 pub mod load;
 pub mod net;
 pub mod relay;
@@ -88,6 +89,25 @@ pub fn cpu_of(pid: u32) -> (Duration, Duration) {
     // In hundredths of a second on every Linux there is.
     let ticks = |at: usize| Duration::from_millis(10 * fields[at].parse::<u64>().unwrap());
     (ticks(11), ticks(12))
+}
+
+/// Keeps this thread on the first processor and `pid` on the last: where other work runs, the
+/// scheduler may otherwise leave both on one for many milliseconds. Without effect on one processor.
+pub fn pin_apart(pid: u32) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let all: &CpuSet = {
+        static ALL: std::sync::OnceLock<CpuSet> = std::sync::OnceLock::new();
+        ALL.get_or_init(|| sched_getaffinity(None).unwrap())
+    };
+    let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).collect();
+    let only = |cpu: usize| {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        set
+    };
+    let process = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
+    sched_setaffinity(None, &only(usable[0])).unwrap();
+    sched_setaffinity(process, &only(usable[usable.len() - 1])).unwrap();
 }
 
 /// Resident bytes of a process.

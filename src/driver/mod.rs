@@ -36,7 +36,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::Resolver;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use socket::{Socket, failure, is_later, local_failure, v4};
+use socket::{Socket, failure, is_later, local_failure, uninterrupted, v4};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -57,6 +57,8 @@ const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 pub const MAX_UNTOLD: usize = 1_024;
 /// After so many bytes read from however many, what they caused is written before more is read.
 const FLUSH_AFTER_BYTES: usize = READ_BYTES / 2;
+/// Connections accepted in one turn: each costs several system calls, and links wait meanwhile.
+const ACCEPTS_PER_TURN: usize = 16;
 /// How long accepting rests after it failed for want of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
 
@@ -115,7 +117,7 @@ pub struct Driver {
     poll: Poll,
     listener: Option<Listener>,
     accept_again: Option<Instant>,
-    /// Where outbound connections leave from; unspecified lets the system choose.
+    /// The address listened on, unspecified without one: see [`Socket::connect`].
     local_ip: Ipv4Addr,
     signals: Signals,
     resolver: Resolver,
@@ -322,7 +324,7 @@ impl Driver {
 
     fn accept(&mut self, now: Instant) {
         let Some(listener) = &self.listener else { return };
-        loop {
+        for _ in 0..ACCEPTS_PER_TURN {
             match listener.socket.accept() {
                 Ok((stream, remote)) => {
                     let (Ok(remote), Ok(local)) = (v4(remote), stream.local_addr().and_then(v4))
@@ -346,6 +348,8 @@ impl Driver {
                 }
             }
         }
+        // More may wait, and no event tells of them again.
+        self.accept_again = Some(now);
     }
 
     fn handle_socket(&mut self, now: Instant, id: ConnId, event: &mio::event::Event) {
@@ -414,11 +418,13 @@ impl Driver {
                 self.drain_outputs(now);
                 continue;
             };
+            // A signal in between is no reason to wait for the socket: no event would come.
             let sent = match chunk {
-                TxChunk::Bytes(bytes) => socket.stream.write(bytes).map(Some),
+                TxChunk::Bytes(bytes) => uninterrupted(|| socket.stream.write(bytes)).map(Some),
                 TxChunk::File { file, offset, len } => {
-                    let sent =
-                        self.disk.send(file, offset, len, &mut socket.stream, &mut self.buffer);
+                    let (disk, buffer) = (&mut self.disk, &mut self.buffer);
+                    let stream = &mut socket.stream;
+                    let sent = uninterrupted(|| disk.send(file, offset, len, stream, buffer));
                     if matches!(sent, Ok(None)) {
                         self.core.handle_file(now, file, FileDone::Ended);
                     }

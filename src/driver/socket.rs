@@ -6,6 +6,12 @@ use socket2::{Domain, Protocol, Type};
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 
+/// Bytes the kernel takes beyond what the peer has room for. It would otherwise take megabytes: the
+/// core's queue, not the kernel's, decides what a slow neighbour misses, and a write that is taken
+/// means that the peer took bytes, so a peer that reads slowly is told from one that stopped.
+#[cfg(target_os = "linux")]
+const NOT_SENT_BYTES: u32 = 128 * 1024;
+
 /// A non-blocking socket of the core's connection `id`.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -20,12 +26,11 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Starts to connect. Outbound connections leave from the address we listen on, if that is a
-    /// particular one: it is what neighbours are told, and on loopback it tells servents apart.
+    /// Starts to connect; `from` is the address listened on.
     pub(super) fn connect(id: ConnId, addr: SocketAddrV4, from: Ipv4Addr) -> io::Result<Socket> {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
-        if !from.is_unspecified() {
+        if let Some(from) = source_ip(from, *addr.ip()) {
             socket.bind(&SocketAddrV4::new(from, 0).into())?;
         }
         match socket.connect(&addr.into()) {
@@ -43,6 +48,9 @@ impl Socket {
     fn new(id: ConnId, stream: TcpStream, connecting: bool) -> Socket {
         // Descriptors are batched by the core; holding them back once more only adds delay.
         let _ = stream.set_nodelay(true);
+        // Best effort: without it what is dropped for a slow neighbour is decided later.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_BYTES);
         Socket { id, stream, connecting, listed: false, ended: false }
     }
 
@@ -71,6 +79,14 @@ impl Socket {
             }
         }
     }
+}
+
+/// Where a connection to `target` leaves from; `None` lets the system choose. It is the address
+/// listened on, if that is a particular one and reaches the target: neighbours are told it, and on
+/// loopback it tells servents apart. From 127.0.0.1 nothing beyond loopback is in reach.
+fn source_ip(listening: Ipv4Addr, target: Ipv4Addr) -> Option<Ipv4Addr> {
+    let reaches = listening.is_loopback() == target.is_loopback();
+    (reaches && !listening.is_unspecified()).then_some(listening)
 }
 
 /// The IPv4 form of an address; 0.4 carries no other.
@@ -109,9 +125,110 @@ pub(super) fn local_failure(error: &io::Error) -> IoFailure {
 
 /// Whether an error says "later" rather than "no".
 pub(super) fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+    error.kind() == ErrorKind::WouldBlock
+}
+
+/// Does it again if a signal came in between.
+pub(super) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
-    is_later(error) || error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
+    is_later(error)
+        || error.kind() == ErrorKind::Interrupted
+        || error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream as StdStream};
+
+    /// A socket of ours and the peer's end, with a receive buffer of a usual size.
+    fn pair() -> (Socket, StdStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(128 * 1024).unwrap();
+        socket.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let id = ConnId::from_u64(0);
+        (Socket::accepted(id, TcpStream::from_std(stream)), socket.into())
+    }
+
+    /// Writes until the socket takes no more, and says how much that was.
+    fn fill(socket: &mut Socket) -> usize {
+        let (bytes, mut total) = (vec![0; 64 * 1024], 0);
+        loop {
+            match socket.stream.write(&bytes) {
+                Ok(count) => total += count,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return total;
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn little_is_taken_beyond_what_the_peer_has_room_for() {
+        let (mut socket, mut peer) = pair();
+        let first = fill(&mut socket);
+        // Twice the size asked for is what the system gives, and our share on top.
+        assert!(first <= 3 * 256 * 1024, "{first} bytes wait in the kernel");
+        // A peer that takes in a part of it is seen to: there is room again.
+        peer.read_exact(&mut vec![0; first / 2]).unwrap();
+        let mut again = fill(&mut socket);
+        while again == 0 {
+            std::thread::yield_now();
+            again = fill(&mut socket);
+        }
+        assert!(again <= first);
+    }
+
+    #[test]
+    fn a_signal_in_between_is_not_a_full_socket() {
+        let mut answers = [ErrorKind::Interrupted, ErrorKind::Interrupted].into_iter();
+        let mut act = || answers.next().map_or(Ok(7), |kind| Err(kind.into()));
+        assert_eq!(uninterrupted(&mut act).unwrap(), 7);
+        let full: io::Error = ErrorKind::WouldBlock.into();
+        assert!(is_later(&full) && !is_later(&ErrorKind::Interrupted.into()));
+    }
+
+    #[test]
+    fn what_is_not_in_reach_of_the_listening_address_is_dialled_from_elsewhere() {
+        let ip = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+        let cases = [
+            ("127.0.0.1", "10.0.0.7", None),
+            ("127.0.0.9", "127.0.0.1", Some("127.0.0.9")),
+            ("10.0.0.5", "10.0.0.7", Some("10.0.0.5")),
+            ("10.0.0.5", "127.0.0.1", None),
+            ("0.0.0.0", "10.0.0.7", None),
+        ];
+        for (listening, target, from) in cases {
+            assert_eq!(source_ip(ip(listening), ip(target)), from.map(ip), "{listening} {target}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = v4(listener.local_addr().unwrap()).unwrap();
+        Socket::connect(ConnId::from_u64(0), target, ip("127.0.0.9")).unwrap();
+        let (_, from) = listener.accept().unwrap();
+        assert_eq!(from.ip(), ip("127.0.0.9"));
+    }
+
+    #[test]
+    fn what_this_machine_refuses_says_nothing_about_the_peer() {
+        for kind in [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable] {
+            assert!(matches!(local_failure(&kind.into()), IoFailure::Local(_)), "{kind}");
+        }
+        let offline = failure(&ErrorKind::NetworkUnreachable.into());
+        assert!(matches!(offline, IoFailure::Local(_)));
+        assert_eq!(failure(&ErrorKind::HostUnreachable.into()), IoFailure::Unreachable);
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::budget::Account;
 use super::io::TransferId;
+use super::route_table::LinkKey;
 use super::send_queue::SendQueue;
 use super::transfers::Uploading;
 use crate::time::Instant;
@@ -73,8 +74,12 @@ pub(super) struct Link {
     pub(super) last_heard: Instant,
     /// We asked for a sign of life since `last_heard`.
     pub(super) probed: bool,
+    /// Its name in route tables.
+    pub(super) key: LinkKey,
     /// The port it says it listens on: its own Pong, if the address fits the socket.
     pub(super) listens_on: Option<u16>,
+    /// It is the one that stayed of two links with this servent, instead of the one we dialled.
+    pub(super) stands_for_ours: bool,
     next_full_ping: Instant,
     next_index_query: Instant,
     probe_window: Instant,
@@ -87,14 +92,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(now: Instant) -> Link {
+    pub(super) fn new(now: Instant, key: LinkKey) -> Link {
         Link {
             deframer: Deframer::default(),
             account: Account::default(),
             since: now,
             last_heard: now,
             probed: false,
+            key,
             listens_on: None,
+            stands_for_ours: false,
             next_full_ping: now,
             next_index_query: now,
             probe_window: now,

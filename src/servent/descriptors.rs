@@ -42,9 +42,9 @@ impl Servent {
         credit: u32,
     ) -> usize {
         let index = id.index as usize;
-        let source = Source { id, index, key: self.link_key(index) };
         let peer = self.connections[index].remote;
         let Some(link) = self.link_mut(id) else { return bytes.len() };
+        let source = Source { id, index, key: link.key };
         // Taken out while the descriptors in it are handled, which may end the link.
         let mut deframer = std::mem::take(&mut link.deframer);
         let mut descriptors = deframer.feed(bytes);
@@ -157,7 +157,8 @@ impl Servent {
         }
         let count = self.config.limits.pongs_per_link;
         let cached = if full && seen == Seen::New {
-            self.pong_cache.answer(now, source.key, count)
+            let asker = self.connections[source.index].listening_addr();
+            self.pong_cache.answer(now, source.key, asker, count)
         } else {
             Vec::new()
         };
@@ -240,6 +241,9 @@ impl Servent {
         pong: &Pong<'_>,
         asked_by_us: bool,
     ) {
+        if self.is_own(pong.addr) {
+            return;
+        }
         let cached =
             CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
         self.pong_cache.insert(now, source.key, cached);
@@ -249,6 +253,7 @@ impl Servent {
             // Its own Pong says where it listens: it need not be dialled too.
             if let Some(link) = self.link_mut(source.id) {
                 link.listens_on = Some(pong.addr.port());
+                self.settle_duplicate(now, pong.addr);
             }
         }
     }

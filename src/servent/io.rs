@@ -311,6 +311,8 @@ pub enum CloseReason {
     Full,
     /// We had dialled ourselves.
     OwnAddress,
+    /// There are two links with this servent, and the other one stays.
+    Duplicate,
     /// Its first line is nothing we speak, or answers nothing we asked.
     Unasked,
     /// An inbound HTTP connection is over.
@@ -333,6 +335,9 @@ impl fmt::Display for CloseReason {
             CloseReason::Timeout(what) => write!(f, "no {what} in time"),
             CloseReason::Stalled => f.write_str("the peer stopped reading"),
             CloseReason::Full => f.write_str("all link slots are taken"),
+            CloseReason::Duplicate => {
+                f.write_str("there is another link with this servent, which stays")
+            }
             CloseReason::OwnAddress => f.write_str("that is this servent itself"),
             CloseReason::Unasked => f.write_str("the peer said nothing we can answer"),
             CloseReason::Upload(why) => why.fmt(f),

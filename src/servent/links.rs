@@ -43,7 +43,9 @@ const MAX_OWN_ADDRS: usize = 16;
 /// An address the user named.
 #[derive(Debug)]
 pub(super) struct Kept {
-    addr: SocketAddrV4,
+    pub(super) addr: SocketAddrV4,
+    /// When the peer last closed a link that we dialled.
+    pub(super) ended: Option<Instant>,
     next_try: Instant,
     backoff: Duration,
 }
@@ -52,7 +54,7 @@ impl Servent {
     /// Keeps a link to `addr`, whatever the scope: dials it now, and again whenever it is lost.
     pub fn keep(&mut self, now: Instant, addr: SocketAddrV4) {
         if self.kept.iter().all(|kept| kept.addr != addr) {
-            self.kept.push(Kept { addr, next_try: now, backoff: KEPT_BACKOFF });
+            self.kept.push(Kept { addr, ended: None, next_try: now, backoff: KEPT_BACKOFF });
             self.next_dial = now;
         }
     }
@@ -260,13 +262,20 @@ impl Servent {
         Some(id)
     }
 
-    /// Closes the connection that has been silent for longest without saying what it wants. Silence
-    /// must not keep others out.
+    /// Closes the connection that has been idle for longest: it has not said what it wants, or uses
+    /// HTTP without an upload under way. Silence must not keep others out.
     fn evict(&mut self, now: Instant) -> bool {
-        let silent = |(_, conn): &(usize, &Connection)| {
-            conn.inbound && matches!(conn.phase, Phase::Opening(_))
+        let idle = |(_, conn): &(usize, &Connection)| {
+            conn.inbound
+                && match &conn.phase {
+                    Phase::Opening(_) => true,
+                    Phase::Upload(uploading) => uploading.file.is_none(),
+                    _ => false,
+                }
         };
-        let oldest = self.connections.iter().filter(silent).min_by_key(|(_, conn)| conn.deadline);
+        // Whoever asked for a file has it, or a slot: one without is as good as silent.
+        let rank = |conn: &Connection| (matches!(conn.phase, Phase::Opening(_)), conn.deadline);
+        let oldest = self.connections.iter().filter(idle).min_by_key(|(_, conn)| rank(conn));
         let Some((index, conn)) = oldest else { return false };
         let id = ConnId { index: conn_index(index), generation: conn.generation };
         self.close(now, id, CloseReason::Full);
@@ -303,13 +312,16 @@ impl Servent {
             return self.close(now, id, CloseReason::Full);
         }
         let Some(conn) = self.connection_mut(id) else { return };
-        let phase = std::mem::replace(&mut conn.phase, Phase::Link(Box::new(Link::new(now))));
+        let opening = std::mem::replace(&mut conn.phase, Phase::Dialing);
+        let key = self.next_link_key(id.index());
+        let Some(conn) = self.connection_mut(id) else { return };
+        conn.phase = Phase::Link(Box::new(Link::new(now, key)));
         if inbound {
             conn.queue.push_bytes(handshake::OK);
         }
         self.links.push(id.index);
         self.link_is_up(now, id);
-        if let Phase::Opening(buffer) = phase
+        if let Phase::Opening(buffer) = opening
             && buffer.len() > consumed
         {
             self.handle_stream(now, id, &buffer[consumed..]);
@@ -331,6 +343,9 @@ impl Servent {
             self.send_own_ping(now, index, self.config.ttl);
         }
         self.probe_new_link(index);
+        if outbound {
+            self.settle_duplicate(now, addr);
+        }
     }
 
     /// Ends a connection, whoever wanted it.
@@ -339,7 +354,6 @@ impl Servent {
             return;
         }
         let index = id.index as usize;
-        let key = self.link_key(index);
         let mut conn = self.connections.remove(index);
         self.timers.cancel(conn.scheduled, id);
         if !conn.local_ip.is_unspecified() {
@@ -357,11 +371,11 @@ impl Servent {
             self.observe(|| Observation::LinkDown { peer: addr, reason: reason.clone(), unsent });
             let lasted = now.since(link.since) >= LASTING;
             self.links.retain(|&link| link != id.index);
-            self.pong_cache.forget(key);
+            self.pong_cache.forget(link.key);
             self.forget_reserve(index);
             if lasted {
                 self.hosts.link_ended(now, addr);
-            } else if conn.dialled.is_some() {
+            } else if conn.dialled.is_some() && reason != CloseReason::Duplicate {
                 self.hosts.failed(now, addr);
             }
             if lasted && let Some(kept) = self.kept.iter_mut().find(|kept| kept.addr == addr) {
@@ -384,6 +398,9 @@ impl Servent {
             self.push_log.failed(now + self.config.limits.push_rest, addr);
         }
         self.plan_redial(now, &conn, &reason);
+        if let (Phase::Link(_), Some(_)) = (&conn.phase, conn.dialled) {
+            self.dialled_link_ended(now, addr, &reason);
+        }
         match conn.phase {
             Phase::Link(_) => self.event(Event::LinkDown { conn: id, addr, reason }),
             _ if conn.dialled.is_some() => self.event(Event::DialFailed { addr, reason }),
@@ -431,8 +448,8 @@ impl Servent {
         let mut room = self.config.max_links.saturating_sub(self.links.len());
         for at in 0..self.kept.len() {
             let Kept { addr, next_try, .. } = self.kept[at];
-            // A neighbour that claims to listen there does not count: only our own link does.
-            if self.is_dialled(addr) {
+            // A neighbour that only claims to listen there does not count.
+            if self.has_link_for(addr) {
                 continue;
             }
             if next_try > now || room == 0 {
@@ -492,21 +509,15 @@ impl Servent {
 
     /// Addresses with which there is a connection: dialled, or a neighbour says it listens there.
     fn connected_addrs(&self) -> BTreeSet<SocketAddrV4> {
-        let addrs = self.connections.iter().filter_map(|(_, conn)| match &conn.phase {
-            _ if conn.dialled.is_some() => Some(conn.remote),
-            Phase::Link(link) => {
-                link.listens_on.map(|port| SocketAddrV4::new(*conn.remote.ip(), port))
-            }
-            _ => None,
-        });
+        let addrs = self.connections.iter().filter_map(|(_, conn)| conn.listening_addr());
         addrs.collect()
     }
 
-    fn is_dialled(&self, addr: SocketAddrV4) -> bool {
+    pub(super) fn is_dialled(&self, addr: SocketAddrV4) -> bool {
         self.connections.iter().any(|(_, conn)| conn.dialled.is_some() && conn.remote == addr)
     }
 
-    fn is_own(&self, addr: SocketAddrV4) -> bool {
+    pub(super) fn is_own(&self, addr: SocketAddrV4) -> bool {
         let ip = *addr.ip();
         self.own_addrs.contains(&addr)
             || (addr.port() == self.advertised_port

@@ -12,6 +12,7 @@ mod id_table;
 mod io;
 mod links;
 mod memory;
+mod mutual;
 mod observe;
 mod pong_cache;
 mod pushes;
@@ -48,6 +49,7 @@ use budget::Budget;
 use census::Census;
 use connection::{Connection, Phase};
 use links::Kept;
+use mutual::ClosedDuplicates;
 use pushes::PushLog;
 use rate_limit::RateLimit;
 use search::Probe;
@@ -83,6 +85,8 @@ pub struct Servent {
     rng: Rng,
     connections: Slab<Connection>,
     next_generation: u32,
+    /// Of the last link in each slot of the slab, for its name in route tables.
+    link_generations: Vec<u16>,
     /// Slab indices of established links, in no particular but reproducible order.
     links: Vec<u32>,
     /// Connections with bytes to send that are not blocked.
@@ -102,6 +106,7 @@ pub struct Servent {
     pong_cache: PongCache,
     hosts: HostCache,
     kept: Vec<Kept>,
+    closed_duplicates: ClosedDuplicates,
     /// Which learnt hosts were dialled lately and when, oldest first.
     recent_dials: VecDeque<(Instant, Ipv4Addr)>,
     /// Addresses that turned out to be our own.
@@ -176,6 +181,7 @@ impl Servent {
             rng,
             connections: Slab::new(),
             next_generation: 0,
+            link_generations: Vec::new(),
             links: Vec::new(),
             dirty: VecDeque::new(),
             bulk: VecDeque::new(),
@@ -183,6 +189,7 @@ impl Servent {
             outputs: VecDeque::new(),
             timers: Timers::default(),
             kept: Vec::new(),
+            closed_duplicates: ClosedDuplicates::default(),
             recent_dials: VecDeque::new(),
             own_addrs: Vec::new(),
             probes: Vec::new(),
@@ -537,10 +544,6 @@ impl Servent {
         Framed::new(header, payload, self.config.limits.send_queue_bytes)
     }
 
-    fn link_key(&self, index: usize) -> LinkKey {
-        LinkKey::new(conn_index(index), self.connections[index].generation)
-    }
-
     /// The next link at this slab index begins with a share of the route tables of its own.
     fn forget_reserve(&mut self, index: usize) {
         let tables = [
@@ -555,9 +558,10 @@ impl Servent {
     /// The slab index of a link named in a route table, if it still stands.
     fn link_of(&self, key: LinkKey) -> Option<usize> {
         let index = key.index();
-        let conn = self.connections.get(index)?;
-        let stands = matches!(conn.phase, Phase::Link(_)) && self.link_key(index) == key;
-        stands.then_some(index)
+        match &self.connections.get(index)?.phase {
+            Phase::Link(link) if link.key == key => Some(index),
+            _ => None,
+        }
     }
 
     fn fresh_guid(&mut self) -> Guid {

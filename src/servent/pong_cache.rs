@@ -1,4 +1,9 @@
 //! Recent Pongs, kept per link, to answer Pings without flooding them (0.6 draft, 2.2.4).
+//!
+//! An address is listed once, by the nearest fresh Pong about it: a farther copy neither replaces nor
+//! renews it. What a link delivered is never told back to it (split horizon), and every servent on
+//! the way keeps a Pong for at most one lifetime, so a host that died is told of for at most one
+//! lifetime more at each hop.
 
 use super::route_table::LinkKey;
 use crate::time::Instant;
@@ -19,10 +24,19 @@ pub struct CachedPong {
     pub hops: u8,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: Instant,
+    link: LinkKey,
+    pong: CachedPong,
+}
+
 /// The last few Pongs of every link.
 #[derive(Debug)]
 pub struct PongCache {
-    links: BTreeMap<LinkKey, VecDeque<(Instant, CachedPong)>>,
+    by_addr: BTreeMap<SocketAddrV4, Entry>,
+    /// The addresses each link told of, the least recent first.
+    by_link: BTreeMap<LinkKey, VecDeque<SocketAddrV4>>,
     per_link: usize,
     max_age: Duration,
 }
@@ -30,45 +44,73 @@ pub struct PongCache {
 impl PongCache {
     /// Keeps `per_link` Pongs of each link, each for `max_age`.
     pub fn new(per_link: usize, max_age: Duration) -> PongCache {
-        PongCache { links: BTreeMap::new(), per_link, max_age }
+        PongCache { by_addr: BTreeMap::new(), by_link: BTreeMap::new(), per_link, max_age }
     }
 
-    /// Remembers a Pong that `link` delivered; an older one of the same address makes way.
+    /// Remembers a Pong that `link` delivered, unless a nearer one about the same address is fresh.
+    /// A full link gives up its least recent Pong that is not its neighbour's own.
     pub fn insert(&mut self, now: Instant, link: LinkKey, pong: CachedPong) {
-        let pongs = self.links.entry(link).or_default();
-        pongs.retain(|(_, known)| known.addr != pong.addr);
-        if pongs.len() == self.per_link {
-            pongs.pop_front();
+        if let Some(known) = self.by_addr.get(&pong.addr) {
+            let fresh = now.since(known.at) < self.max_age;
+            if fresh && known.pong.hops < pong.hops {
+                return;
+            }
+            let before = known.link;
+            self.unlist(before, pong.addr);
         }
-        pongs.push_back((now, pong));
+        self.by_addr.insert(pong.addr, Entry { at: now, link, pong });
+        let told = self.by_link.entry(link).or_default();
+        told.push_back(pong.addr);
+        if told.len() > self.per_link {
+            let far = |addr: &SocketAddrV4| self.by_addr.get(addr).is_none_or(|e| e.pong.hops > 0);
+            let worst = told.iter().position(far).unwrap_or(0);
+            if let Some(addr) = told.remove(worst) {
+                self.by_addr.remove(&addr);
+            }
+        }
     }
 
     /// Forgets what a closed link delivered.
     pub fn forget(&mut self, link: LinkKey) {
-        self.links.remove(&link);
+        for addr in self.by_link.remove(&link).into_iter().flatten() {
+            self.by_addr.remove(&addr);
+        }
     }
 
-    /// Up to `count` Pongs that `asker` did not deliver itself, newest first and as far as
-    /// possible one of every link before a second of any; no address twice, the nearest counts.
-    pub fn answer(&self, now: Instant, asker: LinkKey, count: usize) -> Vec<CachedPong> {
-        let others = || self.links.iter().filter(|(link, _)| **link != asker);
+    /// Up to `count` fresh Pongs that `asker` did not deliver and that are not about `asker_addr`,
+    /// where it listens: the most recent first, and as far as possible one of every link before a
+    /// second of any.
+    pub fn answer(
+        &self,
+        now: Instant,
+        asker: LinkKey,
+        asker_addr: Option<SocketAddrV4>,
+        count: usize,
+    ) -> Vec<CachedPong> {
         let mut chosen: Vec<CachedPong> = Vec::new();
         for depth in 0..self.per_link {
-            for (_, pongs) in others() {
-                let Some((at, pong)) = pongs.iter().rev().nth(depth) else { continue };
-                if now.since(*at) >= self.max_age {
-                    continue;
+            for (_, told) in self.by_link.iter().filter(|(link, _)| **link != asker) {
+                let addr = told.iter().rev().nth(depth);
+                let Some(entry) = addr.and_then(|addr| self.by_addr.get(addr)) else { continue };
+                let fresh = now.since(entry.at) < self.max_age;
+                if fresh && Some(entry.pong.addr) != asker_addr {
+                    chosen.push(entry.pong);
                 }
-                if let Some(known) = chosen.iter_mut().find(|known| known.addr == pong.addr) {
-                    if pong.hops < known.hops {
-                        *known = *pong;
-                    }
-                } else if chosen.len() < count {
-                    chosen.push(*pong);
+                if chosen.len() == count {
+                    return chosen;
                 }
             }
         }
         chosen
+    }
+
+    fn unlist(&mut self, link: LinkKey, addr: SocketAddrV4) {
+        if let Some(told) = self.by_link.get_mut(&link) {
+            told.retain(|known| *known != addr);
+            if told.is_empty() {
+                self.by_link.remove(&link);
+            }
+        }
     }
 }
 
@@ -76,26 +118,65 @@ impl PongCache {
 mod tests {
     use super::*;
 
-    fn pong(port: u16) -> CachedPong {
-        let addr = SocketAddrV4::new([127, 0, 0, 1].into(), port);
-        CachedPong { addr, files: 0, kib: 0, hops: 0 }
+    const AGE: Duration = Duration::from_secs(10);
+
+    fn addr(port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new([127, 0, 0, 1].into(), port)
+    }
+
+    fn pong(port: u16, hops: u8) -> CachedPong {
+        CachedPong { addr: addr(port), files: 0, kib: 0, hops }
+    }
+
+    fn links() -> [LinkKey; 3] {
+        [1, 2, 3].map(|index| LinkKey::new(index, 1))
+    }
+
+    fn ports(cache: &PongCache, now: Instant, asker: LinkKey, count: usize) -> Vec<u16> {
+        cache.answer(now, asker, None, count).iter().map(|pong| pong.addr.port()).collect()
     }
 
     #[test]
     fn answers_come_from_other_links_in_turn_and_expire() {
-        let (a, b, c) = (LinkKey::new(1, 1), LinkKey::new(2, 1), LinkKey::new(3, 1));
-        let mut cache = PongCache::new(2, Duration::from_secs(10));
+        let [a, b, c] = links();
+        let mut cache = PongCache::new(2, AGE);
         let now = Instant::ZERO;
         for port in [1, 2, 3] {
-            cache.insert(now, a, pong(port));
+            cache.insert(now, a, pong(port, 1));
         }
-        cache.insert(now, b, pong(10));
-        let ports = |now, asker, count| -> Vec<u16> {
-            cache.answer(now, asker, count).iter().map(|pong| pong.addr.port()).collect()
-        };
-        assert_eq!(ports(now, c, 10), [3, 10, 2], "port 1 made way");
-        assert_eq!(ports(now, c, 2), [3, 10]);
-        assert_eq!(ports(now, a, 10), [10], "not what the asker told us");
-        assert!(ports(now + Duration::from_secs(10), c, 10).is_empty());
+        cache.insert(now, b, pong(10, 1));
+        assert_eq!(ports(&cache, now, c, 10), [3, 10, 2], "port 1 made way");
+        assert_eq!(ports(&cache, now, c, 2), [3, 10]);
+        assert_eq!(ports(&cache, now, a, 10), [10], "not what the asker told us");
+        assert!(ports(&cache, now + AGE, c, 10).is_empty());
+        cache.forget(a);
+        assert_eq!(ports(&cache, now, c, 10), [10]);
+    }
+
+    #[test]
+    fn the_nearest_fresh_pong_counts_and_a_farther_one_renews_nothing() {
+        let [a, b, c] = links();
+        let mut cache = PongCache::new(10, AGE);
+        let now = Instant::ZERO;
+        let hops = |cache: &PongCache, now| cache.answer(now, c, None, 9).first().map(|p| p.hops);
+        cache.insert(now, a, pong(1, 3));
+        cache.insert(now, b, pong(1, 0));
+        let later = now + AGE / 2;
+        cache.insert(later, a, pong(1, 3));
+        assert_eq!(hops(&cache, later), Some(0));
+        assert_eq!(hops(&cache, now + AGE), None, "the farther copy did not renew it");
+        cache.insert(now + AGE, a, pong(1, 3));
+        assert_eq!(hops(&cache, now + AGE), Some(3), "nothing nearer is fresh any more");
+    }
+
+    #[test]
+    fn a_neighbour_is_not_displaced_by_what_it_tells_nor_told_of_itself() {
+        let [a, b, _] = links();
+        let mut cache = PongCache::new(3, AGE);
+        cache.insert(Instant::ZERO, a, pong(1, 0));
+        (2..9).for_each(|port| cache.insert(Instant::ZERO, a, pong(port, 1)));
+        assert_eq!(ports(&cache, Instant::ZERO, b, 9), [8, 7, 1]);
+        let told = cache.answer(Instant::ZERO, b, Some(addr(7)), 9);
+        assert_eq!(told.iter().map(|pong| pong.addr.port()).collect::<Vec<_>>(), [8, 1]);
     }
 }

@@ -1,11 +1,13 @@
 //! Pings, Pongs, and how the cache keeps Pings from flooding. Rows P-20, P-28, P-29 and P-30.
 
-use crate::support::descriptor::{guid, ping, pong, pong_addr};
-use crate::support::{Bench, Descriptor, Peer};
+use crate::support::descriptor::{guid, ping, pong, pong_addr, take_descriptors};
+use crate::support::{Bench, CONNECT, Descriptor, Graph, Net, OK, Peer};
+use servent::config::Config;
 use servent::config::Scope;
 use servent::servent::Event;
 use servent::stats::DropReason;
-use servent::wire::Kind;
+use servent::wire::{Guid, Kind};
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 fn addr(n: u8) -> SocketAddrV4 {
@@ -219,4 +221,130 @@ fn a_short_pong_is_ignored() {
     assert_eq!(sut.dropped(DropReason::Malformed), 1);
     assert!(sut.core().hosts().is_empty());
     sut.assert_alive(peer);
+}
+
+/// Cores that ping on their own, linked as in `graph`.
+fn curious_net(graph: &Graph) -> Net {
+    let mut net = Net::new(11);
+    for _ in 0..graph.nodes {
+        net.add(Config { links: 0, ..Config::default() }, &[]);
+    }
+    for &(a, b) in &graph.edges {
+        let addr = net.addr(b);
+        net.tell(a, |core, now| core.keep(now, addr));
+    }
+    net.settle();
+    net
+}
+
+/// Whom a guest's Ping finds through `node`, and how many hops away.
+fn told_by(net: &mut Net, node: usize) -> BTreeMap<SocketAddrV4, u8> {
+    let guest = net.dial(node);
+    net.write(guest, CONNECT);
+    net.settle();
+    let asked = Guid(net.fresh_id());
+    net.write(guest, &ping(asked).bytes());
+    net.settle();
+    let mut received = net.take_received(guest);
+    received.drain(..OK.len());
+    let pongs = take_descriptors(&mut received).unwrap();
+    net.reset(guest);
+    net.settle();
+    let of_asked = pongs.iter().filter(|pong| pong.guid == asked && pong.kind == Kind::Pong);
+    of_asked.map(|pong| (pong_addr(pong), pong.hops)).collect()
+}
+
+fn secs(secs: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(secs)
+}
+
+#[test]
+fn in_a_triangle_both_neighbours_are_one_hop_away_at_any_time() {
+    let graph = Graph { nodes: 3, edges: vec![(0, 1), (1, 2), (2, 0)] };
+    let mut net = curious_net(&graph);
+    let mut last = 0;
+    for at in [1, 65, 305, 1_000] {
+        net.run_for(secs(at - last));
+        last = at;
+        for node in 0..3 {
+            let all: BTreeMap<_, _> =
+                (0..3).map(|other| (net.addr(other), u8::from(other != node))).collect();
+            assert_eq!(told_by(&mut net, node), all, "by {node} after {at} s");
+        }
+    }
+}
+
+/// Whether its link is closed or falls silent.
+#[test]
+fn a_dead_host_of_a_triangle_is_gone_within_three_minutes() {
+    for silent in [false, true] {
+        for lived in [100, 110, 119, 131, 150] {
+            let graph = Graph { nodes: 3, edges: vec![(0, 1), (1, 2), (2, 0)] };
+            let mut net = curious_net(&graph);
+            net.run_for(secs(lived));
+            let dead = net.addr(2);
+            if silent {
+                net.freeze(2);
+            } else {
+                net.kill(2);
+            }
+            net.run_for(secs(180));
+            for node in [0, 1] {
+                let told = told_by(&mut net, node);
+                assert!(!told.contains_key(&dead), "{told:?} by {node}, silent: {silent}");
+                assert_eq!(told.len(), 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dead_host_at_the_end_of_a_line_of_eight_is_gone_after_ten_minutes() {
+    for lived in [200, 230, 259] {
+        let graph = Graph { nodes: 8, edges: (0..7).map(|n| (n, n + 1)).collect() };
+        let mut net = curious_net(&graph);
+        net.run_for(secs(lived));
+        let dead = net.addr(7);
+        assert_eq!(told_by(&mut net, 6).get(&dead), Some(&1));
+        net.freeze(7);
+        net.run_for(secs(600));
+        for node in 0..7 {
+            let told = told_by(&mut net, node);
+            assert!(!told.contains_key(&dead), "{told:?} by {node}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_link_carries_less_than_200_bytes_a_second() {
+    let graph = Graph { nodes: 3, edges: vec![(0, 1), (1, 2), (2, 0)] };
+    let mut net = curious_net(&graph);
+    net.run_for(secs(10));
+    net.crossings.clear();
+    net.run_for(secs(600));
+    let bytes: usize = net.crossings.iter().map(|c| c.descriptor.bytes().len()).sum();
+    assert!(bytes > 0 && bytes / 600 / graph.edges.len() < 200, "{bytes} bytes in ten minutes");
+}
+
+/// P-28: what one Ping brings, and what one link may send in a second.
+#[test]
+fn a_ping_admits_a_bounded_number_of_pongs() {
+    let mut sut = Bench::with(|config| {
+        config.limits.pongs_per_ping = 50;
+        config.limits.pongs_per_second = 20;
+    });
+    let [a, b] = sut.links();
+    sut.send(a, &ping(guid(1)));
+    sut.receive_asked(a);
+    let far = |n: u16| SocketAddrV4::new([127, 3, 0, 1].into(), n);
+    let mut came = Vec::new();
+    for second in 0..5 {
+        let pongs = (0..100).flat_map(|n| pong(guid(1), far(1 + second * 100 + n)).ttl(5).bytes());
+        sut.send_bytes(b, &pongs.collect::<Vec<_>>());
+        came.push(sut.receive_asked(a).len());
+        sut.wait_secs(1);
+    }
+    assert_eq!(came, [20, 20, 10, 0, 0]);
+    assert_eq!(sut.dropped(DropReason::PongThrottled), 450);
+    assert_eq!(sut.core().hosts().len(), 50);
 }

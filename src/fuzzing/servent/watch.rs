@@ -381,7 +381,7 @@ impl Watch {
         answers: impl Iterator<Item = &'a Descriptor>,
     ) {
         let asked = arrival.descriptor.header;
-        let mut cached = 0;
+        let (mut cached, mut told_of) = (0, BTreeSet::new());
         for answer in answers {
             let Header { guid, kind, ttl, hops, .. } = answer.header;
             assert_eq!((guid, kind), (asked.guid, Kind::Pong));
@@ -392,6 +392,7 @@ impl Watch {
             }
             cached += 1;
             let pong = Pong::decode(&answer.payload).expect("our own");
+            assert!(told_of.insert(pong.addr), "{} is told of twice", pong.addr);
             assert!(ttl + hops <= self.config.ttl, "{:?}", answer.header);
             let sources = arrival.links.iter().filter(|&&link| link != arrival.from);
             let known = sources.flat_map(|&link| self.pongs_of(now, link)).any(|known| {
@@ -405,10 +406,9 @@ impl Watch {
 
     /// What may be passed on of what a link has said.
     fn pongs_of(&self, now: Instant, link: ConnId) -> impl Iterator<Item = &CachedPong> {
-        let limits = &self.config.limits;
-        let of_link = self.pongs.iter().rev().filter(move |(_, from, _)| *from == link);
-        let kept = of_link.take(limits.pongs_per_link);
-        kept.filter(move |(at, ..)| now.since(*at) < limits.pong_age).map(|(_, _, pong)| pong)
+        let age = self.config.limits.pong_age;
+        let of_link = self.pongs.iter().filter(move |(_, from, _)| *from == link);
+        of_link.filter(move |(at, ..)| now.since(*at) < age).map(|(_, _, pong)| pong)
     }
 
     /// Where an id came from, as far as can be told.
@@ -461,7 +461,8 @@ impl Watch {
         if self.config.scope.allows(pong.addr) {
             let cached =
                 CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
-            self.pongs.retain(|(_, from, pong)| (*from, pong.addr) != (arrival.from, cached.addr));
+            let age = self.config.limits.pong_age;
+            self.pongs.retain(|(at, ..)| now.since(*at) < age);
             self.pongs.push((now, arrival.from, cached));
         }
     }

@@ -10,7 +10,7 @@ mod node;
 mod pipe;
 pub(crate) mod vectors;
 
-pub(crate) use bench::{Bench, CONNECT};
+pub(crate) use bench::{Bench, CONNECT, OK};
 pub(crate) use descriptor::Descriptor;
 pub(crate) use graph::Graph;
 pub(crate) use net::{LATENCY, Net, Peer, Who};

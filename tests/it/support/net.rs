@@ -185,6 +185,11 @@ impl Net {
         }
     }
 
+    /// A core falls silent: its connections stand, and nothing comes of them any more.
+    pub(crate) fn freeze(&mut self, index: usize) {
+        self.nodes[index].alive = false;
+    }
+
     pub(crate) fn core(&self, index: usize) -> &Servent {
         &self.nodes[index].core
     }
@@ -374,7 +379,7 @@ impl Net {
                 }
             }
             Who::Core(index) => {
-                if end.open {
+                if end.open && self.nodes[index].alive {
                     for piece in pieces(&bytes, self.split_oddly.then_some(&mut self.rng)) {
                         self.nodes[index].core.handle_bytes(self.now, conn.unwrap(), piece);
                     }
@@ -527,6 +532,11 @@ impl Net {
         let RawPeer { pipe, side, .. } = self.raw[peer.0];
         self.pipes[pipe].ends[side].backlog += bytes.len();
         self.send_off(InFlight::Bytes { pipe, from: side, bytes: bytes.to_vec() });
+    }
+
+    /// Takes all bytes a scripted peer has received.
+    pub(crate) fn take_received(&mut self, peer: Peer) -> Vec<u8> {
+        std::mem::take(&mut self.raw[peer.0].received)
     }
 
     /// Closes the sending side; what the core still says is received.

@@ -1,0 +1,283 @@
+//! Peers that mean harm, for [`fair`](../fair.rs): the rows of the attack table of
+//! `tests/it/hostile.rs` that a process can be attacked with, and the dearest Queries there are.
+
+use super::load::{descriptor, link};
+use mio::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+const PING: u8 = 0;
+const PONG: u8 = 1;
+const PUSH: u8 = 0x40;
+const QUERY: u8 = 0x80;
+const HIT: u8 = 0x81;
+
+/// What attacks refer to.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub addr: SocketAddr,
+    /// Its servent id.
+    pub identity: [u8; 16],
+    /// The GUID of a Ping and a Query that an honest neighbour sent.
+    pub asked: [u8; 16],
+}
+
+/// What an attacker does with its sockets.
+#[derive(Clone, Copy)]
+pub enum Act {
+    /// One link sends descriptors as fast as they are taken, or so many a second. The bytes of one
+    /// descriptor by its number; new GUIDs are put in unless it is to keep its own.
+    Flood { one: fn(&Target, u32) -> Vec<u8>, keeps_guid: bool, reads: bool, rate: Option<u32> },
+    /// Connects, says this, and goes.
+    Churn(fn() -> Vec<u8>),
+    /// Connects, says this, and stays, with up to so many sockets.
+    Crowd(fn() -> Vec<u8>, usize),
+}
+
+pub struct Attack {
+    pub name: &'static str,
+    pub act: Act,
+}
+
+const fn flood(name: &'static str, one: fn(&Target, u32) -> Vec<u8>) -> Attack {
+    Attack { name, act: Act::Flood { one, keeps_guid: false, reads: true, rate: None } }
+}
+
+/// Descriptors with a GUID of their own, so that their kind of drop is reached.
+const fn replies(name: &'static str, one: fn(&Target, u32) -> Vec<u8>) -> Attack {
+    Attack { name, act: Act::Flood { one, keeps_guid: true, reads: true, rate: None } }
+}
+
+const fn at_rate(name: &'static str, one: fn(&Target, u32) -> Vec<u8>, rate: u32) -> Attack {
+    Attack { name, act: Act::Flood { one, keeps_guid: true, reads: true, rate: Some(rate) } }
+}
+
+pub const ATTACKS: [Attack; 28] = [
+    flood("Queries nobody answers", |_, _| query(5, &[b'n'; 54])),
+    flood("Queries that end here", |_, _| query(1, &[b'n'; 54])),
+    flood("answered Queries", |_, _| query(1, b"hello")),
+    Attack {
+        name: "answered Queries, answers never read",
+        act: Act::Flood {
+            one: |_, _| query(1, b"hello"),
+            keeps_guid: false,
+            reads: false,
+            rate: None,
+        },
+    },
+    flood("Queries of 4 KB that unfold eighteenfold", |_, _| query(1, &unfolding(1_360))),
+    flood("Queries of 255 bytes that unfold", |_, _| query(1, &unfolding(85))),
+    flood("Queries of 32 words", |_, n| query(1, many_words(n).as_bytes())),
+    replies("the same Query again and again", |_, _| query(5, b"nobody has this")),
+    flood("Pings without end", |_, _| descriptor(PING, 7, 0, &[])),
+    flood("Pings for a sign of life", |_, _| descriptor(PING, 1, 0, &[])),
+    flood("Pongs to no Ping", |_, n| pong(n)),
+    replies("Pongs to a Ping, without end", |target, n| asked(target, pong(n))),
+    replies("Pongs that name nobody", |target, _| asked(target, descriptor(PONG, 5, 0, &[0; 14]))),
+    flood("Pushes to one victim", |target, _| push(target, 1)),
+    flood("Pushes to many victims", |target, n| push(target, n)),
+    flood("hits to nothing that was asked", |_, n| hit(n, &[9; 16])),
+    replies("hits without end to one Query", |target, n| asked(target, hit(n, &[9; 16]))),
+    replies("hits of servent ids without end", |target, n| {
+        let mut servent = [7; 16];
+        servent[..4].copy_from_slice(&n.to_le_bytes());
+        asked(target, hit(n, &servent))
+    }),
+    replies("hits in its own name", |target, n| asked(target, hit(n, &target.identity))),
+    flood("a TTL that no network needs", |_, _| query(255, b"far")),
+    flood("what is no payload of its kind", |_, _| descriptor(HIT, 5, 0, &[255; 40])),
+    flood("unknown kinds", |_, _| descriptor(0x99, 5, 0, &[1; 5])),
+    Attack { name: "a payload of 4 GiB, again and again", act: Act::Churn(endless) },
+    Attack { name: "coming and going", act: Act::Churn(|| CONNECT.to_vec()) },
+    Attack { name: "strangers that say nothing", act: Act::Crowd(Vec::new, 600) },
+    Attack {
+        name: "requests that do not end",
+        act: Act::Crowd(|| [&b"GET /get/1/x HTTP/1.1\r\nX: "[..], &[b'x'; 4_000]].concat(), 600),
+    },
+    at_rate("100,000 Pongs a second", |target, n| asked(target, pong(n)), 100_000),
+    at_rate(
+        "2,000 unfolding Queries of 4 KB a second",
+        |_, n| {
+            let mut bytes = query(1, &unfolding(1_360));
+            bytes[..4].copy_from_slice(&n.to_le_bytes());
+            bytes
+        },
+        2_000,
+    ),
+];
+
+const CONNECT: &[u8] = b"GNUTELLA CONNECT/0.4\n\n";
+
+fn query(ttl: u8, text: &[u8]) -> Vec<u8> {
+    descriptor(QUERY, ttl, 0, &[&[1, 0], text, &[0]].concat())
+}
+
+/// U+3316, one of the characters with the longest decomposition.
+fn unfolding(count: usize) -> Vec<u8> {
+    "\u{3316}".repeat(count).into_bytes()
+}
+
+fn many_words(n: u32) -> String {
+    (0..32).map(|word| format!("he{} ", (n + word) % 100)).collect()
+}
+
+fn pong(n: u32) -> Vec<u8> {
+    let [a, b, c, _] = n.to_le_bytes();
+    let addr = [0xca, 0x18, 127, 66 + c % 100, a, b];
+    descriptor(PONG, 5, 0, &[&addr[..], &[1, 0, 0, 0, 1, 0, 0, 0]].concat())
+}
+
+fn push(target: &Target, n: u32) -> Vec<u8> {
+    let [a, b, ..] = n.to_le_bytes();
+    // Nobody is there.
+    let victim = [127, 66, a, b, 1, 0];
+    descriptor(PUSH, 5, 0, &[&target.identity[..], &[1, 0, 0, 0], &victim].concat())
+}
+
+fn hit(n: u32, servent: &[u8; 16]) -> Vec<u8> {
+    let mut payload = vec![1, 0xca, 0x18, 127, 66, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
+    payload.extend_from_slice(format!("bait {n}.exe\0\0").as_bytes());
+    payload.extend_from_slice(servent);
+    descriptor(HIT, 5, 0, &payload)
+}
+
+fn asked(target: &Target, mut descriptor: Vec<u8>) -> Vec<u8> {
+    descriptor[..16].copy_from_slice(&target.asked);
+    descriptor
+}
+
+fn endless() -> Vec<u8> {
+    let mut bytes = [CONNECT, &query(1, b"")].concat();
+    bytes[CONNECT.len() + 19..CONNECT.len() + 23].fill(0xff);
+    bytes
+}
+
+/// An attacker at work. It takes its steps in the thread of those who measure.
+pub enum Attacker {
+    Flood(Box<Flooder>),
+    Churn { addr: SocketAddr, says: Vec<u8> },
+    Crowd { addr: SocketAddr, says: Vec<u8>, held: Vec<std::net::TcpStream>, most: usize },
+}
+
+pub struct Flooder {
+    stream: TcpStream,
+    /// Whole descriptors, sent over and over.
+    bytes: Vec<u8>,
+    /// Where each begins.
+    starts: Vec<usize>,
+    /// How much of `bytes` went out in this round.
+    sent: usize,
+    keeps_guid: bool,
+    reads: bool,
+    rate: Option<u32>,
+    begun: Instant,
+    total: usize,
+    next_id: u64,
+    buffer: Vec<u8>,
+}
+
+/// Bytes of one step: a few microseconds.
+const STEP_BYTES: usize = 8 * 1024;
+/// Descriptors that differ from each other.
+const POOL: u32 = 4_000;
+
+impl Attacker {
+    pub fn new(attack: &Attack, target: &Target) -> Attacker {
+        match attack.act {
+            Act::Flood { one, keeps_guid, reads, rate } => {
+                let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+                for n in 0..POOL {
+                    starts.push(bytes.len());
+                    bytes.extend_from_slice(&one(target, n));
+                }
+                let flooder = Flooder {
+                    stream: nonblocking(target.addr),
+                    bytes,
+                    starts,
+                    sent: 0,
+                    keeps_guid,
+                    reads,
+                    rate,
+                    begun: Instant::now(),
+                    total: 0,
+                    next_id: 1 << 40,
+                    buffer: vec![0; 256 * 1024],
+                };
+                Attacker::Flood(Box::new(flooder))
+            }
+            Act::Churn(says) => Attacker::Churn { addr: target.addr, says: says() },
+            Act::Crowd(says, most) => {
+                Attacker::Crowd { addr: target.addr, says: says(), held: Vec::new(), most }
+            }
+        }
+    }
+
+    /// A few microseconds' worth of harm; some tens where it is a connection.
+    pub fn go_on(&mut self) {
+        match self {
+            Attacker::Flood(flooder) => flooder.go_on(),
+            Attacker::Churn { addr, says } => drop(dial(*addr, says)),
+            Attacker::Crowd { addr, says, held, most } => {
+                if held.len() >= *most {
+                    held.clear();
+                }
+                held.extend(dial(*addr, says));
+            }
+        }
+    }
+
+    /// Descriptors or connections so far, where they are counted.
+    pub fn descriptors(&self) -> Option<usize> {
+        match self {
+            Attacker::Flood(flooder) => {
+                let part = flooder.starts.partition_point(|start| *start < flooder.sent);
+                Some(flooder.total + part)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Flooder {
+    fn go_on(&mut self) {
+        if self.reads {
+            while matches!(self.stream.read(&mut self.buffer), Ok(1..)) {}
+        }
+        let part = self.starts.partition_point(|start| *start < self.sent);
+        let allowed = self.rate.map(|rate| self.begun.elapsed().as_secs_f64() * f64::from(rate));
+        if allowed.is_some_and(|allowed| (self.total + part) as f64 > allowed) {
+            return;
+        }
+        if self.sent == 0 && !self.keeps_guid {
+            for start in &self.starts {
+                let id = self.next_id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                self.bytes[*start..start + 8].copy_from_slice(&id.to_le_bytes());
+                self.next_id += 1;
+            }
+        }
+        let end = self.bytes.len().min(self.sent + STEP_BYTES);
+        match self.stream.write(&self.bytes[self.sent..end]) {
+            Ok(count) => self.sent += count,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        if self.sent == self.bytes.len() {
+            self.sent = 0;
+            self.total += self.starts.len();
+        }
+    }
+}
+
+pub fn nonblocking(addr: SocketAddr) -> TcpStream {
+    let stream = link(addr);
+    stream.set_nonblocking(true).unwrap();
+    TcpStream::from_std(stream)
+}
+
+/// A connection that was told this; none when the servent has no room for it.
+fn dial(addr: SocketAddr, says: &[u8]) -> Option<std::net::TcpStream> {
+    let mut stream = std::net::TcpStream::connect(addr).ok()?;
+    stream.set_nonblocking(true).ok()?;
+    let _ = stream.write(says);
+    Some(stream)
+}
