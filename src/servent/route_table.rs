@@ -363,6 +363,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_in_the_slot_of_a_flooder_has_a_share_of_its_own() {
+        let mut table = table(8_000);
+        let (flooder, later) = (LinkKey::new(1, 1), LinkKey::new(1, 2));
+        (1_000..50_000).for_each(|n| drop(table.insert(at(0), &id(n), flooder)));
+        table.forget_link(1);
+        (0..20).for_each(|n| drop(table.insert(at(0), &id(n), later)));
+        (50_000..100_000).for_each(|n| drop(table.insert(at(0), &id(n), LinkKey::new(2, 1))));
+        let known = (0..20).filter(|n| table.get(at(0), &id(*n)) == Some(later)).count();
+        assert_eq!(known, 20);
+    }
+
+    #[test]
     fn what_was_set_last_is_known_wherever_it_lies() {
         let mut table = table(100);
         let link = |n: u64| LinkKey::new(u32::try_from(n % 4).unwrap(), 1);

@@ -1,7 +1,7 @@
 //! Finding neighbours, keeping them, and leaving alone who should be left alone.
 
 use crate::support::descriptor::{guid, ping, pong, pong_addr};
-use crate::support::{Bench, Graph, Net};
+use crate::support::{Bench, Graph, Net, OK};
 use servent::config::{Config, Role};
 use servent::servent::{CloseReason, Event};
 use servent::wire::Kind;
@@ -225,4 +225,74 @@ fn a_neighbour_that_dialled_us_is_not_dialled_too() {
     net.run_for(MINUTE * 5);
     assert_eq!((net.neighbours(a), net.neighbours(b)), (vec![b], vec![a]));
     assert_eq!(net.dials.len(), 1);
+}
+
+/// A peer that takes the link and ends it at once is no better than one that refuses.
+#[test]
+fn a_peer_that_closes_right_after_its_ok_is_dialled_less_and_less() {
+    let dials_of = |sut: &mut Bench, addr: SocketAddrV4, secs: u64| {
+        sut.net.listen(addr);
+        for _ in 0..secs * 10 {
+            if let Some(peer) = sut.net.accept(addr) {
+                sut.send_bytes(peer, OK);
+                sut.net.hang_up(peer);
+            }
+            sut.wait(Duration::from_millis(100));
+        }
+        dial_times(&sut.net, addr).len()
+    };
+    let addr = "127.0.0.97:6346".parse().unwrap();
+    let mut sut = Bench::new();
+    sut.tell(|core, now| core.keep(now, addr));
+    let named = dials_of(&mut sut, addr, 120);
+    assert!((5..=8).contains(&named), "{named} dials of a named address in two minutes");
+    let mut sut = learning();
+    sut.tell(|core, now| core.learn_host(now, addr));
+    let learnt = dials_of(&mut sut, addr, 600);
+    assert!((2..=5).contains(&learnt), "{learnt} dials of a learnt address in ten minutes");
+}
+
+/// Being offline is nobody's fault: invariant 9.
+#[test]
+fn being_offline_costs_no_host_and_few_dials() {
+    let mut sut = learning();
+    let hosts: Vec<SocketAddrV4> =
+        (1..=200).map(|n| SocketAddrV4::new([127, 0, 7, n].into(), 6346)).collect();
+    for &host in &hosts {
+        sut.tell(|core, now| core.learn_host(now, host));
+    }
+    let named = "127.0.0.96:6346".parse().unwrap();
+    sut.net.offline = true;
+    sut.tell(|core, now| core.keep(now, named));
+    sut.wait(MINUTE * 35);
+    assert_eq!(sut.core().hosts().len(), 200);
+    let tries = sut.net.dials.len();
+    assert!((35..=400).contains(&tries), "{tries} dials in 35 minutes without a network");
+    sut.net.offline = false;
+    sut.net.listen(named);
+    let mut accepted = (0..60).filter_map(|_| {
+        sut.wait_secs(1);
+        sut.net.accept(named)
+    });
+    let peer = accepted.next().expect("the named address is dialled again within a minute");
+    sut.send_bytes(peer, OK);
+    assert!(sut.core().neighbours().any(|link| link.addr == named));
+}
+
+/// `--links` counts links with learnt hosts; named ones are kept besides.
+#[test]
+fn named_links_do_not_count_as_learnt_ones() {
+    let mut sut = Bench::with(|config| config.links = 1);
+    let [named, learnt] = ["127.0.0.94:6346", "127.0.0.95:6346"].map(|addr| addr.parse().unwrap());
+    for addr in [named, learnt] {
+        sut.net.listen(addr);
+    }
+    sut.tell(|core, now| core.keep(now, named));
+    sut.tell(|core, now| core.learn_host(now, learnt));
+    sut.wait_secs(2);
+    for addr in [named, learnt] {
+        let peer = sut.net.accept(addr).expect("both are dialled");
+        sut.send_bytes(peer, OK);
+    }
+    assert_eq!(sut.core().neighbours().count(), 2);
 }

@@ -27,10 +27,14 @@ mod events;
 mod hot_path;
 // Slow and silent neighbours.
 mod flow_control;
+// Shares of work: a link that asks for much waits for it.
+mod fairness;
 // Peers that mean harm: nothing panics, loops or grows.
 mod hostile;
 // Finding neighbours, keeping them, and leaving alone who should be left alone.
 mod discovery;
+// Two servents that dial each other keep one link.
+mod mutual;
 
 // The same attacks on a real process, with its memory watched.
 mod storm;

@@ -348,3 +348,31 @@ fn a_ping_admits_a_bounded_number_of_pongs() {
     assert_eq!(sut.dropped(DropReason::PongThrottled), 450);
     assert_eq!(sut.core().hosts().len(), 50);
 }
+
+#[test]
+fn nobody_is_told_about_itself_nor_about_us_twice() {
+    let mut sut = curious();
+    let (a, asked_a) = pinged_link(&mut sut);
+    let (b, asked) = pinged_link(&mut sut);
+    // Where the first neighbour listens: its own Pong says so.
+    let remote = *sut.core().neighbours().next().unwrap().addr.ip();
+    let of_a = SocketAddrV4::new(remote, 7_777);
+    sut.send(a, &pong(asked_a.guid, of_a).ttl(1));
+    sut.send(b, &pong(asked.guid, sut.addr()).hops(2));
+    sut.send(b, &pong(asked.guid, of_a).hops(1));
+    sut.send(b, &pong(asked.guid, addr(9)).hops(1));
+    sut.send(a, &ping(guid(1)));
+    let told: Vec<_> = sut.receive_asked(a).iter().map(pong_addr).collect();
+    assert_eq!(told, [sut.addr(), addr(9)]);
+    let stranger = sut.link();
+    sut.send(stranger, &ping(guid(2)));
+    let told: Vec<_> = sut.receive_asked(stranger).iter().map(pong_addr).collect();
+    assert_eq!(told, [sut.addr(), of_a, addr(9)]);
+    // Whom we dialled listens where we did so, whatever it says.
+    let dialled = sut.dialled();
+    sut.send_bytes(dialled, OK);
+    sut.send(b, &pong(asked.guid, "127.8.0.1:7000".parse().unwrap()).hops(1));
+    sut.send(dialled, &ping(guid(3)));
+    let told: Vec<_> = sut.receive_asked(dialled).iter().map(pong_addr).collect();
+    assert_eq!(told, [sut.addr(), of_a, addr(9)]);
+}

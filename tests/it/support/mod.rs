@@ -13,5 +13,5 @@ pub(crate) mod vectors;
 pub(crate) use bench::{Bench, CONNECT, OK};
 pub(crate) use descriptor::Descriptor;
 pub(crate) use graph::Graph;
-pub(crate) use net::{LATENCY, Net, Peer, Who};
+pub(crate) use net::{Crossing, LATENCY, Net, Peer, Who};
 pub(crate) use node::{library, shared_files};

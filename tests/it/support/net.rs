@@ -90,6 +90,8 @@ pub(crate) struct Net {
     pub(crate) upload_steps: Vec<UploadStep>,
     /// Cut what cores receive into odd pieces.
     pub(crate) split_oddly: bool,
+    /// The machine of every core refuses to connect.
+    pub(crate) offline: bool,
     seed: u64,
     rng: Rng,
     pipes: Vec<Pipe>,
@@ -114,6 +116,7 @@ impl Net {
             dials: Vec::new(),
             upload_steps: Vec::new(),
             split_oddly: false,
+            offline: false,
             seed,
             rng: Rng::new(seed),
             pipes: Vec::new(),
@@ -436,6 +439,10 @@ impl Net {
         match output {
             Output::Connect { conn, addr } => {
                 self.dials.push(Dial { at: self.now, core: index, addr });
+                if self.offline {
+                    let failure = IoFailure::Local("no network".to_owned());
+                    return self.nodes[index].core.handle_closed(self.now, conn, failure);
+                }
                 self.send_off(InFlight::Dial { core: index, conn, addr });
             }
             Output::Close { conn } => {
@@ -543,6 +550,17 @@ impl Net {
     pub(crate) fn hang_up(&mut self, peer: Peer) {
         let RawPeer { pipe, side, .. } = self.raw[peer.0];
         self.end_pipe(pipe, side, IoFailure::Eof);
+    }
+
+    /// The core sees the connection end at once, and nothing else happens: for tens of thousands.
+    pub(crate) fn drop_peer(&mut self, peer: Peer) {
+        let RawPeer { pipe, side, .. } = self.raw[peer.0];
+        let end = &mut self.pipes[pipe].ends[1 - side];
+        let (Who::Core(index), Some(conn)) = (end.who, end.conn) else { return };
+        end.open = false;
+        self.by_conn.remove(&(index, conn));
+        self.nodes[index].core.handle_closed(self.now, conn, IoFailure::Reset);
+        while self.nodes[index].core.poll_output().is_some() {}
     }
 
     /// Closes the whole connection.

@@ -1,0 +1,96 @@
+//! Two servents that dial each other: one link stays, and nobody can use that against a third.
+
+use crate::support::descriptor::{pong, take_descriptors};
+use crate::support::{Bench, CONNECT, Net, OK, Peer};
+use servent::config::Config;
+use servent::wire::Kind;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn curious() -> Config {
+    Config { links: 0, ..Config::default() }
+}
+
+#[test]
+fn of_two_links_the_one_of_the_lower_address_stays() {
+    for first in [0, 1] {
+        let mut net = Net::new(3);
+        net.add(curious(), &[]);
+        net.add(curious(), &[]);
+        let addrs = [net.addr(0), net.addr(1)];
+        assert!(addrs[0] < addrs[1]);
+        // At the same moment, or one after the other.
+        net.tell(first, |core, now| core.keep(now, addrs[1 - first]));
+        if first == 1 {
+            net.run_for(secs(1));
+        }
+        net.tell(1 - first, |core, now| core.keep(now, addrs[first]));
+        net.run_for(secs(5));
+        let links = |net: &Net, node| -> Vec<bool> {
+            net.core(node).neighbours().map(|link| link.outbound).collect()
+        };
+        assert_eq!((links(&net, 0), links(&net, 1)), (vec![true], vec![false]));
+        let dials = net.dials.len();
+        net.run_for(secs(600));
+        assert_eq!((links(&net, 0), links(&net, 1)), (vec![true], vec![false]));
+        assert_eq!(net.dials.len(), dials, "the link that stays is as good as the own one");
+        // It stands for the other's own only while it stands.
+        net.kill(0);
+        net.run_for(secs(70));
+        assert!(net.dials.len() > dials);
+    }
+}
+
+/// A listener of higher address than the core's, which the core keeps a link to.
+fn dialled_by(sut: &mut Bench) -> (Peer, SocketAddrV4) {
+    let addr: SocketAddrV4 = "127.8.0.1:7000".parse().unwrap();
+    assert!(sut.addr() < addr);
+    sut.net.listen(addr);
+    sut.tell(|core, now| core.keep(now, addr));
+    let peer = sut.net.accept(addr).unwrap();
+    sut.take(peer, CONNECT.len());
+    sut.send_bytes(peer, OK);
+    (peer, addr)
+}
+
+/// An inbound link that answers the core's Ping with this address.
+fn claims(sut: &mut Bench, peer: Peer, addr: SocketAddrV4) {
+    sut.send_bytes(peer, CONNECT);
+    let mut stream = sut.read(peer);
+    stream.drain(..OK.len());
+    let asked = take_descriptors(&mut stream).unwrap();
+    let asked = asked.iter().find(|d| d.kind == Kind::Ping && d.hops == 0).unwrap();
+    sut.send(peer, &pong(asked.guid, addr).ttl(1));
+}
+
+/// GNU Serveez dials back whoever dials it, and again when that link ends.
+#[test]
+fn a_peer_that_dials_again_keeps_its_link_and_ours_ends() {
+    let mut sut = Bench::with(|config| config.background_pings = true);
+    let (ours, addr) = dialled_by(&mut sut);
+    let back = sut.net.dial_from(*addr.ip(), 0);
+    claims(&mut sut, back, addr);
+    assert!(sut.is_closed(back) && !sut.is_closed(ours), "ours is of the lower address");
+    sut.wait_secs(10);
+    let again = sut.net.dial_from(*addr.ip(), 0);
+    claims(&mut sut, again, addr);
+    assert!(sut.is_closed(ours) && !sut.is_closed(again), "it does not follow the rule");
+    let dials = sut.net.dials.len();
+    sut.wait_secs(80);
+    assert_eq!(sut.net.dials.len(), dials, "and has the link that was asked for");
+}
+
+#[test]
+fn a_claim_from_elsewhere_closes_nothing() {
+    let mut sut = Bench::with(|config| config.background_pings = true);
+    let (honest, addr) = dialled_by(&mut sut);
+    for _ in 0..3 {
+        let liar = sut.net.dial_from("127.7.7.7".parse().unwrap(), 0);
+        claims(&mut sut, liar, addr);
+        assert!(!sut.is_closed(honest) && !sut.is_closed(liar));
+    }
+}
