@@ -366,10 +366,16 @@ mod tests {
     fn a_link_in_the_slot_of_a_flooder_has_a_share_of_its_own() {
         let mut table = table(8_000);
         let (flooder, later) = (LinkKey::new(1, 1), LinkKey::new(1, 2));
-        (1_000..50_000).for_each(|n| drop(table.insert(at(0), &id(n), flooder)));
+        for n in 1_000..50_000 {
+            table.insert(at(0), &id(n), flooder);
+        }
         table.forget_link(1);
-        (0..20).for_each(|n| drop(table.insert(at(0), &id(n), later)));
-        (50_000..100_000).for_each(|n| drop(table.insert(at(0), &id(n), LinkKey::new(2, 1))));
+        for n in 0..20 {
+            table.insert(at(0), &id(n), later);
+        }
+        for n in 50_000..100_000 {
+            table.insert(at(0), &id(n), LinkKey::new(2, 1));
+        }
         let known = (0..20).filter(|n| table.get(at(0), &id(*n)) == Some(later)).count();
         assert_eq!(known, 20);
     }
