@@ -3,7 +3,7 @@
 use super::control::{self, Status};
 use super::folder::{Conditions, Network, RunFolder};
 use super::process;
-use super::records::{Carried, Record, Tail, What};
+use super::records::{Carried, EventTail, Record, Tail, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddrV4;
@@ -15,7 +15,7 @@ pub struct View {
     /// What it is made of.
     pub network: Network,
     status: Status,
-    events: Vec<Tail>,
+    events: Vec<EventTail>,
     carried: Tail,
     /// Peers each node is linked with.
     linked: Vec<BTreeSet<SocketAddrV4>>,
@@ -67,7 +67,7 @@ impl View {
             folder: folder.clone(),
             relays: status.links.iter().map(|link| link.relay).zip(0..).collect(),
             status,
-            events: nodes.clone().map(|node| Tail::new(folder.events(node))).collect(),
+            events: nodes.clone().map(|node| EventTail::new(folder.events(node))).collect(),
             carried: Tail::new(folder.links()),
             linked: nodes.map(|_| BTreeSet::new()).collect(),
             dialled: BTreeMap::new(),
@@ -81,7 +81,8 @@ impl View {
     /// When the network has died or its folder cannot be read.
     pub fn refresh(&mut self, see: &mut dyn FnMut(usize, Record)) -> io::Result<()> {
         self.status = control::status(&self.folder)?;
-        let records = self.events.iter_mut().map(Tail::read).collect::<io::Result<Vec<_>>>()?;
+        let records =
+            self.events.iter_mut().map(EventTail::read).collect::<io::Result<Vec<_>>>()?;
         // Read after them: what carries a link is written before any node sees it.
         for carried in self.carried.read::<Carried>()? {
             self.dialled.insert(carried.to_sees, carried.link);
@@ -126,6 +127,39 @@ impl View {
     /// Whether the process of a node runs.
     pub fn is_running(&self, node: usize) -> bool {
         self.status.nodes[node].pid.is_some()
+    }
+
+    /// Fails unless the process of a node runs, and tells how to start it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn must_run(&self, node: usize) -> io::Result<()> {
+        if self.is_running(node) {
+            return Ok(());
+        }
+        let text = format!(
+            "node \"{}\" is down ({}); \"servent testnet up\" starts it again",
+            self.network.nodes[node].name,
+            self.state(node)
+        );
+        Err(io::Error::new(io::ErrorKind::NotConnected, text))
+    }
+
+    /// `up`, or how the process of a node ended.
+    fn state(&self, node: usize) -> String {
+        let status = &self.status.nodes[node];
+        match (&status.ended, status.wanted_down) {
+            _ if status.pid.is_some() => "up".to_owned(),
+            (Some(_), true) if status.by_plan => "stopped by the plan".to_owned(),
+            (Some(_), true) => "stopped by you".to_owned(),
+            (Some(how), false) => format!("ended by itself: {how}"),
+            (None, _) => "not started".to_owned(),
+        }
+    }
+
+    /// Records of all nodes that are known to be missing.
+    pub(super) fn lost_records(&self) -> usize {
+        self.events.iter().map(EventTail::lost).sum()
     }
 
     /// Whether other processes run than when this was read last.
@@ -187,16 +221,10 @@ impl View {
                 let ends = self.network.links[*link];
                 (ends.from == number || ends.to == number) && self.stands(*link)
             };
-            let state = match (&status.ended, status.wanted_down) {
-                _ if status.pid.is_some() => "up".to_owned(),
-                (Some(_), true) => "down, as told".to_owned(),
-                (Some(how), false) => format!("ended by itself: {how}"),
-                (None, _) => "not started".to_owned(),
-            };
             NodeState {
                 name: node.name.clone(),
                 addr: node.addr,
-                state,
+                state: self.state(number),
                 pid: status.pid,
                 links: (0..self.network.links.len()).filter(stands).count(),
                 planned_links: self.network.degree(number),

@@ -187,7 +187,7 @@ fn a_killed_node_is_missed_and_comes_back() {
         let links = graph["links"].as_array().unwrap();
         (links.iter().filter(|link| link["stands"] == false).count() == 2).then_some(graph)
     });
-    assert_eq!(around["nodes"][2]["state"], "down, as told");
+    assert_eq!(around["nodes"][2]["state"], "stopped by you");
     let traced = net.trace(&["1", "anything"]);
     assert_eq!(number(&traced, "reached"), 3, "the long way round");
     net.ok(&["check"]);
@@ -339,7 +339,7 @@ fn chances_of_the_plan_come_true() {
     net.up(&chances);
     eventually("a node crashes", || {
         let nodes = net.json(&["ps", "--json"]);
-        nodes.iter().any(|node| node["state"] == "down, as told").then_some(())
+        nodes.iter().any(|node| node["state"] == "stopped by the plan").then_some(())
     });
     // What ends while it is looked at is not held against anybody.
     for _ in 0..5 {
