@@ -149,9 +149,10 @@ pub(super) struct SearchArgs {
     pub(super) words: Vec<String>,
     #[command(flatten)]
     pub(super) join: JoinArgs,
-    /// Seconds to wait for hits, from the first link on
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(super) wait: std::time::Duration,
+    /// Seconds to wait for hits, from the first link on [default: until no hit has come for 2
+    /// seconds, at most 10; 10 while there is none]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) wait: Option<std::time::Duration>,
     /// Links the search may cross, 1 to 15
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u8).range(1..=15))]
     pub(super) ttl: u8,

@@ -45,7 +45,8 @@ pub struct Report {
     pub real_seconds: f64,
     /// How much of it the searches took; the rest is building the network and taking it down.
     pub search_seconds: f64,
-    /// Peak of resident memory for each node; filled in by whoever can ask for it.
+    /// Peak of the resident memory that the run took, for each node; filled in by the caller, where
+    /// the system tells and there are enough nodes for it to mean something.
     pub bytes_per_node: Option<u64>,
 }
 

@@ -4,6 +4,7 @@ use super::control::{self, Status};
 use super::folder::{Conditions, Network, RunFolder};
 use super::process;
 use super::records::{Carried, EventTail, Record, Tail, What};
+use super::shared::files_in;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddrV4;
@@ -40,6 +41,10 @@ pub struct NodeState {
     pub links: usize,
     /// How many there should be.
     pub planned_links: usize,
+    /// Files it shares, as its folders have them; none where they cannot be read.
+    pub files: Option<usize>,
+    /// What is wrong with its links by the plan's chances or by command, with the number of links.
+    pub faults: BTreeMap<String, usize>,
     /// Its resident memory in bytes, where the system tells.
     pub resident_bytes: Option<u64>,
 }
@@ -213,6 +218,24 @@ impl View {
             .collect()
     }
 
+    /// What was done to a link, in words; empty when it is as the plan has it.
+    pub fn fault(&self, link: usize) -> String {
+        self.conditions(link).differences(&self.network.conditions).join(", ")
+    }
+
+    /// The faults of a node's links, and how many links have each.
+    fn faults_of(&self, node: usize) -> BTreeMap<String, usize> {
+        let mut faults = BTreeMap::new();
+        let links = self.network.links.iter().enumerate();
+        for (number, _) in links.filter(|(_, link)| link.from == node || link.to == node) {
+            let fault = self.fault(number);
+            if !fault.is_empty() {
+                *faults.entry(fault).or_default() += 1;
+            }
+        }
+        faults
+    }
+
     /// Every node as it stands.
     pub fn nodes(&self) -> Vec<NodeState> {
         let state = |(number, node): (usize, &super::folder::Node)| {
@@ -228,6 +251,8 @@ impl View {
                 pid: status.pid,
                 links: (0..self.network.links.len()).filter(stands).count(),
                 planned_links: self.network.degree(number),
+                files: files_in(&node.share).ok().map(|files| files.len()),
+                faults: self.faults_of(number),
                 resident_bytes: status.pid.and_then(|pid| process::memory(pid, "VmRSS")),
             }
         };

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn run_prints_one_line_and_stops_on_a_signal() {
@@ -174,6 +174,29 @@ fn json_lines_have_the_promised_names() {
 }
 
 #[test]
+fn a_search_ends_soon_after_its_last_hit_unless_told_how_long_to_wait() {
+    let place = Place::new();
+    let share = place.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
+    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let search = |words: &[&str]| {
+        let started = Instant::now();
+        let output = place.run(&[&["search", "--connect", &servent.host()], words].concat());
+        (output, started.elapsed())
+    };
+    let (output, took) = search(&["abc"]);
+    assert_code(&output, 0);
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert_eq!(told(&output).trim(), "2 hits from 1 servent");
+    // Nothing found: the whole time is waited. Whatever the load, a search with hits ends sooner.
+    let (output, whole) = search(&["nothing"]);
+    assert_code(&output, 3);
+    assert!(whole >= Duration::from_secs(10) && took < whole, "{took:?}, {whole:?}");
+    let (output, took) = search(&["abc", "--wait", "4"]);
+    assert_code(&output, 0);
+    assert!(took >= Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let place = Place::new();
     let share = place.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
@@ -188,7 +211,8 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = search.wait_with_output().unwrap();
     assert!(first.contains("abc"), "{first}");
     assert_code(&output, 0);
-    assert_eq!(told(&output), "");
+    // Unless both hits were printed before the reader had gone, it ends without another word.
+    assert!(["", "2 hits from 1 servent\n"].contains(&told(&output).as_str()), "{output:?}");
 }
 
 #[test]
