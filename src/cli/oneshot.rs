@@ -206,7 +206,10 @@ impl OneShot {
                 self.alone()
             }
             Happened::Core(event) => Some(Step::Event(event)),
-            Happened::Reload | Happened::Scanned(_) | Happened::AcceptFailed(_) => None,
+            Happened::Reload
+            | Happened::Status
+            | Happened::Scanned(_)
+            | Happened::AcceptFailed(_) => None,
         }
     }
 

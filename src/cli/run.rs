@@ -183,12 +183,14 @@ impl Run {
     fn stop(mut self) -> Result<(), Failure> {
         let stats = self.driver.core().stats();
         log::info!(
-            "stopping after {} descriptors, of which {} dropped, and {} bytes in {} writes",
+            "stopped: {} descriptors received ({} dropped), {} sent",
             stats.received.total(),
             stats.dropped_total(),
-            stats.bytes_out,
-            stats.writes
+            HumanBytes(stats.bytes_out)
         );
+        // Benches ask for this line.
+        let (bytes, writes) = (stats.bytes_out, stats.writes);
+        log::debug!(target: "servent::writes", "{bytes} bytes in {writes} writes");
         self.save_hosts();
         Ok(())
     }
@@ -204,6 +206,7 @@ impl Run {
                 log::info!("looking at the shared folders again");
                 self.scan(Occasion::Asked);
             }
+            Happened::Status => log::info!("{}", status(self.driver.core())),
             Happened::Scanned(report) => {
                 self.tell_scan(report);
                 if !self.announced {
@@ -387,20 +390,25 @@ impl Story {
     fn status(&mut self, core: &Servent) {
         (self.answered, self.served, self.links, self.refusals) = Default::default();
         self.failing.clear();
-        let stats = core.stats();
-        let line = format!(
-            "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \
-             {} files served",
-            core.neighbours().count(),
-            core.hosts().len(),
-            stats.received.total(),
-            stats.dropped_total(),
-            stats.queries_answered,
-            stats.files_served
-        );
+        let line = status(core);
         if line != self.last_status {
             log::info!("{line}");
             self.last_status = line;
         }
     }
+}
+
+/// How things stand, in a line.
+fn status(core: &Servent) -> String {
+    let stats = core.stats();
+    format!(
+        "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \
+         {} files served",
+        core.neighbours().count(),
+        core.hosts().len(),
+        stats.received.total(),
+        stats.dropped_total(),
+        stats.queries_answered,
+        stats.files_served
+    )
 }

@@ -53,6 +53,8 @@ mod testnet;
 mod soak;
 // The command line: output, exit codes, files left behind.
 mod cli;
+// Terminals and signals.
+mod terminal;
 // Completions and manual pages.
 mod shell;
 // `servent decode` explains hex, raw descriptors and captures.
