@@ -181,6 +181,7 @@ impl Run {
     }
 
     fn stop(mut self) -> Result<(), Failure> {
+        self.story.tell_left_out();
         let stats = self.driver.core().stats();
         log::info!(
             "stopped: {} descriptors received ({} dropped), {} sent",
@@ -206,7 +207,10 @@ impl Run {
                 log::info!("looking at the shared folders again");
                 self.scan(Occasion::Asked);
             }
-            Happened::Status => log::info!("{}", status(self.driver.core())),
+            Happened::Status => {
+                self.story.tell_left_out();
+                log::info!("{}", status(self.driver.core()));
+            }
             Happened::Scanned(report) => {
                 self.tell_scan(report);
                 if !self.announced {
@@ -326,11 +330,16 @@ struct Story {
     last_status: String,
 }
 
-/// How many lines of one kind were told since the last status line.
+/// How many lines of one kind came up since the last status line.
 #[derive(Default)]
 struct Quota(u32);
 
 impl Quota {
+    /// How many of them were left out; counts anew from here on.
+    fn take_left_out(&mut self) -> u32 {
+        std::mem::take(&mut self.0).saturating_sub(STORY_LINES)
+    }
+
     fn level(&mut self, usual: Level) -> Level {
         self.0 = self.0.saturating_add(1);
         if self.0 <= STORY_LINES { usual } else { Level::Debug }
@@ -386,9 +395,31 @@ impl Story {
         }
     }
 
+    /// What the lines that were left out since the last call were about, and how many they were.
+    fn left_out(&mut self) -> Vec<String> {
+        let Story { answered, served, links, refusals, .. } = self;
+        let kinds = [
+            (links, "links joined or lost"),
+            (answered, "searches answered"),
+            (served, "uploads ended"),
+            (refusals, "failures to accept connections"),
+        ];
+        let counted = kinds.into_iter().map(|(quota, what)| (quota.take_left_out(), what));
+        let left_out = counted.filter(|(count, _)| *count > 0);
+        left_out
+            .map(|(count, what)| format!("{count} more {what} (RUST_LOG=debug shows each)"))
+            .collect()
+    }
+
+    fn tell_left_out(&mut self) {
+        for line in self.left_out() {
+            log::info!("{line}");
+        }
+    }
+
     /// One line on how things stand, if it would say something new.
     fn status(&mut self, core: &Servent) {
-        (self.answered, self.served, self.links, self.refusals) = Default::default();
+        self.tell_left_out();
         self.failing.clear();
         let line = status(core);
         if line != self.last_status {

@@ -1,7 +1,7 @@
 //! A servent on a terminal, and what signals mean with and without one.
 #![cfg(target_os = "linux")]
 
-use crate::process::{Place, Running};
+use crate::process::{Place, Running, eventually};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::File;
@@ -83,4 +83,30 @@ fn without_a_terminal_hup_rescans_and_usr1_logs_the_status() {
         servent.signal(Signal::USR1);
         servent.wait_for("0 links, ");
     }
+}
+
+#[test]
+fn lines_on_links_that_are_left_out_are_counted() {
+    const LINKS: u64 = 25;
+    let place = Place::new();
+    let mut servent = place.start(&["--links", "0"]);
+    for _ in 0..LINKS {
+        drop(servent.link());
+    }
+    let is_over = |servent: &mut Running| {
+        servent.signal(Signal::USR1);
+        servent.wait_for(" hosts known").contains(" 0 links")
+    };
+    eventually("all links have ended", || is_over(&mut servent).then_some(()));
+    servent.signal(Signal::TERM);
+    servent.wait();
+    let said = servent.rest();
+    let told = said.iter().filter(|line| line.contains(" joined us") || line.contains(" lost 127"));
+    let left_out = said.iter().filter_map(|line| {
+        let (before, _) = line.split_once(" more links joined or lost")?;
+        before.rsplit(' ').next()?.parse::<u64>().ok()
+    });
+    let (told, left_out) = (told.count() as u64, left_out.sum::<u64>());
+    assert!(left_out > 0, "{said:#?}");
+    assert_eq!(told + left_out, 2 * LINKS, "{said:#?}");
 }
