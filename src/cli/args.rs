@@ -82,7 +82,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "GLOB", env = "SERVENT_INCLUDE")]
     pub(super) include: Vec<String>,
     /// Do not share files that match likewise, even if they are included, nor anything in folders
-    /// that match; may be repeated [default: none]
+    /// that match; a folder in there that is itself given with --share is shared by itself; may be
+    /// repeated [default: none]
     #[arg(long, value_name = "GLOB", env = "SERVENT_EXCLUDE")]
     pub(super) exclude: Vec<String>,
     /// Most files to share; how many are left out is told [default: 1000000]

@@ -254,6 +254,30 @@ fn each_file_is_shared_once_when_roots_meet() {
 }
 
 #[test]
+fn a_root_in_an_excluded_folder_is_shared_by_itself() {
+    let folder = folder_with(&["x", "b/y", "b/c/z", "b/d/b/never", "b/d/w"]);
+    let path = folder.path();
+    let given = roots(&[path, &path.join("b"), &path.join("b/c")]);
+    let covered_and_names = |exclude: &str| {
+        let filter = Filter::new(&[], &[exclude.to_owned()]).unwrap();
+        let shares = Arc::new(Shares { filter, ..everything(&given) });
+        let library = Arc::new(Library::empty());
+        let watches = WatchList::default();
+        let before = Before { library: &library, shelf: &Shelf::default(), watches };
+        let scanned = finish(Scan::start(&shares, Occasion::Asked, before));
+        let covered: Vec<_> = scanned.report.roots.iter().map(|root| root.covered_by).collect();
+        (covered, names(&scanned).into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (covered, names) = covered_and_names("b");
+    assert_eq!(covered, [None, None, Some(1)]);
+    assert_eq!(names, ["x", "y", "z", "w"], "what is excluded from b itself stays out");
+    // The walk of the outermost root does not get to the innermost; the middle one is not walked.
+    let (covered, names) = covered_and_names("b/c");
+    assert_eq!(covered, [None, Some(0), None]);
+    assert_eq!(names, ["x", "y", "w", "never", "z"]);
+}
+
+#[test]
 fn what_vanishes_meanwhile_is_counted() {
     let folder = folder_with(&["a", "gone/b", "linked/c", "z/d"]);
     let path = folder.path();
