@@ -137,8 +137,8 @@ pub(super) enum ScopeArg {
 /// How a one-shot command reaches the network.
 #[derive(Clone, Debug, Args)]
 pub(super) struct JoinArgs {
-    /// A servent to join through, by name or address; may be repeated [default: the servent on
-    /// 127.0.0.1:6346, then up to 8 hosts it knew]
+    /// A servent to join through, by name or address; may be repeated [default: the servent of this
+    /// machine, on 127.0.0.1:6346 or where servent.toml has it listen, then up to 8 hosts it knew]
     #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
     pub(super) connect: Vec<String>,
 }
@@ -267,6 +267,6 @@ pub(super) fn seconds(text: &str) -> Result<std::time::Duration, String> {
         Ok(seconds) if (0.0..=DAY).contains(&seconds) => {
             Ok(std::time::Duration::from_secs_f64(seconds))
         }
-        _ => Err("expected a number of seconds from 0 to 86400".to_owned()),
+        _ => Err("give a number of seconds from 0 to 86400".to_owned()),
     }
 }

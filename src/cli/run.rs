@@ -285,11 +285,18 @@ impl Run {
             log::warn!("{left_out} more files are left out: --max-files is {most}");
         }
         for (path, kind) in &report.unreadable {
-            log::warn!("not shared: {}: {kind}", path.display());
+            match kind {
+                ErrorKind::NotFound => log::warn!("no such folder: {}", path.display()),
+                kind => log::warn!("cannot read {}: {kind}", path.display()),
+            }
         }
         if last.roots.is_empty() {
-            for root in report.roots.iter().filter(|root| root.covered_by.is_some()) {
-                log::info!("{} lies within another shared folder", root.path.display());
+            for root in &report.roots {
+                let Some(outer) = root.covered_by.and_then(|at| report.roots.get(at)) else {
+                    continue;
+                };
+                let (path, outer) = (root.path.display(), outer.path.display());
+                log::info!("{path} is shared as part of {outer}");
             }
         }
         self.last_scan = report;

@@ -87,7 +87,7 @@ pub(super) struct DemoArgs {
     /// Servents, 4 to 64
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(4..=64))]
     pub(super) nodes: u8,
-    /// Where to draw the search [default: servent-demo.svg in the folder for temporary files]
+    /// Where to draw the search [default: servent-demo.svg in the current folder]
     #[arg(long, value_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
 }

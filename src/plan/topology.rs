@@ -95,8 +95,8 @@ impl FromStr for Topology {
         parsed.map_or_else(
             || {
                 wrong(format!(
-                    "expected line, ring, star, tree:BRANCHING,DEPTH, regular:DEGREE, \
-                     random:PROBABILITY, scale-free:LINKS or file:EDGELIST, \"{text}\" was given"
+                    "\"{text}\" is not a topology: give line, ring, star, tree:BRANCHING,DEPTH, \
+                     regular:DEGREE, random:PROBABILITY, scale-free:LINKS or file:EDGELIST"
                 ))
             },
             Ok,
@@ -155,7 +155,9 @@ impl Graph {
                     };
                     edges.push((number(from), number(to)));
                 }
-                [_] => return wrong(format!("line {line}: expected two names, found \"{text}\"")),
+                [_] => {
+                    return wrong(format!("line {line} has one name instead of two: \"{text}\""));
+                }
             }
         }
         if names.len() < 2 {
@@ -250,8 +252,8 @@ fn regular(
 ) -> Result<Vec<(usize, usize)>, TopologyError> {
     if degree >= count || (count * degree) % 2 == 1 {
         return wrong(format!(
-            "no graph of {count} nodes has {degree} links at each: the degree must be below the \
-             count, and one of them even"
+            "regular:{degree} needs more than {degree} nodes, and nodes × degree must be even; \
+             there are {count} nodes"
         ));
     }
     let mut ends: Vec<usize> =

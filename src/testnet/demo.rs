@@ -14,6 +14,7 @@ use crate::rng::Rng;
 use serde::Deserialize;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,8 +55,8 @@ pub fn run(count: usize, svg: Option<&Path>, stop: &AtomicBool) -> io::Result<()
     let started = Instant::now();
     let folder = tempfile::Builder::new().prefix("servent-demo-").tempdir()?;
     let network = RunFolder::new(&folder.path().join("network"))?;
-    let svg = svg.map_or_else(|| std::env::temp_dir().join("servent-demo.svg"), Path::to_path_buf);
-    let shown = demo(folder.path(), &network, count, &svg, stop);
+    let svg = svg.unwrap_or(Path::new("servent-demo.svg"));
+    let shown = demo(folder.path(), &network, count, svg, stop);
     let ended = if network.network().is_ok() { down(&network).map(|_| ()) } else { Ok(()) };
     folder.close()?;
     shown.and(ended)?;
@@ -189,10 +190,18 @@ fn get(url: &str, output: &Path) -> io::Result<()> {
 /// into.
 fn draw(svg: &Path, text: &str) -> io::Result<()> {
     let folder = svg.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    draft.write_all(text.as_bytes())?;
-    draft.persist(svg).map_err(|error| error.error)?;
-    Ok(())
+    let folder = folder.unwrap_or(Path::new("."));
+    // Readable by others, as a file that is simply created: the umask takes away what it should.
+    let mode = fs::Permissions::from_mode(0o644);
+    let drawn =
+        tempfile::Builder::new().permissions(mode).tempfile_in(folder).and_then(|mut it| {
+            it.write_all(text.as_bytes())?;
+            it.persist(svg).map_err(|error| error.error)
+        });
+    drawn.map(|_| ()).map_err(|error| {
+        let text = format!("cannot write the picture {}: {error}", svg.display());
+        io::Error::new(error.kind(), text)
+    })
 }
 
 fn interruptible(stop: &AtomicBool) -> io::Result<()> {

@@ -4,6 +4,7 @@ use crate::process::{Place, Running, assert_code, descriptor, eventually, lines,
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -322,14 +323,64 @@ fn names_from_the_network_cannot_talk_to_the_terminal() {
 }
 
 #[test]
-fn the_demo_shows_the_main_job_and_leaves_nothing_behind() {
+fn the_demo_shows_the_main_job_and_leaves_nothing_but_its_picture() {
     let place = Place::new();
-    let temp = place.share("tmp", &[]);
-    let demo = place.command().args(["testnet", "demo"]).env("TMPDIR", &temp).output().unwrap();
-    assert_code(&demo, 0);
-    let text = lines(&demo).join("\n");
+    let (temp, here) = (place.share("tmp", &[]), place.share("here", &[]));
+    let demo = |args: &[&str]| {
+        let mut command = place.command();
+        command.args(["testnet", "demo"]).args(args).env("TMPDIR", &temp).current_dir(&here);
+        command.output().unwrap()
+    };
+    let shown = demo(&[]);
+    assert_code(&shown, 0);
+    let text = lines(&shown).join("\n");
     for said in ["8 servents", "hit: ", "the same as at servent", "nothing but the picture"] {
         assert!(text.contains(said), "{said}: {text}");
     }
-    assert_eq!(crate::process::names_in(&temp), ["servent-demo.svg"]);
+    assert_eq!(crate::process::names_in(&temp), Vec::<String>::new());
+    assert_eq!(crate::process::names_in(&here), ["servent-demo.svg"]);
+    let mode = std::fs::metadata(here.join("servent-demo.svg")).unwrap().permissions().mode();
+    // What a file has that is created the usual way, whatever the umask of this process.
+    std::fs::write(here.join("usual"), "").unwrap();
+    let usual = std::fs::metadata(here.join("usual")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, usual & 0o644);
+
+    let nowhere = demo(&["--svg", "nowhere/a.svg"]);
+    assert_ne!(nowhere.status.code(), Some(0));
+    assert!(told(&nowhere).contains("nowhere/a.svg: "), "{}", told(&nowhere));
+}
+
+#[test]
+fn a_search_joins_through_the_servent_that_the_settings_describe() {
+    let place = Place::new();
+    let share = place.share("share", &[("hello.txt", b"hello")]);
+    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let config = place.share(".config/servent", &[]);
+    let search = ["search", "hello", "--wait", "1"];
+    for ip in ["127.0.0.1", "0.0.0.0"] {
+        let text = format!("listen = \"{ip}:{}\"\n", servent.addr.port());
+        std::fs::write(config.join("servent.toml"), text).unwrap();
+        let found = place.run(&search);
+        assert_code(&found, 0);
+    }
+    std::fs::write(config.join("servent.toml"), "listen = \"127.0.0.2:1\"\n").unwrap();
+    assert_code(&place.run(&search), 5);
+    let variable = place.command().args(search).env("SERVENT_LISTEN", servent.host()).output();
+    assert_code(&variable.unwrap(), 0);
+}
+
+#[test]
+fn mistakes_in_the_settings_are_told_without_names_of_types() {
+    let place = Place::new();
+    let config = place.share(".config/servent", &[]);
+    for (text, expected) in [
+        ("links = \"four\"", "expected a number"),
+        ("share = \"/srv/a\"", "expected a list such as [\"/srv/a\", \"/srv/b\"]"),
+        ("no-pings = 1", "expected true or false"),
+    ] {
+        std::fs::write(config.join("servent.toml"), text).unwrap();
+        let output = place.run(&["run", "--listen", "127.0.0.1:0"]);
+        assert_code(&output, 2);
+        assert!(told(&output).contains(expected), "{text}: {}", told(&output));
+    }
 }

@@ -148,7 +148,7 @@ fn globs_and_the_limit_say_what_is_shared() {
     fs::write(share.join("Private/d.ogg"), "5").unwrap();
     let args = ["--include", "*.ogg", "--exclude", "private", "--exclude", "*draft*"];
     let mut servent = start(&place, &share, &args);
-    servent.wait_for("sharing 2 files (2 B); passed over: 3 excluded");
+    servent.wait_for("sharing 2 files (2 B); skipped: 3 excluded");
     fs::write(share.join("Private/e.ogg"), "6").unwrap();
     fs::write(share.join("f.ogg"), "7").unwrap();
     soon(&servent, "f.ogg", Some(1));

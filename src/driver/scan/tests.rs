@@ -99,8 +99,8 @@ fn shares_visible_regular_files_and_counts_the_rest() {
     assert_eq!((report.roots[0].files, report.roots[0].bytes), (5, 5 + 6 + 13 + 9));
     assert_eq!(
         report.to_string(),
-        "5 files (33 B); passed over: \
-         2 hidden, 5 partly downloaded, 1 not named in UTF-8, 2 special"
+        "5 files (33 B); skipped: \
+         2 hidden, 5 partly downloaded, 1 not named in UTF-8, 2 not a regular file"
     );
 }
 
@@ -397,7 +397,7 @@ fn the_filter_and_the_limit_are_kept_and_counted() {
     assert_eq!(
         scanned.report.to_string(),
         format!(
-            "4 files (28 B): {} 4, {} 0; passed over: 1 too many, 2 excluded",
+            "4 files (28 B): {} 4, {} 0; skipped: 1 over --max-files, 2 excluded",
             first.unwrap().display(),
             second.unwrap().display()
         )
