@@ -86,7 +86,8 @@ impl Trace {
             let mut notes = String::new();
             let doubles = self.doubles_from(name);
             if doubles > 0 {
-                let _ = write!(notes, ", {doubles} of the copies it sent were duplicates");
+                let were = if doubles == 1 { "was a duplicate" } else { "were duplicates" };
+                let _ = write!(notes, ", {doubles} of the copies it sent {were}");
             }
             if self.answers_of(name) > 0 {
                 notes.push_str(", answers");

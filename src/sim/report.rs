@@ -54,11 +54,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} nodes, {} links, seed {}: {} searches",
+            "{} nodes, {} links, seed {}: {} {}",
             self.nodes,
             self.links,
             self.seed,
-            self.queries.len()
+            self.queries.len(),
+            if self.queries.len() == 1 { "search" } else { "searches" }
         )?;
         if !self.checked {
             writeln!(f, "oracles off: nothing was checked")?;

@@ -68,5 +68,8 @@ mod sim;
 // The committed fuzz corpus, replayed.
 mod corpus;
 
+// What the README promises.
+mod readme;
+
 // Rules about the source itself.
 mod tidy;
