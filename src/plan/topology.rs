@@ -116,7 +116,7 @@ impl Graph {
         rng: &mut Rng,
     ) -> Result<Graph, TopologyError> {
         if count < 2 && !matches!(topology, Topology::Tree { .. }) {
-            return wrong(format!("a network needs at least 2 nodes, {count} were given"));
+            return wrong(format!("a network needs at least 2 nodes; {count} asked for"));
         }
         let edges: Vec<(usize, usize)> = match *topology {
             Topology::Line => (1..count).map(|n| (n - 1, n)).collect(),
@@ -256,6 +256,13 @@ fn regular(
              there are {count} nodes"
         ));
     }
+    if 2 * degree >= count {
+        // So dense that pairs at random hardly ever fit: the links that are left out are drawn.
+        let absent = regular(count, count - 1 - degree, rng)?;
+        let absent: BTreeSet<(usize, usize)> = absent.into_iter().collect();
+        let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
+        return Ok(all.filter(|edge| !absent.contains(edge)).collect());
+    }
     let mut ends: Vec<usize> =
         (0..count).flat_map(|node| std::iter::repeat_n(node, degree)).collect();
     for at in (1..ends.len()).rev() {
@@ -389,7 +396,7 @@ mod tests {
 
     #[test]
     fn random_graphs_keep_what_they_promise() {
-        for count in [6, 50, 1_001] {
+        for count in [5, 6, 7, 8, 9, 50, 1_001] {
             let regular = graph("regular:4", count);
             assert!(regular.degrees().iter().all(|&degree| degree == 4), "{count} nodes");
         }

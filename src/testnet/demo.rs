@@ -2,7 +2,7 @@
 //! file is fetched, and everything is torn down.
 
 use super::folder::RunFolder;
-use super::follow::{Search, follow};
+use super::follow::{MAX_TTL, Search, follow};
 use super::process;
 use super::up::{down, up};
 use super::view::View;
@@ -32,7 +32,11 @@ const NEAR_FILES: [(&str, &str); 3] = [
     ("Zebra stripes.txt", "black and white\n"),
 ];
 const PORT: u16 = 6346;
-const TTL: u8 = 7;
+/// With few servents the usual TTL reaches all; in larger networks the first copy to reach a
+/// servent may come a long way round.
+const fn ttl(count: usize) -> u8 {
+    if count <= 8 { 7 } else { MAX_TTL }
+}
 /// Nothing here takes nearly as long.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Gives a picture in which the file is some links away.
@@ -103,10 +107,10 @@ fn demo(
         "searching for \"{words}\" from servent 0: who passed it on to whom, and the hit"
     ))?;
     let words = WORDS.map(str::to_owned).to_vec();
-    let search = Search { node: 0, words, ttl: TTL, wait: PATIENCE };
+    let search = Search { node: 0, words, ttl: ttl(count), wait: PATIENCE };
     let followed = follow(&mut view, &search)?;
     say(followed.trace.tree().trim_end())?;
-    let report = QueryReport::of(&followed.trace, TTL, followed.hits.len() as u64);
+    let report = QueryReport::of(&followed.trace, ttl(count), followed.hits.len() as u64);
     say(&table(std::slice::from_ref(&report)))?;
     let expected = graph.names.len() as u64 - 1;
     if (report.reached, report.hits) != (expected, 1) || followed.missing > 0 {
@@ -144,7 +148,12 @@ fn plan(folder: &Path, count: usize) -> io::Result<(Plan, Graph, usize)> {
         seed: SEED,
         ..Plan::default()
     };
-    let graph = plan.graph(None).map_err(io::Error::other)?;
+    // Graphs drawn at random may fall into parts.
+    let mut graph = plan.graph(None).map_err(io::Error::other)?;
+    while graph.distances_from(0).contains(&None) {
+        plan.seed += 1;
+        graph = plan.graph(None).map_err(io::Error::other)?;
+    }
     let distances = graph.distances_from(0);
     let far = |node: &usize| distances[*node].map_or((0, 0), |links| (links, *node));
     let sharer = (0..count).max_by_key(far).unwrap_or(0);
@@ -213,4 +222,20 @@ fn interruptible(stop: &AtomicBool) -> io::Result<()> {
 
 fn say(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_has_a_network_in_which_all_are_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        for count in 4..=64 {
+            let (_, graph, sharer) = plan(folder.path(), count).unwrap();
+            let distances = graph.distances_from(0);
+            assert!(distances.iter().all(|far| far.is_some_and(|links| links < ttl(count).into())));
+            assert_ne!(sharer, 0, "{count}");
+        }
+    }
 }

@@ -287,7 +287,8 @@ fn mistakes_in_a_plan_are_named_with_their_line() {
 #[test]
 fn a_plan_that_makes_no_sense_is_refused() {
     let place = Place::new();
-    let cases: [(&[&str], i32, &str); 5] = [
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["--files", "9999999999"], 2, "at most 20000000 files"),
         (&["--topology", "circle"], 2, "give line, ring"),
         (&["--nodes", "5", "--topology", "regular:3"], 2, "regular"),
         (&["--from", "nobody"], 2, "nobody"),
