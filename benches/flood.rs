@@ -108,7 +108,7 @@ fn measure(folder: &std::path::Path, args: &[&str], sinks: usize, ids: &mut u64)
 
 /// What the servent says at its end of how much it wrote at once.
 fn written(said: &[String]) -> Option<f64> {
-    let line = said.iter().find(|line| line.contains("stopping after"))?;
+    let line = said.iter().find(|line| line.contains(" writes"))?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "bytes")?;
     let [bytes, writes] = [words[at - 1], words[at + 2]].map(|word| word.parse::<f64>().ok());

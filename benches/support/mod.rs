@@ -120,7 +120,7 @@ pub fn servent(state: &Path, args: &[&str]) -> servent::testnet::Process {
     let mut command = servent::testnet::command(Path::new(env!("CARGO_BIN_EXE_servent")));
     command.args(["run", "--listen", "127.0.0.1:0", "--links", "0", "--no-pings", "--state"]);
     command.arg(state.join("state")).args(args).env("XDG_CONFIG_HOME", state);
-    command.env("RUST_LOG", "info");
+    command.env("RUST_LOG", "info,servent::writes=debug");
     servent::testnet::Process::spawn(command).expect("the servent starts")
 }
 

@@ -82,7 +82,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "GLOB", env = "SERVENT_INCLUDE")]
     pub(super) include: Vec<String>,
     /// Do not share files that match likewise, even if they are included, nor anything in folders
-    /// that match; may be repeated [default: none]
+    /// that match; a folder in there that is itself given with --share is shared by itself; may be
+    /// repeated [default: none]
     #[arg(long, value_name = "GLOB", env = "SERVENT_EXCLUDE")]
     pub(super) exclude: Vec<String>,
     /// Most files to share; how many are left out is told [default: 1000000]
@@ -136,8 +137,8 @@ pub(super) enum ScopeArg {
 /// How a one-shot command reaches the network.
 #[derive(Clone, Debug, Args)]
 pub(super) struct JoinArgs {
-    /// A servent to join through, by name or address; may be repeated [default: the servent on
-    /// 127.0.0.1:6346, then up to 8 hosts it knew]
+    /// A servent to join through, by name or address; may be repeated [default: the servent of this
+    /// machine, on 127.0.0.1:6346 or where servent.toml has it listen, then up to 8 hosts it knew]
     #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
     pub(super) connect: Vec<String>,
 }
@@ -149,9 +150,10 @@ pub(super) struct SearchArgs {
     pub(super) words: Vec<String>,
     #[command(flatten)]
     pub(super) join: JoinArgs,
-    /// Seconds to wait for hits, from the first link on
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(super) wait: std::time::Duration,
+    /// Seconds to wait for hits, from the first link on [default: until no hit has come for 2
+    /// seconds, at most 10; 10 while there is none]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) wait: Option<std::time::Duration>,
     /// Links the search may cross, 1 to 15
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u8).range(1..=15))]
     pub(super) ttl: u8,
@@ -265,6 +267,6 @@ pub(super) fn seconds(text: &str) -> Result<std::time::Duration, String> {
         Ok(seconds) if (0.0..=DAY).contains(&seconds) => {
             Ok(std::time::Duration::from_secs_f64(seconds))
         }
-        _ => Err("expected a number of seconds from 0 to 86400".to_owned()),
+        _ => Err("give a number of seconds from 0 to 86400".to_owned()),
     }
 }

@@ -6,6 +6,7 @@ mod exit;
 mod fetch;
 mod get;
 mod limits;
+mod manual;
 mod oneshot;
 mod output;
 mod ping;

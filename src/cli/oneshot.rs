@@ -1,15 +1,14 @@
 //! What the one-shot commands share: a guest servent that joins, waits, and leaves.
 
 use super::exit::Failure;
-use super::settings::{Host, default_state, parse_host};
+use super::settings::{Host, default_state, parse_host, usual_servent};
 use crate::config::{Config, Role, Scope};
 use crate::driver::{Driver, Happened, Listener, fresh_identity, fresh_seed, read_hosts};
 use crate::library::Library;
 use crate::servent::{CloseReason, Event, FileId, IoFailure, Servent};
-use crate::transfer::url::DEFAULT_PORT;
 use mio::Events;
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,12 +87,12 @@ impl OneShot {
         let mut shot = OneShot::new()?;
         shot.joins = true;
         if parsed.is_empty() {
-            let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT);
-            if let Ok(state) = default_state(local) {
+            let (listen, dialled) = usual_servent()?;
+            if let Ok(state) = default_state(listen) {
                 shot.fallbacks = read_hosts(&state);
                 shot.fallbacks.truncate(MAX_FALLBACKS);
             }
-            shot.dial(local);
+            shot.dial(dialled);
         }
         for host in parsed {
             match host {
@@ -206,7 +205,10 @@ impl OneShot {
                 self.alone()
             }
             Happened::Core(event) => Some(Step::Event(event)),
-            Happened::Reload | Happened::Scanned(_) | Happened::AcceptFailed(_) => None,
+            Happened::Reload
+            | Happened::Status
+            | Happened::Scanned(_)
+            | Happened::AcceptFailed(_) => None,
         }
     }
 

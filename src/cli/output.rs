@@ -19,6 +19,11 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
 }
 
+/// A number and what it counts.
+pub(super) fn count(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// Text that others chose, fit for a terminal.
 pub(super) fn shown(text: &str) -> String {
     escape_for_terminal(text).to_string()
@@ -127,8 +132,7 @@ pub(super) fn url_of(hit: &Hit) -> TransferUrl {
 
 fn hops(hops: u8) -> String {
     match hops {
-        0 => "next door".to_owned(),
-        1 => "1 hop away".to_owned(),
-        hops => format!("{hops} hops away"),
+        1 => "1 hop".to_owned(),
+        hops => format!("{hops} hops"),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::plan_args::{PlanArgs, delay, probability};
-use super::settings::read_bytes;
+use super::settings::{plain_reason, read_bytes};
 use crate::plan::topology::{Graph, Topology};
 use crate::plan::{Faults, Place, Plan};
 use serde::de::Error;
@@ -115,8 +115,9 @@ fn read(path: &Path) -> Result<PlanFile, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::disk(format!("cannot read the plan {}: {error}", path.display()))
     })?;
-    let mut plan: PlanFile = toml::from_str(&text)
-        .map_err(|error| Failure::usage(format!("the plan {}: {error}", path.display())))?;
+    let mut plan: PlanFile = toml::from_str(&text).map_err(|error| {
+        Failure::usage(format!("the plan {}: {}", path.display(), plain_reason(&error)))
+    })?;
     let beside =
         |other: &Path| path.parent().map_or_else(PathBuf::new, Path::to_path_buf).join(other);
     if let Some(Topology::File { path: list }) = &mut plan.topology {
@@ -198,7 +199,7 @@ fn chance<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
 fn ttl<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u8>, D::Error> {
     match u8::deserialize(from)? {
         ttl @ 1..=15 => Ok(Some(ttl)),
-        ttl => Err(D::Error::custom(format!("expected a TTL from 1 to 15, {ttl} was given"))),
+        ttl => Err(D::Error::custom(format!("{ttl} is not a TTL from 1 to 15"))),
     }
 }
 

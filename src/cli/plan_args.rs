@@ -82,7 +82,7 @@ pub(super) struct PlanArgs {
 pub(super) fn probability(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
-        _ => Err(format!("expected a probability from 0 to 1, {text} was given")),
+        _ => Err(format!("{text} is not a probability from 0 to 1")),
     }
 }
 
@@ -94,6 +94,6 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
     let seconds = found.and_then(|(number, scale)| Some(number.parse::<f64>().ok()? * scale));
     match seconds {
         Some(seconds) if (0.0..=DAY).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("expected a time such as 50ms, 0.2s or 10m, at most a day".to_owned()),
+        _ => Err("give a time such as 50ms, 0.2s or 10m, at most a day".to_owned()),
     }
 }

@@ -181,14 +181,17 @@ impl Run {
     }
 
     fn stop(mut self) -> Result<(), Failure> {
+        self.story.tell_left_out();
         let stats = self.driver.core().stats();
         log::info!(
-            "stopping after {} descriptors, of which {} dropped, and {} bytes in {} writes",
+            "stopped: {} descriptors received ({} dropped), {} sent",
             stats.received.total(),
             stats.dropped_total(),
-            stats.bytes_out,
-            stats.writes
+            HumanBytes(stats.bytes_out)
         );
+        // Benches ask for this line.
+        let (bytes, writes) = (stats.bytes_out, stats.writes);
+        log::debug!(target: "servent::writes", "{bytes} bytes in {writes} writes");
         self.save_hosts();
         Ok(())
     }
@@ -203,6 +206,10 @@ impl Run {
             Happened::Reload => {
                 log::info!("looking at the shared folders again");
                 self.scan(Occasion::Asked);
+            }
+            Happened::Status => {
+                self.story.tell_left_out();
+                log::info!("{}", status(self.driver.core()));
             }
             Happened::Scanned(report) => {
                 self.tell_scan(report);
@@ -278,11 +285,18 @@ impl Run {
             log::warn!("{left_out} more files are left out: --max-files is {most}");
         }
         for (path, kind) in &report.unreadable {
-            log::warn!("not shared: {}: {kind}", path.display());
+            match kind {
+                ErrorKind::NotFound => log::warn!("no such folder: {}", path.display()),
+                kind => log::warn!("cannot read {}: {kind}", path.display()),
+            }
         }
         if last.roots.is_empty() {
-            for root in report.roots.iter().filter(|root| root.covered_by.is_some()) {
-                log::info!("{} lies within another shared folder", root.path.display());
+            for root in &report.roots {
+                let Some(outer) = root.covered_by.and_then(|at| report.roots.get(at)) else {
+                    continue;
+                };
+                let (path, outer) = (root.path.display(), outer.path.display());
+                log::info!("{path} is shared as part of {outer}");
             }
         }
         self.last_scan = report;
@@ -323,11 +337,16 @@ struct Story {
     last_status: String,
 }
 
-/// How many lines of one kind were told since the last status line.
+/// How many lines of one kind came up since the last status line.
 #[derive(Default)]
 struct Quota(u32);
 
 impl Quota {
+    /// How many of them were left out; counts anew from here on.
+    fn take_left_out(&mut self) -> u32 {
+        std::mem::take(&mut self.0).saturating_sub(STORY_LINES)
+    }
+
     fn level(&mut self, usual: Level) -> Level {
         self.0 = self.0.saturating_add(1);
         if self.0 <= STORY_LINES { usual } else { Level::Debug }
@@ -383,24 +402,51 @@ impl Story {
         }
     }
 
+    /// What the lines that were left out since the last call were about, and how many they were.
+    fn left_out(&mut self) -> Vec<String> {
+        let Story { answered, served, links, refusals, .. } = self;
+        let kinds = [
+            (links, "links joined or lost"),
+            (answered, "searches answered"),
+            (served, "uploads ended"),
+            (refusals, "failures to accept connections"),
+        ];
+        let counted = kinds.into_iter().map(|(quota, what)| (quota.take_left_out(), what));
+        let left_out = counted.filter(|(count, _)| *count > 0);
+        left_out
+            .map(|(count, what)| format!("{count} more {what} (RUST_LOG=debug shows each)"))
+            .collect()
+    }
+
+    fn tell_left_out(&mut self) {
+        for line in self.left_out() {
+            log::info!("{line}");
+        }
+    }
+
     /// One line on how things stand, if it would say something new.
     fn status(&mut self, core: &Servent) {
-        (self.answered, self.served, self.links, self.refusals) = Default::default();
+        self.tell_left_out();
         self.failing.clear();
-        let stats = core.stats();
-        let line = format!(
-            "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \
-             {} files served",
-            core.neighbours().count(),
-            core.hosts().len(),
-            stats.received.total(),
-            stats.dropped_total(),
-            stats.queries_answered,
-            stats.files_served
-        );
+        let line = status(core);
         if line != self.last_status {
             log::info!("{line}");
             self.last_status = line;
         }
     }
+}
+
+/// How things stand, in a line.
+fn status(core: &Servent) -> String {
+    let stats = core.stats();
+    format!(
+        "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \
+         {} files served",
+        core.neighbours().count(),
+        core.hosts().len(),
+        stats.received.total(),
+        stats.dropped_total(),
+        stats.queries_answered,
+        stats.files_served
+    )
 }

@@ -7,11 +7,16 @@ use super::oneshot::{OneShot, Step};
 use super::output::{self, Printer};
 use crate::servent::{Event, Hit};
 use crate::transfer::download::{PushVia, Source};
+use crate::wire::ServentId;
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Downloads at one time.
 const AT_ONCE: usize = 3;
+/// How long hits are waited for at most without `--wait`, from the first link on.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Without `--wait`, a search ends this long after its most recent hit.
+const WAIT_AFTER_HIT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
     let criteria = args.words.join(" ");
@@ -25,8 +30,10 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
         printer: Printer::default(),
         args,
         deadline: None,
+        latest: None,
         over: false,
         seen: BTreeSet::new(),
+        sources: BTreeSet::new(),
         to_get: VecDeque::new(),
         saved: false,
         failure: None,
@@ -36,6 +43,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
         let step = shot.next(search.next_look())?;
         search.act(&mut shot, step)?;
     }
+    search.tell_count();
     if search.seen.is_empty() {
         return Err(Failure::nothing_found(format!("nothing found for \"{criteria}\"")));
     }
@@ -48,10 +56,14 @@ struct Search {
     printer: Printer,
     /// When to stop waiting for hits, known from the first link on.
     deadline: Option<Instant>,
+    /// When to stop at the latest, whatever still comes.
+    latest: Option<Instant>,
     /// No more hits are waited for.
     over: bool,
     /// URLs of the hits so far.
     seen: BTreeSet<String>,
+    /// Servents they are from.
+    sources: BTreeSet<ServentId>,
     to_get: VecDeque<Hit>,
     /// A file is here.
     saved: bool,
@@ -89,8 +101,9 @@ impl Search {
     }
 
     fn act(&mut self, shot: &mut OneShot, step: Step) -> Result<(), Failure> {
+        self.over |= self.deadline.is_some_and(|at| at <= Instant::now());
         match self.fetches.digest(shot, step) {
-            Digested::Nothing => {}
+            Digested::Nothing | Digested::Other(Step::Deadline) => {}
             Digested::Ended(Ok(_)) => {
                 self.saved = true;
                 if self.args.get == Some(Which::First) {
@@ -99,7 +112,9 @@ impl Search {
             }
             Digested::Ended(Err(failure)) => self.note_failure(failure),
             Digested::Other(Step::Linked) => {
-                self.deadline.get_or_insert(Instant::now() + self.args.wait);
+                let wait = self.args.wait.unwrap_or(MAX_WAIT);
+                self.latest.get_or_insert(Instant::now() + wait);
+                self.deadline = self.deadline.or(self.latest);
                 if self.args.get.is_some() {
                     shot.accept_pushes();
                 }
@@ -117,18 +132,20 @@ impl Search {
                 self.over = true;
                 self.to_get.clear();
             }
-            Digested::Other(_) => {
-                self.over |= self.deadline.is_some_and(|at| at <= Instant::now());
-            }
+            Digested::Other(_) => {}
         }
         Ok(())
     }
 
     /// Prints a hit that is new.
     fn note_hit(&mut self, event: Event) -> Result<(), Failure> {
-        if let Event::Hit { hit, .. } = event
-            && self.seen.insert(output::url_of(&hit).to_string())
-        {
+        let Event::Hit { hit, .. } = event else { return Ok(()) };
+        if self.args.wait.is_none() && !self.over {
+            let enough = Instant::now() + WAIT_AFTER_HIT;
+            self.deadline = self.latest.map(|latest| latest.min(enough));
+        }
+        self.sources.insert(hit.servent);
+        if self.seen.insert(output::url_of(&hit).to_string()) {
             if self.args.get.is_none() {
                 return output::hit(&hit, self.args.json);
             }
@@ -136,6 +153,14 @@ impl Search {
             self.to_get.push_back(hit);
         }
         Ok(())
+    }
+
+    fn tell_count(&self) {
+        let (hits, sources) = (self.seen.len() as u64, self.sources.len() as u64);
+        if hits > 0 {
+            let sources = output::count(sources, "servent", "servents");
+            log::info!("{} from {sources}", output::count(hits, "hit", "hits"));
+        }
     }
 
     fn note_failure(&mut self, failure: Failure) {

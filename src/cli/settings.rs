@@ -187,9 +187,9 @@ fn parse_rate(text: &str) -> Result<u64, Failure> {
 
 /// Reads a number of bytes, at least 1, written in the same way.
 pub(super) fn read_bytes(text: &str) -> Result<u64, String> {
-    amount(text).filter(|&bytes| bytes > 0).ok_or_else(|| {
-        format!("expected a number of bytes such as 2000, 500k or 2.5M, \"{text}\" was given")
-    })
+    amount(text)
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| format!("\"{text}\" is not a number of bytes such as 2000, 500k or 2.5M"))
 }
 
 fn amount(text: &str) -> Option<u64> {
@@ -244,8 +244,7 @@ pub(super) fn parse_host(text: &str) -> Result<Host, Failure> {
         (Some(port), Ok(ip)) => Ok(Host::Addr(SocketAddrV4::new(ip, port))),
         (Some(port), Err(_)) if is_name => Ok(Host::Name(host.to_owned(), port)),
         _ => Err(Failure::usage(format!(
-            "expected HOST or HOST:PORT with a host name or an IPv4 address, \"{text}\" was \
-             given{}",
+            "\"{text}\" is not HOST or HOST:PORT with a host name or an IPv4 address{}",
             if is_ipv6(text) { ": Gnutella 0.4 knows only IPv4 addresses" } else { "" }
         ))),
     }
@@ -272,8 +271,40 @@ fn read_file() -> Result<FileSettings, Failure> {
 
 fn parse_file(path: &Path, text: &str) -> Result<FileSettings, Failure> {
     toml::from_str(text).map_err(|error| {
-        Failure::usage(format!("the settings in {} are wrong: {error}", path.display()))
+        let reason = plain_reason(&error);
+        Failure::usage(format!("the settings in {} are wrong: {reason}", path.display()))
     })
+}
+
+/// What is wrong with a TOML file, without the type names of this program.
+pub(super) fn plain_reason(error: &toml::de::Error) -> String {
+    let mut reason = error.to_string();
+    for number in ["usize", "u8", "u16", "u32", "u64", "f64"] {
+        reason = reason.replace(&format!("expected {number}"), "expected a number");
+    }
+    reason
+        .replace("expected a sequence", "expected a list such as [\"/srv/a\", \"/srv/b\"]")
+        .replace("expected a boolean", "expected true or false")
+}
+
+/// Where the servent of this machine listens, unless a command names another one: the address that
+/// `run` would take, and the one to dial.
+pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
+    let named = std::env::var("SERVENT_LISTEN").ok().filter(|text| !text.is_empty());
+    let listen = match named {
+        Some(text) => Some(text),
+        None => read_file()?.listen,
+    };
+    let default = SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT);
+    let mut listen = listen.map_or(Ok(default), |text| parse_listen(&text))?;
+    if listen.port() == 0 {
+        listen.set_port(DEFAULT_PORT);
+    }
+    let mut dialled = listen;
+    if listen.ip().is_unspecified() {
+        dialled.set_ip(Ipv4Addr::LOCALHOST);
+    }
+    Ok((listen, dialled))
 }
 
 /// Where the servent that listens on `addr` keeps its state.

@@ -3,6 +3,7 @@
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::exit::Failure;
+use super::manual;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use std::io::{self, Write};
@@ -22,14 +23,20 @@ pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
     let command = args.command.iter().try_fold(command, |within, name| find(&within, name))?;
     // A page is found by one word, as in `man servent-run`.
     let name = command.get_bin_name().unwrap_or("servent").replace(' ', "-");
-    let mut text = Vec::new();
-    Man::new(command)
+    let sections = manual::sections(&name);
+    let man = Man::new(command)
         .title(name.to_uppercase())
         .source(concat!("servent ", env!("CARGO_PKG_VERSION")))
-        .manual("Gnutella 0.4")
-        .render(&mut text)
-        .map_err(|error| Failure::of_output(&error))?;
-    print(&text)
+        .manual("Gnutella 0.4");
+    let mut text = Vec::new();
+    man.render(&mut text).map_err(|error| Failure::of_output(&error))?;
+    print(&with_sections(text, &sections))
+}
+
+/// A page with more sections, before the one on versions that ends it.
+fn with_sections(page: Vec<u8>, sections: &str) -> Vec<u8> {
+    let end = memchr::memmem::rfind(&page, b".SH VERSION").unwrap_or(page.len());
+    [&page[..end], sections.as_bytes(), &page[end..]].concat()
 }
 
 fn find(within: &Command, name: &str) -> Result<Command, Failure> {

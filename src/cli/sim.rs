@@ -3,15 +3,12 @@
 use super::args::SimArgs;
 use super::exit::Failure;
 use super::{output, plan, show};
-use crate::driver::{Filter, ShareRoot, Shares, list_shared};
-use crate::library::{Entry, MAX_FILES};
-use crate::plan::catalogue::SharedFile;
+use crate::plan::topology::Graph;
 use crate::plan::{Plan, picture};
 use crate::sim::{Attention, simulate_with};
 use crate::testnet;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
@@ -20,6 +17,7 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
     if args.check {
         return output::line(&plan::summary(&plan, &graph));
     }
+    let before = testnet::memory(std::process::id(), "VmRSS");
     let bar = bar(plan.queries);
     let started = Instant::now();
     let traced = args.trace || args.drawing.is_asked();
@@ -39,8 +37,7 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
     })?;
     report.real_seconds = started.elapsed().as_secs_f64();
     report.search_seconds = searched.duration_since(linked).as_secs_f64();
-    report.bytes_per_node =
-        testnet::memory(std::process::id(), "VmHWM").map(|bytes| bytes / graph.names.len() as u64);
+    report.bytes_per_node = taken_since(before).and_then(|bytes| per_node(bytes, &graph));
     if let Some(trace) = &report.trace {
         show::draw(&args.drawing, || trace.dot(), || picture::svg(&graph, trace))?;
         if args.trace && !args.json {
@@ -53,6 +50,19 @@ pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
     if args.json { output::json(&report) } else { output::line(&report.to_string()) }
 }
 
+/// How much more memory this process has come to take than `before`.
+fn taken_since(before: Option<u64>) -> Option<u64> {
+    testnet::memory(std::process::id(), "VmHWM")?.checked_sub(before?)
+}
+
+/// A node's share of `bytes`. In a small network they are mostly what all nodes use together.
+fn per_node(bytes: u64, graph: &Graph) -> Option<u64> {
+    /// From so many nodes on the figure changes by less than a tenth with their number.
+    const ENOUGH: usize = 1_000;
+    let nodes = graph.names.len();
+    (nodes >= ENOUGH).then(|| bytes / nodes as u64)
+}
+
 /// The simulation knows shared files by name and size only.
 fn look_at_folders(plan: &mut Plan) -> Result<(), Failure> {
     for (name, place) in &mut plan.places {
@@ -62,14 +72,8 @@ fn look_at_folders(plan: &mut Plan) -> Result<(), Failure> {
                  have: servent testnet up"
             )));
         }
-        let roots = place.folders.iter().map(|path| ShareRoot::open(path).map(Arc::new));
-        let roots = roots
-            .collect::<Result<Vec<_>, _>>()
+        place.files = testnet::files_in(&place.folders)
             .map_err(|error| Failure::disk(format!("node \"{name}\": {error}")))?;
-        let shares = Shares { roots, filter: Filter::default(), max_files: MAX_FILES };
-        let library = list_shared(shares);
-        let file = |entry: Entry<'_>| SharedFile { name: entry.name.to_owned(), size: entry.size };
-        place.files = library.entries().map(file).collect();
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::testnet_args::{TestnetArgs, TestnetCommand, UpArgs};
 use super::{output, plan};
 use crate::plan::Plan;
 use crate::plan::topology::Topology;
-use crate::testnet::{self, RunFolder, demo};
+use crate::testnet::{self, RunFolder, View, demo};
 use etcetera::{BaseStrategy, base_strategy::Xdg};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, ErrorKind};
@@ -34,6 +34,8 @@ pub(super) fn run(args: TestnetArgs) -> Result<(), Failure> {
         TestnetCommand::Trace(args) => searches::trace(&folder()?, args),
         TestnetCommand::Graph(args) => show::graph(&folder()?, &args),
         TestnetCommand::Kill(args) => orders::kill(&folder()?, &args),
+        TestnetCommand::Files(args) => show::files(&folder()?, &args),
+        TestnetCommand::Fault(args) if args.list => show::faults(&folder()?),
         TestnetCommand::Fault(args) => orders::fault(&folder()?, &args),
         TestnetCommand::Check(args) => show::check(&folder()?, args.json),
         TestnetCommand::Logs(args) => show::logs(&folder()?, &args),
@@ -90,8 +92,8 @@ fn up(folder: &RunFolder, args: &UpArgs) -> Result<(), Failure> {
     let stopped = || stop.load(Ordering::Relaxed);
     let bare = args.plan.is_none() && args.settings == Default::default();
     if bare && !args.check && !args.foreground && folder.network().is_ok() {
-        testnet::heal(folder, &stopped).map_err(of_io)?;
-        return tell_up(folder, started);
+        let count = testnet::heal(folder, &stopped).map_err(of_io)?;
+        return tell_up(folder, count, started);
     }
     // A ring goes with any number of nodes.
     let usual = Plan { nodes: USUAL_NODES, topology: Topology::Ring, ..Plan::default() };
@@ -101,7 +103,7 @@ fn up(folder: &RunFolder, args: &UpArgs) -> Result<(), Failure> {
     }
     let running = testnet::up(folder, (&plan, &graph), args.port, args.foreground, &stopped)
         .map_err(of_io)?;
-    let told = tell_up(folder, started);
+    let told = tell_up(folder, graph.names.len(), started);
     if !args.foreground {
         running.detach();
         return told;
@@ -110,14 +112,20 @@ fn up(folder: &RunFolder, args: &UpArgs) -> Result<(), Failure> {
     told.and_then(|()| output::line("the network is down, nothing is left behind"))
 }
 
-fn tell_up(folder: &RunFolder, started: Instant) -> Result<(), Failure> {
-    let network = folder.network().map_err(of_io)?;
+/// `count` servents were started since `started`, and all links that can stand do.
+fn tell_up(folder: &RunFolder, count: usize, started: Instant) -> Result<(), Failure> {
+    let view = View::open(folder).map_err(of_io)?;
+    let network = &view.network;
     let (first, last) = (&network.nodes[0], &network.nodes[network.nodes.len() - 1]);
+    let dark = (0..network.links.len()).filter(|link| view.is_dark(*link)).count();
+    let links = match (network.links.len(), dark) {
+        (links, 0) => format!("all {links} links stand"),
+        (links, dark) => format!("{} of {links} links stand, {dark} blackholed", links - dark),
+    };
     output::line(&format!(
-        "{} servents are up ({:.1} s), all {} links stand: \"{}\" on {} to \"{}\" on {}; in {}",
+        "started {count} of {} servents in {:.1} s; {links}: \"{}\" on {} to \"{}\" on {}; in {}",
         network.nodes.len(),
         started.elapsed().as_secs_f64(),
-        network.links.len(),
         output::shown(&first.name),
         first.addr,
         output::shown(&last.name),

@@ -37,9 +37,11 @@ pub(super) enum TestnetCommand {
     Graph(GraphArgs),
     /// End a node; "up" starts it again
     Kill(KillArgs),
-    /// Have links misbehave
+    /// List the files that nodes share: what there is to search for
+    Files(FilesArgs),
+    /// Inject link faults
     Fault(FaultArgs),
-    /// Assert what can be seen from outside; the exit code tells whether it holds
+    /// Check the network against the protocol's rules; the exit code tells whether they hold
     Check(JsonArgs),
     /// Print what a node logs
     Logs(LogsArgs),
@@ -85,7 +87,7 @@ pub(super) struct DemoArgs {
     /// Servents, 4 to 64
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(4..=64))]
     pub(super) nodes: u8,
-    /// Where to draw the search [default: servent-demo.svg in the folder for temporary files]
+    /// Where to draw the search [default: servent-demo.svg in the current folder]
     #[arg(long, value_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
 }
@@ -121,9 +123,20 @@ pub(super) struct SearchingArgs {
     /// Links the search may cross from the node on, 1 to 14 [default: that of the plan]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_TTL)))]
     pub(super) ttl: Option<u8>,
-    /// Seconds to wait at most
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(super) wait: Duration,
+    /// Seconds to wait; a search that is followed ends as soon as all its copies have arrived
+    /// [default: until no hit has come for 2 seconds, at most 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FilesArgs {
+    /// The node; without one, all of them
+    #[arg(value_name = "NODE")]
+    pub(super) node: Option<String>,
+    /// One JSON object a line for each file
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -178,15 +191,18 @@ pub(super) struct KillArgs {
     /// The nodes to end
     #[arg(value_name = "NODE", required = true)]
     pub(super) nodes: Vec<String>,
-    /// With KILL instead of TERM: it has no time for a last word
+    /// With KILL instead of TERM: it cannot shut down cleanly
     #[arg(long)]
     pub(super) hard: bool,
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["link", "node", "all"]))]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["delay", "bandwidth", "blackhole", "slow_reader", "reset", "clear"]))]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["link", "node", "all", "list"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["delay", "bandwidth", "blackhole", "slow_reader", "reset", "clear", "list"]))]
 pub(super) struct FaultArgs {
+    /// List the links that have a fault, and which
+    #[arg(long, conflicts_with_all = ["link", "node", "all", "delay", "bandwidth", "blackhole", "slow_reader", "reset", "clear"])]
+    pub(super) list: bool,
     /// The link between two nodes; may be repeated
     #[arg(long, num_args = 2, value_names = ["NODE", "NODE"], action = clap::ArgAction::Append)]
     pub(super) link: Vec<String>,

@@ -1,7 +1,8 @@
 //! The file of `--events`: what a servent sees, as JSON lines that other programs follow.
 //!
 //! One object a line, fields in this order. `time` is Unix time in microseconds: the wall clock of
-//! the start of the run and from there on a monotonic clock, read once per turn of the loop.
+//! the start of the run and from there on a monotonic clock, read once per turn of the loop. `seq`
+//! is the running number of the record: 0 at `start`, one more with each record of the run.
 //! `peer` is the remote end of a socket, `guid` 32 hex digits, `kind` one of `ping` `pong` `bye`
 //! `push` `query` `query_hit`, or for example `unknown:0x41`.
 //!
@@ -19,8 +20,12 @@
 //!
 //! Lines are appended when a turn has been handled, in one write. A turn that says more than
 //! [`WRITE_AFTER_BYTES`] is written in several; a `received` and all that came of it are never
-//! in two. A process that is killed while it writes may leave its last line unfinished; the next
-//! run begins on a line of its own. Writing waits for the disk, and for the reader of a pipe.
+//! in two. The last record of a write ends with `"last":true`: up to there, every `received` is
+//! followed by all that came of it. A reader that runs beside the servent may find a write half
+//! done; records after the last `"last":true` are not complete yet. A gap in `seq` means that
+//! records were lost. A process that is killed while it writes may leave its last line unfinished;
+//! the next run begins on a line of its own. Writing waits for the disk, and for the reader of a
+//! pipe.
 
 use crate::servent::Observation;
 use crate::stats::DropReason;
@@ -35,7 +40,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// So much text waits for the end of a turn.
+/// A turn whose records take more than this is written in several writes.
 const WRITE_AFTER_BYTES: usize = 1024 * 1024;
 
 /// An open file of events.
@@ -43,7 +48,11 @@ const WRITE_AFTER_BYTES: usize = 1024 * 1024;
 pub(super) struct EventFile {
     pub(super) path: PathBuf,
     file: File,
+    /// Records of this turn. The last one is left open, without its closing brace: whether it is
+    /// the last of its write is known only when the next one comes, or none does.
     buffer: Vec<u8>,
+    /// The number of the next record.
+    next_seq: u64,
     /// Unix time at [`Instant::ZERO`].
     epoch_micros: u64,
 }
@@ -61,11 +70,12 @@ impl EventFile {
         let mut events = EventFile {
             path: path.to_path_buf(),
             buffer: Vec::new(),
+            next_seq: 0,
             epoch_micros: unix_micros.saturating_sub(now.as_micros()),
             file,
         };
         if ends_within_a_line(path, &events.file) {
-            events.buffer.push(b'\n');
+            events.file.write_all(b"\n")?;
         }
         events.append(now, Record::Start { listen })?;
         events.write()?;
@@ -86,6 +96,7 @@ impl EventFile {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        self.buffer.extend_from_slice(b",\"last\":true}\n");
         let written = self.file.write_all(&self.buffer);
         self.buffer.clear();
         self.buffer.shrink_to(WRITE_AFTER_BYTES);
@@ -94,8 +105,12 @@ impl EventFile {
 
     fn append(&mut self, now: Instant, record: Record<'_>) -> io::Result<()> {
         let time = self.epoch_micros.saturating_add(now.as_micros());
-        serde_json::to_writer(&mut self.buffer, &Line { time, record })?;
-        self.buffer.push(b'\n');
+        if !self.buffer.is_empty() {
+            self.buffer.extend_from_slice(b"}\n");
+        }
+        serde_json::to_writer(&mut self.buffer, &Line { time, seq: self.next_seq, record })?;
+        self.buffer.pop();
+        self.next_seq += 1;
         Ok(())
     }
 }
@@ -111,6 +126,7 @@ fn ends_within_a_line(path: &Path, file: &File) -> bool {
 #[derive(Serialize)]
 struct Line<'a> {
     time: u64,
+    seq: u64,
     #[serde(flatten)]
     record: Record<'a>,
 }
@@ -242,6 +258,10 @@ mod tests {
         text.lines().map(timeless).collect()
     }
 
+    fn last_of_a_write(line: &str) -> String {
+        format!("{},\"last\":true}}", line.strip_suffix('}').unwrap())
+    }
+
     #[test]
     fn the_format_others_rely_on() {
         let folder = tempfile::tempdir().unwrap();
@@ -294,8 +314,14 @@ mod tests {
             file.note(at(now), seen).unwrap();
         }
         file.write().unwrap();
-        let mut expected = vec![r#""event":"start","listen":"127.1.2.3:6346"}"#.to_owned()];
-        expected.extend(cases.map(|(_, line)| line));
+        let start = r#""event":"start","listen":"127.1.2.3:6346"}"#.to_owned();
+        let lines = std::iter::once(start).chain(cases.map(|(_, line)| line));
+        let mut expected: Vec<String> =
+            lines.enumerate().map(|(seq, line)| format!("\"seq\":{seq},{line}")).collect();
+        let (first, last) = (0, expected.len() - 1);
+        for number in [first, last] {
+            expected[number] = last_of_a_write(&expected[number]);
+        }
         assert_eq!(records(&path), expected);
 
         let text = fs::read_to_string(&path).unwrap();
@@ -321,8 +347,8 @@ mod tests {
         for _ in 0..2 {
             EventFile::start(&path, Instant::ZERO, None).unwrap();
         }
-        let start = r#""event":"start","listen":null}"#;
-        assert_eq!(records(&path), ["\"ev", start, start]);
+        let start = last_of_a_write(r#""seq":0,"event":"start","listen":null}"#);
+        assert_eq!(records(&path), ["\"ev", &start, &start]);
     }
 
     #[test]
@@ -340,10 +366,14 @@ mod tests {
         }
         assert!(file.buffer.len() > 2 * WRITE_AFTER_BYTES);
         assert_eq!(written(), begun, "one descriptor, one write");
-        let whole = begun + file.buffer.len() as u64;
+        let whole = begun + (file.buffer.len() + ",\"last\":true}\n".len()) as u64;
         file.note(Instant::ZERO, &Observation::Received { peer, header }).unwrap();
         assert_eq!(written(), whole, "the next one does not wait for more");
         file.write().unwrap();
-        assert_eq!(records(&path).len(), 1 + 1 + copies + 1);
+        let records = records(&path);
+        assert_eq!(records.len(), 1 + 1 + copies + 1);
+        let ends = records.iter().enumerate().filter(|(_, line)| line.ends_with("\"last\":true}"));
+        let ends: Vec<usize> = ends.map(|(number, _)| number).collect();
+        assert_eq!(ends, [0, 1 + copies, 2 + copies]);
     }
 }

@@ -14,6 +14,7 @@ mod partial;
 mod resolve;
 mod scan;
 mod shelf;
+mod signals;
 mod socket;
 mod state;
 mod watch;
@@ -34,8 +35,7 @@ use events::EventFile;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::Resolver;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
+use signals::SignalSource;
 use socket::{Socket, failure, is_later, local_failure, uninterrupted, v4};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -74,10 +74,12 @@ pub enum Happened {
         /// Where it is.
         path: PathBuf,
     },
-    /// INT or TERM came.
+    /// INT or TERM came, or the terminal this was started on has gone.
     Stop,
     /// HUP came.
     Reload,
+    /// USR1 came.
+    Status,
     /// A name look-up ended.
     Resolved(Resolved),
     /// A folder scan ended and its result is in use.
@@ -119,7 +121,7 @@ pub struct Driver {
     accept_again: Option<Instant>,
     /// The address listened on, unspecified without one: see [`Socket::connect`].
     local_ip: Ipv4Addr,
-    signals: Signals,
+    signals: SignalSource,
     resolver: Resolver,
     /// By the index of the connection id.
     sockets: Vec<Option<Socket>>,
@@ -137,8 +139,8 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver around the core that `make_core` builds for the moment it is given. INT, TERM and
-    /// HUP are taken over from here on.
+    /// A driver around the core that `make_core` builds for the moment it is given. INT, TERM,
+    /// HUP and USR1 are taken over from here on.
     ///
     /// # Errors
     /// When the system refuses the poll, the signals or the listener's registration.
@@ -147,8 +149,7 @@ impl Driver {
         make_core: impl FnOnce(Instant) -> Servent,
     ) -> io::Result<Driver> {
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let signals = SignalSource::new(&poll, SIGNALS)?;
         let resolver = Resolver::new(Waker::new(poll.registry(), WAKER)?);
         let local_ip = listener.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |it| *it.addr.ip());
         let clock = Clock::start();
@@ -267,7 +268,7 @@ impl Driver {
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.accept(now),
-                SIGNALS => self.take_signals(),
+                SIGNALS => self.happened.extend(self.signals.pending()),
                 CHANGES => self.watch.handle_readable(),
                 WAKER => {
                     while let Some(resolved) = self.resolver.next() {
@@ -313,13 +314,6 @@ impl Driver {
         let core = self.core.poll_timeout().map(|(at, _)| at);
         let next = core.into_iter().chain(self.accept_again).chain(self.watch.deadline()).min();
         next.map_or(max_wait, |at| at.since(now).min(max_wait))
-    }
-
-    fn take_signals(&mut self) {
-        for signal in self.signals.pending() {
-            let happened = if signal == SIGHUP { Happened::Reload } else { Happened::Stop };
-            self.happened.push_back(happened);
-        }
     }
 
     fn accept(&mut self, now: Instant) {

@@ -175,7 +175,7 @@ impl Scan {
             unchanged: 0,
             watches,
             settles_in: None,
-            report: ScanReport::new(roots, covering_roots(roots)),
+            report: ScanReport::new(roots, covering_roots(shares)),
             shares: Arc::clone(shares),
         };
         scan.report.asked = occasion == Occasion::Asked;
@@ -412,20 +412,30 @@ impl fmt::Debug for Scan {
     }
 }
 
-/// For each root, the one whose walk comes across its files anyway: the outermost one.
-fn covering_roots(roots: &[Arc<ShareRoot>]) -> Vec<Option<usize>> {
-    let covers = |outer: &ShareRoot, inner: &ShareRoot| {
-        // Not if something hidden lies between: the walk does not get there.
-        inner.path().strip_prefix(outer.path()).is_ok_and(|path| path.iter().all(is_visible))
+/// For each root, the one whose walk comes across its files anyway.
+///
+/// A walk does not come across what lies in a hidden or excluded folder: a root in there is walked
+/// by itself, with the globs matched against paths beneath it.
+fn covering_roots(shares: &Shares) -> Vec<Option<usize>> {
+    let roots = &shares.roots;
+    let covers = |outer: usize, inner: usize| {
+        let (outer, inner) = (roots[outer].path(), roots[inner].path());
+        let Ok(path) = inner.strip_prefix(outer) else { return false };
+        let folders = path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+        path.iter().all(is_visible)
+            && folders.into_iter().all(|folder| shares.filter.enters_folder(folder))
     };
-    let cover = |(at, inner): (usize, &Arc<ShareRoot>)| {
-        // Of equal ones, the first is walked.
-        let others = (0..roots.len()).filter(|&other| other < at || roots[other] != *inner);
-        others
-            .filter(|&other| other != at && covers(&roots[other], inner))
-            .min_by_key(|&other| roots[other].path().as_os_str().len())
-    };
-    roots.iter().enumerate().map(cover).collect()
+    // Outermost first; of equal ones, the first given.
+    let mut order: Vec<usize> = (0..roots.len()).collect();
+    order.sort_by_key(|&at| (roots[at].path().as_os_str().len(), at));
+    let (mut covered, mut walked) = (vec![None; roots.len()], Vec::new());
+    for at in order {
+        covered[at] = walked.iter().copied().find(|&other| covers(other, at));
+        if covered[at].is_none() {
+            walked.push(at);
+        }
+    }
+    covered
 }
 
 /// How long it takes until a file is settled; `None` if it is.

@@ -60,7 +60,7 @@ impl fmt::Display for ShareError {
         match self {
             ShareError::NotFound(path) => write!(
                 f,
-                "cannot share {}: there is no such folder; create it or name another one",
+                "no such folder: {}; create it or name another one with --share",
                 path.display()
             ),
             ShareError::NotADirectory(path) => write!(

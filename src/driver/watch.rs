@@ -19,10 +19,12 @@ pub(super) use system::WatchList;
 
 use super::clock::Clock;
 use super::scan::{Before, Occasion, Scan, Scanned, Shares};
-use super::shelf::Shelf;
+use super::shelf::{ShareRoot, Shelf};
 use crate::library::Library;
 use crate::time::Instant;
 use mio::{Registry, Token};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 use system::Changes;
@@ -45,6 +47,10 @@ const SETTLED: Duration = Duration::from_millis(1050);
 const LEAST_REST: Duration = Duration::from_millis(500);
 /// Scans take at most one part in four of the time.
 const REST_SHARE: u32 = 3;
+
+/// How often it is looked whether the roots are still there, or again. No watch tells of a root
+/// that returns, of a parent that was moved, or of a file system that was mounted over it.
+const ROOT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What became known about the folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +76,18 @@ pub(super) struct Watch {
     /// Read since the last scan began.
     portions: u32,
     schedule: Schedule,
+    /// The roots as they were when the last scan began.
+    roots: Vec<Option<RootIdentity>>,
+    /// When the roots are looked at next.
+    next_root_poll: Instant,
+}
+
+/// What tells a folder from another one at the same path, and what it may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RootIdentity {
+    device: u64,
+    inode: u64,
+    mode: u32,
 }
 
 impl Watch {
@@ -83,6 +101,8 @@ impl Watch {
             unread: false,
             portions: 0,
             schedule: Schedule::default(),
+            roots: Vec::new(),
+            next_root_poll: Instant::ZERO,
         }
     }
 
@@ -114,6 +134,8 @@ impl Watch {
 
     fn begin(&mut self, now: Instant, occasion: Occasion, shelf: &Shelf) {
         let Some(shares) = &self.shares else { return };
+        self.roots = identities(shares);
+        self.next_root_poll = now + ROOT_POLL_INTERVAL;
         let watches = std::mem::take(&mut self.list);
         let before = Before { library: &self.library, shelf, watches };
         self.scan = Some(Scan::start(shares, occasion, before));
@@ -131,9 +153,10 @@ impl Watch {
         self.scan.is_some() || self.unread && self.schedule.due.is_none_or(|due| due <= now)
     }
 
-    /// When a scan is to begin.
+    /// When a scan is to begin, or the roots are to be looked at.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.schedule.due
+        let poll = (!self.roots.is_empty()).then_some(self.next_root_poll);
+        self.schedule.due.into_iter().chain(poll).min()
     }
 
     /// One portion of events, or one slice of a scan; what a finished scan has found.
@@ -145,6 +168,7 @@ impl Watch {
     ) -> Option<Scanned> {
         let now = clock.now();
         self.read(now, buffer);
+        self.poll_roots(now);
         let drained = !self.unread || self.portions >= MAX_PORTIONS;
         if self.scan.is_none() && drained && self.schedule.due.is_some_and(|due| due <= now) {
             self.begin(now, Occasion::Routine, shelf);
@@ -161,6 +185,20 @@ impl Watch {
             }
         }
         None
+    }
+
+    /// Asks for a scan when a root has gone, returned or become another folder.
+    fn poll_roots(&mut self, now: Instant) {
+        let Some(shares) = &self.shares else { return };
+        if now < self.next_root_poll || self.scan.is_some() {
+            return;
+        }
+        self.next_root_poll = now + ROOT_POLL_INTERVAL;
+        let roots = identities(shares);
+        if roots != self.roots {
+            self.roots = roots;
+            self.schedule.ask(now);
+        }
     }
 
     /// Reads a portion of events. While a scan is to come anyway, they stay where they are: the
@@ -185,6 +223,15 @@ impl Watch {
             None => {}
         }
     }
+}
+
+fn identities(shares: &Shares) -> Vec<Option<RootIdentity>> {
+    let identity = |root: &Arc<ShareRoot>| {
+        let metadata = fs::symlink_metadata(root.path()).ok().filter(fs::Metadata::is_dir)?;
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        Some(RootIdentity { device, inode, mode: metadata.mode() })
+    };
+    shares.roots.iter().map(identity).collect()
 }
 
 /// When the next scan is due by itself.

@@ -3,8 +3,64 @@
 use super::chance::zipf;
 use crate::rng::Rng;
 
-/// Words of the catalogue files are named from.
-const WORDS: usize = 2_000;
+/// Files are named by one of these …
+const KINDS: [&str; 40] = [
+    "striped", "red", "quiet", "early", "golden", "little", "wild", "blue", "distant", "slow",
+    "green", "old", "silver", "warm", "lonely", "bright", "winter", "hidden", "white", "gentle",
+    "summer", "deep", "broken", "happy", "black", "northern", "paper", "sleepy", "electric",
+    "grey", "autumn", "velvet", "southern", "crystal", "midnight", "wooden", "spring", "rusty",
+    "second", "last",
+];
+/// … and one of these. The two lists have no common divisor, so that all pairs occur.
+const THINGS: [&str; 47] = [
+    "zebra",
+    "river",
+    "mountain",
+    "piano",
+    "garden",
+    "train",
+    "forest",
+    "guitar",
+    "ocean",
+    "window",
+    "lantern",
+    "tiger",
+    "harbour",
+    "violin",
+    "desert",
+    "bridge",
+    "storm",
+    "island",
+    "mirror",
+    "falcon",
+    "meadow",
+    "engine",
+    "candle",
+    "castle",
+    "rabbit",
+    "tower",
+    "drum",
+    "valley",
+    "comet",
+    "market",
+    "otter",
+    "trumpet",
+    "canyon",
+    "kitchen",
+    "wolf",
+    "balloon",
+    "glacier",
+    "cello",
+    "station",
+    "orchard",
+    "raven",
+    "harp",
+    "lighthouse",
+    "marble",
+    "fox",
+    "waterfall",
+    "heron",
+];
 /// Different files in all; the first is the most popular (Zipf with exponent 1).
 const CATALOGUE: usize = 5_000;
 
@@ -31,8 +87,24 @@ pub(crate) fn some_file(rng: &mut Rng) -> usize {
     zipf(CATALOGUE, rng)
 }
 
-/// Three words that no two files share in all.
+/// Two words and a number that no other file has: `striped zebra 0000` is the most popular.
 pub(crate) fn name_of(file: usize) -> String {
-    let word = |n: usize| format!("w{:03}", n % WORDS);
-    format!("{} {} f{file:04}", word(file * 7), word(file * 13 + 5))
+    let (kind, thing) = (KINDS[file % KINDS.len()], THINGS[file % THINGS.len()]);
+    format!("{kind} {thing} {file:04}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_differ_and_are_made_of_words() {
+        let names: BTreeSet<String> = (0..CATALOGUE).map(name_of).collect();
+        assert_eq!(names.len(), CATALOGUE);
+        let words = names.iter().flat_map(|name| name.split(' ').take(2));
+        let words: BTreeSet<&str> = words.collect();
+        assert_eq!(words.len(), KINDS.len() + THINGS.len(), "no word stands for two things");
+        assert!(words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())));
+    }
 }

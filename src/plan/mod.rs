@@ -145,7 +145,9 @@ pub enum PlanError {
     UnknownNode(String),
     /// More nodes than have addresses.
     TooManyNodes(usize),
-    /// No hello is answered in time.
+    /// More files in all than a machine holds.
+    TooManyFiles(usize),
+    /// No handshake is answered in time.
     LatencyTooLong(Duration),
 }
 
@@ -158,10 +160,14 @@ impl fmt::Display for PlanError {
                 let (most, given) = (MAX_LATENCY.as_secs(), latency.as_secs_f64());
                 write!(
                     f,
-                    "links take at most {most} s one way, or hellos time out; {given} s were \
-                    asked for"
+                    "links take at most {most} s one way, or handshakes time out; {given} s \
+                    were asked for"
                 )
             }
+            PlanError::TooManyFiles(count) => write!(
+                f,
+                "all nodes together can share at most {MAX_FILES} files, {count} each are too many"
+            ),
             PlanError::TooManyNodes(count) => {
                 write!(f, "at most {MAX_NODES} nodes can be simulated, {count} were asked for")
             }
@@ -171,7 +177,10 @@ impl fmt::Display for PlanError {
 
 impl std::error::Error for PlanError {}
 
-/// A dial and its hello cross a link four times and may take 20 s.
+/// Files of all nodes together; bounds their memory to some gigabytes.
+pub const MAX_FILES: usize = 20_000_000;
+
+/// A dial and its handshake cross a link four times and may take 20 s.
 const MAX_LATENCY: Duration = Duration::from_secs(4);
 
 /// What a link holds unread where the plan has a reason to limit it.
@@ -206,6 +215,9 @@ impl Plan {
     pub fn graph(&self, edge_list: Option<&str>) -> Result<Graph, PlanError> {
         if self.nodes > MAX_NODES {
             return Err(PlanError::TooManyNodes(self.nodes));
+        }
+        if self.nodes.max(1).saturating_mul(self.files) > MAX_FILES {
+            return Err(PlanError::TooManyFiles(self.files));
         }
         if let Some(latency) = self.latency.filter(|&latency| latency > MAX_LATENCY) {
             return Err(PlanError::LatencyTooLong(latency));

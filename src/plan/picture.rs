@@ -103,16 +103,22 @@ struct Sheet<'a> {
     /// The node each hangs on.
     parent: Vec<Option<usize>>,
     at: BTreeMap<&'a str, usize>,
-    extent: f64,
+    /// Its corners: left and top, right and bottom of what is on it, with a margin.
+    corners: [(f64, f64); 2],
 }
 
 impl<'a> Sheet<'a> {
     fn new(graph: &'a Graph, trace: &Trace) -> Sheet<'a> {
         let (order, parent, depth) = inside_out(graph, trace);
         let places = places(graph, &order, &parent, &depth);
-        let extent = places.iter().map(|(x, y)| x.hypot(*y)).fold(RING, f64::max) + MARGIN;
+        let corner = |pick: fn(f64, f64) -> f64, margin: f64| {
+            let (x, y) =
+                places.iter().fold((0.0, 0.0), |at, to| (pick(at.0, to.0), pick(at.1, to.1)));
+            (x + margin, y + margin)
+        };
+        let corners = [corner(f64::min, -MARGIN), corner(f64::max, MARGIN)];
         let at = graph.names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
-        Sheet { places, parent, at, extent }
+        Sheet { places, parent, at, corners }
     }
 
     fn place(&self, name: &str) -> (f64, f64) {
@@ -143,19 +149,20 @@ impl<'a> Sheet<'a> {
     }
 
     fn begin(&self) -> String {
-        let (width, height) = (2.0 * self.extent + LEGEND, 2.0 * self.extent);
+        let [(left, top), (right, bottom)] = self.corners;
+        let (width, height) = (right - left + LEGEND, (bottom - top).max(LEGEND));
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" \
-             height=\"{height:.0}\" viewBox=\"{left:.0} {left:.0} {width:.0} {height:.0}\" \
-             font-family=\"sans-serif\">\n<rect x=\"{left:.0}\" y=\"{left:.0}\" width=\"100%\" \
-             height=\"100%\" fill=\"#fdfdfb\"/>\n",
-            left = -self.extent
+             height=\"{height:.0}\" viewBox=\"{left:.0} {top:.0} {width:.0} {height:.0}\" \
+             font-family=\"sans-serif\">\n<rect x=\"{left:.0}\" y=\"{top:.0}\" width=\"100%\" \
+             height=\"100%\" fill=\"#fdfdfb\"/>\n"
         )
     }
 
     /// Closes with a legend: marks, and what they stand for.
     fn end(&self, mut out: String, rows: &[(String, String)]) -> String {
-        let (x, mut y) = (self.extent - MARGIN / 2.0, -self.extent + MARGIN / 2.0);
+        let [(_, top), (right, _)] = self.corners;
+        let (x, mut y) = (right - MARGIN / 2.0, top + MARGIN / 2.0);
         for (mark, words) in rows {
             let _ = writeln!(
                 out,
@@ -306,7 +313,7 @@ fn stroke(colour: &str, width: f64) -> String {
 
 fn legend(trace: &Trace, reached: &[Option<u8>]) -> Vec<(String, String)> {
     let (from, criteria) = (escaped(&trace.from), escaped(&trace.criteria));
-    let mut rows = vec![(disc(HOPS[0]), format!("{from} searches “{criteria}”"))];
+    let mut rows = vec![(disc(HOPS[0]), format!("node {from} searches for “{criteria}”"))];
     let farthest = reached.iter().flatten().copied().max().unwrap_or(0);
     for hop in 1..=farthest {
         let count = reached.iter().filter(|at| **at == Some(hop)).count();

@@ -95,8 +95,8 @@ impl FromStr for Topology {
         parsed.map_or_else(
             || {
                 wrong(format!(
-                    "expected line, ring, star, tree:BRANCHING,DEPTH, regular:DEGREE, \
-                     random:PROBABILITY, scale-free:LINKS or file:EDGELIST, \"{text}\" was given"
+                    "\"{text}\" is not a topology: give line, ring, star, tree:BRANCHING,DEPTH, \
+                     regular:DEGREE, random:PROBABILITY, scale-free:LINKS or file:EDGELIST"
                 ))
             },
             Ok,
@@ -116,7 +116,7 @@ impl Graph {
         rng: &mut Rng,
     ) -> Result<Graph, TopologyError> {
         if count < 2 && !matches!(topology, Topology::Tree { .. }) {
-            return wrong(format!("a network needs at least 2 nodes, {count} were given"));
+            return wrong(format!("a network needs at least 2 nodes; {count} asked for"));
         }
         let edges: Vec<(usize, usize)> = match *topology {
             Topology::Line => (1..count).map(|n| (n - 1, n)).collect(),
@@ -155,7 +155,9 @@ impl Graph {
                     };
                     edges.push((number(from), number(to)));
                 }
-                [_] => return wrong(format!("line {line}: expected two names, found \"{text}\"")),
+                [_] => {
+                    return wrong(format!("line {line} has one name instead of two: \"{text}\""));
+                }
             }
         }
         if names.len() < 2 {
@@ -250,9 +252,16 @@ fn regular(
 ) -> Result<Vec<(usize, usize)>, TopologyError> {
     if degree >= count || (count * degree) % 2 == 1 {
         return wrong(format!(
-            "no graph of {count} nodes has {degree} links at each: the degree must be below the \
-             count, and one of them even"
+            "regular:{degree} needs more than {degree} nodes, and nodes × degree must be even; \
+             there are {count} nodes"
         ));
+    }
+    if 2 * degree >= count {
+        // So dense that pairs at random hardly ever fit: the links that are left out are drawn.
+        let absent = regular(count, count - 1 - degree, rng)?;
+        let absent: BTreeSet<(usize, usize)> = absent.into_iter().collect();
+        let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
+        return Ok(all.filter(|edge| !absent.contains(edge)).collect());
     }
     let mut ends: Vec<usize> =
         (0..count).flat_map(|node| std::iter::repeat_n(node, degree)).collect();
@@ -387,7 +396,7 @@ mod tests {
 
     #[test]
     fn random_graphs_keep_what_they_promise() {
-        for count in [6, 50, 1_001] {
+        for count in [5, 6, 7, 8, 9, 50, 1_001] {
             let regular = graph("regular:4", count);
             assert!(regular.degrees().iter().all(|&degree| degree == 4), "{count} nodes");
         }

@@ -70,9 +70,10 @@ impl Trace {
         });
     }
 
-    /// One line for each copy, indented by the way it came.
+    /// One line for each copy that was the first at its node, indented by the way it came: when it
+    /// arrived, with which TTL, and how many links it had crossed.
     pub fn tree(&self) -> String {
-        let mut out = format!("{} searches for \"{}\"\n", self.from, self.criteria);
+        let mut out = format!("node {} searches for \"{}\"\n", self.from, self.criteria);
         let branches = self.branches();
         let mut stack: Vec<(&str, usize)> = Vec::new();
         let children = |name: &str| -> Vec<&str> {
@@ -85,7 +86,8 @@ impl Trace {
             let mut notes = String::new();
             let doubles = self.doubles_from(name);
             if doubles > 0 {
-                let _ = write!(notes, ", {doubles} of its copies came too late");
+                let were = if doubles == 1 { "was a duplicate" } else { "were duplicates" };
+                let _ = write!(notes, ", {doubles} of the copies it sent {were}");
             }
             if self.answers_of(name) > 0 {
                 notes.push_str(", answers");
@@ -93,9 +95,10 @@ impl Trace {
             if *ttl == 1 {
                 notes.push_str(", the TTL ends here");
             }
-            let indent = "  ".repeat(depth);
-            let at = Duration::from_micros(*micros);
-            let _ = writeln!(out, "{indent}{name}  after {at:.1?}, TTL {ttl}, hops {hops}{notes}");
+            let (indent, at) = ("  ".repeat(depth), in_words(*micros));
+            let hops = usize::from(*hops) + 1;
+            let unit = if hops == 1 { "hop" } else { "hops" };
+            let _ = writeln!(out, "{indent}{name}  {at}, TTL {ttl}, {hops} {unit}{notes}");
             stack.extend(children(name).into_iter().rev().map(|child| (child, depth + 1)));
         }
         for way in self.ways_home() {
@@ -182,6 +185,16 @@ impl Trace {
             .iter()
             .map(|name| if *name == self.from { Some(0) } else { at.get(name.as_str()).copied() })
             .collect()
+    }
+}
+
+/// A time with its unit, to two or three figures.
+fn in_words(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        10_000..1_000_000 => format!("{} ms", micros / 1_000),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
     }
 }
 

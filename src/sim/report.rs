@@ -45,7 +45,8 @@ pub struct Report {
     pub real_seconds: f64,
     /// How much of it the searches took; the rest is building the network and taking it down.
     pub search_seconds: f64,
-    /// Peak of resident memory for each node; filled in by whoever can ask for it.
+    /// Peak of the resident memory that the run took, for each node; filled in by the caller, where
+    /// the system tells and there are enough nodes for it to mean something.
     pub bytes_per_node: Option<u64>,
 }
 
@@ -53,11 +54,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} nodes, {} links, seed {}: {} searches",
+            "{} nodes, {} links, seed {}: {} {}",
             self.nodes,
             self.links,
             self.seed,
-            self.queries.len()
+            self.queries.len(),
+            if self.queries.len() == 1 { "search" } else { "searches" }
         )?;
         if !self.checked {
             writeln!(f, "oracles off: nothing was checked")?;

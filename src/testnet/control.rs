@@ -57,6 +57,8 @@ pub(super) struct NodeStatus {
     pub(super) ended: Option<String>,
     /// It was ended on purpose.
     pub(super) wanted_down: bool,
+    /// By a fault of the plan, not by command.
+    pub(super) by_plan: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

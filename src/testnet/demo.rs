@@ -2,7 +2,7 @@
 //! file is fetched, and everything is torn down.
 
 use super::folder::RunFolder;
-use super::follow::{Search, follow};
+use super::follow::{MAX_TTL, Search, follow};
 use super::process;
 use super::up::{down, up};
 use super::view::View;
@@ -14,6 +14,7 @@ use crate::rng::Rng;
 use serde::Deserialize;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +32,11 @@ const NEAR_FILES: [(&str, &str); 3] = [
     ("Zebra stripes.txt", "black and white\n"),
 ];
 const PORT: u16 = 6346;
-const TTL: u8 = 7;
+/// With few servents the usual TTL reaches all; in larger networks the first copy to reach a
+/// servent may come a long way round.
+const fn ttl(count: usize) -> u8 {
+    if count <= 8 { 7 } else { MAX_TTL }
+}
 /// Nothing here takes nearly as long.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Gives a picture in which the file is some links away.
@@ -54,8 +59,8 @@ pub fn run(count: usize, svg: Option<&Path>, stop: &AtomicBool) -> io::Result<()
     let started = Instant::now();
     let folder = tempfile::Builder::new().prefix("servent-demo-").tempdir()?;
     let network = RunFolder::new(&folder.path().join("network"))?;
-    let svg = svg.map_or_else(|| std::env::temp_dir().join("servent-demo.svg"), Path::to_path_buf);
-    let shown = demo(folder.path(), &network, count, &svg, stop);
+    let svg = svg.unwrap_or(Path::new("servent-demo.svg"));
+    let shown = demo(folder.path(), &network, count, svg, stop);
     let ended = if network.network().is_ok() { down(&network).map(|_| ()) } else { Ok(()) };
     folder.close()?;
     shown.and(ended)?;
@@ -102,10 +107,10 @@ fn demo(
         "searching for \"{words}\" from servent 0: who passed it on to whom, and the hit"
     ))?;
     let words = WORDS.map(str::to_owned).to_vec();
-    let search = Search { node: 0, words, ttl: TTL, wait: PATIENCE };
+    let search = Search { node: 0, words, ttl: ttl(count), wait: PATIENCE };
     let followed = follow(&mut view, &search)?;
     say(followed.trace.tree().trim_end())?;
-    let report = QueryReport::of(&followed.trace, TTL, followed.hits.len() as u64);
+    let report = QueryReport::of(&followed.trace, ttl(count), followed.hits.len() as u64);
     say(&table(std::slice::from_ref(&report)))?;
     let expected = graph.names.len() as u64 - 1;
     if (report.reached, report.hits) != (expected, 1) || followed.missing > 0 {
@@ -143,7 +148,12 @@ fn plan(folder: &Path, count: usize) -> io::Result<(Plan, Graph, usize)> {
         seed: SEED,
         ..Plan::default()
     };
-    let graph = plan.graph(None).map_err(io::Error::other)?;
+    // Graphs drawn at random may fall into parts.
+    let mut graph = plan.graph(None).map_err(io::Error::other)?;
+    while graph.distances_from(0).contains(&None) {
+        plan.seed += 1;
+        graph = plan.graph(None).map_err(io::Error::other)?;
+    }
     let distances = graph.distances_from(0);
     let far = |node: &usize| distances[*node].map_or((0, 0), |links| (links, *node));
     let sharer = (0..count).max_by_key(far).unwrap_or(0);
@@ -189,10 +199,18 @@ fn get(url: &str, output: &Path) -> io::Result<()> {
 /// into.
 fn draw(svg: &Path, text: &str) -> io::Result<()> {
     let folder = svg.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    draft.write_all(text.as_bytes())?;
-    draft.persist(svg).map_err(|error| error.error)?;
-    Ok(())
+    let folder = folder.unwrap_or(Path::new("."));
+    // Readable by others, as a file that is simply created: the umask takes away what it should.
+    let mode = fs::Permissions::from_mode(0o644);
+    let drawn =
+        tempfile::Builder::new().permissions(mode).tempfile_in(folder).and_then(|mut it| {
+            it.write_all(text.as_bytes())?;
+            it.persist(svg).map_err(|error| error.error)
+        });
+    drawn.map(|_| ()).map_err(|error| {
+        let text = format!("cannot write the picture {}: {error}", svg.display());
+        io::Error::new(error.kind(), text)
+    })
 }
 
 fn interruptible(stop: &AtomicBool) -> io::Result<()> {
@@ -204,4 +222,20 @@ fn interruptible(stop: &AtomicBool) -> io::Result<()> {
 
 fn say(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_has_a_network_in_which_all_are_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        for count in 4..=64 {
+            let (_, graph, sharer) = plan(folder.path(), count).unwrap();
+            let distances = graph.distances_from(0);
+            assert!(distances.iter().all(|far| far.is_some_and(|links| links < ttl(count).into())));
+            assert_ne!(sharer, 0, "{count}");
+        }
+    }
 }

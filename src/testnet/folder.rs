@@ -101,6 +101,30 @@ impl Default for Conditions {
     }
 }
 
+impl Conditions {
+    /// How the link behaves, in words: what differs from `plan`. Empty when nothing does.
+    pub fn differences(&self, plan: &Conditions) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.delay != plan.delay {
+            out.push(format!("delay {:?}", self.delay));
+        }
+        if self.bandwidth != plan.bandwidth {
+            out.push(
+                self.bandwidth.map_or_else(
+                    || "no bandwidth limit".to_owned(),
+                    |rate| format!("{rate} bytes/s"),
+                ),
+            );
+        }
+        let marks = [
+            (self.blackhole && !plan.blackhole, "blackhole"),
+            (self.slow_reader && !plan.slow_reader, "slow reader"),
+        ];
+        out.extend(marks.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()));
+        out
+    }
+}
+
 impl Network {
     /// The number of the node called `name`.
     ///

@@ -5,8 +5,9 @@
 //! search of the node itself; that link is left out of what is shown, so that the numbers are those
 //! of a search that began at the node, and of the simulator.
 
+use super::folder::Node;
 use super::process;
-use super::records::{Record, Tail, What};
+use super::records::{EventTail, Record, What};
 use super::view::View;
 use crate::plan::trace::{Step, Trace};
 use rustix::process::{Pid, Signal, kill_process};
@@ -55,7 +56,7 @@ pub struct Followed {
 /// The guest that searches. Dropping it ends it.
 struct Guest {
     child: Child,
-    events: Tail,
+    events: EventTail,
     /// Where it writes: what it sees, what it found, what it complains of.
     files: [PathBuf; 3],
 }
@@ -63,14 +64,17 @@ struct Guest {
 /// Searches and waits until every copy has arrived somewhere.
 ///
 /// # Errors
-/// When the search itself fails, or the network has died.
+/// When the node is down, the search itself fails, or the network has died.
 pub fn follow(view: &mut View, search: &Search) -> io::Result<Followed> {
     let deadline = Instant::now() + search.wait;
+    view.refresh(&mut |_, _| {})?;
+    view.must_run(search.node)?;
+    let lost_before = view.lost_records();
     let mut guest = Guest::start(view, search)?;
     let mut seen: Vec<(usize, Record)> = Vec::new();
     let (mut own, mut guid) = (Vec::new(), None);
     loop {
-        own.extend(guest.events.read::<Record>()?);
+        own.extend(guest.events.read()?);
         let mut see = |node, record: Record| {
             if matches!(record.kind.as_str(), "query" | "query_hit") {
                 seen.push((node, record));
@@ -82,9 +86,12 @@ pub fn follow(view: &mut View, search: &Search) -> io::Result<Followed> {
         guid = guid.or_else(|| own.iter().find(is_query).map(|record| record.guid.clone()));
         if let Some(guid) = &guid {
             seen.retain(|(_, record)| record.guid == *guid);
-            let way = Way::new(view, search.node, &seen);
+            let neighbour = |node, peer| view.neighbour(node, peer);
+            let way = Way::new(&view.network.nodes, &neighbour, search.node, &seen);
             let home = |record: &&Record| record.event == What::Received && record.guid == *guid;
-            let missing = way.missing(own.iter().filter(home).count());
+            // What a lost record was about is not known: it is taken for a copy.
+            let lost = view.lost_records() + guest.events.lost() - lost_before;
+            let missing = way.missing(own.iter().filter(home).count()).map(|count| count + lost);
             if missing == Some(0) || Instant::now() > deadline {
                 let hits = guest.finish()?;
                 let trace = way.trace(search);
@@ -113,7 +120,7 @@ impl Guest {
         command.args(["--wait", &search.wait.as_secs_f64().to_string(), "--"]).args(&search.words);
         command.env("XDG_STATE_HOME", &place).env("RUST_LOG", "warn").stdin(Stdio::null());
         command.stdout(File::create(&files[1])?).stderr(File::create(&files[2])?);
-        Ok(Guest { child: command.spawn()?, events: Tail::new(files[0].clone()), files })
+        Ok(Guest { child: command.spawn()?, events: EventTail::new(files[0].clone()), files })
     }
 
     /// Why it has ended without a search, if it has.
@@ -163,7 +170,9 @@ impl Drop for Guest {
 
 /// What is known of one search.
 struct Way<'a> {
-    view: &'a View,
+    nodes: &'a [Node],
+    /// The neighbour that a node sees as a peer; none for the guest.
+    neighbour: &'a dyn Fn(usize, SocketAddrV4) -> Option<usize>,
     origin: usize,
     /// All about it, by node, in the order of each node.
     records: &'a [(usize, Record)],
@@ -172,20 +181,26 @@ struct Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn new(view: &'a View, origin: usize, records: &'a [(usize, Record)]) -> Way<'a> {
+    fn new(
+        nodes: &'a [Node],
+        neighbour: &'a dyn Fn(usize, SocketAddrV4) -> Option<usize>,
+        origin: usize,
+        records: &'a [(usize, Record)],
+    ) -> Way<'a> {
         let from_guest = records.iter().find(|(node, record)| {
-            let is_guest = |peer| view.neighbour(origin, peer).is_none();
+            let is_guest = |peer| neighbour(origin, peer).is_none();
             *node == origin && record.event == What::Received && record.peer.is_some_and(is_guest)
         });
         let guest = from_guest.and_then(|(_, record)| record.peer);
-        Way { view, origin, records, guest }
+        Way { nodes, neighbour, origin, records, guest }
     }
 
     /// Copies that were sent and have not arrived, when `home` of them were seen by the guest.
     /// `None` until the search has begun.
     ///
-    /// Each servent writes all that it did with a descriptor down at once. So when no copy is on its
-    /// way between what is read here, nothing is on its way at all.
+    /// Records are read with all that came of them ([`EventTail`]), and each node's in their order.
+    /// So when every copy that was sent in what is read has also arrived in it, and the other way
+    /// round, nothing is under way at all.
     fn missing(&self, home: usize) -> Option<usize> {
         let guest = self.guest?;
         let mut under_way: BTreeMap<(usize, usize, &str), isize> = BTreeMap::new();
@@ -197,9 +212,9 @@ impl<'a> Way<'a> {
                 to_guest += usize::from(sent);
                 continue;
             }
-            let Some(other) = self.view.neighbour(*node, peer) else { continue };
+            let Some(other) = (self.neighbour)(*node, peer) else { continue };
             // A foreign servent does not say what it got.
-            let told = self.view.network.nodes[other].is_ours();
+            let told = self.nodes[other].is_ours();
             let kind = record.kind.as_str();
             if sent && told {
                 *under_way.entry((*node, other, kind)).or_default() += 1;
@@ -212,9 +227,8 @@ impl<'a> Way<'a> {
     }
 
     fn trace(&self, search: &Search) -> Trace {
-        let nodes = &self.view.network.nodes;
         let mut trace = Trace {
-            from: nodes[self.origin].name.clone(),
+            from: self.nodes[self.origin].name.clone(),
             criteria: search.words.join(" "),
             ..Trace::default()
         };
@@ -223,29 +237,36 @@ impl<'a> Way<'a> {
         };
         let begun = self.records.iter().find(at_origin).map_or(0, |(_, record)| record.time);
         let mut steps: Vec<(bool, Step)> = Vec::new();
+        // The step that brought each node what it handles, if that came over a link of the plan.
+        let mut handled: BTreeMap<usize, Option<usize>> = BTreeMap::new();
         for (node, record) in self.records {
-            let neighbour = record.peer.and_then(|peer| self.view.neighbour(*node, peer));
-            let Some(other) = neighbour else { continue };
+            if record.event == What::Dropped {
+                let twice = matches!(record.reason.as_str(), "duplicate" | "own echo");
+                if let Some(Some(at)) = handled.get(node) {
+                    steps[*at].1.duplicate |= twice;
+                }
+                continue;
+            }
+            let other = record.peer.and_then(|peer| (self.neighbour)(*node, peer));
+            if record.event == What::Received {
+                handled.insert(*node, other.map(|_| steps.len()));
+            }
+            let Some(other) = other else { continue };
             let (from, to) = match record.event {
                 What::Received => (other, *node),
                 // What a foreign servent gets is known only from who sent it.
-                What::Forwarded | What::Originated if !nodes[other].is_ours() => (*node, other),
-                What::Dropped => {
-                    let twice = matches!(record.reason.as_str(), "duplicate" | "own echo");
-                    if let Some((_, step)) = steps.last_mut() {
-                        step.duplicate |= twice;
-                    }
-                    continue;
+                What::Forwarded | What::Originated if !self.nodes[other].is_ours() => {
+                    (*node, other)
                 }
                 _ => continue,
             };
             let is_query = record.kind == "query";
-            let before = |(query, step): &&(bool, Step)| *query && step.to == nodes[to].name;
-            let known = !nodes[to].is_ours() && steps.iter().any(|step| before(&step));
+            let before = |(query, step): &&(bool, Step)| *query && step.to == self.nodes[to].name;
+            let known = !self.nodes[to].is_ours() && steps.iter().any(|step| before(&step));
             let step = Step {
                 micros: record.time.saturating_sub(begun),
-                from: nodes[from].name.clone(),
-                to: nodes[to].name.clone(),
+                from: self.nodes[from].name.clone(),
+                to: self.nodes[to].name.clone(),
                 ttl: record.ttl,
                 hops: record.hops.saturating_sub(u8::from(is_query)),
                 duplicate: is_query && known,
@@ -273,4 +294,78 @@ fn in_order(steps: &mut [(bool, Step)], origin: &str) {
         had_at.entry((*is_query, step.to.clone())).or_insert(step.micros);
     }
     steps.sort_by_key(|(_, step)| (step.micros, step.hops));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn addr(node: usize) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, u8::try_from(node).unwrap()), 1)
+    }
+
+    fn nodes(count: usize) -> Vec<Node> {
+        let node = |number: usize| Node {
+            name: number.to_string(),
+            addr: addr(number),
+            share: Vec::new(),
+            command: Vec::new(),
+        };
+        (0..count).map(node).collect()
+    }
+
+    /// The guest has an address of its own behind those of the nodes.
+    const GUEST: usize = 200;
+
+    fn record(node: usize, event: What, peer: usize, hops: u8) -> (usize, Record) {
+        let reason = if event == What::Dropped { "duplicate" } else { "" }.to_owned();
+        let (kind, peer) = ("query".to_owned(), Some(addr(peer)));
+        (node, Record { event, kind, peer, hops, ttl: 7 - hops, reason, ..Record::default() })
+    }
+
+    /// Of node 0, which passes a guest's Query on to 1 and 2, which are linked with each other.
+    fn triangle() -> Vec<(usize, Record)> {
+        use What::{Dropped, Forwarded, Received};
+        vec![
+            record(0, Received, GUEST, 0),
+            record(0, Forwarded, 1, 1),
+            record(0, Forwarded, 2, 1),
+            record(1, Received, 0, 1),
+            record(1, Forwarded, 2, 2),
+            record(2, Received, 0, 1),
+            record(2, Forwarded, 1, 2),
+            record(1, Received, 2, 2),
+            record(1, Dropped, 2, 2),
+            record(2, Received, 1, 2),
+            record(2, Dropped, 1, 2),
+        ]
+    }
+
+    fn neighbour(_: usize, peer: SocketAddrV4) -> Option<usize> {
+        Some(usize::from(peer.ip().octets()[3])).filter(|node| *node != GUEST)
+    }
+
+    #[test]
+    fn a_drop_is_of_what_the_same_node_received_last() {
+        let nodes = nodes(3);
+        let mut records = triangle();
+        // Read in another order: the drops come last, whatever was read before them.
+        records.swap(8, 9);
+        // The guest sends it twice; that copy is of no link of the plan.
+        records.push(record(0, What::Received, GUEST, 0));
+        records.push(record(0, What::Dropped, GUEST, 0));
+        let search = Search { node: 0, words: Vec::new(), ttl: 7, wait: Duration::ZERO };
+        let way = Way::new(&nodes, &neighbour, 0, &records);
+        assert_eq!(way.missing(0), Some(0));
+        let trace = way.trace(&search);
+        let mut steps: Vec<(&str, &str, bool)> = trace
+            .copies
+            .iter()
+            .map(|it| (it.from.as_str(), it.to.as_str(), it.duplicate))
+            .collect();
+        steps.sort_unstable();
+        let expected = [("0", "1", false), ("0", "2", false), ("1", "2", true), ("2", "1", true)];
+        assert_eq!(steps, expected);
+    }
 }

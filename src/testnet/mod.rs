@@ -16,6 +16,7 @@ mod orders;
 mod own;
 mod process;
 mod records;
+mod shared;
 mod up;
 mod view;
 
@@ -25,5 +26,6 @@ pub use follow::{Followed, MAX_TTL, Search, follow};
 pub use keeper::keep;
 pub use orders::{capture, kill, reset, set};
 pub use process::{Process, command, memory};
+pub use shared::files_in;
 pub use up::{MAX_NODES, Started, down, heal, up};
 pub use view::{NodeState, View};

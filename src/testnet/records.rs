@@ -13,6 +13,10 @@ use std::path::PathBuf;
 pub struct Record {
     /// Unix time in microseconds.
     pub time: u64,
+    /// The running number of the record in its run.
+    pub seq: u64,
+    /// The last record of a write: what was received so far has had all its consequences.
+    pub last: bool,
     /// What happened.
     pub event: What,
     /// The other end of the link's socket.
@@ -57,6 +61,58 @@ pub enum What {
     #[default]
     #[serde(other)]
     Other,
+}
+
+/// Reads the events of one servent, whole writes at a time.
+///
+/// A servent appends all that it did with what it received in one write, but the system may let a
+/// reader see part of a write. Records are held back until the last one of their write is there, so
+/// that a record is never given out without its consequences.
+#[derive(Debug)]
+pub(super) struct EventTail {
+    tail: Tail,
+    /// Records of a write whose end is not there yet.
+    held: Vec<Record>,
+    /// The number that the next record must have.
+    next_seq: u64,
+    /// Records that were never written.
+    lost: usize,
+}
+
+impl EventTail {
+    /// Reads `path` from its beginning. The file may not be there yet.
+    pub(super) fn new(path: PathBuf) -> EventTail {
+        EventTail { tail: Tail::new(path), held: Vec::new(), next_seq: 0, lost: 0 }
+    }
+
+    /// The records of the writes that were completed since the last call.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read(&mut self) -> io::Result<Vec<Record>> {
+        let mut complete = Vec::new();
+        for record in self.tail.read::<Record>()? {
+            if record.event == What::Start {
+                // The run before was killed within a write: there is no more of it to come.
+                complete.append(&mut self.held);
+                self.next_seq = 0;
+            }
+            let gap = record.seq.saturating_sub(self.next_seq);
+            self.lost += usize::try_from(gap).unwrap_or(usize::MAX);
+            self.next_seq = record.seq + 1;
+            let last = record.last;
+            self.held.push(record);
+            if last {
+                complete.append(&mut self.held);
+            }
+        }
+        Ok(complete)
+    }
+
+    /// How many records are known to be missing, by the gaps in their numbers.
+    pub(super) fn lost(&self) -> usize {
+        self.lost
+    }
 }
 
 /// A connection the keeper carries.
@@ -120,6 +176,28 @@ impl Tail {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn a_record_is_read_only_with_all_that_came_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let mut tail = EventTail::new(path.clone());
+        let mut file = File::create(&path).unwrap();
+        let mut read_after = |text: &str| {
+            file.write_all(text.as_bytes()).unwrap();
+            let records = tail.read().unwrap();
+            (records.iter().map(|record| record.seq).collect::<Vec<_>>(), tail.lost())
+        };
+        let line = |seq, event, end| format!("{{\"seq\":{seq},\"event\":\"{event}\"{end}}}\n");
+        let last = ",\"last\":true";
+        assert_eq!(read_after(&line(0, "start", last)), (vec![0], 0));
+        assert_eq!(read_after(&line(1, "received", "")), (vec![], 0), "half a write");
+        assert_eq!(read_after(&line(2, "forwarded", "")), (vec![], 0));
+        assert_eq!(read_after(&line(3, "forwarded", last)), (vec![1, 2, 3], 0));
+        assert_eq!(read_after(&line(4, "received", "")), (vec![], 0), "killed here");
+        assert_eq!(read_after(&line(0, "start", last)), (vec![4, 0], 0), "the next run");
+        assert_eq!(read_after(&line(4, "link_up", last)), (vec![4], 3), "1 to 3 were not written");
+    }
 
     #[test]
     fn lines_are_read_once_and_only_when_complete() {

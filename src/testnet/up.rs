@@ -237,13 +237,16 @@ fn last_lines(log: &std::path::Path) -> String {
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
-/// Starts what does not run, and waits until every link stands again.
+/// Starts what does not run, and waits until every link stands again. Says how many were started.
 ///
 /// # Errors
 /// When there is no network, or it does not come together.
-pub fn heal(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<()> {
+pub fn heal(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<usize> {
+    let before = View::open(folder)?;
+    let missing = (0..before.network.nodes.len()).filter(|node| !before.is_running(*node)).count();
     tell(folder, &Request::Start)?;
-    wait_until_linked(folder, stop)
+    wait_until_linked(folder, stop)?;
+    Ok(missing)
 }
 
 /// Ends the network in `folder` and removes what it has put there. Says how many processes had

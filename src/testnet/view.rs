@@ -3,7 +3,8 @@
 use super::control::{self, Status};
 use super::folder::{Conditions, Network, RunFolder};
 use super::process;
-use super::records::{Carried, Record, Tail, What};
+use super::records::{Carried, EventTail, Record, Tail, What};
+use super::shared::files_in;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddrV4;
@@ -15,7 +16,7 @@ pub struct View {
     /// What it is made of.
     pub network: Network,
     status: Status,
-    events: Vec<Tail>,
+    events: Vec<EventTail>,
     carried: Tail,
     /// Peers each node is linked with.
     linked: Vec<BTreeSet<SocketAddrV4>>,
@@ -40,6 +41,10 @@ pub struct NodeState {
     pub links: usize,
     /// How many there should be.
     pub planned_links: usize,
+    /// Files it shares, as its folders have them; none where they cannot be read.
+    pub files: Option<usize>,
+    /// What is wrong with its links by the plan's chances or by command, with the number of links.
+    pub faults: BTreeMap<String, usize>,
     /// Its resident memory in bytes, where the system tells.
     pub resident_bytes: Option<u64>,
 }
@@ -67,7 +72,7 @@ impl View {
             folder: folder.clone(),
             relays: status.links.iter().map(|link| link.relay).zip(0..).collect(),
             status,
-            events: nodes.clone().map(|node| Tail::new(folder.events(node))).collect(),
+            events: nodes.clone().map(|node| EventTail::new(folder.events(node))).collect(),
             carried: Tail::new(folder.links()),
             linked: nodes.map(|_| BTreeSet::new()).collect(),
             dialled: BTreeMap::new(),
@@ -81,7 +86,8 @@ impl View {
     /// When the network has died or its folder cannot be read.
     pub fn refresh(&mut self, see: &mut dyn FnMut(usize, Record)) -> io::Result<()> {
         self.status = control::status(&self.folder)?;
-        let records = self.events.iter_mut().map(Tail::read).collect::<io::Result<Vec<_>>>()?;
+        let records =
+            self.events.iter_mut().map(EventTail::read).collect::<io::Result<Vec<_>>>()?;
         // Read after them: what carries a link is written before any node sees it.
         for carried in self.carried.read::<Carried>()? {
             self.dialled.insert(carried.to_sees, carried.link);
@@ -126,6 +132,39 @@ impl View {
     /// Whether the process of a node runs.
     pub fn is_running(&self, node: usize) -> bool {
         self.status.nodes[node].pid.is_some()
+    }
+
+    /// Fails unless the process of a node runs, and tells how to start it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn must_run(&self, node: usize) -> io::Result<()> {
+        if self.is_running(node) {
+            return Ok(());
+        }
+        let text = format!(
+            "node \"{}\" is down ({}); \"servent testnet up\" starts it again",
+            self.network.nodes[node].name,
+            self.state(node)
+        );
+        Err(io::Error::new(io::ErrorKind::NotConnected, text))
+    }
+
+    /// `up`, or how the process of a node ended.
+    fn state(&self, node: usize) -> String {
+        let status = &self.status.nodes[node];
+        match (&status.ended, status.wanted_down) {
+            _ if status.pid.is_some() => "up".to_owned(),
+            (Some(_), true) if status.by_plan => "stopped by the plan".to_owned(),
+            (Some(_), true) => "stopped by you".to_owned(),
+            (Some(how), false) => format!("ended by itself: {how}"),
+            (None, _) => "not started".to_owned(),
+        }
+    }
+
+    /// Records of all nodes that are known to be missing.
+    pub(super) fn lost_records(&self) -> usize {
+        self.events.iter().map(EventTail::lost).sum()
     }
 
     /// Whether other processes run than when this was read last.
@@ -179,6 +218,24 @@ impl View {
             .collect()
     }
 
+    /// What was done to a link, in words; empty when it is as the plan has it.
+    pub fn fault(&self, link: usize) -> String {
+        self.conditions(link).differences(&self.network.conditions).join(", ")
+    }
+
+    /// The faults of a node's links, and how many links have each.
+    fn faults_of(&self, node: usize) -> BTreeMap<String, usize> {
+        let mut faults = BTreeMap::new();
+        let links = self.network.links.iter().enumerate();
+        for (number, _) in links.filter(|(_, link)| link.from == node || link.to == node) {
+            let fault = self.fault(number);
+            if !fault.is_empty() {
+                *faults.entry(fault).or_default() += 1;
+            }
+        }
+        faults
+    }
+
     /// Every node as it stands.
     pub fn nodes(&self) -> Vec<NodeState> {
         let state = |(number, node): (usize, &super::folder::Node)| {
@@ -187,19 +244,15 @@ impl View {
                 let ends = self.network.links[*link];
                 (ends.from == number || ends.to == number) && self.stands(*link)
             };
-            let state = match (&status.ended, status.wanted_down) {
-                _ if status.pid.is_some() => "up".to_owned(),
-                (Some(_), true) => "down, as told".to_owned(),
-                (Some(how), false) => format!("ended by itself: {how}"),
-                (None, _) => "not started".to_owned(),
-            };
             NodeState {
                 name: node.name.clone(),
                 addr: node.addr,
-                state,
+                state: self.state(number),
                 pid: status.pid,
                 links: (0..self.network.links.len()).filter(stands).count(),
                 planned_links: self.network.degree(number),
+                files: files_in(&node.share).ok().map(|files| files.len()),
+                faults: self.faults_of(number),
                 resident_bytes: status.pid.and_then(|pid| process::memory(pid, "VmRSS")),
             }
         };

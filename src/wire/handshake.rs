@@ -66,10 +66,10 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HandshakeError::Unsupported { line } => {
-                write!(f, "expected \"GNUTELLA CONNECT/0.4\", the peer sent \"{line}\"")
+                write!(f, "the peer sent \"{line}\" instead of \"GNUTELLA CONNECT/0.4\"")
             }
             HandshakeError::Refused { line } => {
-                write!(f, "expected \"GNUTELLA OK\", the servent answered \"{line}\"")
+                write!(f, "the servent answered \"{line}\" instead of \"GNUTELLA OK\"")
             }
         }
     }

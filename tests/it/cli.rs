@@ -4,9 +4,10 @@ use crate::process::{Place, Running, assert_code, descriptor, eventually, lines,
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn run_prints_one_line_and_stops_on_a_signal() {
@@ -174,6 +175,29 @@ fn json_lines_have_the_promised_names() {
 }
 
 #[test]
+fn a_search_ends_soon_after_its_last_hit_unless_told_how_long_to_wait() {
+    let place = Place::new();
+    let share = place.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
+    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let search = |words: &[&str]| {
+        let started = Instant::now();
+        let output = place.run(&[&["search", "--connect", &servent.host()], words].concat());
+        (output, started.elapsed())
+    };
+    let (output, took) = search(&["abc"]);
+    assert_code(&output, 0);
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert_eq!(told(&output).trim(), "2 hits from 1 servent");
+    // Nothing found: the whole time is waited. Whatever the load, a search with hits ends sooner.
+    let (output, whole) = search(&["nothing"]);
+    assert_code(&output, 3);
+    assert!(whole >= Duration::from_secs(10) && took < whole, "{took:?}, {whole:?}");
+    let (output, took) = search(&["abc", "--wait", "4"]);
+    assert_code(&output, 0);
+    assert!(took >= Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let place = Place::new();
     let share = place.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
@@ -188,7 +212,8 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = search.wait_with_output().unwrap();
     assert!(first.contains("abc"), "{first}");
     assert_code(&output, 0);
-    assert_eq!(told(&output), "");
+    // Unless both hits were printed before the reader had gone, it ends without another word.
+    assert!(["", "2 hits from 1 servent\n"].contains(&told(&output).as_str()), "{output:?}");
 }
 
 #[test]
@@ -298,14 +323,64 @@ fn names_from_the_network_cannot_talk_to_the_terminal() {
 }
 
 #[test]
-fn the_demo_shows_the_main_job_and_leaves_nothing_behind() {
+fn the_demo_shows_the_main_job_and_leaves_nothing_but_its_picture() {
     let place = Place::new();
-    let temp = place.share("tmp", &[]);
-    let demo = place.command().args(["testnet", "demo"]).env("TMPDIR", &temp).output().unwrap();
-    assert_code(&demo, 0);
-    let text = lines(&demo).join("\n");
+    let (temp, here) = (place.share("tmp", &[]), place.share("here", &[]));
+    let demo = |args: &[&str]| {
+        let mut command = place.command();
+        command.args(["testnet", "demo"]).args(args).env("TMPDIR", &temp).current_dir(&here);
+        command.output().unwrap()
+    };
+    let shown = demo(&[]);
+    assert_code(&shown, 0);
+    let text = lines(&shown).join("\n");
     for said in ["8 servents", "hit: ", "the same as at servent", "nothing but the picture"] {
         assert!(text.contains(said), "{said}: {text}");
     }
-    assert_eq!(crate::process::names_in(&temp), ["servent-demo.svg"]);
+    assert_eq!(crate::process::names_in(&temp), Vec::<String>::new());
+    assert_eq!(crate::process::names_in(&here), ["servent-demo.svg"]);
+    let mode = std::fs::metadata(here.join("servent-demo.svg")).unwrap().permissions().mode();
+    // What a file has that is created the usual way, whatever the umask of this process.
+    std::fs::write(here.join("usual"), "").unwrap();
+    let usual = std::fs::metadata(here.join("usual")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, usual & 0o644);
+
+    let nowhere = demo(&["--svg", "nowhere/a.svg"]);
+    assert_ne!(nowhere.status.code(), Some(0));
+    assert!(told(&nowhere).contains("nowhere/a.svg: "), "{}", told(&nowhere));
+}
+
+#[test]
+fn a_search_joins_through_the_servent_that_the_settings_describe() {
+    let place = Place::new();
+    let share = place.share("share", &[("hello.txt", b"hello")]);
+    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let config = place.share(".config/servent", &[]);
+    let search = ["search", "hello", "--wait", "1"];
+    for ip in ["127.0.0.1", "0.0.0.0"] {
+        let text = format!("listen = \"{ip}:{}\"\n", servent.addr.port());
+        std::fs::write(config.join("servent.toml"), text).unwrap();
+        let found = place.run(&search);
+        assert_code(&found, 0);
+    }
+    std::fs::write(config.join("servent.toml"), "listen = \"127.0.0.2:1\"\n").unwrap();
+    assert_code(&place.run(&search), 5);
+    let variable = place.command().args(search).env("SERVENT_LISTEN", servent.host()).output();
+    assert_code(&variable.unwrap(), 0);
+}
+
+#[test]
+fn mistakes_in_the_settings_are_told_without_names_of_types() {
+    let place = Place::new();
+    let config = place.share(".config/servent", &[]);
+    for (text, expected) in [
+        ("links = \"four\"", "expected a number"),
+        ("share = \"/srv/a\"", "expected a list such as [\"/srv/a\", \"/srv/b\"]"),
+        ("no-pings = 1", "expected true or false"),
+    ] {
+        std::fs::write(config.join("servent.toml"), text).unwrap();
+        let output = place.run(&["run", "--listen", "127.0.0.1:0"]);
+        assert_code(&output, 2);
+        assert!(told(&output).contains(expected), "{text}: {}", told(&output));
+    }
 }

@@ -1,31 +1,70 @@
 //! Killed at any moment, a servent finds its state and its partial downloads whole again.
+//!
+//! Each kill follows on something that was observed: a line that was printed, a file that appeared
+//! or grew. How long the machine takes to get there does not matter.
 
-use crate::process::{Place, assert_code, names_in};
+use crate::process::{Place, assert_code, eventually, names_in};
 use rustix::process::{Pid, Signal, kill_process};
 use servent::rng::Rng;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// Starts it and kills it after some time, in whatever it is doing then. With `stop` it is asked to
-/// stop so long before.
-fn kill_after(command: &mut Command, time: Duration, stop: Option<Duration>) {
-    let mut child: Child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let spin = |time: Duration| {
+/// A process that is to be killed.
+struct Victim {
+    child: Child,
+    /// What it logs, line by line.
+    said: Receiver<String>,
+    heard: String,
+}
+
+impl Victim {
+    fn start(command: &mut Command) -> Victim {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, said) = channel();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        // Ends with the process.
+        thread::spawn(move || {
+            log.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
+        Victim { child, said, heard: String::new() }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    fn has_said(&mut self, text: &str) -> bool {
+        for line in self.said.try_iter() {
+            self.heard.push_str(&line);
+            self.heard.push('\n');
+        }
+        self.heard.contains(text)
+    }
+
+    /// Waits until it has logged `text`.
+    fn wait_for(&mut self, text: &str) {
+        eventually(text, || self.has_said(text).then_some(()));
+    }
+
+    /// Kills it when some more time has passed, too short to matter.
+    fn kill_within(mut self, time: Duration) {
         let begun = Instant::now();
         while begun.elapsed() < time {
             std::hint::spin_loop();
         }
-    };
-    spin(time);
-    if let Some(before) = stop {
-        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
-        spin(before);
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// The id and the hosts in a state folder, which must be whole if they are there.
@@ -36,15 +75,38 @@ fn read_state(state: &Path) -> (Option<String>, usize) {
         assert!(identity.ends_with('\n'), "{identity:?}");
     }
     let hosts = fs::read_to_string(state.join("hosts")).unwrap_or_default();
-    for line in hosts.lines().filter(|line| !line.starts_with('#')) {
-        line.parse::<SocketAddrV4>().unwrap_or_else(|error| panic!("{line}: {error}"));
-    }
     assert!(hosts.is_empty() || hosts.ends_with('\n'), "{hosts:?}");
-    (identity, hosts.lines().count())
+    let hosts = hosts.lines().filter(|line| !line.starts_with('#'));
+    let addrs = hosts.map(|line| {
+        let addr = line.split_whitespace().next().unwrap_or(line);
+        addr.parse::<SocketAddrV4>().unwrap_or_else(|error| panic!("{line}: {error}"))
+    });
+    (identity, addrs.count())
 }
+
+/// What a servent has come to when it is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    Started,
+    StateFolder,
+    Joined,
+    Stopping,
+    Saving,
+    Saved,
+}
+
+const MOMENTS: [Moment; 6] = [
+    Moment::Started,
+    Moment::StateFolder,
+    Moment::Joined,
+    Moment::Stopping,
+    Moment::Saving,
+    Moment::Saved,
+];
 
 #[test]
 fn the_state_is_whole_whenever_the_servent_is_killed() {
+    const KNOWN: usize = 899;
     let seed = 11;
     println!("seed {seed}");
     let (mut rng, place) = (Rng::new(seed), Place::new());
@@ -52,25 +114,53 @@ fn the_state_is_whole_whenever_the_servent_is_killed() {
     // Hosts to be learnt and saved: neighbours of a neighbour.
     let near = place.start(&["--links", "0", "--state", "near"]);
     let far = place.start(&["--links", "0", "--state", "far", "--connect", &near.host()]);
-    let known: String = (1..900).map(|port| format!("127.0.0.9:{port}\n")).collect();
+    let known: String = (1..=KNOWN).map(|port| format!("127.0.0.9:{port}\n")).collect();
     fs::create_dir(&state).unwrap();
-    fs::write(state.join("hosts"), &known).unwrap();
-    let (mut id, mut saved) = (None, 0);
-    for round in 0..60 {
+    let mut id = None;
+    for round in 0..42 {
+        let moment = MOMENTS[round % MOMENTS.len()];
+        // There is something new to be saved in each round.
+        fs::write(state.join("hosts"), &known).unwrap();
         let args = ["run", "--listen", "127.0.0.1:0", "--links", "0", "--state", "state"];
         let mut command = place.command();
         command.args(args).args(["--connect", &near.host()]);
-        let time = Duration::from_micros(rng.next_u64() % 60_000);
-        // Mostly it is just about to save what it knows.
-        let stop = Duration::from_micros(rng.next_u64() % 3_000);
-        kill_after(&mut command, time, (round % 4 > 0).then_some(stop));
+        let mut servent = Victim::start(&mut command);
+        let begun = || state.join("identity").exists() || state.join("identity.new").exists();
+        let learn_and_stop = |servent: &mut Victim| {
+            servent.wait_for("joined");
+            let more = format!(" {} hosts known", KNOWN + 2);
+            eventually("it has learnt hosts", || {
+                servent.signal(Signal::USR1);
+                thread::yield_now();
+                servent.has_said(&more).then_some(())
+            });
+            servent.signal(Signal::TERM);
+        };
+        let saving = || state.join("hosts.new").exists() || read_state(&state).1 > KNOWN;
+        match moment {
+            Moment::Started => {}
+            Moment::StateFolder => eventually("the state is begun", || begun().then_some(())),
+            Moment::Joined => servent.wait_for("joined"),
+            Moment::Stopping => learn_and_stop(&mut servent),
+            Moment::Saving => {
+                learn_and_stop(&mut servent);
+                eventually("it saves", || (saving() || servent.has_ended()).then_some(()));
+            }
+            Moment::Saved => {
+                learn_and_stop(&mut servent);
+                eventually("it ends", || servent.has_ended().then_some(()));
+            }
+        }
+        servent.kill_within(Duration::from_micros(rng.next_u64() % 2_000));
         let (now, hosts) = read_state(&state);
-        assert!(id.is_none() || now == id, "round {round}: {id:?} became {now:?}");
+        assert!(id.is_none() || now == id, "round {round}, {moment:?}: {id:?} became {now:?}");
         id = now;
-        assert!(hosts >= 899, "round {round}: {hosts} hosts are left");
-        saved = saved.max(hosts);
+        assert!(hosts >= KNOWN, "round {round}, {moment:?}: {hosts} hosts are left");
+        if matches!(moment, Moment::Saved) {
+            assert_eq!(hosts, KNOWN + 2, "round {round}");
+        }
     }
-    assert!(id.is_some() && saved > 900, "it never came to save anything: {id:?}, {saved}");
+    assert!(id.is_some());
     let known = ["hosts", "hosts.new", "identity", "identity.new", "lock"];
     let left = names_in(&state);
     assert!(left.iter().all(|name| known.contains(&name.as_str())), "a heap of drafts: {left:?}");
@@ -90,23 +180,33 @@ fn a_partial_download_is_whole_whenever_the_download_is_killed() {
     let share = share.to_str().unwrap();
     let servent = place.start(&["--share", share, "--upload-limit", "8M"]);
     let url = format!("http://{}/get/1/big.bin", servent.addr);
+    let folder = place.path("in");
+    // What is kept of the file is the largest there; what is kept about it is small.
+    let kept = || {
+        let names = if folder.exists() { names_in(&folder) } else { Vec::new() };
+        let len = |name: &String| fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+        names.iter().map(len).max().unwrap_or(0)
+    };
     let mut longest = 0;
-    for round in 0..12 {
+    for round in 0..8 {
         let mut command = place.command();
         command.args(["get", &url, "--output", "in"]);
-        kill_after(&mut command, Duration::from_micros(rng.next_u64() % 60_000), None);
-        if !place.path("in").exists() {
-            continue;
+        let mut get = Victim::start(&mut command);
+        if round % 4 > 0 {
+            let enough = kept() + 1 + rng.next_u64() % 200_000;
+            eventually("the file grows", || (kept() >= enough || get.has_ended()).then_some(()));
         }
-        for name in names_in(&place.path("in")) {
-            let found = fs::read(place.path("in").join(&name)).unwrap();
-            assert!(bytes.starts_with(&found), "round {round}: {name} is no beginning of it");
+        get.kill_within(Duration::from_micros(rng.next_u64() % 5_000));
+        for name in if folder.exists() { names_in(&folder) } else { Vec::new() } {
+            let found = fs::read(folder.join(&name)).unwrap();
+            let is_whole = found.len() < 4_096 || bytes.starts_with(&found);
+            assert!(is_whole, "round {round}: {name} is no beginning of it");
             longest = longest.max(found.len());
         }
     }
-    assert!(longest > 0, "it never came to write anything");
+    assert!(longest >= 4_096, "it never came to write anything: {longest}");
     assert_code(&place.run(&["get", &url, "--output", "in"]), 0);
     assert!(fs::read(place.path("in/big.bin")).unwrap() == bytes, "the bytes differ");
-    let left = names_in(&place.path("in"));
+    let left = names_in(&folder);
     assert!(left.len() <= 2, "one file, and no heap of partial ones: {left:?}");
 }

@@ -57,6 +57,8 @@ mod testnet;
 mod soak;
 // The command line: output, exit codes, files left behind.
 mod cli;
+// Terminals and signals.
+mod terminal;
 // Completions and manual pages.
 mod shell;
 // `servent decode` explains hex, raw descriptors and captures.
@@ -69,6 +71,9 @@ mod sim;
 
 // The committed fuzz corpus, replayed.
 mod corpus;
+
+// What the README promises.
+mod readme;
 
 // Rules about the source itself.
 mod tidy;

@@ -25,6 +25,31 @@ fn completions_and_manual_pages_name_what_there_is() {
 }
 
 #[test]
+fn manual_pages_tell_of_exit_status_files_signals_and_examples() {
+    let place = Place::new();
+    let sections = |args: &[&str]| {
+        let output = place.run(&[&["man"], args].concat());
+        assert_code(&output, 0);
+        let lines = lines(&output);
+        let titles = lines.iter().filter_map(|line| line.strip_prefix(".SH "));
+        titles.map(|title| title.trim_matches('"').to_owned()).collect::<Vec<_>>()
+    };
+    for command in ["run", "search", "get", "testnet"] {
+        let found = sections(&[command]);
+        let wanted = ["EXIT STATUS", "FILES", "SIGNALS", "EXAMPLES"];
+        let own: Vec<&String> = found.iter().filter(|it| wanted.contains(&it.as_str())).collect();
+        assert_eq!(own, wanted, "{command}: {found:?}");
+        assert!(!found.contains(&"VERSION".to_owned()) || found.ends_with(&["VERSION".to_owned()]));
+    }
+    for command in [&["ping"][..], &["decode"], &["sim"], &[]] {
+        let found = sections(command);
+        assert!(found.contains(&"EXIT STATUS".to_owned()), "{command:?}: {found:?}");
+        assert!(found.contains(&"EXAMPLES".to_owned()), "{command:?}: {found:?}");
+    }
+    assert!(sections(&["testnet", "up"]).contains(&"EXIT STATUS".to_owned()));
+}
+
+#[test]
 fn an_unknown_shell_or_command_is_a_usage_error_that_lists_what_there_is() {
     let place = Place::new();
     let cases: [(&[&str], &str); 3] = [

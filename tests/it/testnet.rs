@@ -5,7 +5,7 @@ use crate::process::{Place, assert_code, eventually, lines, told};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 /// A network of its own; whatever happens, it is down at the end.
@@ -40,9 +40,10 @@ impl Net {
     }
 
     #[track_caller]
-    pub(crate) fn up(&self, args: &[&str]) {
-        let told = self.ok(&[&["up", "--port", &self.port], args].concat());
+    pub(crate) fn up(&self, args: &[&str]) -> String {
+        let mut told = self.ok(&[&["up", "--port", &self.port], args].concat());
         assert!(told[0].contains("links stand"), "{told:?}");
+        told.remove(0)
     }
 
     #[track_caller]
@@ -53,6 +54,29 @@ impl Net {
     #[track_caller]
     fn trace(&self, args: &[&str]) -> Value {
         self.json(&[&["trace", "--json"], args].concat()).remove(0)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port.parse().unwrap()
+    }
+
+    /// A capture of one search in a ring of three, and how many copies it has.
+    pub(crate) fn captured_search(&self, criteria: &str) -> (PathBuf, usize) {
+        self.up(&["--nodes", "3", "--topology", "ring", "--files", "0"]);
+        let file = self.place.path("a.pcapng");
+        let capture = self.command(&["capture", "a.pcapng"]).spawn().unwrap();
+        eventually("the capture begins", || {
+            std::fs::metadata(&file).ok().filter(|file| file.len() > 0)
+        });
+        let copies = number(&self.trace(&["0", criteria]), "query_descriptors");
+        eventually("the packets are written", || {
+            let output = self.place.run(&["decode", "--json", file.to_str().unwrap()]);
+            (lines(&output).len() as u64 == copies).then_some(())
+        });
+        kill(i32::try_from(capture.id()).unwrap(), Signal::INT);
+        let ended = capture.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        (file, usize::try_from(copies).unwrap())
     }
 
     /// What marks the processes of the network that runs.
@@ -111,7 +135,7 @@ fn a_search_costs_what_the_simulator_says() {
     let net = Net::new();
     let plan = ["--nodes", "10", "--topology", "regular:4", "--seed", "5", "--files", "2"];
     net.up(&plan);
-    let real = net.trace(&["0", "w000"]);
+    let real = net.trace(&["0", "zebra"]);
 
     let sim = ["sim", "--json", "--queries", "1", "--from", "0", "--latency", "1ms"];
     let sim = net.place.run(&[&sim, &plan[..]].concat());
@@ -125,7 +149,7 @@ fn a_search_costs_what_the_simulator_says() {
     assert_eq!(number(&real, "query_descriptors"), 2 * 20 - 9);
     assert_eq!(number(&real, "missing"), 0);
 
-    let near = net.trace(&["0", "w000", "--ttl", "1"]);
+    let near = net.trace(&["0", "zebra", "--ttl", "1"]);
     assert_eq!((number(&near, "reached"), number(&near, "query_descriptors")), (4, 4));
     for step in near["trace"]["copies"].as_array().unwrap() {
         assert_eq!(
@@ -178,6 +202,39 @@ fn hits_come_home_and_every_way_of_showing_it_says_so() {
 }
 
 #[test]
+fn what_is_shared_is_listed_and_found_and_searches_go_on_past_a_dead_node() {
+    let net = Net::new();
+    let plan = ["--nodes", "4", "--topology", "ring", "--files", "3", "--queries", "12"];
+    net.up(&plan);
+    let files = net.json(&["files", "--json"]);
+    assert_eq!(files.len(), 4 * 3);
+    let nodes = net.json(&["ps", "--json"]);
+    assert!(nodes.iter().all(|node| node["files"] == 3), "{nodes:?}");
+    let of_2 = net.ok(&["files", "2"]);
+    assert_eq!(of_2.len(), 1 + 3);
+    let name = files.iter().find(|file| file["node"] == "2").unwrap()["name"].as_str().unwrap();
+    assert!(of_2.iter().any(|line| line.ends_with(name)), "{name}: {of_2:?}");
+    // Its words, without the number and the extension.
+    let words: Vec<&str> = name.split(' ').take(2).collect();
+    let traced = net.trace(&[&["0"], &words[..]].concat());
+    let found = traced["results"].as_array().unwrap();
+    assert!(found.iter().any(|hit| hit["name"] == name), "{name}: {found:?}");
+
+    net.ok(&["kill", "2", "--hard"]);
+    eventually("the neighbours notice", || {
+        let nodes = net.json(&["ps", "--json"]);
+        (nodes[1]["links"] == 1 && nodes[3]["links"] == 1).then_some(())
+    });
+    let output = net.run(&["query", "--json"]);
+    assert_code(&output, 0);
+    let skipped = told(&output).matches("node \"2\" is down").count();
+    assert!(skipped > 0, "{}", told(&output));
+    assert_eq!(lines(&output).len() + skipped, 12);
+    let closing = format!(" in {} searches", lines(&output).len());
+    assert!(told(&output).trim_end().ends_with(&closing), "{}", told(&output));
+}
+
+#[test]
 fn a_killed_node_is_missed_and_comes_back() {
     let net = Net::new();
     net.up(&["--nodes", "5", "--topology", "ring", "--files", "0"]);
@@ -187,12 +244,19 @@ fn a_killed_node_is_missed_and_comes_back() {
         let links = graph["links"].as_array().unwrap();
         (links.iter().filter(|link| link["stands"] == false).count() == 2).then_some(graph)
     });
-    assert_eq!(around["nodes"][2]["state"], "down, as told");
+    assert_eq!(around["nodes"][2]["state"], "stopped by you");
     let traced = net.trace(&["1", "anything"]);
     assert_eq!(number(&traced, "reached"), 3, "the long way round");
     net.ok(&["check"]);
 
-    net.up(&[]);
+    let traced = net.run(&["trace", "2", "anything"]);
+    assert_code(&traced, 5);
+    assert!(told(&traced).contains("node \"2\" is down (stopped by you)"), "{}", told(&traced));
+    assert!(told(&traced).contains("testnet up"), "{}", told(&traced));
+    assert_code(&net.run(&["query", "2", "anything"]), 5);
+
+    assert!(net.up(&[]).starts_with("started 1 of 5 servents"));
+    assert!(net.up(&[]).starts_with("started 0 of 5 servents"));
     assert_eq!(number(&net.trace(&["1", "anything"]), "reached"), 4);
 
     // Nobody told this one to go.
@@ -216,10 +280,17 @@ fn links_are_slow_dark_and_cut_as_told() {
         slow["trace"]["copies"].as_array().unwrap().iter().map(|s| number(s, "micros")).collect();
     assert!(took.len() == 2 && took[0] >= 290_000, "{took:?}");
 
-    net.ok(&["fault", "--node", "2", "--blackhole"]);
+    assert_eq!(net.ok(&["fault", "--node", "2", "--blackhole"]), ["fault set on 1 link"]);
+    assert_eq!(net.ok(&["fault", "--list"]), ["0 - 1: delay 300ms", "1 - 2: blackhole"]);
+    let nodes = net.json(&["ps", "--json"]);
+    assert_eq!(nodes[1]["faults"], serde_json::json!({"delay 300ms": 1, "blackhole": 1}));
+    let table = net.ok(&["ps"]);
+    assert!(table[0].contains(" FILES ") && table[0].contains(" FAULT "), "{table:?}");
+    assert!(table[1].contains(" delay 300ms (1 link) "), "{table:?}");
     let dark = net.trace(&["0", "anything", "--wait", "1.5"]);
     assert_eq!((number(&dark, "reached"), number(&dark, "missing")), (1, 1));
-    net.ok(&["fault", "--all", "--clear"]);
+    assert_eq!(net.ok(&["fault", "--all", "--clear"]), ["fault cleared on 2 links"]);
+    assert_eq!(net.ok(&["fault", "--list"]), ["no link has a fault"]);
     assert_eq!(number(&net.trace(&["0", "anything"]), "reached"), 2);
 
     net.ok(&["fault", "--all", "--reset"]);
@@ -240,26 +311,14 @@ fn links_are_slow_dark_and_cut_as_told() {
 #[test]
 fn a_capture_holds_what_the_links_carried() {
     let net = Net::new();
-    net.up(&["--nodes", "3", "--topology", "ring", "--files", "0"]);
-    let file = net.place.path("a.pcapng");
-    let capture = net.command(&["capture", "a.pcapng"]).spawn().unwrap();
-    eventually("the capture begins", || {
-        std::fs::metadata(&file).ok().filter(|file| file.len() > 0)
-    });
-    let traced = net.trace(&["0", "anything"]);
-    let packets = eventually("the packets are written", || {
-        let output = net.place.run(&["decode", "--json", file.to_str().unwrap()]);
-        let packets = lines(&output);
-        (packets.len() as u64 == number(&traced, "query_descriptors")).then_some(packets)
-    });
-    for packet in &packets {
+    let (file, packets) = net.captured_search("anything");
+    let output = net.place.run(&["decode", "--json", file.to_str().unwrap()]);
+    let decoded = lines(&output);
+    assert_eq!(decoded.len(), packets);
+    for packet in &decoded {
         let packet: Value = serde_json::from_str(packet).unwrap();
         assert_eq!(packet["kind"], "query", "{packet}");
     }
-    kill(i32::try_from(capture.id()).unwrap(), Signal::INT);
-    let ended = capture.wait_with_output().unwrap();
-    assert!(ended.status.success(), "{ended:?}");
-    crate::judge::reads_queries(&file, net.port.parse().unwrap(), "anything", packets.len());
 }
 
 #[test]
@@ -322,7 +381,7 @@ fn a_network_in_the_foreground_ends_with_what_started_it() {
         let mut said = String::new();
         let mut out = BufReader::new(up.stdout.take().unwrap());
         out.read_line(&mut said).unwrap();
-        assert!(said.contains("servents are up"), "{said}");
+        assert!(said.starts_with("started 4 of 4 servents"), "{said}");
         let mark = net.mark();
         kill(i32::try_from(up.id()).unwrap(), signal);
         let status = up.wait().unwrap();
@@ -339,7 +398,7 @@ fn chances_of_the_plan_come_true() {
     net.up(&chances);
     eventually("a node crashes", || {
         let nodes = net.json(&["ps", "--json"]);
-        nodes.iter().any(|node| node["state"] == "down, as told").then_some(())
+        nodes.iter().any(|node| node["state"] == "stopped by the plan").then_some(())
     });
     // What ends while it is looked at is not held against anybody.
     for _ in 0..5 {

@@ -36,7 +36,7 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("plan", &["library", "transfer", "servent", "driver", "sim", "testnet", "cli"]),
     ("driver", &["plan", "sim", "testnet", "cli"]),
     ("sim", &["driver", "testnet", "cli"]),
-    ("testnet", &["servent", "driver", "sim", "cli"]),
+    ("testnet", &["servent", "sim", "cli"]),
     ("fuzzing", &["driver"]),
 ];
 

@@ -40,7 +40,8 @@ pub(super) fn fault(folder: &RunFolder, args: &FaultArgs) -> Result<(), Failure>
         testnet::reset(folder, &links).map_err(of_io)?;
     }
     let count = links.len();
-    output::line(&format!("done to {count} {}", if count == 1 { "link" } else { "links" }))
+    let done = if args.clear { "fault cleared" } else { "fault set" };
+    output::line(&format!("{done} on {count} {}", if count == 1 { "link" } else { "links" }))
 }
 
 /// The links an order is about, each once.

@@ -12,6 +12,7 @@ use crate::rng::Rng;
 use crate::testnet::{Followed, MAX_TTL, Network, RunFolder, Search, View, follow};
 use serde::Serialize;
 use serde_json::Value;
+use std::time::Duration;
 
 /// What `trace --json` prints.
 #[derive(Serialize)]
@@ -25,14 +26,15 @@ struct Traced<'a> {
 }
 
 pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> {
-    let network = folder.network().map_err(of_io)?;
     let Some(name) = &args.node else { return load(folder, &args) };
-    let node = network.node(name).map_err(of_io)?;
+    let view = View::open(folder).map_err(of_io)?;
+    let node = view.network.node(name).map_err(of_io)?;
+    view.must_run(node).map_err(of_io)?;
     search::run(SearchArgs {
         words: args.words,
-        join: JoinArgs { connect: vec![network.nodes[node].addr.to_string()] },
+        join: JoinArgs { connect: vec![view.network.nodes[node].addr.to_string()] },
         wait: args.searching.wait,
-        ttl: ttl(&network, &args.searching) + 1,
+        ttl: ttl(&view.network, &args.searching) + 1,
         get: args.get,
         output: args.output,
         json: args.json,
@@ -40,18 +42,32 @@ pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> 
     })
 }
 
-/// The searches of the plan, one after the other.
+/// How long a search is followed at most, unless told otherwise.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The searches of the plan, one after the other. One that fails, for example because its node is
+/// down, is told and left out.
 fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
     let mut view = View::open(folder).map_err(of_io)?;
     let (ttl, mut reports) = (ttl(&view.network, &args.searching), Vec::new());
-    let mut rng = Rng::new(view.network.seed);
+    let (mut rng, mut failed) = (Rng::new(view.network.seed), None);
     for _ in 0..view.network.queries {
         let drawn = rng.below(view.network.nodes.len());
         let named = view.network.from.clone();
         let node = named.map_or(Ok(drawn), |name| view.network.node(&name)).map_err(of_io)?;
         let words = vec![name_of(some_file(&mut rng))];
-        let search = Search { node, words, ttl, wait: args.searching.wait };
-        let followed = follow(&mut view, &search).map_err(of_io)?;
+        let wait = args.searching.wait.unwrap_or(FOLLOW_TIMEOUT);
+        let followed = match follow(&mut view, &Search { node, words, ttl, wait }) {
+            Ok(followed) => followed,
+            Err(error) => {
+                // Unless the whole network is gone.
+                view.refresh(&mut |_, _| {}).map_err(of_io)?;
+                let failure = of_io(error);
+                log::warn!("a search is left out: {}", output::shown(failure.text()));
+                failed = Some(failure);
+                continue;
+            }
+        };
         tell_missing(&followed);
         let report = QueryReport::of(&followed.trace, ttl, followed.hits.len() as u64);
         if args.json {
@@ -59,14 +75,29 @@ fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
         }
         reports.push(report);
     }
-    if args.json { Ok(()) } else { output::line(&output::shown_lines(&table(&reports))) }
+    match failed {
+        // Not one of them could be made.
+        Some(failure) if reports.is_empty() => return Err(failure),
+        _ => {}
+    }
+    if !args.json {
+        output::line(&output::shown_lines(&table(&reports)))?;
+    }
+    let hits: u64 = reports.iter().map(|report| report.hits).sum();
+    log::info!(
+        "{} in {}",
+        output::count(hits, "hit", "hits"),
+        output::count(reports.len() as u64, "search", "searches")
+    );
+    Ok(())
 }
 
 pub(super) fn trace(folder: &RunFolder, args: TraceArgs) -> Result<(), Failure> {
     let mut view = View::open(folder).map_err(of_io)?;
     let node = view.network.node(&args.node).map_err(of_io)?;
     let ttl = ttl(&view.network, &args.searching);
-    let search = Search { node, words: args.words, ttl, wait: args.searching.wait };
+    let wait = args.searching.wait.unwrap_or(FOLLOW_TIMEOUT);
+    let search = Search { node, words: args.words, ttl, wait };
     let followed = follow(&mut view, &search).map_err(of_io)?;
     drawings::draw(
         &args.drawing,

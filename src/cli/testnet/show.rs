@@ -3,7 +3,7 @@
 use super::super::exit::Failure;
 use super::super::output;
 use super::super::show as drawings;
-use super::super::testnet_args::{GraphArgs, LogsArgs};
+use super::super::testnet_args::{FilesArgs, GraphArgs, LogsArgs};
 use super::{of_io, stop_flag};
 use crate::plan::picture;
 use crate::testnet::{self, Conditions, NodeState, RunFolder, View};
@@ -25,19 +25,86 @@ pub(super) fn ps(folder: &RunFolder, json: bool) -> Result<(), Failure> {
     if json {
         return nodes.iter().try_for_each(output::json);
     }
+    let fault = |node: &NodeState| match node.faults.is_empty() {
+        true => "-".to_owned(),
+        false => {
+            let each = node.faults.iter().map(|(fault, links)| match links {
+                1 => format!("{fault} (1 link)"),
+                links => format!("{fault} ({links} links)"),
+            });
+            each.collect::<Vec<_>>().join("; ")
+        }
+    };
+    let faults: Vec<String> = nodes.iter().map(fault).collect();
+    let width = faults.iter().map(String::len).max().unwrap_or(0).max("FAULT".len());
     let mut out = format!(
-        "{:<12} {:<21} {:>8} {:>7} {:>10}  STATE",
-        "NODE", "ADDRESS", "PID", "LINKS", "MEMORY"
+        "{:<12} {:<21} {:>8} {:>7} {:>6} {:>10}  {:<width$}  STATE",
+        "NODE", "ADDRESS", "PID", "LINKS", "FILES", "MEMORY", "FAULT"
     );
-    for node in &nodes {
+    for (node, fault) in nodes.iter().zip(faults) {
         let pid = node.pid.map_or("-".to_owned(), |pid| pid.to_string());
         let links = format!("{}/{}", node.links, node.planned_links);
         let memory = node.resident_bytes.map_or("-".to_owned(), |b| HumanBytes(b).to_string());
+        let files = node.files.map_or("-".to_owned(), |count| count.to_string());
         let (name, addr) = (output::shown(&node.name), node.addr.to_string());
-        let _ =
-            write!(out, "\n{name:<12} {addr:<21} {pid:>8} {links:>7} {memory:>10}  {}", node.state);
+        let _ = write!(
+            out,
+            "\n{name:<12} {addr:<21} {pid:>8} {links:>7} {files:>6} {memory:>10}  {fault:<width$}  {}",
+            node.state
+        );
     }
     output::line(&out)
+}
+
+/// A file as `files --json` prints it.
+#[derive(Serialize)]
+struct FileLine<'a> {
+    node: &'a str,
+    name: &'a str,
+    size: u64,
+}
+
+/// What the nodes share: what there is to search for.
+pub(super) fn files(folder: &RunFolder, args: &FilesArgs) -> Result<(), Failure> {
+    let network = folder.network().map_err(of_io)?;
+    let chosen = match &args.node {
+        Some(name) => vec![network.node(name).map_err(of_io)?],
+        None => (0..network.nodes.len()).collect(),
+    };
+    let mut lines = vec![format!("{:<12} {:>12}  NAME", "NODE", "BYTES")];
+    for node in chosen.into_iter().map(|number| &network.nodes[number]) {
+        let files = testnet::files_in(&node.share)
+            .map_err(|error| Failure::disk(format!("node \"{}\": {error}", node.name)))?;
+        for file in files {
+            if args.json {
+                let (node, name) = (node.name.as_str(), file.name.as_str());
+                output::json(&FileLine { node, name, size: file.size })?;
+                continue;
+            }
+            let (node, name) = (output::shown(&node.name), output::shown(&file.name));
+            lines.push(format!("{node:<12} {:>12}  {name}", file.size));
+        }
+    }
+    if args.json {
+        return Ok(());
+    }
+    output::line(&lines.join("\n"))
+}
+
+/// The links that do not behave as the plan has them.
+pub(super) fn faults(folder: &RunFolder) -> Result<(), Failure> {
+    let view = View::open(folder).map_err(of_io)?;
+    let name = |node: usize| output::shown(&view.network.nodes[node].name);
+    let links = view.network.links.iter().enumerate();
+    let faults = links.map(|(number, link)| (link, view.fault(number)));
+    let faults = faults.filter(|(_, fault)| !fault.is_empty());
+    let lines: Vec<String> = faults
+        .map(|(link, fault)| format!("{} - {}: {fault}", name(link.from), name(link.to)))
+        .collect();
+    match lines.is_empty() {
+        true => output::line("no link has a fault"),
+        false => output::line(&lines.join("\n")),
+    }
 }
 
 /// A link as `graph --json` prints it.
@@ -81,22 +148,14 @@ pub(super) fn graph(folder: &RunFolder, args: &GraphArgs) -> Result<(), Failure>
     let line = |link: &LinkState<'_>| {
         let (from, to) = (output::shown(link.from), output::shown(link.to));
         let standing = if link.stands { "" } else { "  does not stand" };
-        format!("{from} - {to}{standing}{}", told(link.conditions))
+        format!("{from} - {to}{standing}{}", behaves(link.conditions))
     };
     output::line(&links.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-fn told(conditions: &Conditions) -> String {
-    let mut out = String::new();
-    if !conditions.delay.is_zero() {
-        let _ = write!(out, "  delay {:?}", conditions.delay);
-    }
-    if let Some(rate) = conditions.bandwidth {
-        let _ = write!(out, "  {rate} bytes/s");
-    }
-    let marks = [(conditions.blackhole, "  blackhole"), (conditions.slow_reader, "  slow reader")];
-    out.extend(marks.into_iter().filter(|(is, _)| *is).map(|(_, what)| what));
-    out
+fn behaves(conditions: &Conditions) -> String {
+    let each = conditions.differences(&Conditions::default()).into_iter();
+    each.map(|what| format!("  {what}")).collect()
 }
 
 fn dot(links: &[LinkState<'_>]) -> String {

@@ -93,7 +93,11 @@ fn compile(globs: &[String]) -> Result<Option<GlobSet>, GlobError> {
 
 impl fmt::Display for GlobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" is no glob such as *.iso or old/**: {}", self.glob, self.reason)
+        write!(
+            f,
+            "\"{}\" is not a valid glob; example: *.iso or old/** ({})",
+            self.glob, self.reason
+        )
     }
 }
 

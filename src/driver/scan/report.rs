@@ -103,14 +103,14 @@ impl Skip {
             Skip::Partial => "partly downloaded",
             Skip::NotUtf8 => "not named in UTF-8",
             Skip::UnfitName => "with an unfit name",
-            Skip::Special => "special",
+            Skip::Special => "not a regular file",
             Skip::LinkOut => "linked to outside the share",
             Skip::LinkToFolder => "linked to a folder",
             Skip::BrokenLink => "linked to nothing",
             Skip::Vanished => "vanished",
             Skip::Unreadable => "unreadable",
             Skip::TooDeep => "too deep",
-            Skip::TooMany => "too many",
+            Skip::TooMany => "over --max-files",
             Skip::Excluded => "excluded",
             Skip::Settling => "still being written",
         }
@@ -185,7 +185,7 @@ impl fmt::Display for ScanReport {
                 write!(f, " and {more} more folders")?;
             }
         }
-        let mut before = "; passed over: ";
+        let mut before = "; skipped: ";
         for reason in Skip::ALL {
             let count = self.skipped(reason);
             if count > 0 {

@@ -99,8 +99,8 @@ fn shares_visible_regular_files_and_counts_the_rest() {
     assert_eq!((report.roots[0].files, report.roots[0].bytes), (5, 5 + 6 + 13 + 9));
     assert_eq!(
         report.to_string(),
-        "5 files (33 B); passed over: \
-         2 hidden, 5 partly downloaded, 1 not named in UTF-8, 2 special"
+        "5 files (33 B); skipped: \
+         2 hidden, 5 partly downloaded, 1 not named in UTF-8, 2 not a regular file"
     );
 }
 
@@ -254,6 +254,30 @@ fn each_file_is_shared_once_when_roots_meet() {
 }
 
 #[test]
+fn a_root_in_an_excluded_folder_is_shared_by_itself() {
+    let folder = folder_with(&["x", "b/y", "b/c/z", "b/d/b/never", "b/d/w"]);
+    let path = folder.path();
+    let given = roots(&[path, &path.join("b"), &path.join("b/c")]);
+    let covered_and_names = |exclude: &str| {
+        let filter = Filter::new(&[], &[exclude.to_owned()]).unwrap();
+        let shares = Arc::new(Shares { filter, ..everything(&given) });
+        let library = Arc::new(Library::empty());
+        let watches = WatchList::default();
+        let before = Before { library: &library, shelf: &Shelf::default(), watches };
+        let scanned = finish(Scan::start(&shares, Occasion::Asked, before));
+        let covered: Vec<_> = scanned.report.roots.iter().map(|root| root.covered_by).collect();
+        (covered, names(&scanned).into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (covered, names) = covered_and_names("b");
+    assert_eq!(covered, [None, None, Some(1)]);
+    assert_eq!(names, ["x", "y", "z", "w"], "what is excluded from b itself stays out");
+    // The walk of the outermost root does not get to the innermost; the middle one is not walked.
+    let (covered, names) = covered_and_names("b/c");
+    assert_eq!(covered, [None, Some(0), None]);
+    assert_eq!(names, ["x", "y", "w", "never", "z"]);
+}
+
+#[test]
 fn what_vanishes_meanwhile_is_counted() {
     let folder = folder_with(&["a", "gone/b", "linked/c", "z/d"]);
     let path = folder.path();
@@ -373,7 +397,7 @@ fn the_filter_and_the_limit_are_kept_and_counted() {
     assert_eq!(
         scanned.report.to_string(),
         format!(
-            "4 files (28 B): {} 4, {} 0; passed over: 1 too many, 2 excluded",
+            "4 files (28 B): {} 4, {} 0; skipped: 1 over --max-files, 2 excluded",
             first.unwrap().display(),
             second.unwrap().display()
         )

@@ -129,6 +129,29 @@ mod live {
     }
 
     #[test]
+    fn a_root_that_vanishes_and_returns_is_found_again() {
+        let folder = TempDir::new().unwrap();
+        let (inner, aside) = (folder.path().join("outer/share"), folder.path().join("aside"));
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("file"), "").unwrap();
+        let mut desk = Desk::new(&inner);
+        assert_eq!(desk.ask().library.len(), 1);
+        let until = |desk: &mut Desk, count| while desk.next_scan().library.len() != count {};
+        fs::remove_dir_all(&inner).unwrap();
+        until(&mut desk, 0);
+        fs::create_dir(&inner).unwrap();
+        fs::write(inner.join("file"), "").unwrap();
+        until(&mut desk, 1);
+        fs::write(inner.join("other"), "").unwrap();
+        until(&mut desk, 2);
+        // Nothing tells of what happens to a parent.
+        fs::rename(folder.path().join("outer"), &aside).unwrap();
+        until(&mut desk, 0);
+        fs::rename(&aside, folder.path().join("outer")).unwrap();
+        until(&mut desk, 2);
+    }
+
+    #[test]
     fn a_folder_moved_out_is_watched_no_longer() {
         let (folder, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         fs::create_dir(folder.path().join("a")).unwrap();
@@ -141,10 +164,10 @@ mod live {
         }
         fs::write(outside.path().join("a/file"), "").unwrap();
         fs::write(outside.path().join("a/other"), "").unwrap();
-        assert_eq!(desk.watch.deadline(), None);
+        assert_eq!(desk.watch.schedule.due, None);
         desk.watch.handle_readable();
         desk.turn();
-        assert_eq!(desk.watch.deadline(), None, "an event from outside the share");
+        assert_eq!(desk.watch.schedule.due, None, "an event from outside the share");
     }
 
     #[test]
@@ -159,11 +182,11 @@ mod live {
         while desk.watch.is_busy(desk.clock.now()) {
             desk.turn();
         }
-        assert_eq!(desk.watch.deadline(), None);
+        assert_eq!(desk.watch.schedule.due, None);
         fs::rename(folder.path().join("film.mkv.part"), folder.path().join("film.mkv")).unwrap();
         desk.watch.handle_readable();
         desk.turn();
-        assert!(desk.watch.deadline().is_some());
+        assert!(desk.watch.schedule.due.is_some());
     }
 
     /// More events than the system keeps: they are read in portions, one a turn, and all files are

@@ -20,6 +20,7 @@ struct Place {
     child: Option<Child>,
     ended: Option<String>,
     wanted_down: bool,
+    by_plan: bool,
 }
 
 pub(super) struct Children {
@@ -48,7 +49,7 @@ impl Children {
             let program = command.get_program().to_string_lossy();
             io::Error::new(error.kind(), format!("node \"{}\": {program}: {error}", place.name))
         })?;
-        self.places[node] = Place { child: Some(child), ended: None, wanted_down: false };
+        self.places[node] = Place { child: Some(child), ..Place::default() };
         Ok(())
     }
 
@@ -124,9 +125,17 @@ impl Children {
     /// Ends a node on purpose.
     pub(super) fn end(&mut self, node: usize, hard: bool) -> io::Result<()> {
         self.places[node].wanted_down = true;
+        self.places[node].by_plan = false;
         self.signal(node, if hard { Signal::KILL } else { Signal::TERM })?;
         // One that was stopped hears of it only when it goes on.
         self.signal(node, Signal::CONT)
+    }
+
+    /// Ends a node because the plan has it fail or leave.
+    pub(super) fn end_by_plan(&mut self, node: usize, hard: bool) -> io::Result<()> {
+        self.end(node, hard)?;
+        self.places[node].by_plan = true;
+        Ok(())
     }
 
     pub(super) fn is_running(&self, node: usize) -> bool {
@@ -142,6 +151,7 @@ impl Children {
             pid: place.child.as_ref().map(Child::id),
             ended: place.ended.clone(),
             wanted_down: place.wanted_down,
+            by_plan: place.by_plan,
         };
         self.places.iter().map(status).collect()
     }

@@ -200,8 +200,8 @@ impl Keeper {
                 self.relay.reset(link);
                 Ok(())
             }
-            Fault::Crash { node } => self.children.end(node, true),
-            Fault::Leave { node } => self.children.end(node, false),
+            Fault::Crash { node } => self.children.end_by_plan(node, true),
+            Fault::Leave { node } => self.children.end_by_plan(node, false),
             Fault::Return { node } => self.start(node),
             Fault::Stall { node } => self.children.signal(node, Signal::STOP),
             Fault::Resume { node } => self.children.signal(node, Signal::CONT),

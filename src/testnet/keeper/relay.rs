@@ -22,6 +22,9 @@ const DIALLED: usize = 1;
 /// A receive buffer so small that a slow reader is felt soon.
 const SLOW_BUFFER_BYTES: usize = 4_096;
 
+/// A dial that nobody takes is given up after this: longer than any servent waits.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// A link of the plan.
 struct Way {
     listener: TcpListener,
@@ -42,6 +45,8 @@ struct Pair {
     connecting: bool,
     /// The plan wants this dial to be answered by nobody.
     silent: bool,
+    /// When a dial that is still connecting is given up.
+    give_up_at: Instant,
 }
 
 /// How dials fare by the plan's chances.
@@ -142,6 +147,10 @@ impl Relay {
         }
         let (key, side) = ((number - self.ways.len()) / 2, (number - self.ways.len()) % 2);
         let Some(pair) = self.pairs.get_mut(key) else { return };
+        if pair.connecting && side == DIALLING && (event.is_read_closed() || event.is_error()) {
+            // The node that dialled has given up; nothing was carried.
+            return self.break_off(key);
+        }
         if event.is_readable() {
             pair.pipes[side].readable = true;
         }
@@ -195,6 +204,7 @@ impl Relay {
             tap,
             connecting: true,
             silent,
+            give_up_at: Instant::now() + DIAL_TIMEOUT,
         });
         for (side, stream) in pair.streams.iter_mut().enumerate() {
             let both = Interest::READABLE | Interest::WRITABLE;
@@ -211,7 +221,14 @@ impl Relay {
         tell: &mut dyn FnMut(Told),
     ) -> Option<Instant> {
         let (mut next, mut over) = (None, Vec::new());
-        for (key, pair) in self.pairs.iter_mut().filter(|(_, pair)| !pair.connecting) {
+        for (key, pair) in &mut self.pairs {
+            if pair.connecting {
+                match pair.give_up_at > now {
+                    true => next = [next, Some(pair.give_up_at)].into_iter().flatten().min(),
+                    false => over.push((key, true)),
+                }
+                continue;
+            }
             match pair.step(
                 now,
                 &self.ways[pair.way].conditions,
@@ -310,5 +327,90 @@ fn v4(addr: SocketAddr) -> io::Result<SocketAddrV4> {
     match addr {
         SocketAddr::V4(addr) => Ok(addr),
         SocketAddr::V6(_) => Err(io::Error::other("an IPv4 socket has an IPv6 address")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Faults;
+    use crate::testnet::folder::{Link, Node};
+    use mio::{Events, Poll};
+
+    /// Two nodes and their link; the second is only a port.
+    fn network(to: SocketAddrV4) -> Network {
+        let node = |name: &str, addr| Node {
+            name: name.to_owned(),
+            addr,
+            share: Vec::new(),
+            command: Vec::new(),
+        };
+        Network {
+            id: String::new(),
+            seed: 1,
+            ttl: 7,
+            queries: 0,
+            from: None,
+            nodes: vec![node("0", SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)), node("1", to)],
+            links: vec![Link { from: 0, to: 1 }],
+            conditions: Conditions::default(),
+            faults: Faults::default(),
+        }
+    }
+
+    struct Fixture {
+        poll: Poll,
+        events: Events,
+        relay: Relay,
+        _dialled: std::net::TcpListener,
+    }
+
+    impl Fixture {
+        fn new() -> Fixture {
+            let dialled = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let poll = Poll::new().unwrap();
+            let network = network(v4(dialled.local_addr().unwrap()).unwrap());
+            let relay = Relay::new(&network, poll.registry(), 0, Rng::new(1)).unwrap();
+            Fixture { poll, events: Events::with_capacity(16), relay, _dialled: dialled }
+        }
+
+        /// Dials the link, in silence, and waits until the relay has taken the connection.
+        fn dial(&mut self) -> std::net::TcpStream {
+            let stream = std::net::TcpStream::connect(self.relay.addr(0)).unwrap();
+            self.until("a connection", |relay| relay.pairs.len() == 1);
+            stream
+        }
+
+        fn until(&mut self, what: &str, holds: impl Fn(&Relay) -> bool) {
+            let chances = DialChances { refuse: 0.0, silent: 1.0 };
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !holds(&self.relay) {
+                assert!(Instant::now() < deadline, "no sign of {what}");
+                self.poll.poll(&mut self.events, Some(Duration::from_millis(100))).unwrap();
+                for event in self.events.iter() {
+                    self.relay.handle(self.poll.registry(), event, chances, &mut |_| {});
+                }
+                self.relay.step(Instant::now(), false, &mut |_| {});
+            }
+        }
+    }
+
+    #[test]
+    fn a_dial_that_was_given_up_is_freed() {
+        let mut fixture = Fixture::new();
+        drop(fixture.dial());
+        fixture.until("its end", |relay| relay.pairs.is_empty());
+    }
+
+    #[test]
+    fn a_dial_that_nobody_takes_is_freed_in_time() {
+        let mut fixture = Fixture::new();
+        let _stream = fixture.dial();
+        let now = Instant::now();
+        let next = fixture.relay.step(now, false, &mut |_| {});
+        assert!(next.is_some_and(|at| at <= now + DIAL_TIMEOUT), "{next:?}");
+        assert_eq!(fixture.relay.pairs.len(), 1);
+        fixture.relay.step(now + DIAL_TIMEOUT, false, &mut |_| {});
+        assert!(fixture.relay.pairs.is_empty());
     }
 }

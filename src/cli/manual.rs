@@ -1,0 +1,190 @@
+//! What manual pages say beside the options: exit status, files, signals and examples.
+
+use std::fmt::Write;
+
+/// What one page has.
+struct Page {
+    /// The command as the page is called, `servent` for all others.
+    name: &'static str,
+    exit: &'static [u8],
+    files: &'static [(&'static str, &'static str)],
+    signals: &'static [(&'static str, &'static str)],
+    examples: &'static [(&'static str, &'static str)],
+}
+
+const EXIT_CODES: [(u8, &str); 10] = [
+    (0, "Done. Also a run that was stopped by a signal, and a search cut short after hits."),
+    (1, "Failed."),
+    (2, "The arguments make no sense."),
+    (3, "Nothing found."),
+    (4, "No answer in time."),
+    (5, "Connection refused, or nothing to connect to."),
+    (6, "Refused by the servent, most likely because it is full."),
+    (7, "A file has another size than was said."),
+    (8, "The disk: a file or folder cannot be read or written."),
+    (130, "Interrupted before there was any result."),
+];
+
+const SETTINGS: (&str, &str) = (
+    "$XDG_CONFIG_HOME/servent/servent.toml",
+    "Settings of run, by the long names of its options; ~/.config where the variable is not set. \
+     search joins through the servent that listens where it says.",
+);
+const STATE: (&str, &str) = (
+    "$XDG_STATE_HOME/servent/ADDR-PORT/",
+    "What a servent remembers between runs: its identity and the hosts it knows; ~/.local/state \
+     where the variable is not set. Locked while in use.",
+);
+const NETWORK: (&str, &str) = (
+    "$XDG_RUNTIME_DIR/servent-testnet/",
+    "A test network: its processes' logs, events and files; $XDG_STATE_HOME/servent/testnet where \
+     the variable is not set. SERVENT_TESTNET_DIR or --dir name another. Removed by down.",
+);
+const PARTIAL: (&str, &str) = (
+    "*.part",
+    "What is kept of a download that was cut short, in the folder of --output; the same command \
+     goes on from there.",
+);
+const STOP: (&str, &str) = ("INT, TERM", "Stops.");
+const STOP_DOWNLOADS: (&str, &str) =
+    ("INT, TERM", "Stops; what was downloaded so far is kept, to go on from.");
+
+const PAGES: [Page; 8] = [
+    Page {
+        name: "servent",
+        exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
+        files: &[SETTINGS, STATE, NETWORK],
+        signals: &[],
+        examples: &[
+            ("servent testnet demo", "Show all of it on this machine, with nothing to prepare."),
+            ("servent run --share ~/pub", "Share a folder."),
+            ("servent search zebra", "Search through the servent of this machine."),
+        ],
+    },
+    Page {
+        name: "servent-run",
+        exit: &[0, 1, 2, 8],
+        files: &[SETTINGS, STATE],
+        signals: &[
+            ("INT, TERM", "Stops; the known hosts are saved."),
+            (
+                "HUP",
+                "Looks at the shared folders again. When the terminal it was started on has gone, \
+                 stops instead, unless HUP was ignored at the start, as under nohup(1).",
+            ),
+            ("USR1", "Logs the status line."),
+        ],
+        examples: &[
+            ("servent run --share ~/pub --share ~/music", "Share two folders."),
+            (
+                "servent run --listen 0.0.0.0:6346 --connect gnutella.example.net",
+                "Join a network through a host, reachable by other machines.",
+            ),
+            ("nohup servent run --share ~/pub &", "Go on when the terminal is closed."),
+        ],
+    },
+    Page {
+        name: "servent-search",
+        exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
+        files: &[SETTINGS, STATE, PARTIAL],
+        signals: &[STOP_DOWNLOADS],
+        examples: &[
+            ("servent search striped zebra", "Print hits until no more come."),
+            ("servent search --wait 30 --json zebra", "Wait for half a minute, one object a line."),
+            ("servent search --get first --output ~/in zebra", "Fetch the first that can be had."),
+        ],
+    },
+    Page {
+        name: "servent-get",
+        exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
+        files: &[PARTIAL],
+        signals: &[STOP_DOWNLOADS],
+        examples: &[(
+            "servent get http://127.0.0.1:6346/get/1/zebra.flac",
+            "Fetch a file by the URL that a search has printed.",
+        )],
+    },
+    Page {
+        name: "servent-ping",
+        exit: &[0, 1, 2, 4, 5, 6, 130],
+        files: &[],
+        signals: &[STOP],
+        examples: &[("servent ping --ttl 1 127.0.0.1", "Ask only the servent itself.")],
+    },
+    Page {
+        name: "servent-decode",
+        exit: &[0, 1, 2, 8],
+        files: &[],
+        signals: &[],
+        examples: &[
+            ("servent decode capture.pcapng", "Explain what a packet capture has of Gnutella."),
+            ("xxd -p descriptors | servent decode", "Explain descriptors given in hex."),
+        ],
+    },
+    Page {
+        name: "servent-sim",
+        exit: &[0, 1, 2, 8],
+        files: &[],
+        signals: &[],
+        examples: &[
+            (
+                "servent sim --nodes 10000 --topology regular:4",
+                "Ten searches in a network of ten thousand.",
+            ),
+            ("servent sim --nodes 24 --queries 1 --svg search.svg", "Draw what one search does."),
+        ],
+    },
+    Page {
+        name: "servent-testnet",
+        exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
+        files: &[NETWORK],
+        signals: &[(
+            "INT, TERM",
+            "Stop the command. demo and up --foreground end their network first.",
+        )],
+        examples: &[
+            ("servent testnet up --nodes 50 --topology regular:4", "Start a network."),
+            ("servent testnet files 3", "See what there is to search for."),
+            ("servent testnet trace 0 zebra --svg search.svg", "Follow one search."),
+            ("servent testnet down", "End it."),
+        ],
+    },
+];
+
+/// The sections of the page called `name`, in roff; empty for pages that have none of their own.
+pub(super) fn sections(name: &str) -> String {
+    // Commands of a command share what its page says of exit status and files.
+    let own = PAGES.iter().find(|page| page.name == name);
+    let parent = PAGES
+        .iter()
+        .skip(1)
+        .find(|page| name.strip_prefix(page.name).is_some_and(|rest| rest.starts_with('-')));
+    let mut out = String::new();
+    let Some(page) = own.or(parent) else { return out };
+    let codes = EXIT_CODES.iter().filter(|(code, _)| page.exit.contains(code));
+    let codes: Vec<(String, &str)> = codes.map(|(code, what)| (code.to_string(), *what)).collect();
+    section(&mut out, "EXIT STATUS", codes.iter().map(|(code, what)| (code.as_str(), *what)));
+    section(&mut out, "FILES", page.files.iter().copied());
+    section(&mut out, "SIGNALS", page.signals.iter().copied());
+    if own.is_some() {
+        section(&mut out, "EXAMPLES", page.examples.iter().copied());
+    }
+    out
+}
+
+fn section<'a>(out: &mut String, title: &str, entries: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut entries = entries.peekable();
+    if entries.peek().is_none() {
+        return;
+    }
+    let _ = writeln!(out, ".SH \"{title}\"");
+    for (term, what) in entries {
+        let _ = writeln!(out, ".TP\n\\fB{}\\fR\n{}", escaped(term), escaped(what));
+    }
+}
+
+/// Text as roff takes it: hyphens stay hyphens, and no line begins with a command.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
