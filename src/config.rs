@@ -62,7 +62,10 @@ pub enum Role {
 pub struct Config {
     /// How it takes part.
     pub role: Role,
-    /// The address to put into Pongs, hits and Pushes; default is each link's own local address.
+    /// The address listened on; unspecified is every one of this machine.
+    pub listen_ip: Ipv4Addr,
+    /// The address to put into Pongs, hits and Pushes; default is the one listened on, or where that
+    /// is every one, each link's own local address.
     pub advertise_ip: Option<Ipv4Addr>,
     /// The port to put there: where it is listening, unless told otherwise; 0 while it is not.
     pub advertise_port: u16,
@@ -93,6 +96,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             role: Role::Servent,
+            listen_ip: Ipv4Addr::UNSPECIFIED,
             advertise_ip: None,
             advertise_port: 6346,
             links: 4,

@@ -89,7 +89,7 @@ impl OneShot {
         if parsed.is_empty() {
             let (listen, dialled) = usual_servent()?;
             if let Ok(state) = default_state(listen) {
-                shot.fallbacks = read_hosts(&state);
+                shot.fallbacks = read_hosts(&state).into_iter().map(|(addr, _)| addr).collect();
                 shot.fallbacks.truncate(MAX_FALLBACKS);
             }
             shot.dial(dialled);
@@ -229,11 +229,11 @@ impl OneShot {
 
 fn explain(addr: SocketAddrV4, reason: &CloseReason) -> Failure {
     match reason {
-        CloseReason::Handshake(_) | CloseReason::Io(IoFailure::Eof | IoFailure::Reset) => {
-            Failure::refused(format!(
-                "{addr} refused the link (most likely all its links are taken): {reason}"
-            ))
-        }
+        // A full 0.4 servent closes without a word as well; there is no other way to refuse.
+        CloseReason::Io(IoFailure::Eof | IoFailure::Reset) => Failure::refused(format!(
+            "{addr} closed the connection: it may not speak Gnutella 0.4, or it is full"
+        )),
+        CloseReason::Handshake(_) => Failure::refused(format!("{addr} refused the link: {reason}")),
         CloseReason::Timeout(_) => Failure::no_answer(format!("no answer from {addr}: {reason}")),
         CloseReason::Io(IoFailure::Refused) => Failure::not_connected(format!(
             "no servent at {addr}: {reason}; name a running one with --connect"

@@ -9,13 +9,13 @@ use crate::driver::{
     Skip, StateError, StateFolder, fresh_seed,
 };
 use crate::library::Library;
-use crate::servent::{Event, Servent};
+use crate::servent::{ConnId, Event, Servent};
 use indicatif::HumanBytes;
 use log::Level;
 use mio::Events;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ const RESCAN_INTERVAL: Duration = Duration::from_secs(600);
 const STALE_RESCAN: Duration = Duration::from_secs(5);
 /// A scan asked for while another runs follows it after this.
 const SCAN_AGAIN: Duration = Duration::from_millis(200);
-/// A name that was not found is looked up again after this.
+/// A name that was not found, or whose address cannot be dialled, is looked up again after this.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 /// Lines of one kind told per [`STATUS_INTERVAL`]; more go to the debug level.
 const STORY_LINES: u32 = 20;
@@ -56,6 +56,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     let listener = Listener::bind(listen).map_err(|error| bind_failure(listen, &error))?;
     let addr = listener.addr();
     config.advertise_port = advertise_port.unwrap_or(addr.port());
+    config.listen_ip = *addr.ip();
     let state = match state {
         Some(folder) => folder,
         None => default_state(addr)?,
@@ -68,8 +69,11 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     })
     .map_err(|error| Failure::failed(format!("cannot start the event loop: {error}")))?;
     output::record_events(&mut driver, events.as_deref())?;
-    for host in state.load_hosts() {
-        driver.command(|core, now| core.learn_host(now, host));
+    for (host, answered) in state.load_hosts() {
+        driver.command(|core, now| match answered {
+            true => core.learn_proven_host(now, host),
+            false => core.learn_host(now, host),
+        });
     }
     let shares = Arc::new(Shares { roots, filter, max_files });
     driver.scan(&shares, Occasion::Asked);
@@ -81,7 +85,8 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         last_scan: ScanReport::default(),
         told_unwatched: false,
         announced: false,
-        connect: Vec::new(),
+        names: Vec::new(),
+        told_unreachable: false,
         story: Story::default(),
         saved_hosts: driver.core().hosts().version(),
         next_status: Instant::now() + STATUS_INTERVAL,
@@ -134,8 +139,10 @@ struct Run {
     told_unwatched: bool,
     /// `listening on …` was printed.
     announced: bool,
-    /// Names that were not found and are to be looked up again.
-    connect: Vec<(Instant, String, u16)>,
+    /// Host names given to `--connect`.
+    names: Vec<Name>,
+    /// That nobody beyond this machine can connect was told.
+    told_unreachable: bool,
     story: Story,
     /// The version of the host cache on disk.
     saved_hosts: u64,
@@ -143,12 +150,27 @@ struct Run {
     next_rescan: Instant,
 }
 
+/// A host name to keep a link to.
+struct Name {
+    host: String,
+    port: u16,
+    /// Its address as it was found last.
+    addr: Option<SocketAddrV4>,
+    looked_up: Instant,
+    /// It was not found, or its address cannot be dialled: it is looked up again.
+    again: bool,
+}
+
 impl Run {
     fn connect_to(&mut self, hosts: Vec<Host>) -> Result<(), Failure> {
         for host in hosts {
             match host {
                 Host::Addr(addr) => self.driver.command(|core, now| core.keep(now, addr)),
-                Host::Name(name, port) => self.look_up(name, port)?,
+                Host::Name(host, port) => {
+                    self.look_up(host.clone(), port)?;
+                    let looked_up = Instant::now();
+                    self.names.push(Name { host, port, addr: None, looked_up, again: false });
+                }
             }
         }
         Ok(())
@@ -160,11 +182,47 @@ impl Run {
             .map_err(|error| Failure::failed(format!("cannot look up a host name: {error}")))
     }
 
+    /// A look-up of a name ended: its address is kept in place of the one it had before.
+    fn resolved(&mut self, resolved: Resolved) {
+        let Resolved { host, port, addr } = resolved;
+        let Some(name) = self.names.iter_mut().find(|n| (&n.host, n.port) == (&host, port)) else {
+            return;
+        };
+        let found = match addr {
+            Ok(found) => found,
+            Err(text) => {
+                log::warn!("{text}; trying again in a minute");
+                name.again = true;
+                return;
+            }
+        };
+        let before = name.addr.replace(found);
+        let gone = before.filter(|before| *before != found);
+        let shared = gone.is_some() && self.names.iter().any(|name| name.addr == gone);
+        if let Some(gone) = gone.filter(|_| !shared) {
+            log::info!("{host} is now {found}, no longer {gone}");
+            self.driver.command(|core, _| core.unkeep(gone));
+        }
+        self.driver.command(|core, now| core.keep(now, found));
+    }
+
+    /// Says once that a link leads where nobody can connect back from.
+    fn tell_unreachable(&mut self, conn: ConnId) {
+        let mut links = self.driver.core().neighbours();
+        let local = links.find(|link| link.conn == conn).map(|link| link.local_ip);
+        let hint = local.and_then(|local| unreachable_hint(self.addr, local));
+        if let Some(hint) = hint.filter(|_| !self.told_unreachable) {
+            self.told_unreachable = true;
+            log::warn!("{hint}");
+        }
+    }
+
     fn until_stopped(mut self) -> Result<(), Failure> {
         let mut events = Events::with_capacity(1024);
         loop {
             let now = Instant::now();
-            let look_up = self.connect.iter().map(|(at, ..)| *at);
+            let again = self.names.iter().filter(|name| name.again);
+            let look_up = again.map(|name| name.looked_up + RESOLVE_AGAIN);
             let next = look_up.fold(self.next_status.min(self.next_rescan), Instant::min);
             let wait = next.saturating_duration_since(now);
             self.driver
@@ -202,7 +260,17 @@ impl Run {
                 log::info!("shared file {number} is gone or changed: looking at the folders again");
                 self.next_rescan = self.next_rescan.min(Instant::now() + STALE_RESCAN);
             }
-            Happened::Core(event) => self.story.tell(&event, self.driver.core().library()),
+            Happened::Core(event) => {
+                match &event {
+                    Event::LinkUp { conn, outbound: true, .. } => self.tell_unreachable(*conn),
+                    Event::DialFailed { addr, .. } => {
+                        let failed = self.names.iter_mut().filter(|n| n.addr == Some(*addr));
+                        failed.for_each(|name| name.again = true);
+                    }
+                    _ => {}
+                }
+                self.story.tell(&event, self.driver.core().library());
+            }
             Happened::Reload => {
                 log::info!("looking at the shared folders again");
                 self.scan(Occasion::Asked);
@@ -218,13 +286,7 @@ impl Run {
                     output::line(&format!("listening on {}", self.addr))?;
                 }
             }
-            Happened::Resolved(Resolved { host, port, addr }) => match addr {
-                Ok(addr) => self.driver.command(|core, now| core.keep(now, addr)),
-                Err(text) => {
-                    log::warn!("{text}; trying again in a minute");
-                    self.connect.push((Instant::now() + RESOLVE_AGAIN, host, port));
-                }
-            },
+            Happened::Resolved(resolved) => self.resolved(resolved),
             Happened::AcceptFailed(error) => {
                 let level = self.story.refusals.level(Level::Warn);
                 log::log!(level, "cannot accept connections for the moment: {error}");
@@ -243,9 +305,13 @@ impl Run {
             self.story.status(self.driver.core());
             self.save_hosts();
         }
-        let due = |entry: &mut (Instant, String, u16)| entry.0 <= now;
-        for (_, name, port) in self.connect.extract_if(.., due).collect::<Vec<_>>() {
-            self.look_up(name, port)?;
+        for at in 0..self.names.len() {
+            let name = &mut self.names[at];
+            if name.again && name.looked_up + RESOLVE_AGAIN <= now {
+                (name.again, name.looked_up) = (false, now);
+                let (host, port) = (name.host.clone(), name.port);
+                self.look_up(host, port)?;
+            }
         }
         Ok(())
     }
@@ -307,11 +373,24 @@ impl Run {
         if hosts.version() == self.saved_hosts {
             return;
         }
-        match self.state.save_hosts(hosts.addrs()) {
+        match self.state.save_hosts(hosts.iter()) {
             Ok(()) => self.saved_hosts = hosts.version(),
             Err(error) => log::warn!("cannot save the known hosts: {error}"),
         }
     }
+}
+
+/// What to say when a link leaves this machine and only loopback is listened on.
+fn unreachable_hint(listening: SocketAddrV4, local: Ipv4Addr) -> Option<String> {
+    if !listening.ip().is_loopback() || local.is_loopback() {
+        return None;
+    }
+    Some(format!(
+        "listening on {listening}: other machines cannot connect to this one; to be reached, listen \
+         with --listen {local}:{} or --listen 0.0.0.0:{}",
+        listening.port(),
+        listening.port()
+    ))
 }
 
 fn unwatched(report: &ScanReport) -> String {
@@ -449,4 +528,21 @@ fn status(core: &Servent) -> String {
         stats.queries_answered,
         stats.files_served
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_listener_on_loopback_with_links_elsewhere_is_out_of_reach() {
+        let hint = |listening: &str, local: [u8; 4]| {
+            unreachable_hint(listening.parse().unwrap(), local.into())
+        };
+        let told = hint("127.0.0.1:6346", [10, 0, 0, 7]).unwrap();
+        assert!(told.contains("--listen 10.0.0.7:6346") && told.contains("--listen 0.0.0.0:6346"));
+        assert_eq!(hint("127.0.0.1:6346", [127, 0, 0, 1]), None);
+        assert_eq!(hint("0.0.0.0:6346", [10, 0, 0, 7]), None);
+        assert_eq!(hint("10.0.0.7:6346", [10, 0, 0, 7]), None);
+    }
 }

@@ -11,6 +11,10 @@ use uuid::Uuid;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const HOSTS: &str = "hosts";
+/// What the file of hosts says of itself.
+const HOSTS_HEAD: &str = "# known hosts, one ADDR:PORT a line; answered: a link to it has stood\n";
+const ANSWERED: &str = "answered";
+const HEARD_OF: &str = "heard-of";
 /// A host file longer than this was not written by us.
 const MAX_HOSTS_BYTES: u64 = 1024 * 1024;
 
@@ -86,35 +90,43 @@ impl StateFolder {
         self.identity
     }
 
-    /// The hosts of the last run; none if there is no readable list.
-    pub fn load_hosts(&self) -> Vec<SocketAddrV4> {
+    /// The hosts of the last run, each with whether it ever answered; none if there is no readable
+    /// list.
+    pub fn load_hosts(&self) -> Vec<(SocketAddrV4, bool)> {
         read_hosts(&self.folder)
     }
 
-    /// Replaces the list of hosts. It is whole at every moment, whatever happens.
+    /// Replaces the list of hosts, each with whether it ever answered. It is whole at every moment,
+    /// whatever happens.
     ///
     /// # Errors
     /// When the disk refuses; the old list is then still there.
-    pub fn save_hosts(&self, hosts: impl Iterator<Item = SocketAddrV4>) -> io::Result<()> {
-        let mut text = String::from("# hosts that answered, one ADDR:PORT a line\n");
-        for host in hosts {
-            text.push_str(&format!("{host}\n"));
+    pub fn save_hosts(&self, hosts: impl Iterator<Item = (SocketAddrV4, bool)>) -> io::Result<()> {
+        let mut text = String::from(HOSTS_HEAD);
+        for (host, answered) in hosts {
+            let known = if answered { ANSWERED } else { HEARD_OF };
+            text.push_str(&format!("{host} {known}\n"));
         }
         write_atomically(&self.folder, &self.folder.join(HOSTS), text.as_bytes())
     }
 }
 
-/// The hosts stored in a state folder that may be in use by another process. Lines that are no
-/// `ADDR:PORT` are skipped; what follows the address on a line is ignored, since other servents
-/// put time stamps there.
-pub fn read_hosts(folder: &Path) -> Vec<SocketAddrV4> {
+/// The hosts stored in a state folder that may be in use by another process, each with whether it
+/// ever answered. Lines that are no `ADDR:PORT` are skipped; other words behind the address are
+/// ignored, since other servents put time stamps there.
+pub fn read_hosts(folder: &Path) -> Vec<(SocketAddrV4, bool)> {
     let path = folder.join(HOSTS);
     let readable = fs::metadata(&path).is_ok_and(|meta| meta.len() <= MAX_HOSTS_BYTES);
     let Some(bytes) = readable.then(|| fs::read(&path).ok()).flatten() else {
         return Vec::new();
     };
     let text = String::from_utf8_lossy(&bytes);
-    text.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+    let host = |line: &str| {
+        let mut words = line.split_whitespace();
+        let addr = words.next()?.parse().ok()?;
+        Some((addr, words.next() == Some(ANSWERED)))
+    };
+    text.lines().filter_map(host).collect()
 }
 
 /// A fresh id from the system's entropy.
@@ -163,8 +175,10 @@ mod tests {
     #[test]
     fn identity_and_hosts_survive_and_garbage_does_no_harm() {
         let folder = tempfile::tempdir().unwrap();
-        let hosts: Vec<SocketAddrV4> =
-            vec!["127.0.0.2:6346".parse().unwrap(), "127.0.0.3:1".parse().unwrap()];
+        let hosts: Vec<(SocketAddrV4, bool)> = vec![
+            ("127.0.0.2:6346".parse().unwrap(), true),
+            ("127.0.0.3:1".parse().unwrap(), false),
+        ];
         let first = StateFolder::open(folder.path()).unwrap();
         let identity = first.identity();
         first.save_hosts(hosts.iter().copied()).unwrap();

@@ -59,6 +59,11 @@ impl Servent {
         }
     }
 
+    /// No longer keeps a link to `addr`: one that stands stays, and is not dialled again.
+    pub fn unkeep(&mut self, addr: SocketAddrV4) {
+        self.kept.retain(|kept| kept.addr != addr);
+    }
+
     /// Adds an address to those that may be dialled, if the scope allows it.
     pub fn learn_host(&mut self, now: Instant, addr: SocketAddrV4) {
         self.learn_from(now, addr, None);
@@ -74,6 +79,9 @@ impl Servent {
         let learnt = self.config.scope.allows(addr)
             && !self.is_own(addr)
             && self.hosts.learn(now, addr, source);
+        if learnt && self.neighbours().any(|link| link.outbound && link.addr == addr) {
+            self.hosts.answered(addr);
+        }
         if learnt && self.config.links > 0 {
             let next = self.last_dial_check.map(|last| last + DIAL_CHECK_INTERVAL);
             self.next_dial = self.next_dial.min(next.map_or(now, |next| next.max(now)));

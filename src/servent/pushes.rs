@@ -8,6 +8,7 @@
 use super::connection::Phase;
 use super::io::{CloseReason, ConnId, Event, Output, TransferId};
 use super::{LinkKey, Servent, budget};
+use crate::config::Config;
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::transfer::download::PushVia;
@@ -143,9 +144,16 @@ impl Servent {
         self.advertised_port = port;
     }
 
-    /// The address we give to others on a connection.
+    /// The address we give to others on a connection whose end here is `local_ip`. Port 0 says that
+    /// none can be connected to: loopback is listened on, and the link leads elsewhere.
     pub(super) fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
-        let ip = self.config.advertise_ip.unwrap_or(local_ip);
-        SocketAddrV4::new(ip, self.advertised_port)
+        let Config { listen_ip, advertise_ip, .. } = *self.config;
+        let listening = if listen_ip.is_unspecified() { local_ip } else { listen_ip };
+        let out_of_reach = listening.is_loopback() && !local_ip.is_loopback();
+        match advertise_ip {
+            Some(ip) => SocketAddrV4::new(ip, self.advertised_port),
+            None if out_of_reach => SocketAddrV4::new(local_ip, 0),
+            None => SocketAddrV4::new(listening, self.advertised_port),
+        }
     }
 }

@@ -272,7 +272,7 @@ fn hosts_and_identity_survive_a_restart() {
     second.signal(Signal::TERM);
     second.wait();
     let hosts = std::fs::read_to_string(place.path("second/hosts")).unwrap();
-    assert!(hosts.contains(&first.host()), "{hosts}");
+    assert!(hosts.contains(&format!("{} answered\n", first.host())), "{hosts}");
     let identity = std::fs::read_to_string(place.path("second/identity")).unwrap();
     // Without --connect: the host cache is enough to find the way back.
     let mut again = place.start(&["--state", "second"]);
@@ -383,4 +383,26 @@ fn mistakes_in_the_settings_are_told_without_names_of_types() {
         assert_code(&output, 2);
         assert!(told(&output).contains(expected), "{text}: {}", told(&output));
     }
+}
+
+/// gtk-gnutella and its kin close without a byte when they are spoken to in 0.4.
+#[test]
+fn a_peer_that_hangs_up_on_a_hello_may_not_speak_our_dialect() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let hangs_up = thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 22]).unwrap();
+        }
+    });
+    for args in [&["ping", &host][..], &["search", "--connect", &host, "zebra"]] {
+        let output = place.run(args);
+        assert_code(&output, 6);
+        let told = told(&output);
+        let reason = "closed the connection: it may not speak Gnutella 0.4";
+        assert!(told.contains(reason) && !told.contains("links are taken"), "{told}");
+    }
+    hangs_up.join().unwrap();
 }

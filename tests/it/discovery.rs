@@ -1,7 +1,7 @@
 //! Finding neighbours, keeping them, and leaving alone who should be left alone.
 
 use crate::support::descriptor::{guid, ping, pong, pong_addr};
-use crate::support::{Bench, Graph, Net, OK};
+use crate::support::{Bench, CONNECT, Graph, Net, OK};
 use servent::config::{Config, Role};
 use servent::servent::{CloseReason, Event};
 use servent::wire::Kind;
@@ -295,4 +295,39 @@ fn named_links_do_not_count_as_learnt_ones() {
         sut.send_bytes(peer, OK);
     }
     assert_eq!(sut.core().neighbours().count(), 2);
+}
+
+/// A listener on loopback is out of reach of links that lead elsewhere: port 0 says so.
+#[test]
+fn nobody_is_told_an_address_that_cannot_be_reached() {
+    let told = |listen: [u8; 4]| {
+        let mut sut = Bench::with(|config| config.listen_ip = listen.into());
+        let peer = sut.link();
+        sut.send(peer, &ping(guid(1)).ttl(1));
+        pong_addr(&sut.receive_one(peer))
+    };
+    assert_eq!(told([127, 1, 0, 1]), "127.1.0.1:6346".parse().unwrap());
+    assert_eq!(told([10, 0, 0, 7]), "10.0.0.7:6346".parse().unwrap());
+    let mut sut = Bench::with(|config| config.listen_ip = [127, 0, 0, 1].into());
+    let remote: SocketAddrV4 = "10.9.9.9:6346".parse().unwrap();
+    sut.net.listen(remote);
+    sut.net.local_ip = Some([10, 0, 0, 7].into());
+    sut.tell(|core, now| core.keep(now, remote));
+    let peer = sut.net.accept(remote).unwrap();
+    sut.take(peer, CONNECT.len());
+    sut.send_bytes(peer, OK);
+    sut.send(peer, &ping(guid(1)).ttl(1));
+    assert_eq!(pong_addr(&sut.receive_one(peer)).port(), 0);
+}
+
+#[test]
+fn an_address_no_longer_kept_is_not_dialled_again() {
+    let mut sut = Bench::new();
+    let nobody = "127.0.0.93:6346".parse().unwrap();
+    sut.tell(|core, now| core.keep(now, nobody));
+    sut.wait_secs(2);
+    sut.tell(|core, _| core.unkeep(nobody));
+    let dials = sut.net.dials.len();
+    sut.wait_secs(600);
+    assert_eq!(sut.net.dials.len(), dials);
 }

@@ -92,6 +92,8 @@ pub(crate) struct Net {
     pub(crate) split_oddly: bool,
     /// The machine of every core refuses to connect.
     pub(crate) offline: bool,
+    /// Where dials leave from, if not from the core's own address.
+    pub(crate) local_ip: Option<Ipv4Addr>,
     seed: u64,
     rng: Rng,
     pipes: Vec<Pipe>,
@@ -117,6 +119,7 @@ impl Net {
             upload_steps: Vec::new(),
             split_oddly: false,
             offline: false,
+            local_ip: None,
             seed,
             rng: Rng::new(seed),
             pipes: Vec::new(),
@@ -314,7 +317,7 @@ impl Net {
     }
 
     fn connect(&mut self, core: usize, conn: ConnId, addr: SocketAddrV4) {
-        let local = self.ephemeral(*self.addr(core).ip());
+        let local = self.ephemeral(self.local_ip.unwrap_or(*self.addr(core).ip()));
         let dialler = End::new(Who::Core(core), Some(conn));
         let accepted = match self.listeners.get(&addr) {
             Some(&Listener::Core(other)) => {
