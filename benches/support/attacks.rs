@@ -76,7 +76,7 @@ pub const ATTACKS: [Attack; 28] = [
     replies("Pongs to a Ping, without end", |target, n| asked(target, pong(n))),
     replies("Pongs that name nobody", |target, _| asked(target, descriptor(PONG, 5, 0, &[0; 14]))),
     flood("Pushes to one victim", |target, _| push(target, 1)),
-    flood("Pushes to many victims", |target, n| push(target, n)),
+    flood("Pushes to many victims", push),
     flood("hits to nothing that was asked", |_, n| hit(n, &[9; 16])),
     replies("hits without end to one Query", |target, n| asked(target, hit(n, &[9; 16]))),
     replies("hits of servent ids without end", |target, n| {

@@ -5,12 +5,13 @@ use super::output;
 use crate::config::{Config, Scope};
 use crate::driver::MAX_UNTOLD;
 use crate::servent::Cost;
+use crate::wire::MAX_FORWARDED_CRITERIA_BYTES;
 use indicatif::BinaryBytes;
 use std::time::Duration;
 
-pub(super) fn explain(config: &Config, max_files: usize) -> Result<(), Failure> {
+pub(super) fn explain(config: &Config, max_files: usize, observed: bool) -> Result<(), Failure> {
     output::line("Memory at most:")?;
-    let costs = config.memory(MAX_UNTOLD);
+    let costs = config.memory(MAX_UNTOLD, observed);
     let row = |total: usize, what: &str| {
         output::line(&format!("{:>12}  {what}", BinaryBytes(total as u64).to_string()))
     };
@@ -46,6 +47,9 @@ fn others(config: &Config) -> Vec<(String, String)> {
     }
     count("uploads in all (--max-uploads)", config.max_uploads);
     count("results to one Query", limits.results_per_query);
+    count("bytes of a search text, above which a Query is dropped", MAX_FORWARDED_CRITERIA_BYTES);
+    count("Pongs that one Ping admits on a link", limits.pongs_per_ping as usize);
+    count("Pongs taken of one link in a second", limits.pongs_per_second as usize);
     count("results taken for one search of our own", limits.results_per_search);
     let window = limits.push_window.as_secs();
     count(

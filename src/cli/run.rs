@@ -47,7 +47,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         advertise_port,
     } = settings::load(args)?;
     if explain {
-        return super::limits::explain(&config, max_files);
+        return super::limits::explain(&config, max_files, events.is_some());
     }
     let roots = share
         .iter()

@@ -45,6 +45,8 @@ pub(super) const CONNECTION: u32 = 1_500;
 /// A link's share of a round while no other connection speaks: more than one read of plain
 /// Queries costs.
 const SHARE: i32 = 24_000;
+/// Copies that one share lets a link cause where each is made alone.
+pub(super) const MOST_COPIES: usize = SHARE as usize / COPY as usize;
 /// The same while several do: what comes behind it waits some 40 µs.
 const CONTESTED_SHARE: i32 = 4_000;
 /// Bytes of one socket handled in a turn while several speak.

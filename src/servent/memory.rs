@@ -4,7 +4,7 @@ use super::connection::{Connection, Link};
 use super::io::{ConnId, Event};
 use super::send_queue::SHARES_PER_BYTE;
 use super::transfers::Uploading;
-use super::{CachedPong, id_table};
+use super::{CachedPong, Observation, budget, id_table};
 use crate::config::{Config, READ_BYTES};
 use crate::time::Instant;
 use crate::wire::http_head::MAX_HEAD_BYTES;
@@ -40,18 +40,19 @@ impl Config {
     /// All that a servent with these settings holds at most, apart from what it shares: that is
     /// about 100 bytes for each file.
     ///
-    /// `untold` is how many events its driver keeps.
-    pub fn memory(&self, untold: usize) -> Vec<Cost> {
+    /// `untold` is how many events its driver keeps; `observed` whether what becomes of each
+    /// descriptor is written down.
+    pub fn memory(&self, untold: usize, observed: bool) -> Vec<Cost> {
         let limits = &self.limits;
         let cost = |what, count, bytes| Cost { what, count, bytes };
         let strangers = limits.max_connections - self.max_links;
         let head = GROWTH * (2 * MAX_HEAD_BYTES + 1) + size_of::<Uploading>();
         let largest = HEADER_BYTES + MAX_PAYLOAD_BYTES;
         let queue = limits.send_queue_bytes;
-        let tables =
-            [limits.ping_routes, limits.query_routes, limits.push_routes, limits.servent_routes];
         let pongs = self.max_links * limits.pongs_per_link;
         let event = size_of::<Event>() + MAX_QUERY_BYTES;
+        // What one share of work lets a link cause, and the text it becomes.
+        let observations = if observed { budget::MOST_COPIES } else { 0 };
         vec![
             cost("the program itself", 1, PROGRAM_BYTES),
             cost(
@@ -67,24 +68,31 @@ impl Config {
             ),
             cost("send queues", self.max_links, GROWTH * queue),
             cost("books on who fills a send queue", self.max_links, SHARES_PER_BYTE * queue),
-            cost("remembered ids", tables.iter().sum(), id_table::BYTES_PER_ID),
+            cost("ids of Pings", limits.ping_routes, id_table::BYTES_PER_ID),
+            cost("ids of Queries", limits.query_routes, id_table::BYTES_PER_ID),
+            cost("ids of Pushes", limits.push_routes, id_table::BYTES_PER_ID),
+            cost("servent ids", limits.servent_routes, id_table::BYTES_PER_ID),
             // The largest table while it doubles.
             cost(
                 "ids being moved to a larger table",
                 limits.query_routes / 4,
                 id_table::BYTES_PER_ID,
             ),
-            cost("cached Pongs", pongs, size_of::<(Instant, CachedPong)>() + ENTRY_BYTES),
+            cost("cached Pongs", pongs, size_of::<(Instant, CachedPong)>() + 2 * ENTRY_BYTES),
             cost(
                 "hosts known",
                 limits.host_cache_entries,
-                size_of::<SocketAddrV4>() + 2 * ENTRY_BYTES,
+                size_of::<SocketAddrV4>() + 4 * ENTRY_BYTES,
             ),
             cost("Pushes kept in mind", limits.pushes_remembered(), size_of::<(Instant, ConnId)>()),
             // Each read is passed on before the next; the smallest descriptor causes one event.
             cost("bytes of one read, and what they cause", GROWTH * READ_BYTES, 16),
             cost("input that waits for its share of work", self.max_links, READ_BYTES),
             cost("events not told yet", untold, event),
+            cost("records of --events", observations, GROWTH * size_of::<Observation>()),
         ]
+        .into_iter()
+        .filter(|cost| cost.count > 0)
+        .collect()
     }
 }
