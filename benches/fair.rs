@@ -115,7 +115,7 @@ fn measure(share: &str, state: &Path, attack: &Attack, first: u32) -> [f64; 6] {
     let beside = ways(addr, first + 500_000, Some((&mut attacker, &mut friend)));
     let (after, took) = (cpu_of(servent.id()), begun.elapsed().as_secs_f64());
     let used = (after.0 + after.1 - cpu.0 - cpu.1).as_secs_f64() / took;
-    let rate = attacker.descriptors().map_or(0.0, |count| count as f64 / took);
+    let rate = attacker.count() as f64 / took;
     servent.stop().expect("it stops when asked");
     [quiet[0], quiet[1], beside[0], beside[1], used, rate]
 }
@@ -130,7 +130,7 @@ fn main() {
     println!("congestion control: ours cubic, others {}", support::congestion());
     println!(
         "{:<42} {:>12} {:>12} {:>12} {:>12} {:>6} {:>12}",
-        "attack (medians)", "p50 us", "of quiet", "p99 us", "of quiet", "CPU", "descr/s"
+        "attack (medians)", "p50 us", "of quiet", "p99 us", "of quiet", "CPU", "sent/s"
     );
     let only = option("--only");
     let (mut first, mut missed) = (0, 0);

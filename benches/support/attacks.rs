@@ -3,6 +3,7 @@
 
 use super::load::{descriptor, link};
 use mio::net::TcpStream;
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -29,8 +30,6 @@ pub enum Act {
     /// One link sends descriptors as fast as they are taken, or so many a second. The bytes of one
     /// descriptor by its number; new GUIDs are put in unless it is to keep its own.
     Flood { one: fn(&Target, u32) -> Vec<u8>, keeps_guid: bool, reads: bool, rate: Option<u32> },
-    /// Connects, says this, and goes.
-    Churn(fn() -> Vec<u8>),
     /// Connects, says this, and stays, with up to so many sockets.
     Crowd(fn() -> Vec<u8>, usize),
 }
@@ -88,8 +87,8 @@ pub const ATTACKS: [Attack; 28] = [
     flood("a TTL that no network needs", |_, _| query(255, b"far")),
     flood("what is no payload of its kind", |_, _| descriptor(HIT, 5, 0, &[255; 40])),
     flood("unknown kinds", |_, _| descriptor(0x99, 5, 0, &[1; 5])),
-    Attack { name: "a payload of 4 GiB, again and again", act: Act::Churn(endless) },
-    Attack { name: "coming and going", act: Act::Churn(|| CONNECT.to_vec()) },
+    Attack { name: "a payload of 4 GiB, again and again", act: Act::Crowd(endless, 0) },
+    Attack { name: "coming and going", act: Act::Crowd(|| CONNECT.to_vec(), 0) },
     Attack { name: "strangers that say nothing", act: Act::Crowd(Vec::new, 600) },
     Attack {
         name: "requests that do not end",
@@ -156,8 +155,52 @@ fn endless() -> Vec<u8> {
 /// An attacker at work. It takes its steps in the thread of those who measure.
 pub enum Attacker {
     Flood(Box<Flooder>),
-    Churn { addr: SocketAddr, says: Vec<u8> },
-    Crowd { addr: SocketAddr, says: Vec<u8>, held: Vec<std::net::TcpStream>, most: usize },
+    /// Connections, and how many of them are held at most.
+    Crowd(Box<Crowd>),
+}
+
+/// Sockets that say the same and then go, or stay.
+pub struct Crowd {
+    addr: SocketAddr,
+    says: Vec<u8>,
+    /// Those that have not said it yet. None is waited for: a full queue of the listener would make
+    /// this thread wait, and with it those who measure.
+    connecting: VecDeque<TcpStream>,
+    held: VecDeque<TcpStream>,
+    most: usize,
+    count: usize,
+}
+
+/// Connections under way at one time.
+const CONNECTING: usize = 64;
+
+impl Crowd {
+    fn new(addr: SocketAddr, says: Vec<u8>, most: usize) -> Crowd {
+        let (connecting, held) = (VecDeque::new(), VecDeque::new());
+        Crowd { addr, says, connecting, held, most, count: 0 }
+    }
+
+    fn go_on(&mut self) {
+        if self.connecting.len() < CONNECTING
+            && let Ok(stream) = TcpStream::connect(self.addr)
+        {
+            self.connecting.push_back(stream);
+        }
+        let Some(mut stream) = self.connecting.pop_front() else { return };
+        if stream.peer_addr().is_err() {
+            // Not yet, or refused for good.
+            if matches!(stream.take_error(), Ok(None)) {
+                self.connecting.push_back(stream);
+            }
+            return;
+        }
+        let _ = stream.write(&self.says);
+        self.count += 1;
+        self.held.push_back(stream);
+        if self.held.len() > self.most {
+            self.held.pop_front();
+        }
+    }
 }
 
 pub struct Flooder {
@@ -206,9 +249,8 @@ impl Attacker {
                 };
                 Attacker::Flood(Box::new(flooder))
             }
-            Act::Churn(says) => Attacker::Churn { addr: target.addr, says: says() },
             Act::Crowd(says, most) => {
-                Attacker::Crowd { addr: target.addr, says: says(), held: Vec::new(), most }
+                Attacker::Crowd(Box::new(Crowd::new(target.addr, says(), most)))
             }
         }
     }
@@ -217,24 +259,18 @@ impl Attacker {
     pub fn go_on(&mut self) {
         match self {
             Attacker::Flood(flooder) => flooder.go_on(),
-            Attacker::Churn { addr, says } => drop(dial(*addr, says)),
-            Attacker::Crowd { addr, says, held, most } => {
-                if held.len() >= *most {
-                    held.clear();
-                }
-                held.extend(dial(*addr, says));
-            }
+            Attacker::Crowd(crowd) => crowd.go_on(),
         }
     }
 
-    /// Descriptors or connections so far, where they are counted.
-    pub fn descriptors(&self) -> Option<usize> {
+    /// Descriptors or connections so far.
+    pub fn count(&self) -> usize {
         match self {
             Attacker::Flood(flooder) => {
                 let part = flooder.starts.partition_point(|start| *start < flooder.sent);
-                Some(flooder.total + part)
+                flooder.total + part
             }
-            _ => None,
+            Attacker::Crowd(crowd) => crowd.count,
         }
     }
 }
@@ -272,12 +308,4 @@ pub fn nonblocking(addr: SocketAddr) -> TcpStream {
     let stream = link(addr);
     stream.set_nonblocking(true).unwrap();
     TcpStream::from_std(stream)
-}
-
-/// A connection that was told this; none when the servent has no room for it.
-fn dial(addr: SocketAddr, says: &[u8]) -> Option<std::net::TcpStream> {
-    let mut stream = std::net::TcpStream::connect(addr).ok()?;
-    stream.set_nonblocking(true).ok()?;
-    let _ = stream.write(says);
-    Some(stream)
 }
