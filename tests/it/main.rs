@@ -51,6 +51,8 @@ mod firewall;
 mod resume;
 // Second tries, several sources, names, output and exit codes of downloads.
 mod get;
+// Downloads on a terminal.
+mod progress;
 // Shared files cannot be swapped, fetched ones cannot land elsewhere.
 mod files;
 // Killed at any moment.

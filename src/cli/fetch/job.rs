@@ -173,7 +173,7 @@ impl Job {
                 None => log::info!("getting \"{what}\" from {addr}"),
                 Some(Partial { have, total, .. }) => {
                     let amount = report::amount(have, total.or(source.size));
-                    log::info!("going on with \"{what}\" from {addr}: {amount} here");
+                    log::info!("going on with \"{what}\" from {addr}: {amount} are here");
                 }
             }
         }
