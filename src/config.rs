@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Which addresses learnt from others may be dialled and passed on. Addresses the user names are
 /// not subject to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// 127.0.0.0/8 and nothing else.
     Loopback,
@@ -29,6 +29,16 @@ impl Scope {
     /// never may.
     pub fn allows(self, addr: SocketAddrV4) -> bool {
         addr.port() != 0 && self.holds(*addr.ip())
+    }
+
+    /// Whether an address in a hit may be connected to by a guest, which has no scope of its own:
+    /// if it is at least as public as that of the neighbour the hit came from. So a hit from
+    /// another machine cannot name a port of this one.
+    pub fn may_follow(near: Ipv4Addr, addr: SocketAddrV4) -> bool {
+        let least = Scope::of_listener(near);
+        [Scope::Loopback, Scope::Private, Scope::Public]
+            .into_iter()
+            .any(|scope| scope >= least && scope.allows(addr))
     }
 
     fn holds(self, ip: Ipv4Addr) -> bool {

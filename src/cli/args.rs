@@ -160,10 +160,9 @@ pub(super) struct SearchArgs {
     /// Download the first hit, or all
     #[arg(long, value_name = "WHICH")]
     pub(super) get: Option<Which>,
-    /// Folder for downloads; created if missing
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(super) output: PathBuf,
-    /// One JSON object a line for each hit
+    #[command(flatten)]
+    pub(super) fetch: FetchArgs,
+    /// One JSON object a line for each hit, and for each download at its end
     #[arg(long)]
     pub(super) json: bool,
     /// Append what becomes of each descriptor to a file, as 'run --events' does
@@ -179,14 +178,42 @@ pub(super) enum Which {
     All,
 }
 
+/// How files are fetched.
+#[derive(Clone, Debug, Args)]
+pub(super) struct FetchArgs {
+    /// Folder for downloads; created if missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) output: PathBuf,
+    /// Seconds to wait in all for sources of a file that are busy or broke off, before it is given
+    /// up; 0 tries each source once
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub(super) retry: std::time::Duration,
+}
+
+impl FetchArgs {
+    /// The defaults, for another folder.
+    pub(super) fn into_folder(output: PathBuf) -> FetchArgs {
+        FetchArgs { output, retry: std::time::Duration::from_secs(600) }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
     /// What to download: http://HOST:PORT/get/INDEX/NAME, as a search prints it
     #[arg(required = true, value_name = "URL")]
     pub(super) urls: Vec<String>,
-    /// Folder for downloads; created if missing
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) fetch: FetchArgs,
+    /// Name for the file; one URL only [default: the name in the URL]
+    #[arg(short = 'o', long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// No progress and no news on stderr, only warnings and errors
+    #[arg(long)]
+    pub(super) quiet: bool,
+    /// One JSON object a line for each download at its end: url, name, size, path, state (done,
+    /// kept or failed) and error
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,11 @@ impl Failure {
         self.code
     }
 
+    /// The same code with other words.
+    pub fn with_text(self, text: String) -> Failure {
+        Failure { text, ..self }
+    }
+
     /// What to tell; empty when there is nothing to be said.
     pub fn text(&self) -> &str {
         &self.text

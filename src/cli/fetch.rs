@@ -1,198 +1,299 @@
 //! Downloads, watched from their start to their files.
+//!
+//! A [`Job`] is one file with all its sources: they are tried one after the other, and those that
+//! are busy or broke off again after a while. A few jobs run at a time; jobs of one name run one
+//! after the other, so that the second finds what the first has left.
+
+mod job;
+mod report;
 
 use super::exit::Failure;
 use super::oneshot::{OneShot, Step};
+use super::progress;
 use crate::driver::PartialFile;
-use crate::servent::{Event, FileId, TransferId};
-use crate::transfer::download::{DiskFault, DownloadError, Source};
-use crate::transfer::names::{escape_for_terminal, safe_local_name};
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use crate::servent::{Event, TransferId};
+use crate::transfer::download::{DownloadError, Source};
+use job::{Job, Next};
+use report::Report;
 use std::fs;
-use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// How often the bars move.
-pub(super) const REDRAW: Duration = Duration::from_millis(100);
+const REDRAW: Duration = Duration::from_millis(100);
 
-/// The downloads under way into one folder, with a bar each on a terminal.
+/// Downloads at one time.
+pub(super) const AT_ONCE: usize = 3;
+
+/// How files are fetched and told about.
+#[derive(Debug)]
+pub(super) struct FetchOptions {
+    /// The folder they go to, made if it is missing.
+    pub(super) folder: PathBuf,
+    /// The name of the only one, if the user gave it.
+    pub(super) name: Option<String>,
+    /// How long in all a job waits for sources that are busy or broke off.
+    pub(super) retry: Duration,
+    /// Downloads at one time.
+    pub(super) at_once: usize,
+    /// Whether to print an object for each at its end.
+    pub(super) json: bool,
+    /// Whether to print the path of each where stdout is not a terminal.
+    pub(super) paths: bool,
+}
+
+/// The downloads of one command.
 pub(super) struct Fetches {
-    folder: PathBuf,
-    active: BTreeMap<TransferId, Fetch>,
-    bars: MultiProgress,
-}
-
-struct Fetch {
-    file: FileId,
-    /// The name as the source gives it, fit to be shown.
-    what: String,
-    /// The name it gets here.
-    name: String,
-    bar: ProgressBar,
-    path: Option<PathBuf>,
-}
-
-/// What became of a step of the event loop.
-pub(super) enum Digested {
-    /// It concerned a download that goes on.
-    Nothing,
-    /// A download ended.
-    Ended(Result<PathBuf, Failure>),
-    /// It is no business of downloads.
-    Other(Step),
+    options: FetchOptions,
+    report: Report,
+    jobs: Vec<Job>,
+    /// No more sources will be offered.
+    closed: bool,
+    saved: usize,
+    /// Those that failed, in the order of their ends.
+    failures: Vec<Failure>,
 }
 
 impl Fetches {
-    pub(super) fn new(folder: &Path) -> Fetches {
-        let active = BTreeMap::new();
-        Fetches { folder: folder.to_path_buf(), active, bars: MultiProgress::new() }
+    pub(super) fn new(options: FetchOptions) -> Fetches {
+        let report = Report::new(options.json, options.paths);
+        let (jobs, failures) = (Vec::new(), Vec::new());
+        Fetches { options, report, jobs, closed: false, saved: 0, failures }
     }
 
-    /// Downloads under way.
-    pub(super) fn len(&self) -> usize {
-        self.active.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.active.is_empty()
-    }
-
-    /// Starts to fetch a file. The folder is made if it is missing.
-    pub(super) fn start(&mut self, shot: &mut OneShot, source: Source) -> Result<(), Failure> {
-        let name = safe_local_name(&source.name);
-        let what = escape_for_terminal(&source.name).to_string();
-        let folder = &self.folder;
-        let failure = |error: io::Error| {
-            let text = format!("cannot use the folder {}: {error}", folder.display());
-            Failure::disk(format!("{text}; choose another with --output"))
-        };
-        fs::create_dir_all(folder).map_err(failure)?;
-        let (place, partial) =
-            PartialFile::look_for(folder, &name, source.size).map_err(failure)?;
-        let addr = source.addr;
-        match partial.filter(|partial| partial.have > 0) {
-            None => log::info!("getting \"{what}\" from {addr}"),
-            Some(partial) => log::info!(
-                "going on with \"{what}\" from {addr}: {} are here already",
-                HumanBytes(partial.have)
-            ),
+    /// One more source: of a file that is known, by its name and size, or of a new one.
+    pub(super) fn offer(&mut self, source: Source) {
+        let (name, size) = (self.local_name(&source), source.size);
+        let known = |job: &&mut Job| size.is_some() && job.name == name && job.size == size;
+        match self.jobs.iter_mut().find(known) {
+            Some(job) => job.add(source),
+            None => self.jobs.push(Job::new(name, source)),
         }
-        let (transfer, file) = shot
-            .driver
-            .download(source, place, partial)
-            .map_err(|error| self.failed(&what, &name, &error))?;
-        let bar = self.bars.add(bar(&what));
-        self.active.insert(transfer, Fetch { file, what, name, bar, path: None });
+    }
+
+    /// No more sources will be offered: what has none left to try has failed.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether nothing is left to be done.
+    pub(super) fn is_done(&self) -> bool {
+        self.jobs.iter().all(Job::is_over)
+    }
+
+    /// Whether nothing is being fetched or waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.jobs.iter().all(|job| job.is_over() || job.is_exhausted())
+    }
+
+    /// Files that are here.
+    pub(super) fn saved(&self) -> usize {
+        self.saved
+    }
+
+    /// When to look up from waiting: the next try, or the next move of a bar.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        let redraw = self.jobs.iter().any(Job::is_active).then(|| Instant::now() + REDRAW);
+        self.jobs.iter().filter_map(Job::next_try).chain(redraw).min()
+    }
+
+    /// Starts what is due, as far as there is room.
+    pub(super) fn start_due(&mut self, shot: &mut OneShot) -> Result<(), Failure> {
+        for at in 0..self.jobs.len() {
+            let now = Instant::now();
+            let job = &self.jobs[at];
+            if !job.is_over() && !job.is_active() && self.has_room_for(&job.name) {
+                match self.jobs[at].next(now) {
+                    Next::Try(source) => self.start(shot, at, &source)?,
+                    Next::Wait => {}
+                    Next::GiveUp if self.closed => self.give_up(at)?,
+                    Next::GiveUp => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_room_for(&self, name: &str) -> bool {
+        let active = || self.jobs.iter().filter(|job| job.is_active());
+        active().count() < self.options.at_once && active().all(|job| job.name != name)
+    }
+
+    fn start(&mut self, shot: &mut OneShot, at: usize, source: &Source) -> Result<(), Failure> {
+        let folder = &self.options.folder;
+        let looked = fs::create_dir_all(folder)
+            .and_then(|()| PartialFile::look_for(folder, &self.jobs[at].name, source));
+        let (place, kept) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                let text = unusable(folder, &error);
+                return self.fail(at, Failure::disk(text));
+            }
+        };
+        let begun = shot.driver.download(source.clone(), place, kept);
+        let job = &mut self.jobs[at];
+        match begun {
+            Ok((transfer, file)) => job.started(transfer, file, source, kept.partial),
+            Err(error) => return self.source_failed(at, &error),
+        }
         Ok(())
     }
 
     /// Takes what concerns downloads out of what happened.
-    pub(super) fn digest(&mut self, shot: &OneShot, step: Step) -> Digested {
+    pub(super) fn digest(&mut self, shot: &OneShot, step: Step) -> Result<Option<Step>, Failure> {
         match step {
-            Step::Saved { file, path } => {
-                if let Some(fetch) = self.active.values_mut().find(|fetch| fetch.file == file) {
-                    fetch.path = Some(path);
+            Step::Saved { file, path, servents } => {
+                if let Some(job) = self.jobs.iter_mut().find(|job| job.uses(file)) {
+                    job.saved = Some((path, servents));
                 }
-                Digested::Nothing
+            }
+            Step::DiskFailed { file, text } => {
+                if let Some(job) = self.jobs.iter_mut().find(|job| job.uses(file)) {
+                    job.disk_failure = Some(text);
+                }
             }
             Step::Event(Event::Pushed { transfer }) => {
-                if let Some(fetch) = self.active.get(&transfer) {
-                    let text = format!("asking the source of \"{}\" to connect to us", fetch.what);
-                    self.bars.suspend(|| log::info!("{text}"));
+                if let Some(at) = self.position(transfer) {
+                    log::info!("asking the source of \"{}\" to connect to us", self.jobs[at].what);
                 }
-                Digested::Nothing
             }
-            Step::Event(Event::Downloaded { transfer, bytes }) => {
-                let Some(fetch) = self.take(transfer) else { return Digested::Nothing };
-                let saved = fetch.path.ok_or_else(|| Failure::failed("the finished file is lost"));
-                if let Ok(path) = &saved {
-                    let (path, bytes) = (path.display(), HumanBytes(bytes));
-                    self.bars.suspend(|| log::info!("saved {path} ({bytes})"));
+            Step::Event(Event::Downloaded { transfer, bytes, already_here }) => {
+                if let Some(at) = self.position(transfer) {
+                    self.saved += 1;
+                    self.jobs[at].end();
+                    self.report.done(&self.jobs[at], bytes, already_here)?;
                 }
-                Digested::Ended(saved)
             }
             Step::Event(Event::DownloadFailed { transfer, error }) => {
-                let Some(fetch) = self.take(transfer) else { return Digested::Nothing };
-                Digested::Ended(Err(self.failed(&fetch.what, &fetch.name, &error)))
+                if let Some(at) = self.position(transfer) {
+                    self.source_failed(at, &error)?;
+                }
             }
             other => {
-                self.draw(shot);
-                Digested::Other(other)
+                for job in &self.jobs {
+                    job.draw(|transfer| shot.driver.core().progress(transfer));
+                }
+                return Ok(Some(other));
             }
+        }
+        Ok(None)
+    }
+
+    fn source_failed(&mut self, at: usize, error: &DownloadError) -> Result<(), Failure> {
+        let now = Instant::now();
+        self.jobs[at].source_failed(now, error, self.options.retry);
+        match error {
+            DownloadError::Disk(_) => self.give_up(at),
+            _ => Ok(()),
         }
     }
 
-    /// Ends all downloads and tells where what they got lies.
+    /// No source is left to try.
+    fn give_up(&mut self, at: usize) -> Result<(), Failure> {
+        let failure = self.jobs[at].failure(&self.kept(at));
+        self.fail(at, failure)
+    }
+
+    fn fail(&mut self, at: usize, failure: Failure) -> Result<(), Failure> {
+        self.jobs[at].end();
+        let place = self.place(at);
+        self.report.failed(&self.jobs[at], place.as_ref(), failure.text())?;
+        // A lone failure is told as the command ends.
+        if self.jobs.len() > 1 {
+            log::warn!("{}", failure.text());
+        }
+        self.failures.push(failure);
+        Ok(())
+    }
+
+    /// Ends all downloads and tells what is kept of each.
     pub(super) fn interrupt(&mut self, shot: &mut OneShot) -> Failure {
-        let ended = std::mem::take(&mut self.active);
-        for (&transfer, fetch) in &ended {
-            fetch.bar.finish_and_clear();
-            shot.driver.command(|core, now| core.cancel_download(now, transfer));
+        let open: Vec<usize> =
+            (0..self.jobs.len()).filter(|&at| !self.jobs[at].is_over()).collect();
+        for &at in &open {
+            if let Some(transfer) = self.jobs[at].transfer() {
+                shot.driver.command(|core, now| core.cancel_download(now, transfer));
+            }
+            self.jobs[at].end();
         }
         // One turn closes the files, which gives back their locks.
         if let Err(failure) = shot.turn(Duration::ZERO) {
             return failure;
         }
-        let told: Vec<String> = ended
-            .values()
-            .map(|fetch| format!("getting \"{}\"{}", fetch.what, self.kept(&fetch.name)))
-            .collect();
-        Failure::interrupted(match told.is_empty() {
-            true => "interrupted".to_owned(),
-            false => format!("interrupted while {}", told.join(" and ")),
+        let mut told = Vec::new();
+        for &at in &open {
+            told.push(format!("\"{}\" interrupted{}", self.jobs[at].what, self.kept(at)));
+            let place = self.place(at);
+            if let Err(failure) = self.report.failed(&self.jobs[at], place.as_ref(), "interrupted")
+            {
+                return failure;
+            }
+        }
+        Failure::interrupted(match &told[..] {
+            [] => "interrupted".to_owned(),
+            [only] => only.clone(),
+            several => {
+                several.iter().for_each(|line| log::warn!("{line}"));
+                format!("interrupted: {} files are not complete", several.len())
+            }
         })
     }
 
-    fn take(&mut self, transfer: TransferId) -> Option<Fetch> {
-        let fetch = self.active.remove(&transfer)?;
-        fetch.bar.finish_and_clear();
-        self.bars.remove(&fetch.bar);
-        Some(fetch)
-    }
-
-    fn draw(&self, shot: &OneShot) {
-        for (&transfer, fetch) in &self.active {
-            let Some(progress) = shot.driver.core().progress(transfer) else { continue };
-            if let Some(total) = progress.total {
-                fetch.bar.set_length(total);
-            }
-            fetch.bar.set_position(progress.received);
+    /// How the command ends. Of several files, a failed one is exit code 1 if the failures are
+    /// `summed` or differ, else theirs.
+    pub(super) fn verdict(mut self, summed: bool) -> Result<(), Failure> {
+        let failures = std::mem::take(&mut self.failures);
+        let (files, failed) = (self.jobs.len(), failures.len());
+        let alike = failures.windows(2).all(|pair| pair[0].code() == pair[1].code());
+        let text = format!("{failed} of {files} files not downloaded");
+        match failures.into_iter().next() {
+            None => Ok(()),
+            Some(only) if files == 1 => Err(only),
+            Some(first) if alike && !summed => Err(first.with_text(text)),
+            Some(_) => Err(Failure::failed(text)),
         }
     }
 
-    fn failed(&self, what: &str, name: &str, error: &DownloadError) -> Failure {
-        let folder = match error {
-            DownloadError::Disk(DiskFault::Full | DiskFault::Denied) => {
-                format!(" in {}", self.folder.display())
-            }
-            _ => String::new(),
-        };
-        let kept = self.kept(name);
-        let text = format!("\"{what}\" was not downloaded{folder}: {error}{kept}");
-        Failure::of_download(error, text)
+    fn position(&self, transfer: TransferId) -> Option<usize> {
+        self.jobs.iter().position(|job| job.transfer() == Some(transfer))
     }
 
-    /// Where what was received lies, if anything does.
-    fn kept(&self, name: &str) -> String {
-        match PartialFile::look_for(&self.folder, name, None) {
-            Ok((place, Some(partial))) => place.path().map_or_else(String::new, |path| {
-                let (path, have) = (path.display(), HumanBytes(partial.have));
-                format!("; {path} keeps {have}, the same command goes on from there")
-            }),
-            _ => String::new(),
-        }
+    fn local_name(&self, source: &Source) -> String {
+        let safe = || crate::transfer::names::safe_local_name(&source.name);
+        self.options.name.clone().unwrap_or_else(safe)
+    }
+
+    /// The partial file of a job, if there is one.
+    fn place(&self, at: usize) -> Option<(PathBuf, u64, Option<u64>)> {
+        let job = &self.jobs[at];
+        let looked = PartialFile::look_for(&self.options.folder, &job.name, job.last_source());
+        let (place, kept) = looked.ok()?;
+        let partial = kept.partial.filter(|partial| partial.have > 0)?;
+        Some((place.path()?.to_owned(), partial.have, partial.total.or(job.size)))
+    }
+
+    /// What is kept of a file, to be put behind what happened to it.
+    fn kept(&self, at: usize) -> String {
+        self.place(at).map_or_else(String::new, |(path, have, total)| {
+            let amount = report::amount(have, total);
+            format!("; {}: {amount} kept; run the same command to resume", path.display())
+        })
     }
 }
 
-fn bar(what: &str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+impl Drop for Fetches {
+    fn drop(&mut self) {
+        self.jobs.iter_mut().for_each(Job::end);
     }
-    let bar = ProgressBar::no_length().with_message(what.to_owned());
-    let template = "{msg:30!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
+}
+
+fn unusable(folder: &std::path::Path, error: &io::Error) -> String {
+    format!("cannot use the folder {}: {error}; choose another with --output", folder.display())
+}
+
+/// Shows nothing but warnings and errors from now on.
+pub(super) fn be_quiet() {
+    log::set_max_level(log::LevelFilter::Warn.min(log::max_level()));
+    progress::hide_bars();
 }

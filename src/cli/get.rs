@@ -2,72 +2,70 @@
 
 use super::args::GetArgs;
 use super::exit::Failure;
-use super::fetch::{Digested, Fetches, REDRAW};
+use super::fetch::{self, AT_ONCE, FetchOptions, Fetches};
 use super::oneshot::{OneShot, Step};
-use super::output::{self, Printer};
 use super::settings::parse_host;
 use crate::transfer::download::Source;
+use crate::transfer::names::safe_local_name;
 use crate::transfer::url::TransferUrl;
-use std::collections::VecDeque;
-use std::time::Instant;
-
-/// Downloads at one time.
-const AT_ONCE: usize = 3;
 
 pub(super) fn run(args: &GetArgs) -> Result<(), Failure> {
     let parse = |text: &String| {
         text.parse::<TransferUrl>().map_err(|error| Failure::usage(format!("{text}: {error}")))
     };
     let urls = args.urls.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    check_name(args, urls.len())?;
+    if args.quiet {
+        fetch::be_quiet();
+    }
     let mut shot = OneShot::new()?;
-    let mut fetches = Fetches::new(&args.output);
-    let mut failures = Failures::default();
+    let mut fetches = Fetches::new(FetchOptions {
+        folder: args.fetch.output.clone(),
+        name: args.name.clone(),
+        retry: args.fetch.retry,
+        at_once: AT_ONCE,
+        json: args.json,
+        paths: true,
+    });
+    let mut unknown = None;
     // Names first: while one is looked up nothing else is listened to.
-    let mut waiting = VecDeque::new();
     for url in &urls {
         match source(&mut shot, url) {
-            Ok(source) => waiting.push_back(source),
+            Ok(source) => fetches.offer(source),
             Err(failure) if failure.is_interrupt() => return Err(failure),
-            Err(failure) => failures.note(failure),
-        }
-    }
-    let mut printer = Printer::default();
-    while !(waiting.is_empty() && fetches.is_empty()) {
-        while fetches.len() < AT_ONCE
-            && let Some(source) = waiting.pop_front()
-        {
-            if let Err(failure) = fetches.start(&mut shot, source) {
-                failures.note(failure);
+            Err(failure) => {
+                log::warn!("{}", failure.text());
+                unknown.get_or_insert(failure);
             }
         }
-        if fetches.is_empty() {
-            continue;
+    }
+    fetches.close();
+    while !fetches.is_done() {
+        fetches.start_due(&mut shot)?;
+        if fetches.is_done() {
+            break;
         }
-        let step = shot.next(Some(Instant::now() + REDRAW))?;
-        match fetches.digest(&shot, step) {
-            Digested::Ended(Ok(path)) => {
-                printer.print(|| output::line(&path.display().to_string()))?;
-            }
-            Digested::Ended(Err(failure)) => failures.note(failure),
-            Digested::Other(Step::Stop) => return Err(fetches.interrupt(&mut shot)),
-            Digested::Other(_) | Digested::Nothing => {}
+        let step = shot.next(fetches.next_look())?;
+        if let Some(Step::Stop) = fetches.digest(&shot, step)? {
+            return Err(fetches.interrupt(&mut shot));
         }
     }
-    failures.first.map_or(Ok(()), Err)
+    let done = fetches.verdict(false);
+    unknown.map_or(done, Err)
 }
 
-/// The first failure decides the exit code and is told last; others are told as they come.
-#[derive(Default)]
-struct Failures {
-    first: Option<Failure>,
-}
-
-impl Failures {
-    fn note(&mut self, failure: Failure) {
-        match self.first {
-            None => self.first = Some(failure),
-            Some(_) => log::error!("{}", failure.text()),
-        }
+fn check_name(args: &GetArgs, urls: usize) -> Result<(), Failure> {
+    let Some(name) = &args.name else { return Ok(()) };
+    if urls > 1 {
+        return Err(Failure::usage(format!("--name names one file, but {urls} URLs are given")));
+    }
+    match safe_local_name(name) == *name {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "\"{name}\" cannot be the name of a download; example: \"{}\" (--output names the \
+             folder)",
+            safe_local_name(name)
+        ))),
     }
 }
 

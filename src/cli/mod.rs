@@ -12,6 +12,7 @@ mod output;
 mod ping;
 mod plan;
 mod plan_args;
+mod progress;
 mod run;
 mod search;
 mod settings;
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
 fn start_logging(timed: bool) {
     let env = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(env)
+        .target(env_logger::Target::Pipe(Box::new(progress::LogPipe)))
         .format(move |out, record| {
             if timed {
                 write!(out, "{} ", out.timestamp_seconds())?;

@@ -41,7 +41,9 @@ pub(super) enum Step {
     /// Something in the core.
     Event(Event),
     /// A download is complete and lies here.
-    Saved { file: FileId, path: PathBuf },
+    Saved { file: FileId, path: PathBuf, servents: usize },
+    /// The file of a download cannot be written.
+    DiskFailed { file: FileId, text: String },
     /// A look-up by [`OneShot::address_of`] ended.
     Found(Result<SocketAddrV4, Failure>),
     /// The user wants to stop.
@@ -176,7 +178,8 @@ impl OneShot {
     fn digest(&mut self, happened: Happened) -> Option<Step> {
         match happened {
             Happened::Stop => Some(Step::Stop),
-            Happened::Saved { file, path } => Some(Step::Saved { file, path }),
+            Happened::Saved { file, path, servents } => Some(Step::Saved { file, path, servents }),
+            Happened::DiskFailed { file, text } => Some(Step::DiskFailed { file, text }),
             Happened::Resolved(resolved) => {
                 let found = resolved.addr.map_err(Failure::not_connected);
                 if !self.joins {

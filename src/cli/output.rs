@@ -1,6 +1,7 @@
 //! Lines for people and programs.
 
 use super::exit::Failure;
+use super::progress;
 use crate::driver::Driver;
 use crate::servent::Hit;
 use crate::transfer::names::escape_for_terminal;
@@ -15,8 +16,11 @@ use std::path::Path;
 /// # Errors
 /// With code 0 and no text when nobody reads any more.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
+    let print = || {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{text}").and_then(|()| out.flush())
+    };
+    progress::suspend(print).map_err(|error| Failure::of_output(&error))
 }
 
 /// A number and what it counts.

@@ -291,7 +291,7 @@ impl Run {
                 let level = self.story.refusals.level(Level::Warn);
                 log::log!(level, "cannot accept connections for the moment: {error}");
             }
-            Happened::Stop | Happened::Saved { .. } => {}
+            Happened::Stop | Happened::Saved { .. } | Happened::DiskFailed { .. } => {}
         }
         Ok(())
     }
@@ -409,6 +409,7 @@ fn unwatched(report: &ScanReport) -> String {
 struct Story {
     answered: Quota,
     served: Quota,
+    refused: Quota,
     links: Quota,
     refusals: Quota,
     /// Addresses whose failure was told.
@@ -472,6 +473,13 @@ impl Story {
                     log::log!(level, "{addr} left after {bytes} of \"{name}\"");
                 }
             }
+            Event::Refused { addr, status, path } => log::log!(
+                self.refused.level(Level::Info),
+                "refused {addr} \"{}\": {} {}",
+                shown(&String::from_utf8_lossy(path)),
+                status.code(),
+                status.text()
+            ),
             Event::Pong { .. }
             | Event::Hit { .. }
             | Event::StaleFile { .. }
@@ -483,11 +491,12 @@ impl Story {
 
     /// What the lines that were left out since the last call were about, and how many they were.
     fn left_out(&mut self) -> Vec<String> {
-        let Story { answered, served, links, refusals, .. } = self;
+        let Story { answered, served, refused, links, refusals, .. } = self;
         let kinds = [
             (links, "links joined or lost"),
             (answered, "searches answered"),
             (served, "uploads ended"),
+            (refused, "requests refused"),
             (refusals, "failures to accept connections"),
         ];
         let counted = kinds.into_iter().map(|(quota, what)| (quota.take_left_out(), what));

@@ -2,17 +2,14 @@
 
 use super::args::{SearchArgs, Which};
 use super::exit::Failure;
-use super::fetch::{Digested, Fetches, REDRAW};
+use super::fetch::{AT_ONCE, FetchOptions, Fetches};
 use super::oneshot::{OneShot, Step};
 use super::output::{self, Printer};
 use crate::servent::{Event, Hit};
-use crate::transfer::download::{PushVia, Source};
 use crate::wire::ServentId;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Downloads at one time.
-const AT_ONCE: usize = 3;
 /// How long hits are waited for at most without `--wait`, from the first link on.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Without `--wait`, a search ends this long after its most recent hit.
@@ -26,7 +23,14 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
         .command(|core, now| core.search(now, &criteria, Some(args.ttl)))
         .map_err(|error| Failure::usage(error.to_string()))?;
     let mut search = Search {
-        fetches: Fetches::new(&args.output),
+        fetches: Fetches::new(FetchOptions {
+            folder: args.fetch.output.clone(),
+            name: None,
+            retry: args.fetch.retry,
+            at_once: if args.get == Some(Which::First) { 1 } else { AT_ONCE },
+            json: args.json,
+            paths: false,
+        }),
         printer: Printer::default(),
         args,
         deadline: None,
@@ -34,12 +38,12 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
         over: false,
         seen: BTreeSet::new(),
         sources: BTreeSet::new(),
-        to_get: VecDeque::new(),
-        saved: false,
-        failure: None,
     };
     while !search.is_done() {
-        search.start_downloads(&mut shot);
+        search.fetches.start_due(&mut shot)?;
+        if search.is_done() {
+            break;
+        }
         let step = shot.next(search.next_look())?;
         search.act(&mut shot, step)?;
     }
@@ -47,7 +51,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
     if search.seen.is_empty() {
         return Err(Failure::nothing_found(format!("nothing found for \"{criteria}\"")));
     }
-    search.failure.map_or(Ok(()), Err)
+    if search.has_the_one() { Ok(()) } else { search.fetches.verdict(true) }
 }
 
 struct Search {
@@ -64,54 +68,31 @@ struct Search {
     seen: BTreeSet<String>,
     /// Servents they are from.
     sources: BTreeSet<ServentId>,
-    to_get: VecDeque<Hit>,
-    /// A file is here.
-    saved: bool,
-    /// The first download that failed, unless another stood in for it.
-    failure: Option<Failure>,
 }
 
 impl Search {
     fn is_done(&self) -> bool {
-        let got_the_one = self.args.get == Some(Which::First) && self.saved;
-        got_the_one || (self.over && self.to_get.is_empty() && self.fetches.is_empty())
+        self.has_the_one() || (self.over && self.fetches.is_done())
     }
 
-    /// When to look up from waiting: the end of the wait, or the next move of a bar.
+    /// One file was wanted, and is here.
+    fn has_the_one(&self) -> bool {
+        self.args.get == Some(Which::First) && self.fetches.saved() > 0
+    }
+
+    /// When to look up from waiting: the end of the wait, or what the downloads want.
     fn next_look(&self) -> Option<Instant> {
-        let bar = (!self.fetches.is_empty()).then(|| Instant::now() + REDRAW);
         let deadline = self.deadline.filter(|_| !self.over);
-        deadline.into_iter().chain(bar).min()
-    }
-
-    /// One download for the first hit that can be had, else a few at a time.
-    fn start_downloads(&mut self, shot: &mut OneShot) {
-        let most = match self.args.get {
-            None => 0,
-            Some(Which::First) => 1,
-            Some(Which::All) => AT_ONCE,
-        };
-        while self.fetches.len() < most
-            && let Some(hit) = self.to_get.pop_front()
-        {
-            if let Err(failure) = self.fetches.start(shot, source(hit)) {
-                self.note_failure(failure);
-            }
-        }
+        deadline.into_iter().chain(self.fetches.next_look()).min()
     }
 
     fn act(&mut self, shot: &mut OneShot, step: Step) -> Result<(), Failure> {
-        self.over |= self.deadline.is_some_and(|at| at <= Instant::now());
-        match self.fetches.digest(shot, step) {
-            Digested::Nothing | Digested::Other(Step::Deadline) => {}
-            Digested::Ended(Ok(_)) => {
-                self.saved = true;
-                if self.args.get == Some(Which::First) {
-                    self.failure = None;
-                }
-            }
-            Digested::Ended(Err(failure)) => self.note_failure(failure),
-            Digested::Other(Step::Linked) => {
+        if self.deadline.is_some_and(|at| at <= Instant::now()) {
+            self.stop_waiting();
+        }
+        match self.fetches.digest(shot, step)? {
+            None | Some(Step::Deadline) => {}
+            Some(Step::Linked) => {
                 let wait = self.args.wait.unwrap_or(MAX_WAIT);
                 self.latest.get_or_insert(Instant::now() + wait);
                 self.deadline = self.deadline.or(self.latest);
@@ -119,39 +100,49 @@ impl Search {
                     shot.accept_pushes();
                 }
             }
-            Digested::Other(Step::Event(event)) => self.note_hit(event)?,
-            Digested::Other(Step::Alone(failure)) if self.seen.is_empty() => return Err(failure),
-            Digested::Other(Step::Alone(_)) => self.over = true,
-            Digested::Other(Step::Stop) if !self.fetches.is_empty() => {
+            Some(Step::Event(Event::Hit { hit, .. })) => self.note_hit(hit)?,
+            Some(Step::Alone(failure)) if self.seen.is_empty() => return Err(failure),
+            Some(Step::Alone(_)) => self.stop_waiting(),
+            Some(Step::Stop) if !self.fetches.is_idle() => {
                 return Err(self.fetches.interrupt(shot));
             }
-            Digested::Other(Step::Stop) if self.seen.is_empty() => {
+            Some(Step::Stop) if self.seen.is_empty() => {
                 return Err(Failure::interrupted("interrupted before anything was found"));
             }
-            Digested::Other(Step::Stop) => {
-                self.over = true;
-                self.to_get.clear();
-            }
-            Digested::Other(_) => {}
+            Some(Step::Stop) => self.stop_waiting(),
+            Some(_) => {}
         }
         Ok(())
     }
 
+    /// No more hits are waited for.
+    fn stop_waiting(&mut self) {
+        self.over = true;
+        self.fetches.close();
+    }
+
     /// Prints a hit that is new.
-    fn note_hit(&mut self, event: Event) -> Result<(), Failure> {
-        let Event::Hit { hit, .. } = event else { return Ok(()) };
+    fn note_hit(&mut self, hit: Hit) -> Result<(), Failure> {
         if self.args.wait.is_none() && !self.over {
             let enough = Instant::now() + WAIT_AFTER_HIT;
             self.deadline = self.latest.map(|latest| latest.min(enough));
         }
         self.sources.insert(hit.servent);
-        if self.seen.insert(output::url_of(&hit).to_string()) {
-            if self.args.get.is_none() {
-                return output::hit(&hit, self.args.json);
-            }
-            self.printer.print(|| output::hit(&hit, self.args.json))?;
-            self.to_get.push_back(hit);
+        if !self.seen.insert(output::url_of(&hit).to_string()) {
+            return Ok(());
         }
+        if self.args.get.is_none() {
+            return output::hit(&hit, self.args.json);
+        }
+        self.printer.print(|| output::hit(&hit, self.args.json))?;
+        if !hit.in_scope {
+            log::info!(
+                "{} is out of scope for a hit from this neighbour and not connected to: its \
+                 servent is asked to connect",
+                hit.addr
+            );
+        }
+        self.fetches.offer(hit.into_source());
         Ok(())
     }
 
@@ -161,25 +152,5 @@ impl Search {
             let sources = output::count(sources, "servent", "servents");
             log::info!("{} from {sources}", output::count(hits, "hit", "hits"));
         }
-    }
-
-    fn note_failure(&mut self, failure: Failure) {
-        log::warn!("{}", failure.text());
-        self.failure.get_or_insert(failure);
-    }
-}
-
-fn source(hit: Hit) -> Source {
-    Source {
-        addr: hit.addr,
-        index: hit.index,
-        name: hit.name,
-        // A size that fills the field is not known.
-        size: (hit.size != u32::MAX).then_some(u64::from(hit.size)),
-        push: Some(PushVia {
-            servent: hit.servent,
-            ttl: hit.hops.saturating_add(2),
-            firewalled: hit.push == Some(true),
-        }),
     }
 }

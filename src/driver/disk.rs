@@ -17,7 +17,16 @@ use std::time::SystemTime;
 pub(super) struct Disk {
     pub(super) shelf: Shelf,
     files: HashMap<FileId, OpenFile>,
-    finished: HashMap<FileId, PathBuf>,
+    ended: HashMap<FileId, Ended>,
+}
+
+/// What became of a download's file.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It lies here, and its bytes come from so many servents.
+    Saved { path: PathBuf, servents: usize },
+    /// This file cannot be read or written, and why.
+    Failed(String),
 }
 
 #[derive(Debug)]
@@ -27,18 +36,18 @@ enum OpenFile {
         /// When it was last written to, as it was opened.
         written: SystemTime,
     },
-    Partial(PartialFile),
+    Partial(Box<PartialFile>),
 }
 
 impl Disk {
     /// Says where the download that uses `id` goes.
     pub(super) fn expect_download(&mut self, id: FileId, partial: PartialFile) {
-        self.files.insert(id, OpenFile::Partial(partial));
+        self.files.insert(id, OpenFile::Partial(Box::new(partial)));
     }
 
-    /// Where a finished download lies; asked once.
-    pub(super) fn take_finished(&mut self, id: FileId) -> Option<PathBuf> {
-        self.finished.remove(&id)
+    /// What became of a download's file, if that is news; asked once.
+    pub(super) fn take_ended(&mut self, id: FileId) -> Option<Ended> {
+        self.ended.remove(&id)
     }
 
     /// Does one operation. `None`: nothing is to be reported.
@@ -62,15 +71,26 @@ impl Disk {
             FileOp::Write { offset, bytes } => partial
                 .write(offset, &bytes)
                 .map(|()| FileDone::Written { bytes: bytes.len() as u64 }),
+            FileOp::SetAside { total } => {
+                partial.set_aside(total).map(|()| FileDone::Opened { size: 0 })
+            }
+            FileOp::Compare { against, offset, bytes } => {
+                partial.compare(against, offset, &bytes).map(|same| FileDone::Compared { same })
+            }
             FileOp::Sync => partial.sync().map(|()| FileDone::Synced),
-            FileOp::Finish => partial.finish().map(|path| {
-                self.finished.insert(id, path);
+            FileOp::Finish => partial.finish().map(|(path, servents)| {
+                self.ended.insert(id, Ended::Saved { path, servents });
+                FileDone::Finished
+            }),
+            FileOp::UseComplete => partial.use_complete().map(|path| {
+                self.ended.insert(id, Ended::Saved { path, servents: 1 });
                 FileDone::Finished
             }),
             FileOp::OpenShared { .. } | FileOp::Close => return None,
         };
         Some(done.unwrap_or_else(|error| {
-            log::warn!("cannot write the download: {error}");
+            let place = partial.path().unwrap_or(partial.folder()).display();
+            self.ended.insert(id, Ended::Failed(format!("cannot write {place}: {error}")));
             FileDone::Fault(fault(&error))
         }))
     }

@@ -28,9 +28,9 @@ pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts}
 use crate::config::READ_BYTES;
 use crate::servent::{ConnId, Event, FileDone, FileId, IoFailure, Output, Servent, TxChunk};
 use crate::time::Instant;
-use crate::transfer::download::{DownloadError, Partial, Source};
+use crate::transfer::download::{DownloadError, Kept, Source};
 use clock::Clock;
-use disk::Disk;
+use disk::{Disk, Ended};
 use events::EventFile;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -73,6 +73,15 @@ pub enum Happened {
         file: FileId,
         /// Where it is.
         path: PathBuf,
+        /// How many servents its bytes come from.
+        servents: usize,
+    },
+    /// The file of a download cannot be written.
+    DiskFailed {
+        /// Its file id, as [`Driver::download`] gave it.
+        file: FileId,
+        /// Which file, and why, as a sentence.
+        text: String,
     },
     /// INT or TERM came, or the terminal this was started on has gone.
     Stop,
@@ -230,10 +239,10 @@ impl Driver {
         &mut self,
         source: Source,
         place: PartialFile,
-        partial: Option<Partial>,
+        kept: Kept,
     ) -> Result<(crate::servent::TransferId, FileId), DownloadError> {
         let now = self.clock.now();
-        let (transfer, file) = self.core.download(now, source, partial)?;
+        let (transfer, file) = self.core.download(now, source, kept)?;
         self.disk.expect_download(file, place);
         Ok((transfer, file))
     }
@@ -457,11 +466,17 @@ impl Driver {
                     if let Some(done) = self.disk.operate(file, op) {
                         self.core.handle_file(now, file, done);
                     }
-                    if let Some(path) = self.disk.take_finished(file) {
-                        self.happened.push_back(Happened::Saved { file, path });
-                    }
+                    let happened = match self.disk.take_ended(file) {
+                        Some(Ended::Saved { path, servents }) => {
+                            Some(Happened::Saved { file, path, servents })
+                        }
+                        Some(Ended::Failed(text)) => Some(Happened::DiskFailed { file, text }),
+                        None => None,
+                    };
+                    self.happened.extend(happened);
                 }
-                Output::Event(Event::Answered { .. }) if self.happened.len() >= MAX_UNTOLD => {}
+                Output::Event(Event::Answered { .. } | Event::Refused { .. })
+                    if self.happened.len() >= MAX_UNTOLD => {}
                 Output::Event(event) => self.happened.push_back(Happened::Core(event)),
             }
         }

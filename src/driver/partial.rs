@@ -1,10 +1,17 @@
-//! The file a download is written to until it is complete.
+//! The file a download is written to until it is complete, and the complete files it may turn out
+//! to be.
 //!
-//! It is called `NAME.SIZE.part` and lies where the file will be. The size in its name is what
-//! makes it safe to go on with: a source that offers another size has another file. It is locked
-//! while in use, so two downloads of one name never write into one partial file.
+//! A partial file is called `NAME.SIZE.part` and lies where the file will be. Beside it lies a
+//! record of what it is a part of, and where its bytes come from; what has no record is no partial
+//! file, whatever it is called. No download is ever given such a name: see
+//! [`crate::transfer::names::safe_local_name`]. It is locked while in use, so two downloads of one
+//! name never write into one partial file.
 
-use crate::transfer::download::Partial;
+mod record;
+
+use crate::transfer::download::{Against, Kept, Partial, Source};
+use record::Record;
+use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -13,13 +20,22 @@ use std::path::{Path, PathBuf};
 /// How many files of one name may stand in one folder before we give up.
 const MAX_NAMESAKES: u32 = 10_000;
 
+/// Complete files of one name that are compared with a source.
+const MAX_COMPLETE: usize = 16;
+
+/// Bytes read at once to be compared.
+const COMPARE_BYTES: usize = 64 * 1024;
+
 /// A partial file, or the place for one.
 #[derive(Debug)]
 pub struct PartialFile {
     folder: PathBuf,
     /// A name that is safe here, see [`crate::transfer::names::safe_local_name`].
     name: String,
+    source: Source,
     found: Option<Found>,
+    /// Complete files of this name that agree with the source so far.
+    complete: Vec<Complete>,
     /// It has its name.
     finished: bool,
 }
@@ -28,45 +44,69 @@ pub struct PartialFile {
 struct Found {
     path: PathBuf,
     file: File,
+    record: Record,
+}
+
+#[derive(Debug)]
+struct Complete {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+/// A partial file as found in the folder, the better one to go on with being the greater.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    same_source: bool,
+    have: u64,
+    path: Reverse<PathBuf>,
 }
 
 impl PartialFile {
-    /// Looks for what an earlier download of `name` left in `folder`: a partial file of `size`
-    /// if that is known, else of any size.
+    /// Looks for what is in `folder` of the file that `source` has and that is to be called `name`
+    /// here: a partial file, and complete ones.
+    ///
+    /// A partial file from this source is the first choice, then that with the most bytes. If the
+    /// size is known, only files of this size count.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn look_for(
-        folder: &Path,
-        name: &str,
-        size: Option<u64>,
-    ) -> io::Result<(PartialFile, Option<Partial>)> {
+    pub fn look_for(folder: &Path, name: &str, source: &Source) -> io::Result<(PartialFile, Kept)> {
         let mut place = PartialFile {
             folder: folder.to_path_buf(),
             name: name.to_owned(),
+            source: source.clone(),
             found: None,
+            complete: Vec::new(),
             finished: false,
         };
         let mut candidates = Vec::new();
         for entry in fs::read_dir(folder)? {
             let file_name = entry?.file_name();
-            let total = file_name.to_str().and_then(|text| recorded_size(text, name));
-            if let Some(total) = total.filter(|&total| size.is_none_or(|size| size == total)) {
-                candidates.push((file_name, total));
+            let Some(file_name) = file_name.to_str() else { continue };
+            if is_namesake(file_name, name) {
+                place.consider_complete(folder.join(file_name));
+            } else if is_of(file_name, name, ".part") {
+                candidates.extend(place.consider_partial(folder.join(file_name)));
+            } else if is_of(file_name, name, ".part.source") {
+                place.tidy(&folder.join(file_name.trim_end_matches(".source")));
             }
         }
-        candidates.sort();
-        for (file_name, total) in candidates {
-            let path = folder.join(file_name);
-            let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
+        place.complete.sort_by(|a, b| a.path.cmp(&b.path));
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        let mut kept = Kept { partial: None, complete: !place.complete.is_empty() };
+        for Candidate { same_source, path: Reverse(path), .. } in candidates {
+            let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
+            let Some(record) = Record::read(&path) else { continue };
             if !take(&file, &path)? {
                 continue;
             }
-            let have = file.metadata()?.len();
-            place.found = Some(Found { path, file });
-            return Ok((place, Some(Partial { have, total: Some(total) })));
+            let (have, total) = (file.metadata()?.len(), record.size);
+            place.found = Some(Found { path, file, record });
+            kept.partial = Some(Partial { have, total, same_source });
+            break;
         }
-        Ok((place, None))
+        Ok((place, kept))
     }
 
     /// Where the bytes are, once there are any.
@@ -74,27 +114,128 @@ impl PartialFile {
         self.found.as_ref().map(|found| found.path.as_path())
     }
 
+    /// Where the file is to be.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn consider_complete(&mut self, path: PathBuf) {
+        let Ok(meta) = fs::symlink_metadata(&path) else { return };
+        let fits = self.source.size.is_none_or(|size| size == meta.len());
+        if meta.is_file() && fits && self.complete.len() < MAX_COMPLETE {
+            let opened = File::open(&path).ok();
+            self.complete.extend(opened.map(|file| Complete { path, file, bytes: meta.len() }));
+        }
+    }
+
+    fn consider_partial(&self, path: PathBuf) -> Option<Candidate> {
+        let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        let record = Record::read(&path)?;
+        let (have, same_source) = (meta.len(), record.names(&self.source));
+        let fits = match (self.source.size, record.size) {
+            (Some(wanted), Some(size)) => wanted == size,
+            (Some(_), None) => same_source,
+            (None, _) => true,
+        };
+        let whole = record.size.is_none_or(|size| have <= size);
+        // What was set aside is of use to its own source only.
+        let aside = path.to_str().is_some_and(is_aside) && !same_source;
+        (record.name == self.name && fits && whole && have > 0 && !aside).then_some(Candidate {
+            same_source,
+            have,
+            path: Reverse(path),
+        })
+    }
+
+    /// Removes the record of a partial file that is gone.
+    fn tidy(&self, partial: &Path) {
+        let gone = fs::symlink_metadata(partial)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if gone && Record::read(partial).is_some_and(|record| record.name == self.name) {
+            let _ = Record::follow(partial, None);
+        }
+    }
+
     /// Opens what was found, or creates a new partial file if nothing is there yet.
     pub(super) fn open(&mut self, have: u64, total: Option<u64>) -> io::Result<()> {
-        if let Some(found) = &self.found {
-            let len = found.file.metadata()?.len();
-            return match len >= have {
-                true => Ok(()),
-                false => Err(io::Error::other("the partial file became shorter")),
-            };
+        let Some(found) = &self.found else { return self.create(total) };
+        match found.file.metadata()?.len() >= have {
+            true => Ok(()),
+            false => Err(io::Error::other("the partial file became shorter")),
         }
-        let size = total.map(|total| format!(".{total}")).unwrap_or_default();
+    }
+
+    fn create(&mut self, total: Option<u64>) -> io::Result<()> {
         for number in 1..MAX_NAMESAKES {
-            let again = if number == 1 { String::new() } else { format!(".{number}") };
-            let path = self.folder.join(format!("{}{size}{again}.part", self.name));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(error),
-                Ok(file) => {
-                    if take(&file, &path)? {
-                        self.found = Some(Found { path, file });
-                        return Ok(());
+            let path = self.numbered_partial("", total, number);
+            let created = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+            let file = match created {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    match abandoned(&path) {
+                        Some(file) => file,
+                        None => continue,
                     }
+                }
+                created => created?,
+            };
+            if take(&file, &path)? {
+                let mut record = Record::new(&self.name, total);
+                record.add(&path, &self.source)?;
+                self.found = Some(Found { path, file, record });
+                return Ok(());
+            }
+        }
+        Err(too_many(&self.name))
+    }
+
+    /// Whether `bytes` are what is at `offset`.
+    pub(super) fn compare(
+        &mut self,
+        against: Against,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<bool> {
+        match against {
+            Against::Partial => agrees(&self.file()?.file, offset, bytes),
+            Against::Complete { total } => {
+                self.complete.retain(|complete| {
+                    complete.bytes == total
+                        && agrees(&complete.file, offset, bytes).unwrap_or(false)
+                });
+                Ok(!self.complete.is_empty())
+            }
+        }
+    }
+
+    /// Keeps the partial file under a name that says so, and opens an empty one. One of another
+    /// size keeps its name, which tells the size.
+    pub(super) fn set_aside(&mut self, total: Option<u64>) -> io::Result<()> {
+        if let Some(Found { path, file, record }) = self.found.take() {
+            if file.metadata()?.len() == 0 {
+                fs::remove_file(&path)?;
+                let _ = Record::follow(&path, None);
+            } else if record.size.is_none_or(|size| total.is_none_or(|total| size == total))
+                && !path.to_str().is_some_and(is_aside)
+            {
+                self.rename_aside(&path, total)?;
+            }
+        }
+        self.create(total)
+    }
+
+    fn rename_aside(&self, path: &Path, total: Option<u64>) -> io::Result<()> {
+        for number in 1..MAX_NAMESAKES {
+            let aside = self.numbered_partial(ASIDE, total, number);
+            match rename_new(path, &aside) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    log::info!(
+                        "{} is of another file: kept as {}",
+                        path.display(),
+                        aside.display()
+                    );
+                    return Record::follow(path, Some(&aside));
                 }
             }
         }
@@ -102,16 +243,21 @@ impl PartialFile {
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file()?.file.write_all_at(bytes, offset)
+        let source = self.source.clone();
+        let found = self.file()?;
+        found.record.add(&found.path, &source)?;
+        found.file.write_all_at(bytes, offset)
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file()?.file.sync_all()
     }
 
-    /// Gives the file its name, or `NAME (2)` and so on if that is taken. Nothing is replaced.
-    pub(super) fn finish(&mut self) -> io::Result<PathBuf> {
-        let partial = self.file()?.path.clone();
+    /// Gives the file its name, or `NAME (2)` and so on if that is taken, and tells how many
+    /// servents it comes from. Nothing is replaced.
+    pub(super) fn finish(&mut self) -> io::Result<(PathBuf, usize)> {
+        let found = self.file()?;
+        let (partial, servents) = (found.path.clone(), found.record.servents());
         for number in 1..MAX_NAMESAKES {
             let path = self.folder.join(numbered(&self.name, number));
             match rename_new(&partial, &path) {
@@ -119,27 +265,108 @@ impl PartialFile {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     self.finished = true;
+                    let _ = Record::follow(&partial, None);
                     // The name is durable when the folder is.
                     File::open(&self.folder)?.sync_all()?;
-                    return Ok(path);
+                    return Ok((path, servents));
                 }
             }
         }
         Err(too_many(&self.name))
     }
 
+    /// The complete file that agrees with the source.
+    pub(super) fn use_complete(&self) -> io::Result<PathBuf> {
+        let complete = self.complete.first().map(|complete| complete.path.clone());
+        complete.ok_or_else(|| io::Error::other("the complete file is gone"))
+    }
+
     /// Closes the file; an empty one is not worth keeping.
     pub(super) fn close(self) {
-        if let Some(Found { path, file }) = self.found
+        if let Some(Found { path, file, .. }) = self.found
             && !self.finished
             && file.metadata().is_ok_and(|meta| meta.len() == 0)
         {
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&path);
+            let _ = Record::follow(&path, None);
         }
     }
 
-    fn file(&self) -> io::Result<&Found> {
-        self.found.as_ref().ok_or_else(|| io::Error::other("the partial file is not open"))
+    fn file(&mut self) -> io::Result<&mut Found> {
+        self.found.as_mut().ok_or_else(|| io::Error::other("the partial file is not open"))
+    }
+
+    /// `NAME.SIZE.part`, `NAME.SIZE.2.part`, …; with a word before the end if it is set aside.
+    fn numbered_partial(&self, word: &str, total: Option<u64>, number: u32) -> PathBuf {
+        let size = total.map(|total| format!(".{total}")).unwrap_or_default();
+        let again = if number == 1 { String::new() } else { format!(".{number}") };
+        self.folder.join(format!("{}{size}{again}{word}.part", self.name))
+    }
+}
+
+/// What the names of partial files that were set aside have before their `.part`.
+const ASIDE: &str = ".old";
+
+fn is_aside(path: &str) -> bool {
+    path.strip_suffix(".part").is_some_and(|path| path.ends_with(ASIDE))
+}
+
+/// Whether the file holds these bytes at `offset`.
+fn agrees(file: &File, mut offset: u64, bytes: &[u8]) -> io::Result<bool> {
+    let mut buffer = vec![0; bytes.len().min(COMPARE_BYTES)];
+    for bytes in bytes.chunks(COMPARE_BYTES) {
+        let here = &mut buffer[..bytes.len()];
+        match file.read_exact_at(here, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if here != bytes {
+            return Ok(false);
+        }
+        offset += bytes.len() as u64;
+    }
+    Ok(true)
+}
+
+/// An empty file: what is left of a download that ended before it had begun.
+fn abandoned(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0).then_some(file)
+}
+
+/// Whether `file_name` is `name`, something after a dot, and `ending`.
+fn is_of(file_name: &str, name: &str, ending: &str) -> bool {
+    let rest = file_name.strip_prefix(name).and_then(|rest| rest.strip_suffix(ending));
+    rest.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
+}
+
+/// Whether `file_name` is what a download called `name` may have become.
+fn is_namesake(file_name: &str, name: &str) -> bool {
+    let (stem, extension) = split(name);
+    let number = file_name
+        .strip_prefix(stem)
+        .and_then(|rest| rest.strip_suffix(extension))
+        .and_then(|rest| rest.strip_prefix(" ("))
+        .and_then(|rest| rest.strip_suffix(')'));
+    file_name == name
+        || number.is_some_and(|digits| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
+}
+
+/// `name.txt`, `name (2).txt`, …
+fn numbered(name: &str, number: u32) -> String {
+    match (number, split(name)) {
+        (1, _) => name.to_owned(),
+        (_, (stem, extension)) => format!("{stem} ({number}){extension}"),
+    }
+}
+
+/// The name up to its extension, and that with its dot.
+fn split(name: &str) -> (&str, &str) {
+    match name.rfind('.') {
+        Some(dot) if dot > 0 => name.split_at(dot),
+        _ => (name, ""),
     }
 }
 
@@ -183,92 +410,10 @@ fn lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// The size in the name of a partial file of `name`: `NAME.SIZE.part` or `NAME.SIZE.N.part`.
-fn recorded_size(file_name: &str, name: &str) -> Option<u64> {
-    let middle = file_name.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".part")?;
-    let (size, again) = middle.split_once('.').unwrap_or((middle, "2"));
-    again.parse::<u32>().ok()?;
-    size.parse().ok()
-}
-
-/// `name.txt`, `name (2).txt`, …
-fn numbered(name: &str, number: u32) -> String {
-    match (number, name.rsplit_once('.')) {
-        (1, _) => name.to_owned(),
-        (_, Some((stem, extension))) if !stem.is_empty() => {
-            format!("{stem} ({number}).{extension}")
-        }
-        _ => format!("{name} ({number})"),
-    }
-}
-
 fn too_many(name: &str) -> io::Error {
     io::Error::other(format!("there are too many files called \"{name}\" here already"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn begin(folder: &Path, size: Option<u64>) -> (PartialFile, Option<Partial>) {
-        PartialFile::look_for(folder, "a.txt", size).unwrap()
-    }
-
-    #[test]
-    fn what_is_left_is_found_again_by_its_size() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut first, none) = begin(folder.path(), Some(10));
-        assert_eq!(none, None);
-        first.open(0, Some(10)).unwrap();
-        first.write(0, b"hello").unwrap();
-        assert_eq!(begin(folder.path(), None).1, None, "it is in use");
-        drop(first);
-        assert_eq!(begin(folder.path(), Some(11)).1, None, "another size is another file");
-        let (mut again, partial) = begin(folder.path(), None);
-        assert_eq!(partial, Some(Partial { have: 5, total: Some(10) }));
-        again.open(5, Some(10)).unwrap();
-        again.write(5, b"world").unwrap();
-        let path = again.finish().unwrap();
-        assert_eq!(fs::read(path).unwrap(), b"helloworld");
-    }
-
-    #[test]
-    fn two_downloads_of_one_name_become_two_files() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a.txt"), "mine").unwrap();
-        let (mut first, mut second) = (begin(folder.path(), None).0, begin(folder.path(), None).0);
-        first.open(0, Some(3)).unwrap();
-        second.open(0, Some(3)).unwrap();
-        first.write(0, b"one").unwrap();
-        second.write(0, b"two").unwrap();
-        assert!(first.finish().unwrap().ends_with("a (2).txt"));
-        assert!(second.finish().unwrap().ends_with("a (3).txt"));
-        assert_eq!(fs::read(folder.path().join("a.txt")).unwrap(), b"mine");
-        assert_eq!(fs::read(folder.path().join("a (3).txt")).unwrap(), b"two");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no partial is left");
-    }
-
-    /// The other download renamed it between our opening and our locking.
-    #[test]
-    fn a_file_that_has_its_final_name_is_not_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt.3.part");
-        fs::write(&path, "one").unwrap();
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
-        assert!(take(&file, &path).unwrap());
-        fs::rename(&path, folder.path().join("a.txt")).unwrap();
-        assert!(!take(&file, &path).unwrap(), "the name is gone");
-        fs::write(&path, "two").unwrap();
-        assert!(!take(&file, &path).unwrap(), "the name is another file's");
-    }
-
-    #[test]
-    fn only_names_with_a_size_count() {
-        assert_eq!(recorded_size("a.txt.12.part", "a.txt"), Some(12));
-        assert_eq!(recorded_size("a.txt.12.3.part", "a.txt"), Some(12));
-        for other in ["a.txt.part", "a.txt.x.part", "b.txt.12.part", "a.txt.12", "a.txt.12.x.part"]
-        {
-            assert_eq!(recorded_size(other, "a.txt"), None, "{other}");
-        }
-    }
-}
+#[path = "partial/tests.rs"]
+mod tests;

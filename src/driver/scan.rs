@@ -22,7 +22,7 @@ pub use report::{RootReport, ScanReport, Skip};
 use super::shelf::{ShareRoot, Shelf, ShelfBuilder, open_folder};
 use super::watch::WatchList;
 use crate::library::{AddError, Library, LibraryBuilder, MAX_FILES};
-use rustix::fs::{AtFlags, Dir, DirEntry, FileType, statat};
+use rustix::fs::{Access, AtFlags, Dir, DirEntry, FileType, access, accessat, statat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -45,8 +45,10 @@ const UNITS_PER_FILE: usize = 2;
 /// that much cheaper than a directory entry.
 const WORDS_PER_UNIT: usize = 8;
 
-/// What the names of unfinished downloads end in: those of browsers, torrent clients and servents.
-const PARTIAL: [&str; 5] = [".part", ".partial", ".crdownload", ".!ut", ".incomplete"];
+/// What the names of unfinished downloads end in: those of browsers, torrent clients and servents,
+/// and of our records of them.
+const PARTIAL: [&str; 6] =
+    [".part", ".part.source", ".partial", ".crdownload", ".!ut", ".incomplete"];
 
 /// How long a file must have been left alone before a routine scan shares it.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -347,7 +349,10 @@ impl Scan {
             }
             match kind {
                 Kind::Regular => match status(&listing.dir, &name) {
-                    Ok((FileType::RegularFile, found)) => self.add_file(&name, &found, None),
+                    Ok((FileType::RegularFile, found)) => match readable(&listing.dir, &name) {
+                        Ok(()) => self.add_file(&name, &found, None),
+                        Err(error) => self.failed_file(&listing, &name, &error),
+                    },
                     // It was one when the folder was read.
                     Ok(_) => self.report.skip(Skip::Vanished),
                     Err(error) => self.failed_file(&listing, &name, &error),
@@ -367,6 +372,9 @@ impl Scan {
     }
 
     fn add_file(&mut self, name: &str, found: &Found, target: Option<PathBuf>) {
+        if !is_obtainable(name) {
+            return self.report.skip(Skip::UnfitName);
+        }
         let Some(number) = self.shelf.number(name) else {
             return self.report.skip(Skip::TooMany);
         };
@@ -458,6 +466,17 @@ fn status(dir: &Dir, name: &str) -> io::Result<(FileType, Found)> {
     Ok((FileType::from_raw_mode(stat.st_mode), found))
 }
 
+/// Whether peers of every dialect can ask for a file of this name: requests cannot carry control
+/// characters, and a backslash is a path to many.
+fn is_obtainable(name: &str) -> bool {
+    !name.contains(|c: char| c == '\\' || c.is_ascii_control())
+}
+
+/// Whether a file can be served, which takes reading it.
+fn readable(dir: &Dir, name: &str) -> io::Result<()> {
+    Ok(accessat(dir.fd()?, name, Access::READ_OK, AtFlags::empty())?)
+}
+
 fn milliseconds(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1000).saturating_add(nanoseconds.try_into().unwrap_or(0) / 1_000_000)
 }
@@ -483,6 +502,7 @@ fn follow(root: &ShareRoot, link: &Path) -> Result<(PathBuf, Found), Skip> {
     if relative.components().count() > MAX_DEPTH + 1 {
         return Err(Skip::TooDeep);
     }
+    access(&target, Access::READ_OK).map_err(|_| Skip::Unreadable)?;
     let modified_ms = milliseconds(metadata.mtime(), metadata.mtime_nsec());
     Ok((relative.to_owned(), Found { size: metadata.len(), modified_ms }))
 }

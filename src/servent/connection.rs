@@ -6,7 +6,7 @@ use super::route_table::LinkKey;
 use super::send_queue::SendQueue;
 use super::transfers::Uploading;
 use crate::time::Instant;
-use crate::wire::Deframer;
+use crate::wire::{Deframer, ServentId};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub(super) enum Phase {
     Giving(Box<[u8]>),
     /// The connection of a download, from its dial on.
     Fetching(TransferId),
+    /// A connection this servent made for a Push of ours, kept for the next file.
+    Idle(ServentId),
 }
 
 /// What a neighbour has beyond its socket.

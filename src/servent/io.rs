@@ -1,9 +1,10 @@
 //! What passes between the core and whoever drives it: ids, requests, reports, reasons.
 
-use crate::transfer::download::{DiskFault, DownloadError};
+use crate::transfer::download::{Against, DiskFault, DownloadError, PushVia, Source};
 use crate::transfer::names::escape_for_terminal;
 use crate::transfer::upload::{OpenError, UploadClose};
 use crate::wire::handshake::HandshakeError;
+use crate::wire::http_head::Status;
 use crate::wire::{FrameError, Guid, ServentId};
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -83,6 +84,21 @@ pub enum FileOp {
         /// Size of the whole file, if known.
         total: Option<u64>,
     },
+    /// Keep the partial file under another name and open an empty one; answer `Opened` or
+    /// `Fault`.
+    SetAside {
+        /// Size of the whole file, if known.
+        total: Option<u64>,
+    },
+    /// Compare with what is on the disk; answer `Compared` or `Fault`.
+    Compare {
+        /// With which file.
+        against: Against,
+        /// Where.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// Write to the partial file; answer `Written` or `Fault`.
     Write {
         /// Where.
@@ -94,6 +110,9 @@ pub enum FileOp {
     Sync,
     /// Give the file its name without replacing another; answer `Finished` or `Fault`.
     Finish,
+    /// One of the complete files that have agreed so far is the file; answer `Finished` or
+    /// `Fault`.
+    UseComplete,
     /// Close it; no answer.
     Close,
 }
@@ -110,6 +129,11 @@ pub enum FileDone {
     OpenFailed(OpenError),
     /// A shared file was shorter than the range of a [`TxChunk::File`].
     Ended,
+    /// Bytes were compared.
+    Compared {
+        /// Whether they are the same.
+        same: bool,
+    },
     /// Bytes are written.
     Written {
         /// How many.
@@ -189,6 +213,15 @@ pub enum Event {
         /// Whether that was all that was asked for.
         complete: bool,
     },
+    /// A request was answered with 404, 416 or 503.
+    Refused {
+        /// Who asked.
+        addr: SocketAddrV4,
+        /// Which of them.
+        status: Status,
+        /// The path asked for as it came, cut at 256 bytes.
+        path: Vec<u8>,
+    },
     /// A shared file is gone or changed: the folders should be scanned again.
     StaleFile {
         /// The library's number of the file.
@@ -205,6 +238,8 @@ pub enum Event {
         transfer: TransferId,
         /// The file's size.
         bytes: u64,
+        /// It was complete before, and nothing was written.
+        already_here: bool,
     },
     /// A download ended without its file; what was received is kept.
     DownloadFailed {
@@ -224,6 +259,10 @@ pub struct Hit {
     pub size: u32,
     /// Where it can be fetched.
     pub addr: SocketAddrV4,
+    /// Whether that address may be connected to; see [`crate::config::Scope`]. A guest, which has
+    /// no scope of its own, takes addresses at least as public as that of the neighbour the hit
+    /// came from.
+    pub in_scope: bool,
     /// Its number there.
     pub index: u32,
     /// Claimed speed.
@@ -238,6 +277,24 @@ pub struct Hit {
     pub busy: Option<bool>,
     /// The vendor code of the trailer.
     pub vendor: Option<[u8; 4]>,
+}
+
+impl Hit {
+    /// Where to fetch it: by a Push only if its address may not be connected to.
+    pub fn into_source(self) -> Source {
+        Source {
+            addr: self.addr,
+            index: self.index,
+            name: self.name,
+            // A size that fills the field is not known.
+            size: (self.size != u32::MAX).then_some(u64::from(self.size)),
+            push: Some(PushVia {
+                servent: self.servent,
+                ttl: self.hops.saturating_add(2),
+                firewalled: self.push == Some(true) || !self.in_scope,
+            }),
+        }
+    }
 }
 
 /// Bytes to be written to one socket.

@@ -126,7 +126,7 @@ impl Servent {
                 conn.queue.push_bytes(handshake::CONNECT);
                 self.mark_dirty(id.index as usize);
             }
-            Phase::Fetching(transfer) => self.handle_fetch_connected(now, transfer),
+            Phase::Fetching(transfer) => self.handle_fetch_connected(now, transfer, true),
             Phase::Giving(ref mut line) => {
                 let line = std::mem::take(line);
                 self.give(now, id, line.into_vec());
@@ -192,6 +192,7 @@ impl Servent {
                 let transfer = *transfer;
                 self.handle_fetched(now, transfer, bytes);
             }
+            Phase::Idle(_) => self.close(now, id, CloseReason::Unasked),
             Phase::Dialing | Phase::Giving(_) => {}
         }
     }
@@ -412,6 +413,9 @@ impl Servent {
         match conn.phase {
             Phase::Link(_) => self.event(Event::LinkDown { conn: id, addr, reason }),
             _ if conn.dialled.is_some() => self.event(Event::DialFailed { addr, reason }),
+            Phase::Upload(_) | Phase::Fetching(_) | Phase::Idle(_) => {
+                log::debug!("{addr}: transfer connection closed: {reason}");
+            }
             _ => log::debug!("{addr}: closed before it was a link: {reason}"),
         }
     }
@@ -559,6 +563,7 @@ impl Servent {
                 }
                 return;
             }
+            Phase::Idle(_) => CloseReason::TransferEnded,
             Phase::Upload(uploading) => {
                 uploading.upload.handle_timeout(now);
                 return self.drive_upload(now, id);

@@ -7,6 +7,7 @@ mod budget;
 mod census;
 mod connection;
 mod descriptors;
+mod giv;
 mod host_cache;
 mod id_table;
 mod io;
@@ -48,6 +49,7 @@ use crate::wire::{Guid, Header, Kind, ServentId};
 use budget::Budget;
 use census::Census;
 use connection::{Connection, Phase};
+use giv::PushesSent;
 use links::Kept;
 use mutual::ClosedDuplicates;
 use pushes::PushLog;
@@ -60,7 +62,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 use timers::Timers;
-use transfers::{FileOwner, Task};
+use transfers::{FileOwner, RawHosts, Task};
 
 /// A Gnutella 0.4 servent without input and output of its own.
 ///
@@ -123,6 +125,8 @@ pub struct Servent {
     local_ips: Census,
     upload_rate: RateLimit,
     push_log: PushLog,
+    pushes_sent: PushesSent,
+    raw_hosts: RawHosts,
     advertised_port: u16,
     /// The last transfer or file id given out.
     next_id: u64,
@@ -201,6 +205,8 @@ impl Servent {
             local_ips: Census::default(),
             upload_rate: RateLimit::new(config.upload_limit, now),
             push_log: PushLog::default(),
+            pushes_sent: PushesSent::default(),
+            raw_hosts: RawHosts::default(),
             advertised_port: config.advertise_port,
             next_id: 0,
             run: Run::default(),

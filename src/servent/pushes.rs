@@ -1,36 +1,43 @@
-//! Pushes, both ways: asking a servent that cannot be reached to connect, and connecting when we
-//! are asked.
+//! Pushes for us: connecting to the address they name, and saying GIV.
 //!
-//! Whoever sends a Push names the address we connect to, so it must not become a weapon: few
+//! The sender of a Push names the address we connect to, so it must not become a weapon: few
 //! connections per address and in all, addresses in scope only, nothing on port 0, no retries, and
-//! none for a while where nobody was.
+//! none for a while where nothing listened. A connection on which a file was fetched no longer
+//! counts: its address has shown that it wants it.
 
 use super::connection::Phase;
-use super::io::{CloseReason, ConnId, Event, Output, TransferId};
-use super::{LinkKey, Servent, budget};
+use super::io::{ConnId, Output};
+use super::{Servent, budget};
 use crate::config::Config;
 use crate::stats::DropReason;
 use crate::time::Instant;
-use crate::transfer::download::PushVia;
 use crate::transfer::upload::{Upload, UploadLimits};
 use crate::wire::giv::Giv;
-use crate::wire::{Header, Kind, Push, ServentId};
+use crate::wire::{Kind, Push};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What came of Pushes lately.
 #[derive(Debug, Default)]
 pub(super) struct PushLog {
-    /// The connections made for them within the last window, oldest first.
+    /// The connections made for them within the last window, oldest first, without those on
+    /// which a file was fetched.
     recent: VecDeque<(Instant, Ipv4Addr)>,
-    /// Addresses nobody was at, and until when they are left alone, in that order. No more of them
-    /// than connections are made in that time.
+    /// Addresses at which nothing listened, and until when they are left alone, in that order. No
+    /// more of them than connections are made in that time.
     failed: VecDeque<(Instant, SocketAddrV4)>,
 }
 
 impl PushLog {
     pub(super) fn failed(&mut self, until: Instant, addr: SocketAddrV4) {
         self.failed.push_back((until, addr));
+    }
+
+    /// A file was fetched on a connection made for a Push.
+    pub(super) fn led_to_download(&mut self, ip: Ipv4Addr) {
+        if let Some(at) = self.recent.iter().position(|(_, target)| *target == ip) {
+            self.recent.remove(at);
+        }
     }
 }
 
@@ -83,59 +90,6 @@ impl Servent {
         }
         recent.push_back((now, ip));
         true
-    }
-
-    /// Sends a Push for a download along the way the hits of its source came. False if there is
-    /// no such way, or nothing listens here for the answer.
-    pub(super) fn send_push(
-        &mut self,
-        now: Instant,
-        id: TransferId,
-        via: PushVia,
-        index: u32,
-    ) -> bool {
-        let route = self.servent_routes.get(now, &via.servent.0);
-        let Some(link) = route.and_then(|key| self.link_of(key)) else { return false };
-        let addr = self.advertised(self.connections[link].local_ip);
-        if addr.port() == 0 {
-            return false;
-        }
-        let mut payload = Vec::with_capacity(crate::wire::PUSH_BYTES);
-        Push { servent: via.servent, index, addr, extension: &[] }.encode(&mut payload);
-        let guid = self.fresh_guid();
-        self.push_routes.set(now, &guid.0, LinkKey::OWN);
-        let header = Header { guid, kind: Kind::Push, ttl: via.ttl, hops: 0, payload_len: 0 };
-        let framed = self.framed(header, &payload);
-        self.enqueue(None, link, &framed);
-        self.event(Event::Pushed { transfer: id });
-        true
-    }
-
-    /// A connection opened with GIV: the source of a download that waits for it, or closed.
-    pub(super) fn read_giv(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.connection_mut(id) else { return };
-        let Phase::Opening(buffer) = &conn.phase else { return };
-        let (giv, rest) = match Giv::parse(buffer) {
-            Ok(None) => return,
-            Ok(Some((giv, len))) => (giv, buffer[len..].to_vec()),
-            Err(_) => return self.close(now, id, CloseReason::Unasked),
-        };
-        let servent = ServentId(giv.servent_id);
-        let waiting =
-            self.downloads.iter().find(|(_, t)| t.download.awaited_push() == Some(servent));
-        match waiting.map(|(&transfer, _)| transfer) {
-            Some(transfer) => self.adopt(now, id, transfer, &rest),
-            None => self.close(now, id, CloseReason::Unasked),
-        }
-    }
-
-    fn adopt(&mut self, now: Instant, id: ConnId, transfer: TransferId, rest: &[u8]) {
-        if let Some(conn) = self.connection_mut(id) {
-            conn.phase = Phase::Fetching(transfer);
-        }
-        self.set_task_conn(transfer, Some(id));
-        self.handle_fetch_connected(now, transfer);
-        self.handle_fetched(now, transfer, rest);
     }
 
     /// The address given to others from now on names this port: a guest opens its listening

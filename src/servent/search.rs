@@ -123,21 +123,23 @@ impl Servent {
         self.budget.charge(budget::OWN_RESULT * u32::try_from(taken).unwrap_or(u32::MAX));
         probe.results += taken;
         self.stats.delivered.add(Kind::QueryHit);
+        let in_scope = self.may_fetch_from(link, hit.addr);
         let results = hit.results().take(taken);
         for result in results.filter(|result| result.name.len() <= MAX_NAME_BYTES) {
-            let hit = describe(header, hit, &result);
+            let hit = describe(header, hit, &result, in_scope);
             self.event(Event::Hit { search, hit });
         }
         Ok(())
     }
 }
 
-fn describe(header: &Header, hit: &QueryHit<'_>, result: &HitResult<'_>) -> Hit {
+fn describe(header: &Header, hit: &QueryHit<'_>, result: &HitResult<'_>, in_scope: bool) -> Hit {
     let trailer = hit.trailer();
     Hit {
         name: String::from_utf8_lossy(result.name).into_owned(),
         size: result.size,
         addr: hit.addr,
+        in_scope,
         index: result.index,
         speed_kbps: hit.speed_kbps,
         servent: hit.servent,

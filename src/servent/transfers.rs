@@ -2,16 +2,32 @@
 
 use super::connection::{Connection, Phase};
 use super::io::{CloseReason, ConnId, Event, FileDone, FileId, FileOp, Output, TransferId};
-use super::{IoFailure, Servent};
+use super::{IoFailure, LinkKey, Servent};
+use crate::config::{Role, Scope};
 use crate::library::Library;
 use crate::time::Instant;
 use crate::transfer::Shelf;
 use crate::transfer::download::{
-    Download, DownloadError, DownloadLimits, DownloadStep, Partial, Source,
+    Download, DownloadError, DownloadLimits, DownloadStep, Kept, Source,
 };
-use crate::transfer::upload::{Upload, UploadClose, UploadLimits, UploadStep};
-use std::net::Ipv4Addr;
+use crate::transfer::upload::{Slot, Upload, UploadClose, UploadLimits, UploadStep};
+use crate::wire::http_head::GetPath;
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Servents remembered to want names that are not percent-encoded; the oldest is forgotten.
+const MAX_RAW_HOSTS: usize = 256;
+
+/// What a peer is told to wait when nothing says how long the uploads under way will take.
+const USUAL_WAIT: Duration = Duration::from_secs(60);
+
+/// The longest wait a peer is told: an upload that is slow now may speed up or break off.
+const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// Bytes of a path that was refused an event tells.
+const MAX_TOLD_PATH_BYTES: usize = 256;
 
 /// An inbound HTTP connection.
 #[derive(Debug)]
@@ -19,14 +35,39 @@ pub(super) struct Uploading {
     pub(super) upload: Upload,
     /// The file it holds a slot for.
     pub(super) file: Option<FileId>,
+    /// A Push asked for the connection, and nothing was fetched on it so far.
+    pub(super) pushed: bool,
 }
 
 /// A download and what it uses at the moment.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) download: Download,
-    conn: Option<ConnId>,
+    pub(super) conn: Option<ConnId>,
     file: FileId,
+    /// When the next Push is due while the source is waited for.
+    pub(super) next_push: Option<Instant>,
+    /// A Push was sent for it.
+    pub(super) pushed: bool,
+}
+
+/// Addresses whose servents close when asked for a percent-encoded name (GNU Serveez).
+#[derive(Debug, Default)]
+pub(super) struct RawHosts(VecDeque<SocketAddrV4>);
+
+impl RawHosts {
+    fn contains(&self, addr: SocketAddrV4) -> bool {
+        self.0.contains(&addr)
+    }
+
+    fn remember(&mut self, addr: SocketAddrV4) {
+        if !self.contains(addr) {
+            if self.0.len() >= MAX_RAW_HOSTS {
+                self.0.pop_front();
+            }
+            self.0.push_back(addr);
+        }
+    }
 }
 
 /// Whom to tell what came of a file operation.
@@ -46,16 +87,19 @@ pub struct Progress {
 }
 
 impl Shelf for Library {
-    fn find(&self, index: u32, name: &str) -> Option<(u32, u64)> {
-        let exact = self.get(index).filter(|entry| entry.name == name);
-        exact.or_else(|| self.by_unique_name(name)).map(|entry| (entry.number, entry.size))
+    /// The file with this index if the path has its name in any reading, else the only file of
+    /// this name: gtk-gnutella asks with index 0 for hits without a hash.
+    fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
+        let named = |name: &str| path.names().any(|asked| asked == name) || path.masks(name);
+        let exact = self.get(path.index).filter(|entry| named(entry.name));
+        let by_name = || path.names().find_map(|name| self.by_unique_name(name));
+        exact.or_else(by_name).map(|entry| (entry.number, entry.size))
     }
 }
 
 impl Servent {
-    /// Starts to fetch a file. `partial` is what an earlier attempt left. All its file operations
-    /// name the returned [`FileId`]; it ends with [`Event::Downloaded`] or
-    /// [`Event::DownloadFailed`].
+    /// Starts to fetch a file. `kept` is what is on the disk. All its file operations name the
+    /// returned [`FileId`]; it ends with [`Event::Downloaded`] or [`Event::DownloadFailed`].
     ///
     /// # Errors
     /// [`DownloadError::SizeMismatch`] when the partial belongs to another file.
@@ -63,14 +107,26 @@ impl Servent {
         &mut self,
         now: Instant,
         source: Source,
-        partial: Option<Partial>,
+        kept: Kept,
     ) -> Result<(TransferId, FileId), DownloadError> {
-        let download = Download::new(now, source, partial, DownloadLimits::default())?;
+        let raw = self.raw_hosts.contains(source.addr);
+        let download = Download::new(now, source, kept, raw, DownloadLimits::default())?;
         let id = TransferId(self.fresh_id());
         let file = self.hold_file(FileOwner::Download(id));
-        self.downloads.insert(id, Task { download, conn: None, file });
+        let task = Task { download, conn: None, file, next_push: None, pushed: false };
+        self.downloads.insert(id, task);
         self.drive_download(now, id);
         Ok((id, file))
+    }
+
+    /// Whether the address in a hit that came by `link` may be connected to.
+    pub(super) fn may_fetch_from(&self, link: LinkKey, addr: SocketAddrV4) -> bool {
+        match self.config.role {
+            Role::Servent => self.config.scope.allows(addr),
+            Role::Guest => self
+                .link_of(link)
+                .is_some_and(|link| Scope::may_follow(*self.connections[link].remote.ip(), addr)),
+        }
     }
 
     /// Ends a download without any event; what was received is kept.
@@ -113,6 +169,7 @@ impl Servent {
         let Some(task) = self.downloads.get_mut(&id) else { return };
         match done {
             FileDone::Opened { .. } => task.download.handle_file_opened(),
+            FileDone::Compared { same } => task.download.handle_compared(now, same),
             FileDone::Written { bytes } => task.download.handle_written(now, bytes),
             FileDone::Synced => task.download.handle_synced(),
             FileDone::Finished => task.download.handle_finished(),
@@ -130,14 +187,27 @@ impl Servent {
 
     pub(super) fn begin_upload(&mut self, now: Instant, id: ConnId, upload: Upload) {
         let Some(conn) = self.connection_mut(id) else { return };
-        conn.phase = Phase::Upload(Box::new(Uploading { upload, file: None }));
+        let pushed = !conn.inbound;
+        conn.phase = Phase::Upload(Box::new(Uploading { upload, file: None, pushed }));
         self.drive_upload(now, id);
     }
 
-    /// Whether a peer at this address may have one more upload.
-    fn has_slot_for(&self, ip: Ipv4Addr) -> bool {
-        self.uploads_open < self.config.max_uploads
-            && self.slots.of(ip) < self.per_address(self.config.limits.uploads_per_address)
+    /// Whether a peer at this address may have one more upload, and if not, when one of those it
+    /// waits for is likely to end.
+    fn slot_for(&self, now: Instant, ip: Ipv4Addr) -> Slot {
+        let own = self.per_address(self.config.limits.uploads_per_address);
+        let own_taken = self.slots.of(ip) >= own;
+        if self.uploads_open < self.config.max_uploads && !own_taken {
+            return Slot::Free;
+        }
+        let waited_for = self.connections.iter().filter_map(|(_, conn)| match &conn.phase {
+            Phase::Upload(uploading) if !own_taken || *conn.remote.ip() == ip => {
+                uploading.upload.time_left(now)
+            }
+            _ => None,
+        });
+        let left = waited_for.min().unwrap_or(USUAL_WAIT).min(MAX_WAIT);
+        Slot::FreeIn(Duration::from_secs(left.as_secs() + 1))
     }
 
     /// Does what an upload wants next.
@@ -145,9 +215,13 @@ impl Servent {
         let library = Arc::clone(&self.library);
         let Some(ip) = self.connection_mut(id).map(|conn| *conn.remote.ip()) else { return };
         loop {
-            let slot_free = self.has_slot_for(ip);
             let Some(uploading) = self.uploading_mut(id) else { return };
-            let Some(step) = uploading.upload.poll(now, &*library, slot_free) else { break };
+            let slot = match uploading.upload.is_asked() {
+                true => self.slot_for(now, ip),
+                false => Slot::Free,
+            };
+            let Some(uploading) = self.uploading_mut(id) else { return };
+            let Some(step) = uploading.upload.poll(now, &*library, slot) else { break };
             match step {
                 UploadStep::Open { number, .. } => {
                     self.uploads_open += 1;
@@ -159,10 +233,18 @@ impl Servent {
                     self.file_op(file, FileOp::OpenShared { number });
                 }
                 UploadStep::Release { number, bytes, complete } => {
+                    if (complete || bytes > 0) && std::mem::take(&mut uploading.pushed) {
+                        self.push_log.led_to_download(ip);
+                    }
                     self.release_upload(id);
                     self.stats.files_served += u64::from(complete);
                     let addr = self.connections[id.index as usize].remote;
                     self.event(Event::Served { addr, number, bytes, complete });
+                }
+                UploadStep::Refused { status, mut path } => {
+                    path.truncate(MAX_TOLD_PATH_BYTES);
+                    let addr = self.connections[id.index as usize].remote;
+                    self.event(Event::Refused { addr, status, path });
                 }
                 UploadStep::Stale { number } => self.event(Event::StaleFile { number }),
                 UploadStep::Close(why) => return self.close(now, id, CloseReason::Upload(why)),
@@ -213,12 +295,8 @@ impl Servent {
                         None => self.fail_connect(now, id),
                     }
                 }
-                DownloadStep::Push(via) => {
-                    let index = task.download.source().index;
-                    if !self.send_push(now, id, via, index) {
-                        self.fail_connect(now, id);
-                    }
-                }
+                DownloadStep::Push(via) => self.await_giv(now, id, via),
+                DownloadStep::Release => self.keep_giv(now, id),
                 DownloadStep::Disconnect => {
                     if let Some(conn) = self.set_task_conn(id, None) {
                         self.close(now, conn, CloseReason::TransferEnded);
@@ -227,14 +305,19 @@ impl Servent {
                 DownloadStep::OpenPartial { have, total } => {
                     self.file_op(file, FileOp::OpenPartial { have, total });
                 }
+                DownloadStep::SetAside { total } => self.file_op(file, FileOp::SetAside { total }),
+                DownloadStep::Compare { against, offset, bytes } => {
+                    self.file_op(file, FileOp::Compare { against, offset, bytes });
+                }
+                DownloadStep::UseComplete => self.file_op(file, FileOp::UseComplete),
                 DownloadStep::Write { offset, bytes } => {
                     self.file_op(file, FileOp::Write { offset, bytes });
                 }
                 DownloadStep::Sync => self.file_op(file, FileOp::Sync),
                 DownloadStep::Finish => self.file_op(file, FileOp::Finish),
-                DownloadStep::Done { bytes } => {
+                DownloadStep::Done { bytes, already_here } => {
                     self.end_download(now, id);
-                    self.event(Event::Downloaded { transfer: id, bytes });
+                    self.event(Event::Downloaded { transfer: id, bytes, already_here });
                 }
                 DownloadStep::Fail(error) => {
                     self.end_download(now, id);
@@ -255,7 +338,7 @@ impl Servent {
         std::mem::replace(&mut task.conn, conn)
     }
 
-    fn fail_connect(&mut self, now: Instant, id: TransferId) {
+    pub(super) fn fail_connect(&mut self, now: Instant, id: TransferId) {
         if let Some(task) = self.downloads.get_mut(&id) {
             task.download.handle_connect_failed(now, false);
         }
@@ -290,9 +373,9 @@ impl Servent {
     }
 
     /// The connection of a download stands.
-    pub(super) fn handle_fetch_connected(&mut self, now: Instant, id: TransferId) {
+    pub(super) fn handle_fetch_connected(&mut self, now: Instant, id: TransferId, fresh: bool) {
         if let Some(task) = self.downloads.get_mut(&id) {
-            task.download.handle_connected(now);
+            task.download.handle_connected(now, fresh);
         }
         self.drive_download(now, id);
     }
@@ -301,6 +384,9 @@ impl Servent {
     pub(super) fn handle_fetched(&mut self, now: Instant, id: TransferId, bytes: &[u8]) {
         if let Some(task) = self.downloads.get_mut(&id) {
             task.download.handle_bytes(now, bytes);
+            if task.download.found_raw() {
+                self.raw_hosts.remember(task.download.source().addr);
+            }
         }
         self.drive_download(now, id);
     }
@@ -310,23 +396,6 @@ impl Servent {
             task.download.handle_timeout(now);
         }
         self.drive_download(now, id);
-    }
-
-    /// When the first download that waits for a pushed connection gives up. Those that have a
-    /// connection use its timer; of the others there are few.
-    pub(super) fn next_push_deadline(&self) -> Option<Instant> {
-        self.waiting_for_push().filter_map(|(_, task)| task.download.poll_timeout()).min()
-    }
-
-    pub(super) fn handle_push_deadlines(&mut self, now: Instant) {
-        let waiting: Vec<TransferId> = self.waiting_for_push().map(|(&id, _)| id).collect();
-        for id in waiting {
-            self.handle_fetch_timeout(now, id);
-        }
-    }
-
-    fn waiting_for_push(&self) -> impl Iterator<Item = (&TransferId, &Task)> {
-        self.downloads.iter().filter(|(_, task)| task.conn.is_none())
     }
 
     /// Whatever a closed connection held goes back.

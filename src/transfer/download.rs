@@ -1,7 +1,12 @@
 //! Fetching one file from one source with plain HTTP.
 //!
-//! Nothing received is ever thrown away: bytes go to a partial file strictly in order, a resumed
-//! download asks for the rest, and a source that ignores the range has its first bytes skipped.
+//! Bytes of two files are never joined. A download that goes on with a partial file asks for the
+//! last [`OVERLAP_BYTES`] of it once more and writes nothing before they have agreed; a source that
+//! ignores the range is compared from its first byte on. When they differ, the partial is set aside
+//! and the file is fetched from its start. Where complete files of the same name are here, their
+//! first and last [`OVERLAP_BYTES`] are compared with the source first: if they agree, the file is
+//! here already.
+//!
 //! A body without a length is taken too (0.4 servents send such): it ends at the expected size,
 //! or with the connection when no size is known; only a reset then tells that bytes are missing.
 //!
@@ -15,119 +20,27 @@
 //! [`Download::backlog_bytes`] is at [`MAX_BACKLOG_BYTES`] or above: that, plus one read, bounds
 //! the memory of a download whose disk is slow.
 
+mod answer;
+
 pub use super::download_error::{DiskFault, DownloadError};
-use super::partial_writer::PartialWriter;
+pub use super::download_step::DownloadStep;
+pub use super::partial_writer::MAX_WRITE_BYTES;
+use super::partial_writer::{Arrival, PartialWriter};
+pub use super::source::{Against, DownloadLimits, Kept, OVERLAP_BYTES, Partial, PushVia, Source};
 use crate::time::Instant;
 use crate::wire::ServentId;
-use crate::wire::http_head::{
-    GetRequest, ResponseError, ResponseHead, encode_name, parse_response,
-};
+use crate::wire::http_head::{GetRequest, encode_name, parse_response};
 use std::collections::VecDeque;
-use std::net::SocketAddrV4;
-use std::time::Duration;
 
 /// Above this many bytes on their way to the disk the owner stops reading from the source.
 pub const MAX_BACKLOG_BYTES: u64 = 1024 * 1024;
 
-/// Largest piece of one [`DownloadStep::Write`], in bytes.
-pub const MAX_WRITE_BYTES: usize = 64 * 1024;
+/// Requests for one file after which their answers must have held [`MIN_PIECE_BYTES`] on average.
+/// gtk-gnutella gives at least 128 KiB for each.
+pub const FREE_REQUESTS: u32 = 4096;
 
-/// Most requests for one file. gtk-gnutella gives at least 128 KiB for each.
-pub const MAX_REQUESTS: u32 = 4096;
-
-/// Where a file is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Who serves it.
-    pub addr: SocketAddrV4,
-    /// The index from the hit.
-    pub index: u32,
-    /// The name as the source calls it.
-    pub name: String,
-    /// Size in bytes from the hit, if there was one.
-    pub size: Option<u64>,
-    /// How to have it connect to us; `None` if its servent id is not known.
-    pub push: Option<PushVia>,
-}
-
-/// What a Push to a source needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PushVia {
-    /// Whom to push.
-    pub servent: ServentId,
-    /// Links the Push may cross: those its hit crossed, and one or two more.
-    pub ttl: u8,
-    /// Push at once: the source says that it cannot be connected to.
-    pub firewalled: bool,
-}
-
-/// What an earlier attempt left on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partial {
-    /// Bytes from the start of the file that are there.
-    pub have: u64,
-    /// Size of the whole file, if it was recorded.
-    pub total: Option<u64>,
-}
-
-/// Bounds of one download.
-#[derive(Clone, Copy, Debug)]
-pub struct DownloadLimits {
-    /// From dialling to being connected.
-    pub connect_timeout: Duration,
-    /// From a Push to the connection it asks for.
-    pub push_timeout: Duration,
-    /// From a request to the end of the response head, and between any two reads of the body.
-    pub stall_timeout: Duration,
-}
-
-impl Default for DownloadLimits {
-    fn default() -> DownloadLimits {
-        DownloadLimits {
-            connect_timeout: Duration::from_secs(20),
-            push_timeout: Duration::from_secs(30),
-            stall_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-/// What the owner must do next. File steps are to be done in the order given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DownloadStep {
-    /// Dial, then call [`Download::handle_connected`] or [`Download::handle_connect_failed`].
-    Connect(SocketAddrV4),
-    /// Send a Push. When the source connects and says GIV, call [`Download::handle_connected`];
-    /// if no Push can be sent, [`Download::handle_connect_failed`].
-    Push(PushVia),
-    /// Drop the connection; the machine knows, no `handle_closed` is due.
-    Disconnect,
-    /// Open the partial file to go on behind its first `have` bytes, or create it if there is
-    /// none, and record `total`; then call [`Download::handle_file_opened`].
-    OpenPartial {
-        /// Bytes that are to be in it already
-        have: u64,
-        /// Size of the whole file, if known by now
-        total: Option<u64>,
-    },
-    /// Write to the partial file, then call [`Download::handle_written`].
-    Write {
-        /// Where; always the end of what was written before
-        offset: u64,
-        /// At most [`MAX_WRITE_BYTES`]
-        bytes: Vec<u8>,
-    },
-    /// Make the partial file durable, then call [`Download::handle_synced`].
-    Sync,
-    /// Give the file its name, without replacing another; then call [`Download::handle_finished`].
-    Finish,
-    /// The file is there. Nothing else will come.
-    Done {
-        /// Its size
-        bytes: u64,
-    },
-    /// Close the partial file if it is open, and keep it. Nothing else will come.
-    Fail(DownloadError),
-}
+/// See [`FREE_REQUESTS`].
+pub const MIN_PIECE_BYTES: u64 = 32 * 1024;
 
 /// One download; see the module documentation.
 #[derive(Debug)]
@@ -135,21 +48,45 @@ pub struct Download {
     source: Source,
     limits: DownloadLimits,
     expected: Option<u64>,
-    /// Bytes from the start of the file that are on the disk or on their way to it.
+    goal: Goal,
+    /// Bytes from the start of the file that are in the partial file or on their way to it.
     received: u64,
+    /// The next byte to come, or to be asked for. Bytes before `received` are compared.
+    position: u64,
+    /// The partial file was fetched from another source.
+    foreign: bool,
     link: Link,
     disk: PartialWriter,
     /// Set once the network part is over.
-    outcome: Option<Result<(), DownloadError>>,
+    outcome: Option<Result<Arrival, DownloadError>>,
+    /// Names go out percent-encoded.
     encoded: bool,
+    /// The other spelling of the name was tried.
+    respelled: bool,
     /// The source is asked to connect, rather than connected to.
     pushes: bool,
     requests: u32,
+    /// Bytes of bodies that came in answer to them.
+    body_bytes: u64,
     /// Whether a response came on the present connection, and on any.
     answered_here: bool,
     answered: bool,
     steps: VecDeque<DownloadStep>,
     deadline: Instant,
+}
+
+/// What the bytes that come are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Complete files of this name are compared with the source, stretch by stretch.
+    Check {
+        /// Where the stretch at hand ends
+        end: u64,
+        /// Nothing needs to be compared behind it
+        last: bool,
+    },
+    /// The file is fetched.
+    Fetch,
 }
 
 #[derive(Debug)]
@@ -167,26 +104,26 @@ enum Link {
 
 #[derive(Clone, Copy, Debug)]
 struct Body {
-    /// Bytes to come that are here already.
-    skip: u64,
-    /// Bytes to come in all; `None` if only the end of the connection tells.
+    /// Bytes to come; `None` if only the end of the connection tells.
     left: Option<u64>,
     keep_alive: bool,
 }
 
 impl Download {
-    /// Starts at `now`. `partial` is what an earlier attempt left.
+    /// Starts at `now`. `kept` is what is on the disk; with `raw` names are not percent-encoded
+    /// at first, for a source that is known to want them so.
     ///
     /// # Errors
     /// [`DownloadError::SizeMismatch`] if the partial belongs to a file of another size.
     pub fn new(
         now: Instant,
         source: Source,
-        partial: Option<Partial>,
+        kept: Kept,
+        raw: bool,
         limits: DownloadLimits,
     ) -> Result<Download, DownloadError> {
-        let have = partial.map_or(0, |partial| partial.have);
-        let total = partial.and_then(|partial| partial.total);
+        let have = kept.partial.map_or(0, |partial| partial.have);
+        let total = kept.partial.and_then(|partial| partial.total);
         let expected = source.size.or(total);
         if let (Some(expected), Some(offered)) = (total, source.size)
             && expected != offered
@@ -199,31 +136,37 @@ impl Download {
         let mut download = Download {
             limits,
             expected,
+            goal: match kept.complete {
+                true => Goal::Check { end: OVERLAP_BYTES, last: false },
+                false => Goal::Fetch,
+            },
             received: have,
+            position: if kept.complete { 0 } else { overlap_start(have) },
+            foreign: kept.partial.is_some_and(|it| it.have > 0 && !it.same_source),
             link: Link::None,
             disk: PartialWriter::new(have),
             outcome: None,
             encoded: true,
+            respelled: false,
             pushes: source.push.is_some_and(|push| push.firewalled),
             requests: 0,
+            body_bytes: 0,
             answered_here: false,
             answered: false,
             steps: VecDeque::new(),
             deadline: now,
             source,
         };
-        if partial.is_some() && expected == Some(have) {
-            download.complete();
-        } else {
-            download.connect(now);
-        }
+        download.encoded = !(raw && download.has_other_spelling());
+        download.connect(now);
         Ok(download)
     }
 
-    /// The connection is there.
-    pub fn handle_connected(&mut self, now: Instant) {
+    /// The connection is there. It is not `fresh` if it has carried requests before: its end is
+    /// then no answer.
+    pub fn handle_connected(&mut self, now: Instant, fresh: bool) {
         if matches!(self.link, Link::Connecting) {
-            self.answered_here = false;
+            self.answered_here = !fresh;
             self.ask(now);
         }
     }
@@ -251,6 +194,13 @@ impl Download {
         self.source.push.filter(|_| waiting).map(|push| push.servent)
     }
 
+    /// The servent serves another download meanwhile: the wait for its connection starts anew.
+    pub fn wait_on(&mut self, now: Instant) {
+        if self.awaited_push().is_some() {
+            self.deadline = now + self.limits.push_timeout;
+        }
+    }
+
     /// The source sent `bytes`.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
         match &mut self.link {
@@ -275,19 +225,23 @@ impl Download {
         match std::mem::replace(&mut self.link, Link::None) {
             Link::None => {}
             Link::Connecting => self.push_or_fail(now, DownloadError::Connect { refused: reset }),
-            Link::Asking { head, .. } if !head.is_empty() => self.interrupted(),
+            Link::Asking { head, .. } if !head.is_empty() => self.fail(DownloadError::Interrupted),
             // A kept connection may end at any time; the request was not looked at.
             Link::Asking { .. } if self.answered_here => self.connect(now),
-            Link::Asking { .. } if self.answered => self.interrupted(),
-            Link::Asking { .. } if self.encoded && self.has_other_spelling() => {
-                self.encoded = false;
+            Link::Asking { .. } if self.answered => self.fail(DownloadError::Interrupted),
+            Link::Asking { .. } if !self.respelled && self.has_other_spelling() => {
+                self.respelled = true;
+                self.encoded = !self.encoded;
                 self.connect(now);
             }
             Link::Asking { .. } => self.fail(DownloadError::NoAnswer),
-            Link::Body(Body { left: None, skip: 0, .. }) if !reset && self.expected.is_none() => {
-                self.complete();
+            Link::Body(Body { left: None, .. }) if !reset && self.expected.is_none() => {
+                match self.position < self.received {
+                    true => self.handle_mismatch(now),
+                    false => self.complete(false),
+                }
             }
-            Link::Body(_) => self.interrupted(),
+            Link::Body(_) => self.fail(DownloadError::Interrupted),
         }
     }
 
@@ -296,13 +250,18 @@ impl Download {
         self.disk.handle_opened();
     }
 
+    /// Whether the bytes of the oldest [`DownloadStep::Compare`] not yet answered are the `same`.
+    pub fn handle_compared(&mut self, now: Instant, same: bool) {
+        if self.disk.handle_compared() && !same {
+            self.handle_mismatch(now);
+        }
+        self.defer_stall(now);
+    }
+
     /// `bytes` of earlier [`DownloadStep::Write`]s are written.
     pub fn handle_written(&mut self, now: Instant, bytes: u64) {
         self.disk.handle_written(bytes);
-        // While the disk was behind nobody read from the source, which is not its fault.
-        if matches!(self.link, Link::Body(_)) {
-            self.deadline = now + self.limits.stall_timeout;
-        }
+        self.defer_stall(now);
     }
 
     /// The partial file is durable.
@@ -334,11 +293,8 @@ impl Download {
             self.disconnect();
             self.push_or_fail(now, DownloadError::ConnectTimeout(self.limits.connect_timeout));
         } else {
-            self.fail(DownloadError::Stalled {
-                silence: self.limits.stall_timeout,
-                received: self.received,
-                expected: self.expected,
-            });
+            let silence = self.limits.stall_timeout;
+            self.fail(DownloadError::Stalled { silence, begun: self.answered });
         }
     }
 
@@ -373,7 +329,7 @@ impl Download {
         waits.then_some(self.deadline)
     }
 
-    /// Bytes that were received and are not yet written to the disk.
+    /// Bytes that were received and are not yet written to the disk or compared with it.
     pub fn backlog_bytes(&self) -> u64 {
         self.disk.backlog_bytes()
     }
@@ -383,7 +339,7 @@ impl Download {
         self.received
     }
 
-    /// Size of the file in bytes, as soon as somebody has told it.
+    /// Size of the file in bytes, as soon as it was told.
     pub fn expected_bytes(&self) -> Option<u64> {
         self.expected
     }
@@ -391,6 +347,12 @@ impl Download {
     /// Where the file comes from.
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// Whether the source has answered to a name that was not percent-encoded and has another
+    /// spelling, and so is a servent that wants raw names.
+    pub fn found_raw(&self) -> bool {
+        self.answered && !self.encoded
     }
 
     fn connect(&mut self, now: Instant) {
@@ -428,8 +390,16 @@ impl Download {
         encode_name(name) != *name && !name.contains(char::is_control)
     }
 
+    /// While the disk was behind nobody read from the source, which is not its fault.
+    fn defer_stall(&mut self, now: Instant) {
+        if matches!(self.link, Link::Body(_)) {
+            self.deadline = now + self.limits.stall_timeout;
+        }
+    }
+
     fn ask(&mut self, now: Instant) {
-        if self.requests == MAX_REQUESTS {
+        let least = u64::from(self.requests) * MIN_PIECE_BYTES;
+        if self.requests >= FREE_REQUESTS && self.body_bytes < least {
             return self.fail(DownloadError::TooManyPieces { requests: self.requests });
         }
         self.requests += 1;
@@ -439,90 +409,16 @@ impl Download {
         } else {
             format!("/get/{index}/{name}")
         };
+        let to = match self.goal {
+            Goal::Check { end, .. } => Some(end - 1),
+            Goal::Fetch => None,
+        };
         let mut request = Vec::new();
         let host = addr.to_string();
-        GetRequest { path: path.as_bytes(), host: &host, from: self.received }.write(&mut request);
+        let from = self.position;
+        GetRequest { path: path.as_bytes(), host: &host, from, to }.write(&mut request);
         self.link = Link::Asking { request, sent: 0, head: Vec::new() };
         self.deadline = now + self.limits.stall_timeout;
-    }
-
-    fn handle_head(&mut self, now: Instant, response: &ResponseHead, rest: &[u8]) {
-        self.answered_here = true;
-        self.answered = true;
-        let body = match response.status {
-            200 | 206 => self.plan_body(response),
-            416 => return self.range_refused(response),
-            404 | 410 => Err(DownloadError::NotFound),
-            429 | 503 => Err(DownloadError::Busy { retry_after: response.retry_after }),
-            status => Err(DownloadError::Refused { status }),
-        };
-        match body {
-            Ok(body) => {
-                self.link = Link::Body(body);
-                self.open_partial();
-                self.take_body(now, rest);
-            }
-            Err(error) => self.fail(error),
-        }
-    }
-
-    /// Which bytes of the file the body holds. A `Content-Range` counts whatever the status.
-    fn plan_body(&mut self, response: &ResponseHead) -> Result<Body, DownloadError> {
-        let wanted = self.received;
-        let range = response.content_range;
-        let keep_alive = response.keep_alive;
-        let Some((start, end)) = range.and_then(|range| range.span) else {
-            if response.status == 206 {
-                return Err(DownloadError::WrongRange { wanted, offered: None });
-            }
-            if let Some(size) = response.content_length {
-                self.learn_size(size)?;
-            }
-            return Ok(Body { skip: wanted, left: response.content_length, keep_alive });
-        };
-        let length = end - start + 1;
-        if response.content_length.is_some_and(|told| told != length) {
-            return Err(DownloadError::Response(ResponseError::Malformed));
-        }
-        if let Some(total) = range.and_then(|range| range.total) {
-            self.learn_size(total)?;
-        } else if let Some(expected) = self.expected.filter(|&expected| end >= expected) {
-            return Err(DownloadError::SizeMismatch { expected, offered: end + 1 });
-        }
-        if start > wanted || end < wanted {
-            return Err(DownloadError::WrongRange { wanted, offered: Some(start) });
-        }
-        Ok(Body { skip: wanted - start, left: Some(length), keep_alive })
-    }
-
-    fn learn_size(&mut self, offered: u64) -> Result<(), DownloadError> {
-        match self.expected {
-            Some(expected) if expected != offered => {
-                Err(DownloadError::SizeMismatch { expected, offered })
-            }
-            None if offered < self.received => {
-                Err(DownloadError::SizeMismatch { expected: self.received, offered })
-            }
-            _ => {
-                self.expected = Some(offered);
-                Ok(())
-            }
-        }
-    }
-
-    /// 416 is good news if the partial turns out to be everything.
-    fn range_refused(&mut self, response: &ResponseHead) {
-        let learnt = match response.content_range.and_then(|range| range.total) {
-            Some(total) => self.learn_size(total),
-            None => Ok(()),
-        };
-        match learnt {
-            Ok(()) if self.received > 0 && self.expected == Some(self.received) => self.complete(),
-            Ok(()) => {
-                self.fail(DownloadError::WrongRange { wanted: self.received, offered: None });
-            }
-            Err(error) => self.fail(error),
-        }
     }
 
     fn take_body(&mut self, now: Instant, bytes: &[u8]) {
@@ -532,44 +428,120 @@ impl Download {
         let surplus = take < bytes.len();
         body.left = body.left.map(|left| left - take as u64);
         body.keep_alive &= !surplus;
-        let skip = limit(take, Some(body.skip));
-        body.skip -= skip as u64;
         let body = *body;
         // A body without a length ends at the expected size.
-        let wanted = self.expected.map(|expected| expected - self.received);
-        let fresh = &bytes[skip..take];
-        let fresh = &fresh[..limit(fresh.len(), wanted)];
+        let end = match self.goal {
+            Goal::Check { end, .. } => Some(end),
+            Goal::Fetch => self.expected,
+        };
+        let wanted = end.map(|end| end.saturating_sub(self.position));
+        let bytes = &bytes[..limit(take, wanted)];
         self.deadline = now + self.limits.stall_timeout;
-        self.disk.push(fresh);
-        self.received += fresh.len() as u64;
-
-        if self.expected == Some(self.received) {
-            self.complete();
+        self.body_bytes += bytes.len() as u64;
+        match (self.goal, self.expected) {
+            (Goal::Check { .. }, Some(total)) => {
+                self.disk.compare(Against::Complete { total }, self.position, bytes);
+            }
+            _ => {
+                let here = self.received - self.position.min(self.received);
+                let (known, fresh) = bytes.split_at(limit(bytes.len(), Some(here)));
+                self.disk.compare(Against::Partial, self.position, known);
+                self.disk.push(fresh);
+                self.received += fresh.len() as u64;
+            }
+        }
+        self.position += bytes.len() as u64;
+        let reusable = body.left == Some(0) && body.keep_alive;
+        if end == Some(self.position) {
+            self.stretch_done(now, reusable);
+        } else if reusable {
+            self.ask(now);
         } else if body.left == Some(0) {
-            if body.keep_alive {
-                self.ask(now);
-            } else {
-                self.connect(now);
+            self.connect(now);
+        }
+    }
+
+    /// All that was wanted is here.
+    fn stretch_done(&mut self, now: Instant, reusable: bool) {
+        let total = self.expected.unwrap_or(self.position);
+        match &mut self.goal {
+            Goal::Check { end, last: last @ false } => {
+                self.position = overlap_start(total).max(self.position);
+                (*end, *last) = (total, true);
+                if reusable { self.ask(now) } else { self.connect(now) }
+            }
+            _ => self.complete(reusable),
+        }
+    }
+
+    /// The source's bytes differ from those on the disk.
+    fn handle_mismatch(&mut self, now: Instant) {
+        self.disk.drop_queued();
+        match self.goal {
+            Goal::Check { .. } => self.give_up_check(now),
+            Goal::Fetch if self.disk.holds_ours() => {
+                self.outcome = None;
+                self.received = self.disk.end();
+                self.fail(DownloadError::Changed);
+            }
+            Goal::Fetch => self.start_anew(now),
+        }
+    }
+
+    /// No complete file here is the one at the source.
+    fn give_up_check(&mut self, now: Instant) {
+        self.goal = Goal::Fetch;
+        self.position = overlap_start(self.received);
+        self.go_on(now);
+    }
+
+    /// The partial file is not of the source's file.
+    fn start_anew(&mut self, now: Instant) {
+        self.foreign = false;
+        (self.received, self.position) = (0, 0);
+        let step = self.disk.set_aside(self.expected);
+        self.steps.push_back(step);
+        self.go_on(now);
+    }
+
+    /// Asks anew, unless the network part has come to a bad end meanwhile.
+    fn go_on(&mut self, now: Instant) {
+        if !matches!(self.outcome, Some(Err(_))) {
+            self.outcome = None;
+            self.connect(now);
+        }
+    }
+
+    fn complete(&mut self, reusable: bool) {
+        let bytes = *self.expected.get_or_insert(self.received);
+        self.leave(reusable);
+        match self.goal {
+            Goal::Check { .. } => {
+                if bytes == 0 {
+                    self.disk.compare_empty();
+                }
+                self.end(Ok(Arrival::AlreadyHere { bytes }));
+            }
+            Goal::Fetch => {
+                self.open_partial();
+                self.end(Ok(Arrival::Fetched));
             }
         }
     }
 
-    fn interrupted(&mut self) {
-        let (received, expected) = (self.received, self.expected);
-        self.fail(DownloadError::Interrupted { received, expected });
-    }
-
-    fn complete(&mut self) {
-        self.expected = Some(self.received);
-        self.open_partial();
-        self.end(Ok(()));
+    /// Needs the connection no longer.
+    fn leave(&mut self, reusable: bool) {
+        if reusable && !matches!(self.link, Link::None) {
+            self.link = Link::None;
+            self.steps.push_back(DownloadStep::Release);
+        }
     }
 
     fn fail(&mut self, error: DownloadError) {
         self.end(Err(error));
     }
 
-    fn end(&mut self, outcome: Result<(), DownloadError>) {
+    fn end(&mut self, outcome: Result<Arrival, DownloadError>) {
         self.disconnect();
         self.outcome.get_or_insert(outcome);
     }
@@ -578,6 +550,11 @@ impl Download {
         let step = self.disk.open(self.expected);
         self.steps.extend(step);
     }
+}
+
+/// Where the last [`OVERLAP_BYTES`] of `bytes` begin.
+fn overlap_start(bytes: u64) -> u64 {
+    bytes.saturating_sub(OVERLAP_BYTES)
 }
 
 /// `len`, but at most `most` if there is such a bound.

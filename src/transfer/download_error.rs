@@ -15,12 +15,22 @@ pub enum DiskFault {
     Failed,
 }
 
+impl fmt::Display for DiskFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DiskFault::Full => "the disk is full",
+            DiskFault::Denied => "access was denied",
+            DiskFault::Failed => "the disk failed",
+        })
+    }
+}
+
 /// Why a download ended without its file. What was received stays in the partial file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownloadError {
     /// No connection; `refused` if the other side said so, else the network did
     Connect {
-        /// Somebody answered, but nobody listens on that port
+        /// The host answered, but nothing listens on that port
         refused: bool,
     },
     /// No connection within the time given
@@ -35,18 +45,11 @@ pub enum DownloadError {
     Stalled {
         /// How long it was silent
         silence: Duration,
-        /// Bytes of the file that are here
-        received: u64,
-        /// Size of the file, if known
-        expected: Option<u64>,
+        /// It had answered before
+        begun: bool,
     },
     /// The source closed the connection in the middle
-    Interrupted {
-        /// Bytes of the file that are here
-        received: u64,
-        /// Size of the file, if known
-        expected: Option<u64>,
-    },
+    Interrupted,
     /// The source has no such file
     NotFound,
     /// The source has no free upload slot
@@ -73,6 +76,8 @@ pub enum DownloadError {
         /// First byte that was offered, if the source named one
         offered: Option<u64>,
     },
+    /// The source sends other bytes than it sent before
+    Changed,
     /// The source hands out the file in pieces too small to be worth it
     TooManyPieces {
         /// Requests made
@@ -84,102 +89,78 @@ pub enum DownloadError {
     Disk(DiskFault),
 }
 
+impl DownloadError {
+    /// Whether the same source may give the file later: it is busy, or broke off after it had
+    /// begun to answer.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            DownloadError::Busy { .. }
+                | DownloadError::Interrupted
+                | DownloadError::Stalled { begun: true, .. }
+                | DownloadError::Changed
+        )
+    }
+}
+
 impl fmt::Display for DownloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            DownloadError::Connect { refused: true } => f.write_str(
-                "expected a servent at this address, the connection was refused; it may be gone or \
-                 on another port",
-            ),
-            DownloadError::Connect { refused: false } => {
-                f.write_str("expected a connection, the network gave none; check the address")
+            DownloadError::Connect { refused: true } => {
+                f.write_str("the source refused the connection: nothing listens there")
             }
-            DownloadError::ConnectTimeout(limit) => write!(
-                f,
-                "expected a connection within {} s, none came; the source may be gone or firewalled",
-                limit.as_secs()
-            ),
+            DownloadError::Connect { refused: false } => {
+                f.write_str("the source cannot be reached")
+            }
+            DownloadError::ConnectTimeout(limit) => {
+                write!(f, "no connection to the source within {} s", limit.as_secs())
+            }
             DownloadError::PushUnanswered(limit) => write!(
                 f,
-                "expected the source to connect within {} s after a Push, it did not; it may be \
-                 gone, or this machine cannot be connected to either",
+                "the source was asked to connect and did not within {} s",
                 limit.as_secs()
             ),
             DownloadError::NoPushRoute => f.write_str(
-                "expected to reach the source by a Push, there is no way to it or none back; search \
-                 again",
+                "the source cannot be connected to, and no Push can reach it; search again",
             ),
-            DownloadError::NoAnswer => f.write_str(
-                "expected an HTTP response, the source closed the connection without one; try \
-                 another source",
-            ),
-            DownloadError::Stalled { silence, received, expected } => write!(
-                f,
-                "expected {}, got {received} and then nothing for {} s; try again to resume",
-                Bytes(expected),
-                silence.as_secs()
-            ),
-            DownloadError::Interrupted { received, expected } => write!(
-                f,
-                "expected {}, got {received} before the connection ended; try again to resume",
-                Bytes(expected)
-            ),
-            DownloadError::NotFound => f.write_str(
-                "expected the file, the source does not share it (any more); search again",
-            ),
-            DownloadError::Busy { retry_after: Some(delay) } => write!(
-                f,
-                "expected a free upload slot, the source has none; try again in {} s",
-                delay.as_secs()
-            ),
-            DownloadError::Busy { retry_after: None } => f.write_str(
-                "expected a free upload slot, the source has none; try again in a minute or more",
-            ),
+            DownloadError::NoAnswer => {
+                f.write_str("the source closed the connection without an answer")
+            }
+            DownloadError::Stalled { silence, .. } => {
+                write!(f, "no answer for {} s", silence.as_secs())
+            }
+            DownloadError::Interrupted => f.write_str("the connection ended early"),
+            DownloadError::NotFound => f.write_str("the source no longer shares it"),
+            DownloadError::Busy { .. } => {
+                f.write_str("the source is busy: all its upload slots are taken")
+            }
             DownloadError::Refused { status } => {
-                write!(f, "expected the file, the source answered {status}; try another source")
+                write!(f, "the source answered with status {status}")
             }
             DownloadError::SizeMismatch { expected, offered } => write!(
                 f,
-                "expected a file of {expected} bytes, the source offers {offered}; it is another \
-                 file, try another source"
+                "the source offers a file of {offered} bytes instead of {expected}: it is another \
+                 file"
             ),
-            DownloadError::WrongRange { wanted, offered: Some(offered) } => write!(
-                f,
-                "expected bytes from {wanted} on, the source offers bytes from {offered} on; try \
-                 another source"
-            ),
-            DownloadError::WrongRange { wanted, offered: None } => write!(
-                f,
-                "expected bytes from {wanted} on, the source has no such range; try another source"
-            ),
-            DownloadError::TooManyPieces { requests } => write!(
-                f,
-                "expected the file in fewer than {requests} pieces, it is still incomplete; try \
-                 another source"
-            ),
-            DownloadError::Response(error) => write!(f, "{error}; try another source"),
-            DownloadError::Disk(DiskFault::Full) => {
-                f.write_str("expected room for the file, the disk is full; free some and try again")
+            DownloadError::WrongRange { wanted, offered: Some(offered) } => {
+                write!(f, "the source was asked for bytes from {wanted} on and sent {offered} on")
             }
-            DownloadError::Disk(DiskFault::Denied) => f.write_str(
-                "expected a folder that can be written, access was denied; choose another folder",
-            ),
-            DownloadError::Disk(DiskFault::Failed) => {
-                f.write_str("expected the disk to take the file, it failed; check the disk")
+            DownloadError::WrongRange { wanted, offered: None } => {
+                write!(f, "the source has no bytes from {wanted} on")
             }
+            DownloadError::Changed => {
+                f.write_str("the file at the source changed while it was fetched")
+            }
+            DownloadError::TooManyPieces { requests } => {
+                write!(
+                    f,
+                    "the source sends too little at a time: gave up after {requests} requests"
+                )
+            }
+            DownloadError::Response(error) => write!(f, "unreadable answer: {error}"),
+            DownloadError::Disk(fault) => write!(f, "cannot write: {fault}"),
         }
     }
 }
 
 impl std::error::Error for DownloadError {}
-
-struct Bytes(Option<u64>);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(bytes) => write!(f, "{bytes} bytes"),
-            None => f.write_str("a file of unknown size"),
-        }
-    }
-}

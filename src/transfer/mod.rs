@@ -8,8 +8,10 @@
 
 pub mod download;
 mod download_error;
+mod download_step;
 pub mod names;
 mod partial_writer;
+mod source;
 pub mod upload;
 pub mod url;
 
@@ -18,8 +20,7 @@ mod pipe_tests;
 
 /// The shared files, as far as uploads need them.
 pub trait Shelf {
-    /// The number and the size in bytes of the file a peer means by `index` and `name`: the file
-    /// with this index if it has exactly this name, else the only file of this name (gtk-gnutella
-    /// asks with index 0 for hits without a hash), else none.
-    fn find(&self, index: u32, name: &str) -> Option<(u32, u64)>;
+    /// The number and the size in bytes of the file a peer means by `path`; see
+    /// [`GetPath`](crate::wire::http_head::GetPath).
+    fn find(&self, path: &crate::wire::http_head::GetPath) -> Option<(u32, u64)>;
 }

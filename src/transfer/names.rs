@@ -7,7 +7,7 @@
 use std::fmt::{self, Write as _};
 
 /// Longest name made by [`safe_local_name`], in bytes. File systems take 255; the difference
-/// leaves room for `.partial` and a counter behind the name.
+/// leaves room for what the name of a partial file and its record have behind it.
 pub const MAX_NAME_BYTES: usize = 200;
 
 /// Longest file extension, with its dot, that survives the shortening of a long name.
@@ -16,6 +16,9 @@ const MAX_EXTENSION_BYTES: usize = 16;
 /// A plain file name for the local disk: no folders, no drive, no characters that a file system
 /// or a terminal takes for something else, at most [`MAX_NAME_BYTES`] long, never empty, hidden
 /// or the name of a device. Safe names come back unchanged.
+///
+/// Names that partial downloads have here (`….part` and `….part.source`) get a `_` behind them:
+/// what is complete must never be taken for the beginning of something else.
 pub fn safe_local_name(remote: &str) -> String {
     let cleaned = remote.rsplit(['/', '\\']).map(clean_component).find(|name| !name.is_empty());
     let name = match cleaned {
@@ -23,7 +26,22 @@ pub fn safe_local_name(remote: &str) -> String {
         Some(name) => name,
         None => "unnamed".to_owned(),
     };
-    shorten(name)
+    let mut name = shorten(name);
+    if is_partial(&name) {
+        name.truncate(MAX_NAME_BYTES - 1);
+        name.push('_');
+    }
+    name
+}
+
+/// Whether partial downloads or their records may have such a name, whatever its case: some file
+/// systems make no difference.
+fn is_partial(name: &str) -> bool {
+    [".part", ".part.source"].iter().any(|ending| {
+        let start = name.len().checked_sub(ending.len());
+        let tail = start.and_then(|start| name.as_bytes().get(start..));
+        tail.is_some_and(|tail| tail.eq_ignore_ascii_case(ending.as_bytes()))
+    })
 }
 
 /// Shows `text` with control, bidirectional and line-separating characters as `\u{..}` escapes.
@@ -120,6 +138,9 @@ mod tests {
             (".bashrc", "bashrc"),
             ("name. . .", "name"),
             ("", "unnamed"),
+            ("x.10.part", "x.10.part_"),
+            ("x.10.PART.Source", "x.10.PART.Source_"),
+            ("x.part.txt", "x.part.txt"),
             ("../..", "unnamed"),
             ("\0\u{202e}", "unnamed"),
             ("gpj.\u{202e}exe\u{1b}[2J", "gpj.exe[2J"),
@@ -134,6 +155,8 @@ mod tests {
         assert!(name.len() <= MAX_NAME_BYTES && name.len() > MAX_NAME_BYTES - 2);
         assert!(name.ends_with("\u{e4}.tar"));
         assert_eq!(safe_local_name(&"x".repeat(300)).len(), MAX_NAME_BYTES);
+        let cut = format!("{}.part{}", "x".repeat(MAX_NAME_BYTES - 5), "y".repeat(30));
+        assert!(safe_local_name(&cut).ends_with("x.par_"));
     }
 
     #[test]
@@ -144,9 +167,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_is_safe_and_stable(remote in "[a./\\\\: \u{202e}\u{e4}\\x00CON1]{0,300}|.{0,300}") {
+        fn every_name_is_safe_and_stable(remote in "[a./\\\\: \u{202e}\u{e4}\\x00CON1]{0,300}|.{0,300}|[a.]{0,210}\\.(part|PART\\.source)[. ]{0,2}") {
             let local = safe_local_name(&remote);
             prop_assert!(!local.is_empty() && local.len() <= MAX_NAME_BYTES);
+            prop_assert!(!is_partial(&local));
             prop_assert!(!local.starts_with('.') && !local.ends_with(['.', ' ']));
             prop_assert!(!local.contains(|c| matches!(c, '/' | '\\' | ':') || is_deceptive(c)));
             prop_assert_eq!(safe_local_name(&local), local);

@@ -1,9 +1,10 @@
 //! An upload and a download joined by pipes: whatever the splits, the exact bytes arrive.
 
 use super::Shelf;
-use super::download::{Download, DownloadLimits, DownloadStep, Partial, Source};
-use super::upload::{Piece, Upload, UploadLimits, UploadStep};
+use super::download::{Download, DownloadLimits, DownloadStep, Kept, Partial, Source};
+use super::upload::{Piece, Slot, Upload, UploadLimits, UploadStep};
 use crate::time::Instant;
+use crate::wire::http_head::GetPath;
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -15,8 +16,8 @@ struct OneFile<'a> {
 }
 
 impl Shelf for OneFile<'_> {
-    fn find(&self, _index: u32, name: &str) -> Option<(u32, u64)> {
-        (name == self.name).then_some((4, self.size))
+    fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
+        path.names().any(|name| name == self.name).then_some((4, self.size))
     }
 }
 
@@ -37,7 +38,7 @@ fn serve(
     splits: &mut Splits<'_>,
     to_client: &mut Vec<u8>,
 ) -> bool {
-    while let Some(step) = upload.poll(NOW, shelf, true) {
+    while let Some(step) = upload.poll(NOW, shelf, Slot::Free) {
         if let UploadStep::Open { size, .. } = step {
             upload.handle_opened(NOW, Ok(size));
         }
@@ -68,16 +69,21 @@ fn transfer(name: &str, content: &[u8], have: usize, size_known: bool, sizes: &[
         name: name.to_owned(),
         size: size_known.then_some(size),
     };
-    let partial = (have > 0).then_some(Partial { have: have as u64, total: None });
+    let partial = Partial { have: have as u64, total: None, same_source: have.is_multiple_of(2) };
+    let kept = Kept { partial: (have > 0).then_some(partial), complete: false };
     let mut disk = content[..have].to_vec();
     let mut upload = Upload::new(NOW, UploadLimits::default());
-    let mut download = Download::new(NOW, source, partial, DownloadLimits::default()).unwrap();
+    let mut download = Download::new(NOW, source, kept, false, DownloadLimits::default()).unwrap();
     let mut to_client = Vec::new();
     for _ in 0..100_000 {
         while let Some(step) = download.poll() {
             match step {
-                DownloadStep::Connect(_) => download.handle_connected(NOW),
-                DownloadStep::Push(_) | DownloadStep::Disconnect => {}
+                DownloadStep::Connect(_) => download.handle_connected(NOW, true),
+                DownloadStep::Push(_) | DownloadStep::Disconnect | DownloadStep::Release => {}
+                DownloadStep::Compare { offset, bytes, .. } => {
+                    let start = usize::try_from(offset).unwrap();
+                    download.handle_compared(NOW, disk[start..].starts_with(&bytes));
+                }
                 DownloadStep::OpenPartial { .. } => download.handle_file_opened(),
                 DownloadStep::Write { offset, bytes } => {
                     assert_eq!(offset, disk.len() as u64);
@@ -86,7 +92,8 @@ fn transfer(name: &str, content: &[u8], have: usize, size_known: bool, sizes: &[
                 }
                 DownloadStep::Sync => download.handle_synced(),
                 DownloadStep::Finish => download.handle_finished(),
-                DownloadStep::Done { bytes } => {
+                DownloadStep::SetAside { .. } | DownloadStep::UseComplete => panic!("{step:?}"),
+                DownloadStep::Done { bytes, .. } => {
                     assert_eq!(bytes, size);
                     return disk;
                 }
@@ -136,8 +143,9 @@ proptest! {
         while serve(&mut upload, &shelf, b"abc", &mut splits, &mut to_client) {}
         let addr = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
         let source = Source { addr, index: 1, name: "x".to_owned(), size: Some(3) , push: None };
-        let mut download = Download::new(NOW, source, None, DownloadLimits::default()).unwrap();
-        download.handle_connected(NOW);
+        let limits = DownloadLimits::default();
+        let mut download = Download::new(NOW, source, Kept::default(), false, limits).unwrap();
+        download.handle_connected(NOW, true);
         download.handle_bytes(NOW, &bytes);
         prop_assert!(download.backlog_bytes() <= 3);
     }

@@ -27,8 +27,7 @@ pub struct UploadLimits {
     pub idle_timeout: Duration,
     /// Longest time without a byte of a response going out.
     pub stall_timeout: Duration,
-    /// What a peer is told when no slot is free. Gnutella clients must wait a minute anyway
-    /// (0.6 draft, §4.3).
+    /// What a peer is told to wait when a file cannot be opened for the moment.
     pub retry_after: Duration,
 }
 
@@ -45,6 +44,15 @@ impl Default for UploadLimits {
             retry_after: Duration::from_secs(60),
         }
     }
+}
+
+/// Whether one more upload may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// It may
+    Free,
+    /// All slots are taken, and one is likely to be free after this
+    FreeIn(Duration),
 }
 
 /// What the owner must do next.
@@ -66,6 +74,13 @@ pub enum UploadStep {
         bytes: u64,
         /// Whether that was all that was promised
         complete: bool,
+    },
+    /// A request was answered with 404, 416 or 503.
+    Refused {
+        /// Which of them
+        status: Status,
+        /// The path asked for, as sent
+        path: Vec<u8>,
     },
     /// The file on disk is not what the library says: scan again.
     Stale {
@@ -103,12 +118,12 @@ impl fmt::Display for UploadClose {
         f.write_str(match self {
             UploadClose::Done => "all requests were answered",
             UploadClose::ByPeer => "the peer closed the connection",
-            UploadClose::NoRequest => "expected a complete request in time, none came",
-            UploadClose::WriteStalled => "expected the peer to read the response, it stopped",
+            UploadClose::NoRequest => "no complete request in time",
+            UploadClose::WriteStalled => "the peer stopped reading",
             UploadClose::Flooded => "the peer sent too much ahead of the response",
             UploadClose::FileShrank => "the shared file became shorter while it was sent",
             UploadClose::Refused(error) => return error.fmt(f),
-            UploadClose::NoHost => "expected a Host header in an HTTP/1.1 request, got none",
+            UploadClose::NoHost => "an HTTP/1.1 request without a Host header",
         })
     }
 }
@@ -166,6 +181,8 @@ enum State {
 struct Held {
     number: u32,
     sent: u64,
+    since: Instant,
+    path: Vec<u8>,
 }
 
 /// What will be sent if the file opens.
@@ -250,17 +267,18 @@ impl Upload {
     /// The answer to [`UploadStep::Open`]: the size in bytes of the open file.
     pub fn handle_opened(&mut self, now: Instant, opened: Result<u64, OpenError>) {
         let State::Opening(plan) = self.state else { return };
+        let Some(held) = &mut self.held else { return };
+        let (number, path) = (held.number, std::mem::take(&mut held.path));
         let reply = match opened {
             Ok(size) if size == plan.size => return self.send_file(now, plan),
             Ok(_) | Err(OpenError::Gone) => {
-                let number = self.held.as_ref().map(|held| held.number);
-                self.steps.extend(number.map(|number| UploadStep::Stale { number }));
+                self.steps.push_back(UploadStep::Stale { number });
                 plan.reply(Status::NotFound)
             }
-            Err(OpenError::Failed) => self.busy(plan),
+            Err(OpenError::Failed) => plan.busy(self.limits.retry_after),
         };
         self.release(false);
-        self.send_head(now, reply, None);
+        self.decline(now, reply, &path);
     }
 
     /// The open file ended before the promised range did, or cannot be read.
@@ -288,14 +306,9 @@ impl Upload {
         }
     }
 
-    /// What to do next; `None` when there is nothing until something happens. `slot_free` is
-    /// looked at only if a body is asked for.
-    pub fn poll(
-        &mut self,
-        now: Instant,
-        shelf: &impl Shelf,
-        slot_free: bool,
-    ) -> Option<UploadStep> {
+    /// What to do next; `None` when there is nothing until something happens. `slot` is looked at
+    /// only if a body is asked for.
+    pub fn poll(&mut self, now: Instant, shelf: &impl Shelf, slot: Slot) -> Option<UploadStep> {
         if let Some(step) = self.steps.pop_front() {
             return Some(step);
         }
@@ -303,11 +316,16 @@ impl Upload {
             && let State::Asked(request) = std::mem::replace(&mut self.state, State::Reading)
         {
             match request {
-                Ok(request) => self.answer(now, shelf, slot_free, &request),
+                Ok(request) => self.answer(now, shelf, slot, request),
                 Err(error) => self.refuse(now, error.status(), UploadClose::Refused(error)),
             }
         }
         self.steps.pop_front()
+    }
+
+    /// Whether a request waits for [`Upload::poll`].
+    pub fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
     }
 
     /// What to write next, as much of it as the connection takes; then call [`Upload::sent`].
@@ -367,6 +385,14 @@ impl Upload {
         }
     }
 
+    /// How long the response under way will take to end at the speed it has had so far; `None` if
+    /// there is none, or nothing of it has gone out.
+    pub fn time_left(&self, now: Instant) -> Option<Duration> {
+        let (State::Sending(sending), Some(held)) = (&self.state, &self.held) else { return None };
+        let speed = held.sent as f64 / now.since(held.since).as_secs_f64();
+        Duration::try_from_secs_f64(sending.left as f64 / speed).ok()
+    }
+
     /// Bytes of body sent of the response under way.
     pub fn body_bytes_sent(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.sent)
@@ -400,14 +426,15 @@ impl Upload {
         }
     }
 
-    fn answer(&mut self, now: Instant, shelf: &impl Shelf, slot_free: bool, request: &RequestHead) {
+    fn answer(&mut self, now: Instant, shelf: &impl Shelf, slot: Slot, request: RequestHead) {
         if request.version == Version::Http11 && !request.has_host {
             return self.refuse(now, Status::BadRequest, UploadClose::NoHost);
         }
         let version = request.reply_version();
         let mut plan = Plan { version, keep_alive: request.keep_alive, size: 0, range: None };
-        let Some((number, size)) = find(shelf, &request.path) else {
-            return self.send_head(now, plan.reply(Status::NotFound), None);
+        let found = GetPath::parse(&request.path).ok().and_then(|path| shelf.find(&path));
+        let Some((number, size)) = found else {
+            return self.decline(now, plan.reply(Status::NotFound), &request.path);
         };
         plan.size = size;
         plan.range = match request.range.map_or(Ok(None), |range| range.resolve(size)) {
@@ -415,23 +442,26 @@ impl Upload {
             Err(_) => {
                 let range = Some(ContentRange { span: None, total: Some(size) });
                 let reply = Reply { range, ..plan.reply(Status::RangeNotSatisfiable) };
-                return self.send_head(now, reply, None);
+                return self.decline(now, reply, &request.path);
             }
         };
-        if request.method == Method::Head {
-            self.send_head(now, plan.success().0, None);
-        } else if !slot_free {
-            let reply = self.busy(plan);
-            self.send_head(now, reply, None);
-        } else {
-            self.held = Some(Held { number, sent: 0 });
-            self.state = State::Opening(plan);
-            self.steps.push_back(UploadStep::Open { number, size });
+        match (request.method, slot) {
+            (Method::Head, _) => self.send_head(now, plan.success().0, None),
+            (Method::Get, Slot::FreeIn(delay)) => {
+                self.decline(now, plan.busy(delay), &request.path);
+            }
+            (Method::Get, Slot::Free) => {
+                self.held = Some(Held { number, sent: 0, since: now, path: request.path });
+                self.state = State::Opening(plan);
+                self.steps.push_back(UploadStep::Open { number, size });
+            }
         }
     }
 
-    fn busy(&self, plan: Plan) -> Reply {
-        Reply { retry_after: Some(self.limits.retry_after), ..plan.reply(Status::Busy) }
+    /// Answers without a file a request that was understood.
+    fn decline(&mut self, now: Instant, reply: Reply, path: &[u8]) {
+        self.steps.push_back(UploadStep::Refused { status: reply.status, path: path.to_vec() });
+        self.send_head(now, reply, None);
     }
 
     fn refuse(&mut self, now: Instant, status: Status, reason: UploadClose) {
@@ -440,6 +470,9 @@ impl Upload {
     }
 
     fn send_file(&mut self, now: Instant, plan: Plan) {
+        if let Some(held) = &mut self.held {
+            held.since = now;
+        }
         let (reply, offset) = plan.success();
         let length = reply.length;
         self.send_head(now, reply, None);
@@ -502,6 +535,11 @@ impl Plan {
         }
     }
 
+    /// No slot, or no file for the moment.
+    fn busy(self, delay: Duration) -> Reply {
+        Reply { retry_after: Some(delay), ..self.reply(Status::Busy) }
+    }
+
     /// The head of the file or its range, and the first byte of the body.
     fn success(self) -> (Reply, u64) {
         match self.range {
@@ -513,14 +551,6 @@ impl Plan {
             }
         }
     }
-}
-
-/// The decoded name first, then the name as sent, for peers that do not encode.
-fn find(shelf: &impl Shelf, path: &[u8]) -> Option<(u32, u64)> {
-    let path = GetPath::parse(path).ok()?;
-    shelf
-        .find(path.index, &path.name)
-        .or_else(|| path.literal.and_then(|name| shelf.find(path.index, &name)))
 }
 
 #[cfg(test)]

@@ -12,7 +12,13 @@ const FILES: [(u32, &str, &str); 4] = [
 struct FakeShelf;
 
 impl Shelf for FakeShelf {
-    fn find(&self, index: u32, name: &str) -> Option<(u32, u64)> {
+    fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
+        path.names().find_map(|name| FakeShelf::find_one(path.index, name))
+    }
+}
+
+impl FakeShelf {
+    fn find_one(index: u32, name: &str) -> Option<(u32, u64)> {
         let exact = FILES.iter().find(|file| file.0 == index && file.1 == name);
         let file = exact.or_else(|| FILES.iter().find(|file| file.1 == name))?;
         Some((file.0, file.2.len() as u64))
@@ -43,9 +49,13 @@ impl Owner {
         }
     }
 
+    fn slot(&self) -> Slot {
+        if self.slot_free { Slot::Free } else { Slot::FreeIn(Duration::from_secs(70)) }
+    }
+
     fn run(&mut self) {
         loop {
-            while let Some(step) = self.upload.poll(self.now, &FakeShelf, self.slot_free) {
+            while let Some(step) = self.upload.poll(self.now, &FakeShelf, self.slot()) {
                 if let UploadStep::Open { number, size } = step {
                     self.body = FILES.iter().find(|file| file.0 == number).unwrap().2;
                     self.upload.handle_opened(self.now, self.opened.unwrap_or(Ok(size)));
@@ -123,7 +133,7 @@ fn in_the_old_dialect_the_body_waits_behind_the_head() {
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     let request = b"GET /get/1/hello.txt HTTP/1.0\r\nContent-range: bytes=0-\r\n\r\n";
     upload.handle_bytes(Instant::ZERO, request);
-    while upload.poll(Instant::ZERO, &FakeShelf, true).is_some() {
+    while upload.poll(Instant::ZERO, &FakeShelf, Slot::Free).is_some() {
         upload.handle_opened(Instant::ZERO, Ok(5));
     }
     let Some(Piece::Bytes(head)) = upload.transmit() else { panic!("no head") };
@@ -250,16 +260,16 @@ fn flooding_during_a_body_closes_and_frees_the_slot() {
 
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     upload.handle_bytes(Instant::ZERO, request);
-    let open = upload.poll(Instant::ZERO, &FakeShelf, true);
+    let open = upload.poll(Instant::ZERO, &FakeShelf, Slot::Free);
     assert_eq!(open, Some(UploadStep::Open { number: 1, size: 5 }));
     upload.handle_opened(Instant::ZERO, Ok(5));
     upload.handle_bytes(Instant::ZERO, &[b'A'; MAX_HEAD_BYTES]);
-    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, true), None);
+    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, Slot::Free), None);
     upload.handle_bytes(Instant::ZERO, b"A");
     let release = UploadStep::Release { number: 1, bytes: 0, complete: false };
-    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, true), Some(release));
+    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, Slot::Free), Some(release));
     let close = UploadStep::Close(UploadClose::Flooded);
-    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, true), Some(close));
+    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, Slot::Free), Some(close));
 }
 
 #[test]
@@ -270,7 +280,7 @@ fn without_a_slot_only_heads_are_served() {
     let host = "HTTP/1.1\r\nHost: a\r\n\r\n";
     owner.say(format!("GET /get/1/hello.txt {host}").as_bytes());
     assert!(owner.output().starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
-    assert!(owner.output().contains("\r\nRetry-After: 60\r\n"));
+    assert!(owner.output().contains("\r\nRetry-After: 70\r\n"));
     owner.output.clear();
     owner.say(format!("HEAD /get/1/hello.txt {host}").as_bytes());
     assert!(owner.output().starts_with("HTTP/1.1 200 OK\r\n"));
@@ -278,7 +288,10 @@ fn without_a_slot_only_heads_are_served() {
     owner.slot_free = true;
     owner.say(format!("GET /get/1/hello.txt {host}").as_bytes());
     assert!(owner.output().ends_with("\r\n\r\nhello"));
-    assert_eq!(owner.events, [UploadStep::Release { number: 1, bytes: 5, complete: true }]);
+    let path = b"/get/1/hello.txt".to_vec();
+    let refused = UploadStep::Refused { status: Status::Busy, path };
+    let served = UploadStep::Release { number: 1, bytes: 5, complete: true };
+    assert_eq!(owner.events, [refused, served]);
 }
 
 #[test]
@@ -294,7 +307,8 @@ fn a_file_that_changed_is_not_served() {
         assert!(owner.output().starts_with(&format!("HTTP/1.1 {status} ")), "{}", owner.output());
         assert_eq!(owner.events.contains(&UploadStep::Stale { number: 1 }), stale);
         let release = UploadStep::Release { number: 1, bytes: 0, complete: false };
-        assert_eq!(owner.events.last(), Some(&release));
+        let told = |step: &UploadStep| matches!(step, UploadStep::Refused { .. });
+        assert!(owner.events.contains(&release) && owner.events.last().is_some_and(told));
     }
 }
 
@@ -303,7 +317,7 @@ fn a_file_that_shrinks_closes_the_connection() {
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     let now = Instant::ZERO;
     upload.handle_bytes(now, b"GET /get/1/hello.txt HTTP/1.1\r\nHost: a\r\n\r\n");
-    upload.poll(now, &FakeShelf, true);
+    upload.poll(now, &FakeShelf, Slot::Free);
     upload.handle_opened(now, Ok(5));
     let Some(Piece::Bytes(head)) = upload.transmit() else { panic!("a head") };
     upload.sent(now, head.len());
@@ -311,7 +325,7 @@ fn a_file_that_shrinks_closes_the_connection() {
     assert_eq!(upload.transmit(), Some(Piece::File { offset: 2, len: 3 }));
     upload.handle_file_ended(now);
     assert_eq!(upload.transmit(), None);
-    let steps: Vec<_> = std::iter::from_fn(|| upload.poll(now, &FakeShelf, true)).collect();
+    let steps: Vec<_> = std::iter::from_fn(|| upload.poll(now, &FakeShelf, Slot::Free)).collect();
     let release = UploadStep::Release { number: 1, bytes: 2, complete: false };
     let close = UploadStep::Close(UploadClose::FileShrank);
     assert_eq!(steps, [UploadStep::Stale { number: 1 }, release, close]);
@@ -337,7 +351,7 @@ fn silence_ends_the_connection_in_time() {
     // A peer that stops reading keeps its slot for a minute.
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     upload.handle_bytes(seconds(1), b"GET /get/1/hello.txt HTTP/1.0\r\n\r\n");
-    upload.poll(seconds(1), &FakeShelf, true);
+    upload.poll(seconds(1), &FakeShelf, Slot::Free);
     assert_eq!(upload.poll_timeout(), None, "the disk is the owner's");
     upload.handle_opened(seconds(2), Ok(5));
     upload.sent(seconds(50), 1);
@@ -345,7 +359,7 @@ fn silence_ends_the_connection_in_time() {
     assert_eq!(upload.poll_timeout(), Some(seconds(110)));
     upload.handle_timeout(seconds(110));
     let steps: Vec<_> =
-        std::iter::from_fn(|| upload.poll(seconds(110), &FakeShelf, true)).collect();
+        std::iter::from_fn(|| upload.poll(seconds(110), &FakeShelf, Slot::Free)).collect();
     assert_eq!(steps.last(), Some(&UploadStep::Close(UploadClose::WriteStalled)));
 }
 

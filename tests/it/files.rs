@@ -149,3 +149,51 @@ fn no_name_from_the_network_leaves_the_folder_for_downloads() {
         assert!(!name.starts_with('.') && !name.contains('\u{1b}'), "{name}");
     }
 }
+
+/// Root may read everything, so the servent is somebody else where the test is root.
+#[test]
+fn a_file_that_cannot_be_read_is_not_offered() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let place = Place::new();
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let share = place.share("share", &[("secret words.txt", b"no"), ("open words.txt", b"yes")]);
+    symlink("secret words.txt", share.join("linked words.txt")).unwrap();
+    open(&share.join("secret words.txt"), 0o000);
+    open(&place.path(""), 0o777);
+    let program = place.path("servent");
+    fs::copy(env!("CARGO_BIN_EXE_servent"), &program).unwrap();
+    let mut command = servent::testnet::command(&program);
+    command.env("HOME", place.path("")).env("RUST_LOG", "info").current_dir(place.path(""));
+    command.args(["run", "--listen", "127.0.0.1:0", "--state", "state", "--share", "share"]);
+    if fs::metadata(place.path("")).unwrap().uid() == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut servent = Running::start(command);
+    servent.wait_for("sharing 1 file (3 B); ");
+    let search = ["search", "words", "--connect", &servent.host(), "--wait", "0.3", "--json"];
+    let found = place.run(&search);
+    assert_code(&found, 0);
+    assert_eq!(crate::process::lines(&found).len(), 1, "{found:?}");
+}
+
+#[test]
+fn refused_requests_are_logged_and_a_finished_upload_is_no_failed_link() {
+    let place = Place::new();
+    let share = place.share("share", &[("a.txt", b"mine")]);
+    let mut command = place.command();
+    command.env("RUST_LOG", "debug").args(["run", "--listen", "127.0.0.1:0"]);
+    let mut servent = Running::start({
+        command.args(["--share", share.to_str().unwrap()]);
+        command
+    });
+    get(&servent, "/get/1/b%1b.txt");
+    let line = servent.wait_for("refused 127.0.0.1:");
+    assert!(line.ends_with("\"/get/1/b%1b.txt\": 404 Not Found"), "{line}");
+    assert!(get(&servent, "/get/1/a.txt").ends_with("mine"));
+    let line = servent.wait_for("all requests were answered");
+    assert!(!line.contains("before it was a link"), "{line}");
+}

@@ -47,6 +47,12 @@ mod loopback;
 mod live_folder;
 // Sources that cannot be reached, downloads cut short, several at a time, files that change.
 mod firewall;
+// Downloads that go on, from their own source or another.
+mod resume;
+// Second tries, several sources, names, output and exit codes of downloads.
+mod get;
+// Downloads on a terminal.
+mod progress;
 // Shared files cannot be swapped, fetched ones cannot land elsewhere.
 mod files;
 // Killed at any moment.

@@ -283,3 +283,37 @@ fn a_refused_connect_is_not_tried_again() {
     sut.wait_secs(120);
     assert_eq!(sut.net.dials.len(), 1);
 }
+
+/// What wants files is not what Pushes may be aimed at.
+#[test]
+fn a_push_that_led_to_a_download_does_not_count() {
+    let (mut sut, link) = bench(|_| ());
+    for n in 0..12 {
+        push_core(&mut sut, link, 100 + n, CALLER.parse().unwrap());
+        let peer = sut.net.accept(CALLER.parse().unwrap()).expect("the core connects");
+        sut.read(peer);
+        sut.send_bytes(peer, b"GET /get/7/hello.txt HTTP/1.0\r\n\r\n");
+        assert!(sut.read(peer).ends_with(b"hello"));
+    }
+    // One that leads to a request for what is not there counts, and one that leads to two files
+    // makes up for one connection only.
+    for n in 0..12 {
+        push_core(&mut sut, link, 200 + n, CALLER.parse().unwrap());
+        let Some(peer) = sut.net.accept(CALLER.parse().unwrap()) else { continue };
+        sut.send_bytes(peer, b"GET /get/9/no HTTP/1.0\r\n\r\n");
+    }
+    assert_eq!(sut.net.dials.len(), 12 + 5);
+    assert_eq!(sut.dropped(DropReason::PushThrottled), 7);
+    let (mut sut, link) = bench(|_| ());
+    for n in 0..5 {
+        push_core(&mut sut, link, n, CALLER.parse().unwrap());
+    }
+    let peer = sut.net.accept(CALLER.parse().unwrap()).expect("the core connects");
+    for _ in 0..3 {
+        sut.send_bytes(peer, b"GET /get/7/hello.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    for n in 10..15 {
+        push_core(&mut sut, link, n, CALLER.parse().unwrap());
+    }
+    assert_eq!(sut.net.dials.len(), 6);
+}

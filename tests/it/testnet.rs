@@ -187,7 +187,8 @@ fn hits_come_home_and_every_way_of_showing_it_says_so() {
     assert_eq!(traced["trace"]["hits"].as_array().unwrap().len(), 3);
 
     let found = net.json(&["query", "2", "zebra", "--wait", "1", "--get", "first", "--json"]);
-    assert_eq!((found.len(), &found[0]["hops"]), (1, &1.into()));
+    let ends = (&found[0]["hops"], &found[1]["state"]);
+    assert_eq!((found.len(), ends), (2, (&1.into(), &"done".into())));
     assert_eq!(std::fs::read(net.place.path("Zebra crossing.ogg")).unwrap(), b"black and white");
     let findings = net.json(&["check", "--json"]);
     assert!(findings.iter().all(|one| number(one, "looked_at") > 0), "{findings:?}");

@@ -3,7 +3,7 @@
 use crate::support::{Bench, Net, Peer, shared_files};
 use servent::config::{Config, Scope};
 use servent::servent::{Event, Hit};
-use servent::transfer::download::{DownloadError, Source};
+use servent::transfer::download::{DownloadError, Kept, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn source(addr: SocketAddrV4, index: u32, name: &str) -> Source {
 
 fn fetch(net: &mut Net, index: u32, name: &str) -> Vec<Event> {
     let source = source(net.addr(0), index, name);
-    net.tell(1, |core, now| core.download(now, source, None)).unwrap();
+    net.tell(1, |core, now| core.download(now, source, Kept::default())).unwrap();
     net.settle();
     net.events(1)
 }
@@ -76,7 +76,7 @@ fn what_is_not_there_fails_in_so_many_words() {
     assert_eq!(*error, DownloadError::NotFound);
 
     let nobody = source("127.0.0.99:1".parse().unwrap(), 7, "hello.txt");
-    net.tell(1, |core, now| core.download(now, nobody, None)).unwrap();
+    net.tell(1, |core, now| core.download(now, nobody, Kept::default())).unwrap();
     net.settle();
     let events = net.events(1);
     let [Event::DownloadFailed { error, .. }] = &events[..] else { panic!("{events:?}") };
@@ -97,7 +97,7 @@ fn what_a_search_finds_can_be_fetched() {
     });
     let Hit { addr, index, name, size, .. } = found.expect("a hit");
     let source = Source { addr, index, name, size: Some(size.into()), push: None };
-    net.tell(1, |core, now| core.download(now, source, None)).unwrap();
+    net.tell(1, |core, now| core.download(now, source, Kept::default())).unwrap();
     net.settle();
     assert_eq!(net.downloads(1), [shared_files().remove(1).2]);
     assert_eq!(net.neighbours(1), [0], "the link is still there");
@@ -164,7 +164,7 @@ fn uploads_take_turns_and_leave_room_for_descriptors() {
     let fetchers = [1, 2, 3].map(|_| net.add(Net::still(), &[]));
     for fetcher in fetchers {
         let source = source(net.addr(0), 1, "big.bin");
-        net.tell(fetcher, |core, now| core.download(now, source, None)).unwrap();
+        net.tell(fetcher, |core, now| core.download(now, source, Kept::default())).unwrap();
     }
     net.settle();
     for fetcher in fetchers {
@@ -288,4 +288,105 @@ fn serveez_gets_its_dialect_and_a_pause() {
     sut.wait(Duration::from_millis(10));
     assert_eq!(sut.read(reader), b"stripes");
     assert!(sut.is_closed(reader));
+}
+
+/// What a hit offers can be fetched by peers that encode names and by those that do not.
+#[test]
+fn every_name_can_be_asked_for_in_both_dialects() {
+    let names = ["100%2F%5C%ff.txt", "gr\u{fc}n \u{4e2d}.txt", "a%20b", "a b", "x?#&.txt", "%41"];
+    let files: Vec<(u32, &str, Vec<u8>)> =
+        (1..).zip(names).map(|(n, name)| (n, name, name.as_bytes().to_vec())).collect();
+    let mut sut = Bench::sharing(&files, |_| ());
+    let mut ask = |path: String| {
+        let reader = sut.dial();
+        sut.send_bytes(reader, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        String::from_utf8(sut.read(reader)).unwrap()
+    };
+    for (number, name) in (1..).zip(names) {
+        let encoded = servent::wire::http_head::encode_name(name);
+        // GNU Serveez sends other bytes than ASCII as underscores.
+        let masked: String =
+            name.bytes().map(|byte| if byte.is_ascii() { char::from(byte) } else { '_' }).collect();
+        for asked in [encoded, name.to_owned(), masked] {
+            let answer = ask(format!("/get/{number}/{asked}"));
+            assert!(answer.ends_with(&format!("\r\n\r\n{name}")), "{asked}: {answer}");
+        }
+    }
+    let wrong = ask("/get/2/gr__m ___.txt".to_owned());
+    assert!(wrong.starts_with("HTTP/1.0 404"), "another name: {wrong}");
+}
+
+/// GNU Serveez closes when it is asked for an encoded name, for each file anew.
+#[test]
+fn a_servent_that_wants_raw_names_is_asked_so_from_its_second_file_on() {
+    let mut sut = Bench::sharing(&[], |_| ());
+    let serveez: SocketAddrV4 = "127.0.0.66:6346".parse().unwrap();
+    sut.net.listen(serveez);
+    let mut paths = Vec::new();
+    for file in ["a one", "a two"] {
+        let source = source(serveez, 7, file);
+        sut.tell(|core, now| core.download(now, source, Kept::default())).unwrap();
+        while let Some(peer) = sut.net.accept(serveez) {
+            let request = String::from_utf8(sut.read(peer)).unwrap();
+            paths.push(request.lines().next().unwrap().to_owned());
+            if !request.contains('%') {
+                sut.send_bytes(peer, b"HTTP 200 OK\r\nContent-length: 2\r\n\r\nok");
+            }
+            sut.net.hang_up(peer);
+            sut.net.settle();
+        }
+    }
+    assert_eq!(sut.net.downloads(0).len(), 2);
+    let asked = ["a%20one", "a one", "a two"].map(|name| format!("GET /get/7/{name} HTTP/1.1"));
+    assert_eq!(paths, asked);
+}
+
+fn retry_after(sut: &mut Bench, peer: Peer) -> Option<u64> {
+    sut.send_bytes(peer, b"GET /get/1/big.bin HTTP/1.1\r\nHost: x\r\n\r\n");
+    let answer = String::from_utf8_lossy(&sut.read(peer)).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let value = answer.lines().find_map(|line| line.strip_prefix("Retry-After: "))?;
+    value.parse().ok()
+}
+
+/// What the peer is told is when the first upload will end at its present speed.
+#[test]
+fn a_busy_servent_says_when_a_slot_is_likely_to_be_free() {
+    let mut sut = Bench::sharing(&[(1, "big.bin", big_file())], |config| {
+        config.max_uploads = 1;
+        config.upload_limit = Some(100_000);
+    });
+    let reader = sut.dial();
+    sut.net.write(reader, b"GET /get/1/big.bin HTTP/1.0\r\n\r\n");
+    sut.wait_secs(10);
+    let asker = sut.dial();
+    let first = retry_after(&mut sut, asker).unwrap();
+    assert!((19..=22).contains(&first), "{first} s for 2 MB");
+    sut.wait_secs(10);
+    let second = retry_after(&mut sut, asker).unwrap();
+    assert!((9..=12).contains(&second), "{second} s for 1 MB");
+    sut.wait_secs(second);
+    sut.send_bytes(asker, b"GET /get/1/big.bin HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(sut.read(asker).starts_with(b"HTTP/1.1 200 "), "it was right");
+}
+
+#[test]
+fn a_refused_request_is_told_and_a_finished_one_is_not() {
+    let mut sut = sharing_big();
+    let peer = sut.dial();
+    for (path, range) in [("/get/1/no", ""), ("/get/1/big.bin", "Range: bytes=9999999-\r\n")] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{range}\r\n");
+        sut.send_bytes(peer, request.as_bytes());
+    }
+    let long = format!("GET /{} HTTP/1.0\r\n\r\n", "x".repeat(5_000));
+    sut.send_bytes(peer, long.as_bytes());
+    let told: Vec<_> = sut
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Refused { status, path, .. } => Some((status.code(), path.len())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(404, 9), (416, 14), (404, 256)]);
 }

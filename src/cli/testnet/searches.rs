@@ -1,6 +1,6 @@
 //! Searches in a network of real servents: like a user's, or followed copy by copy.
 
-use super::super::args::{JoinArgs, SearchArgs};
+use super::super::args::{FetchArgs, JoinArgs, SearchArgs};
 use super::super::exit::Failure;
 use super::super::testnet_args::{QueryArgs, SearchingArgs, TraceArgs};
 use super::super::{output, search, show as drawings};
@@ -36,7 +36,7 @@ pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> 
         wait: args.searching.wait,
         ttl: ttl(&view.network, &args.searching) + 1,
         get: args.get,
-        output: args.output,
+        fetch: FetchArgs::into_folder(args.output),
         json: args.json,
         events: None,
     })

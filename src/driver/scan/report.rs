@@ -53,7 +53,7 @@ pub enum Skip {
     Partial,
     /// The name is not UTF-8.
     NotUtf8,
-    /// The name is too long for a result.
+    /// The name is too long for a result, or no request can ask for it.
     UnfitName,
     /// A socket, FIFO or device.
     Special,

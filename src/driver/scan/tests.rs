@@ -403,3 +403,12 @@ fn the_filter_and_the_limit_are_kept_and_counted() {
         )
     );
 }
+
+#[test]
+fn what_nobody_could_ask_for_is_not_offered_and_counted() {
+    let names = ["a\\b.txt", "tab\there", "two\nlines", "100%2F%5C%ff.txt", "gr\u{fc}n.txt", "a b"];
+    let folder = folder_with(&names);
+    let scanned = scan(&[folder.path()]);
+    assert_eq!(self::names(&scanned), ["100%2F%5C%ff.txt", "a b", "gr\u{fc}n.txt"]);
+    assert_eq!(scanned.report.skipped(Skip::UnfitName), 3);
+}

@@ -12,6 +12,8 @@ pub(super) struct Socket {
     pub(super) remote: SocketAddrV4,
     pub(super) state: State,
     pub(super) inbound: bool,
+    /// A file was fetched on it, though the core had made it.
+    pub(super) gave: bool,
     pub(super) since: Instant,
     pub(super) last_heard: Instant,
     /// The core has said hello on it.
@@ -43,6 +45,7 @@ impl Socket {
             remote,
             state,
             inbound: false,
+            gave: false,
             since: now,
             last_heard: now,
             greets: false,

@@ -104,7 +104,7 @@ pub(super) struct Watch {
     pongs: Vec<(Instant, ConnId, CachedPong)>,
     /// The hits that came, each to its Query.
     hits: BTreeSet<(Guid, Vec<u8>)>,
-    /// Connections made for Pushes.
+    /// Connections made for Pushes, without those on which a file was fetched.
     pushed: Vec<(Instant, Ipv4Addr)>,
     /// Searches and pings of the user, and the results they had.
     probes: BTreeMap<Guid, usize>,
@@ -513,6 +513,13 @@ impl Watch {
         } else {
             let known = self.servents.known(now, &push.servent.0);
             self.check_reply(arrival, known, copies, true);
+        }
+    }
+
+    /// A file was fetched on a connection made for a Push, which no longer counts.
+    pub(super) fn led_to_download(&mut self, ip: Ipv4Addr) {
+        if let Some(at) = self.pushed.iter().position(|(_, other)| *other == ip) {
+            self.pushed.remove(at);
         }
     }
 

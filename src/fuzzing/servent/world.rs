@@ -446,6 +446,15 @@ impl World {
                 assert!(self.up.remove(conn), "{conn:?} was not up");
             }
             Event::DialFailed { reason, .. } => said(reason),
+            Event::Served { addr, bytes, complete, .. } if *complete || *bytes > 0 => {
+                let giving = |socket: &&mut Socket| {
+                    socket.remote == *addr && !socket.inbound && !socket.gave
+                };
+                if let Some(socket) = self.sockets.values_mut().find(giving) {
+                    socket.gave = true;
+                    self.watch.led_to_download(*addr.ip());
+                }
+            }
             Event::Hit { search, .. } => self.watch.result(*search),
             Event::Downloaded { transfer, .. } | Event::DownloadFailed { transfer, .. } => {
                 if let Event::DownloadFailed { error, .. } = event {
@@ -475,6 +484,15 @@ impl World {
                 self.files.insert(file, File::Partial);
                 if self.mood == Mood::Full { fault } else { Some(FileDone::Opened { size: *have }) }
             }
+            (FileOp::SetAside { .. }, _) => {
+                self.files.insert(file, File::Partial);
+                Some(FileDone::Opened { size: 0 })
+            }
+            // Complete files are compared before anything is opened.
+            (FileOp::Compare { .. }, None | Some(File::Partial)) => {
+                Some(FileDone::Compared { same: self.mood != Mood::Changed })
+            }
+            (FileOp::UseComplete, None | Some(File::Partial)) => Some(FileDone::Finished),
             (FileOp::Write { bytes, .. }, Some(File::Partial)) => match self.mood {
                 Mood::Full => fault,
                 _ => Some(FileDone::Written { bytes: bytes.len() as u64 }),

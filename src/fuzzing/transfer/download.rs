@@ -4,8 +4,8 @@ use crate::fuzzing::said;
 use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::download::{
-    DiskFault, Download, DownloadLimits, DownloadStep, MAX_BACKLOG_BYTES, MAX_WRITE_BYTES, Partial,
-    PushVia, Source,
+    Against, DiskFault, Download, DownloadLimits, DownloadStep, Kept, MAX_BACKLOG_BYTES,
+    MAX_WRITE_BYTES, OVERLAP_BYTES, Partial, PushVia, Source,
 };
 use crate::wire::ServentId;
 use crate::wire::http_head::parse_request;
@@ -52,6 +52,11 @@ struct Owner {
     have: u64,
     /// Bytes that came from the source.
     fed: u64,
+    /// A comparison with a partial file has failed, and nothing may be written before it is set
+    /// aside.
+    differs: bool,
+    /// A complete file has agreed so far.
+    complete: bool,
     finished: bool,
     ended: bool,
 }
@@ -66,6 +71,7 @@ enum Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Open,
+    Compare(Against),
     Write(u64),
     Sync,
     Finish,
@@ -83,10 +89,12 @@ pub(super) fn play(settings: u8, script: &mut Script<'_>) {
     let partial = (settings & 8 != 0).then(|| Partial {
         have: u64::from(script.number()),
         total: (settings & 16 != 0).then(|| u64::from(script.number())),
+        same_source: settings & 32 != 0,
     });
+    let kept = Kept { partial, complete: settings & 64 != 0 };
     let have = partial.map_or(0, |partial| partial.have);
     let limits = DownloadLimits::default();
-    let download = match Download::new(Instant::ZERO, source, partial, limits) {
+    let download = match Download::new(Instant::ZERO, source, kept, settings & 128 != 0, limits) {
         Ok(download) => download,
         Err(error) => return said(&error),
     };
@@ -98,6 +106,8 @@ pub(super) fn play(settings: u8, script: &mut Script<'_>) {
         offset: None,
         have,
         fed: 0,
+        differs: false,
+        complete: kept.complete,
         finished: false,
         ended: false,
     };
@@ -116,7 +126,7 @@ impl Owner {
             2 => self.feed(&vec![b'x'; 256 * usize::from(script.number())]),
             3 if self.link == Link::Connecting => {
                 self.link = Link::Connected;
-                self.download.handle_connected(self.now);
+                self.download.handle_connected(self.now, script.number() & 1 == 0);
                 self.check_request();
             }
             4 if self.link == Link::Connecting => {
@@ -127,8 +137,8 @@ impl Owner {
                 self.link = Link::None;
                 self.download.handle_closed(self.now, script.number() & 1 == 0);
             }
-            6 => self.answer(1),
-            7 => self.answer(usize::MAX),
+            6 => self.answer(1, script.number() & 3 != 0),
+            7 => self.answer(usize::MAX, true),
             8 if !self.asked.is_empty() => {
                 self.asked.clear();
                 self.download.handle_disk_fault(script.choice(&FAULTS));
@@ -155,11 +165,18 @@ impl Owner {
     }
 
     /// The disk has done up to `most` of what it was asked.
-    fn answer(&mut self, most: usize) {
+    fn answer(&mut self, most: usize, same: bool) {
         for _ in 0..most {
             match self.asked.pop_front() {
                 None => return,
                 Some(Asked::Open) => self.download.handle_file_opened(),
+                Some(Asked::Compare(against)) => {
+                    match against {
+                        Against::Partial => self.differs |= !same,
+                        Against::Complete { .. } => self.complete &= same,
+                    }
+                    self.download.handle_compared(self.now, same);
+                }
                 Some(Asked::Write(bytes)) => self.download.handle_written(self.now, bytes),
                 Some(Asked::Sync) => self.download.handle_synced(),
                 Some(Asked::Finish) => {
@@ -204,9 +221,24 @@ impl Owner {
                 assert_eq!(self.link, Link::None, "two connections at a time");
                 self.link = Link::Connecting;
             }
-            DownloadStep::Disconnect => {
+            DownloadStep::Disconnect | DownloadStep::Release => {
                 assert_ne!(self.link, Link::None, "there is no connection");
                 self.link = Link::None;
+            }
+            DownloadStep::SetAside { .. } => {
+                assert!(self.have > 0, "nothing to be set aside");
+                assert!(self.offset.is_none_or(|at| at == self.have), "written to already");
+                (self.have, self.offset, self.differs) = (0, Some(0), false);
+                self.asked.push_back(Asked::Open);
+            }
+            DownloadStep::Compare { against, offset, bytes } => {
+                assert!(bytes.len() <= MAX_WRITE_BYTES);
+                if *against == Against::Partial {
+                    assert!(!self.asked.contains(&Asked::Open), "before the file is open");
+                    let end = offset + bytes.len() as u64;
+                    assert!(self.offset.is_some_and(|at| end <= at), "beyond what is there");
+                }
+                self.asked.push_back(Asked::Compare(*against));
             }
             &DownloadStep::OpenPartial { have, .. } => {
                 assert_eq!((self.offset, have), (None, self.have), "opened once, where it ends");
@@ -215,6 +247,8 @@ impl Owner {
             }
             DownloadStep::Write { offset, bytes } => {
                 assert!(!self.asked.contains(&Asked::Open), "a write before the file is open");
+                let compared = !self.asked.iter().any(|it| matches!(it, Asked::Compare(_)));
+                assert!(compared && !self.differs, "joined to what is not the same");
                 assert_eq!(Some(*offset), self.offset, "writes are contiguous");
                 assert!(!bytes.is_empty() && bytes.len() <= MAX_WRITE_BYTES);
                 let end = offset + bytes.len() as u64;
@@ -228,11 +262,17 @@ impl Owner {
             }
             DownloadStep::Finish => {
                 assert_eq!(self.asked, [], "named before it is durable");
+                assert!(!self.differs, "finished with bytes that are not the same");
                 self.asked.push_back(Asked::Finish);
             }
-            &DownloadStep::Done { bytes } => {
+            DownloadStep::UseComplete => {
+                assert_eq!(self.asked, [], "before all was compared");
+                assert!(self.complete, "no complete file agrees");
+                self.asked.push_back(Asked::Finish);
+            }
+            &DownloadStep::Done { bytes, already_here } => {
                 assert!(self.finished, "done before the file has its name");
-                assert_eq!(self.offset, Some(bytes), "not all is written");
+                assert!(already_here || self.offset == Some(bytes), "not all is written");
                 assert_eq!(self.download.expected_bytes(), Some(bytes));
                 self.ended = true;
             }
@@ -249,6 +289,6 @@ impl Owner {
         let Some(request) = self.download.transmit() else { return };
         let (head, len) = parse_request(request).expect("our own").expect("and all of it");
         assert_eq!(len, request.len(), "a name ends the request early");
-        assert_eq!(head.range.is_some(), self.download.received_bytes() > 0);
+        assert!(head.range.is_some() || self.have <= OVERLAP_BYTES, "all of it again");
     }
 }

@@ -4,8 +4,9 @@ use crate::fuzzing::said;
 use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::Shelf;
-use crate::transfer::upload::{OpenError, Piece, Upload, UploadLimits, UploadStep};
-use crate::wire::http_head::{MAX_HEAD_BYTES, ResponseHead, parse_response};
+use crate::transfer::upload::{OpenError, Piece, Slot, Upload, UploadLimits, UploadStep};
+use crate::wire::http_head::{GetPath, MAX_HEAD_BYTES, ResponseHead, parse_response};
+use std::time::Duration;
 
 const FILES: [(u32, &str, u64); 3] =
     [(1, "hello.txt", 5), (2, "free bsd notes.txt", 70_000), (3, "empty", 0)];
@@ -34,9 +35,10 @@ const GIV: &[u8] = b"GIV 1:F0E1D2C3B4A59687FF78695A4B3C2D00/hello.txt\n\n";
 struct FakeShelf;
 
 impl Shelf for FakeShelf {
-    fn find(&self, index: u32, name: &str) -> Option<(u32, u64)> {
-        let exact = FILES.iter().find(|file| file.0 == index && file.1 == name);
-        let file = exact.or_else(|| FILES.iter().find(|file| file.1 == name))?;
+    fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
+        let named = |name: &str| path.names().any(|asked| asked == name);
+        let exact = FILES.iter().find(|file| file.0 == path.index && named(file.1));
+        let file = exact.or_else(|| FILES.iter().find(|file| named(file.1)))?;
         Some((file.0, file.2))
     }
 }
@@ -170,7 +172,7 @@ impl Owner {
 
     /// Does what the upload wants done, and looks at what it is then.
     fn settle(&mut self) {
-        while let Some(step) = self.upload.poll(self.now, &FakeShelf, self.slot_free) {
+        while let Some(step) = self.upload.poll(self.now, &FakeShelf, self.slot()) {
             assert!(!self.closed, "{step:?} after the end");
             self.step(&step);
         }
@@ -188,6 +190,10 @@ impl Owner {
         }
     }
 
+    fn slot(&self) -> Slot {
+        if self.slot_free { Slot::Free } else { Slot::FreeIn(Duration::from_secs(7)) }
+    }
+
     fn step(&mut self, step: &UploadStep) {
         match *step {
             UploadStep::Open { number, size } => {
@@ -201,6 +207,9 @@ impl Owner {
                 assert_eq!((held.number, held.sent), (number, bytes));
                 let promised = held.promised.map_or(0, |(_, len)| len);
                 assert!(!complete || bytes == promised, "{bytes} of {promised} are not all");
+            }
+            UploadStep::Refused { status, .. } => {
+                assert!(matches!(status.code(), 404 | 416 | 503), "{status:?}");
             }
             UploadStep::Stale { number } => {
                 assert!(FILES.iter().any(|file| file.0 == number));

@@ -7,14 +7,17 @@ use std::fmt;
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Which file a path asks for.
+///
+/// Peers that do not encode (GNU Serveez) send the bytes of a name as they are, so its `%20` may be
+/// part of the name; the path alone does not tell. Both readings are kept, and at least one is
+/// there. A reading is never empty, `.` or `..`, and has no `/`, `\` or NUL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetPath {
-    /// The index from the hit; some peers send 0 for "whatever has this name".
+    /// The index from the hit; some peers send 0 for "the file of this name".
     pub index: u32,
-    /// The name, decoded. Never empty, never `.` or `..`, without `/`, `\` and NUL.
-    pub name: String,
-    /// The name exactly as sent, if that differs: Serveez does not encode, so its `%20` may be a
-    /// literal part of the name. The same rules hold for it.
+    /// The name, percent-decoded.
+    pub decoded: Option<String>,
+    /// The name exactly as sent, if that differs.
     pub literal: Option<String>,
 }
 
@@ -25,7 +28,7 @@ pub enum GetPathError {
     NotGet,
     /// The index is no number below 2^32
     Index,
-    /// The name is empty, not UTF-8, or tries to be a path
+    /// The name is empty, not UTF-8, or a path in every reading
     Name,
 }
 
@@ -52,13 +55,32 @@ impl GetPath {
             .ok_or(GetPathError::Index)?;
         let raw = &rest[slash + 1..];
         let raw = raw.strip_suffix(b"/").unwrap_or(raw);
-        let decoded = percent_decode(raw).decode_utf8().map_err(|_| GetPathError::Name)?;
-        if !is_plain_name(&decoded) {
-            return Err(GetPathError::Name);
+        let plain = |name: &str| is_plain_name(name).then(|| name.to_owned());
+        let decoded = percent_decode(raw).decode_utf8().ok().and_then(|name| plain(&name));
+        let literal = std::str::from_utf8(raw).ok().and_then(plain);
+        let literal = literal.filter(|name| decoded.as_ref() != Some(name));
+        match (&decoded, &literal) {
+            (None, None) => Err(GetPathError::Name),
+            _ => Ok(GetPath { index, decoded, literal }),
         }
-        let literal = std::str::from_utf8(raw).ok().filter(|raw| *raw != decoded);
-        let literal = literal.filter(|raw| is_plain_name(raw)).map(str::to_owned);
-        Ok(GetPath { index, name: decoded.into_owned(), literal })
+    }
+
+    /// The readings of the name, the likelier one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.decoded.iter().chain(&self.literal).map(String::as_str)
+    }
+
+    /// Whether `name` has bytes beyond ASCII and the path has `_` in place of each of them, which
+    /// is how GNU Serveez asks for it.
+    pub fn masks(&self, name: &str) -> bool {
+        let masked = |asked: &str| {
+            asked.len() == name.len()
+                && asked.bytes().zip(name.bytes()).all(|(asked, byte)| match byte {
+                    ..0x80 => asked == byte,
+                    _ => asked == b'_',
+                })
+        };
+        !name.is_ascii() && self.names().any(masked)
     }
 }
 
@@ -76,7 +98,8 @@ mod tests {
     use super::*;
 
     fn name(path: &str) -> Result<String, GetPathError> {
-        GetPath::parse(path.as_bytes()).map(|path| path.name)
+        let path = GetPath::parse(path.as_bytes())?;
+        Ok(path.names().next().expect("at least one reading").to_owned())
     }
 
     #[test]
@@ -86,8 +109,8 @@ mod tests {
         assert_eq!(name("/get/7/%66ree%20bsd%20notes.txt").as_deref(), Ok("free bsd notes.txt"));
         assert_eq!(name("/get/7/zebra sample.txt").as_deref(), Ok("zebra sample.txt"));
         assert_eq!(name("/get/7/100%.txt").as_deref(), Ok("100%.txt"));
-        let literal = GetPath::parse(b"/get/7/a%20b").unwrap().literal;
-        assert_eq!(literal.as_deref(), Some("a%20b"));
+        let both = GetPath::parse(b"/get/7/a%20b").unwrap();
+        assert_eq!(both.names().collect::<Vec<_>>(), ["a b", "a%20b"]);
         let odd = "\u{e4} %/?#\\";
         let path = format!("/get/1/{}", encode_name("\u{e4} %?#&+"));
         assert_eq!(name(&path).as_deref(), Ok("\u{e4} %?#&+"));
@@ -95,22 +118,35 @@ mod tests {
     }
 
     #[test]
+    fn serveez_masks_what_is_not_ascii() {
+        let path = GetPath::parse(b"/get/6/gr__n 100%25.txt").unwrap();
+        assert!(path.masks("gr\u{fc}n 100%.txt") && path.masks("gr\u{fc}n 100%25.txt"));
+        for other in ["gr__n 100%.txt", "gr\u{fc}m 100%.txt", "gr\u{fc}n 100%.tx", "\u{fc}"] {
+            assert!(!path.masks(other), "{other}");
+        }
+    }
+
+    #[test]
     fn nothing_leaves_the_share() {
         // row P-84
         for path in [
             "/get/1/../../etc/passwd",
-            "/get/1/%2e%2e%2fetc",
             "/get/1//etc/passwd",
             "/get/1/a\\b",
-            "/get/1/a%5Cb",
             "/get/1/..",
-            "/get/1/%2e%2E/",
             "/get/1/.",
-            "/get/1/a%00",
             "/get/1/",
-            "/get/1/%ff",
+            "/get/1/a\0",
         ] {
             assert_eq!(name(path), Err(GetPathError::Name), "{path}");
+        }
+        // As bytes of a name they are harmless, and some file may be called so.
+        for path in
+            ["/get/1/%2e%2e%2fetc", "/get/1/a%5Cb", "/get/1/%2e%2E/", "/get/1/a%00", "/get/1/%ff"]
+        {
+            let literal = path.trim_end_matches('/').rsplit('/').next().unwrap().to_owned();
+            let parsed = GetPath::parse(path.as_bytes()).unwrap();
+            assert_eq!((parsed.decoded, parsed.literal), (None, Some(literal)), "{path}");
         }
         assert_eq!(name("/get/4294967296/a"), Err(GetPathError::Index));
         assert_eq!(name("/get/-1/a"), Err(GetPathError::Index));

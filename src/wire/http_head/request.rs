@@ -155,8 +155,10 @@ pub struct GetRequest<'a> {
     pub path: &'a [u8],
     /// `HOST:PORT` of the other side.
     pub host: &'a str,
-    /// The first byte wanted; no `Range` header if zero.
+    /// The first byte wanted.
     pub from: u64,
+    /// The last byte wanted; `None` is the rest of the file. All of it has no `Range` header.
+    pub to: Option<u64>,
 }
 
 impl GetRequest<'_> {
@@ -166,8 +168,12 @@ impl GetRequest<'_> {
         out.extend_from_slice(self.path);
         let rest = format!(" HTTP/1.1\r\nHost: {}\r\nUser-Agent: {PRODUCT}\r\n", self.host);
         out.extend_from_slice(rest.as_bytes());
-        if self.from > 0 {
-            out.extend_from_slice(format!("Range: bytes={}-\r\n", self.from).as_bytes());
+        match (self.from, self.to) {
+            (0, None) => {}
+            (from, None) => out.extend_from_slice(format!("Range: bytes={from}-\r\n").as_bytes()),
+            (from, Some(to)) => {
+                out.extend_from_slice(format!("Range: bytes={from}-{to}\r\n").as_bytes());
+            }
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -242,10 +248,15 @@ mod tests {
     #[test]
     fn what_we_write_we_read() {
         let mut out = Vec::new();
-        GetRequest { path: b"/get/3/a%20b", host: "192.0.2.1:6346", from: 5 }.write(&mut out);
+        let request =
+            |to| GetRequest { path: b"/get/3/a%20b", host: "192.0.2.1:6346", from: 5, to };
+        request(Some(9)).write(&mut out);
         let (head, len) = parse_request(&out).unwrap().unwrap();
-        assert_eq!(len, out.len());
-        assert_eq!(head.range, Some(RangeSpec::From(5)));
+        assert_eq!((len, head.range), (out.len(), Some(RangeSpec::Span(5, 9))));
+        out.clear();
+        request(None).write(&mut out);
+        let (head, len) = parse_request(&out).unwrap().unwrap();
+        assert_eq!((len, head.range), (out.len(), Some(RangeSpec::From(5))));
         assert!(head.has_host && head.keep_alive);
     }
 }

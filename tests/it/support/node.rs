@@ -5,6 +5,7 @@ use servent::library::{Library, LibraryBuilder};
 use servent::rng::Rng;
 use servent::servent::{Event, FileDone, FileId, FileOp, Observation, Servent};
 use servent::time::Instant;
+use servent::transfer::download::Against;
 use servent::wire::ServentId;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -21,6 +22,10 @@ pub(super) struct Node {
     open: BTreeMap<FileId, OpenFile>,
     /// What an earlier attempt left of the next download.
     pub(super) kept: Vec<u8>,
+    /// Complete files of the name of every download.
+    pub(super) complete: Vec<Vec<u8>>,
+    /// Partial files that turned out to be of other files.
+    pub(super) set_aside: Vec<Vec<u8>>,
     /// Finished downloads.
     pub(super) downloaded: Vec<Vec<u8>>,
 }
@@ -52,6 +57,8 @@ impl Node {
             contents: files.iter().map(|(number, _, bytes)| (*number, bytes.clone())).collect(),
             open: BTreeMap::new(),
             kept: Vec::new(),
+            complete: Vec::new(),
+            set_aside: Vec::new(),
             downloaded: Vec::new(),
         }
     }
@@ -69,6 +76,28 @@ impl Node {
                 self.open.insert(file, OpenFile::Partial(kept));
                 FileDone::Opened { size: have }
             }
+            FileOp::SetAside { .. } => {
+                let aside = match self.open.insert(file, OpenFile::Partial(Vec::new())) {
+                    Some(OpenFile::Partial(bytes)) => bytes,
+                    _ => std::mem::take(&mut self.kept),
+                };
+                self.set_aside.push(aside);
+                FileDone::Opened { size: 0 }
+            }
+            FileOp::Compare { against, offset, bytes } => {
+                let start = usize::try_from(offset).unwrap();
+                let agrees = |file: &Vec<u8>| file[start.min(file.len())..].starts_with(&bytes);
+                let same = match (against, self.open.get(&file)) {
+                    (Against::Complete { total }, _) => {
+                        self.complete.retain(|file| file.len() as u64 == total && agrees(file));
+                        !self.complete.is_empty()
+                    }
+                    (Against::Partial, Some(OpenFile::Partial(partial))) => agrees(partial),
+                    _ => panic!("a comparison with a file that is not open"),
+                };
+                FileDone::Compared { same }
+            }
+            FileOp::UseComplete => FileDone::Finished,
             FileOp::Write { offset, bytes } => {
                 let Some(OpenFile::Partial(partial)) = self.open.get_mut(&file) else {
                     panic!("a write to a file that is not open for it")

@@ -4,7 +4,7 @@ use super::super::pool;
 use super::super::watch::{Delta, Outcome};
 use super::World;
 use crate::fuzzing::script::Script;
-use crate::transfer::download::{Partial, PushVia, Source};
+use crate::transfer::download::{Kept, Partial, PushVia, Source};
 use crate::wire::Kind;
 
 impl World {
@@ -62,8 +62,9 @@ impl World {
             size: (how & 4 != 0).then_some(5),
             push: (how & 1 != 0).then_some(PushVia { servent, ttl: 3, firewalled }),
         };
-        let partial = (how & 8 != 0).then_some(Partial { have: 2, total: None });
-        if let Ok((transfer, _)) = self.tell(|core, now| core.download(now, source, partial)) {
+        let partial = Partial { have: 2, total: None, same_source: how & 16 != 0 };
+        let kept = Kept { partial: (how & 8 != 0).then_some(partial), complete: how & 32 != 0 };
+        if let Ok((transfer, _)) = self.tell(|core, now| core.download(now, source, kept)) {
             self.downloads.insert(transfer);
         }
     }

@@ -1,0 +1,277 @@
+//! One file to be fetched, with its sources and when each is to be tried.
+
+use super::report;
+use crate::cli::exit::Failure;
+use crate::cli::progress;
+use crate::servent::{FileId, Progress, TransferId};
+use crate::transfer::download::{DownloadError, Partial, Source};
+use crate::transfer::names::escape_for_terminal;
+use indicatif::ProgressBar;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The pause after a transfer broke off, doubled each time up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The pause after a source was busy and did not say for how long. Servents may ban a client that
+/// returns within 50 s (0.6 draft, 4.3: once a minute).
+const BUSY_PAUSE: Duration = Duration::from_secs(60);
+
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// How often in a row a source that has given bytes may then refuse connections or not answer: it
+/// may be starting again.
+const LOST_TRIES: u32 = 3;
+
+/// See the module documentation.
+pub(super) struct Job {
+    /// The name it gets here.
+    pub(super) name: String,
+    /// The name as its first source gives it, fit to be shown.
+    pub(super) what: String,
+    /// Its size in bytes, if a hit told it.
+    pub(super) size: Option<u64>,
+    /// Where the file lies and how many servents its bytes come from.
+    pub(super) saved: Option<(PathBuf, usize)>,
+    /// Why the disk failed it, as a sentence.
+    pub(super) disk_failure: Option<String>,
+    sources: Vec<Candidate>,
+    /// The last source that was tried.
+    at: usize,
+    active: Option<(TransferId, FileId)>,
+    bar: Option<ProgressBar>,
+    /// Pauses so far.
+    waited: Duration,
+    error: Option<DownloadError>,
+    announced: bool,
+    over: bool,
+}
+
+struct Candidate {
+    source: Source,
+    state: State,
+    /// Failures of this source that may pass.
+    failures: u32,
+    /// It could not be reached so often in a row.
+    lost: u32,
+    /// It has given bytes of the file.
+    begun: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    NotBefore(Instant),
+    GivenUp,
+}
+
+/// What a job wants done.
+pub(super) enum Next {
+    /// Fetch it from this source.
+    Try(Source),
+    /// Nothing for now.
+    Wait,
+    /// No source is left.
+    GiveUp,
+}
+
+impl Job {
+    pub(super) fn new(name: String, source: Source) -> Job {
+        let mut job = Job {
+            name,
+            what: escape_for_terminal(&source.name).to_string(),
+            size: source.size,
+            saved: None,
+            disk_failure: None,
+            sources: Vec::new(),
+            at: 0,
+            active: None,
+            bar: None,
+            waited: Duration::ZERO,
+            error: None,
+            announced: false,
+            over: false,
+        };
+        job.add(source);
+        job
+    }
+
+    /// One more source, unless it is known.
+    pub(super) fn add(&mut self, source: Source) {
+        if !self.sources.iter().any(|known| known.source.is_same_file(&source)) {
+            let state = State::Ready;
+            self.sources.push(Candidate { source, state, failures: 0, lost: 0, begun: false });
+        }
+    }
+
+    /// Whether it has come to an end, good or bad.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether no source is left to try.
+    pub(super) fn is_exhausted(&self) -> bool {
+        !self.is_active() && self.sources.iter().all(|source| source.state == State::GivenUp)
+    }
+
+    /// Whether it is being fetched.
+    pub(super) fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    pub(super) fn transfer(&self) -> Option<TransferId> {
+        self.active.map(|(transfer, _)| transfer)
+    }
+
+    pub(super) fn uses(&self, file: FileId) -> bool {
+        self.active.is_some_and(|(_, own)| own == file)
+    }
+
+    /// The source that was tried last, or the first.
+    pub(super) fn last_source(&self) -> &Source {
+        &self.sources[self.at].source
+    }
+
+    /// When a source that is waited for is due.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        let due = |source: &Candidate| match source.state {
+            State::NotBefore(at) => Some(at),
+            _ => None,
+        };
+        let waits = !self.over && !self.is_active();
+        self.sources.iter().filter_map(due).min().filter(|_| waits)
+    }
+
+    /// The first source that may be tried now.
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        let may = |source: &Candidate| match source.state {
+            State::Ready => true,
+            State::NotBefore(at) => at <= now,
+            State::GivenUp => false,
+        };
+        if let Some(at) = self.sources.iter().position(may) {
+            self.at = at;
+            return Next::Try(self.sources[at].source.clone());
+        }
+        if self.is_exhausted() { Next::GiveUp } else { Next::Wait }
+    }
+
+    /// A download has begun.
+    pub(super) fn started(
+        &mut self,
+        transfer: TransferId,
+        file: FileId,
+        source: &Source,
+        partial: Option<Partial>,
+    ) {
+        self.active = Some((transfer, file));
+        let partial = partial.filter(|partial| partial.have > 0);
+        let (what, addr) = (&self.what, source.addr);
+        if !std::mem::replace(&mut self.announced, true) {
+            match partial {
+                None => log::info!("getting \"{what}\" from {addr}"),
+                Some(Partial { have, total, .. }) => {
+                    let amount = report::amount(have, total.or(source.size));
+                    log::info!("going on with \"{what}\" from {addr}: {amount} are here");
+                }
+            }
+        }
+        let bar = self.bar.get_or_insert_with(|| progress::bar(&self.what));
+        bar.set_message(self.what.clone());
+        // Speed and time left count what comes from here on.
+        bar.set_position(partial.map_or(0, |partial| partial.have));
+        bar.reset_eta();
+    }
+
+    /// The source under way has failed. Decides whether it is to be tried again.
+    pub(super) fn source_failed(&mut self, now: Instant, error: &DownloadError, retry: Duration) {
+        self.active = None;
+        self.error = Some(*error);
+        let source = &mut self.sources[self.at];
+        let pause = source.pause(error).filter(|pause| self.waited + *pause <= retry);
+        source.state = pause.map_or(State::GivenUp, |pause| State::NotBefore(now + pause));
+        let addr = source.source.addr;
+        let reason = self.reason(error);
+        if self.sources.iter().any(|source| source.state == State::Ready) {
+            log::info!("{reason} ({addr}); trying another source");
+        } else if let Some(at) = self.next_try() {
+            let pause = at.saturating_duration_since(now);
+            self.waited += pause;
+            let seconds = pause.as_millis().div_ceil(1000);
+            log::info!("{reason} ({addr}); next try in {seconds} s");
+            if let Some(bar) = &self.bar {
+                bar.set_message(format!("(next try in {seconds} s) {}", self.what));
+            }
+        }
+    }
+
+    /// Why it has failed, with what is `kept` of it.
+    pub(super) fn failure(&self, kept: &str) -> Failure {
+        let Some(error) = &self.error else {
+            return Failure::failed(format!("\"{}\": it was not tried", self.what));
+        };
+        Failure::of_download(error, format!("{}{kept}", self.reason(error)))
+    }
+
+    fn reason(&self, error: &DownloadError) -> String {
+        let what = &self.what;
+        match (error, &self.disk_failure) {
+            (DownloadError::Disk(_), Some(text)) => text.clone(),
+            (DownloadError::NotFound, _) => format!("the source no longer shares \"{what}\""),
+            _ => format!("\"{what}\": {error}"),
+        }
+    }
+
+    /// Moves the bar.
+    pub(super) fn draw(&self, progress: impl FnOnce(TransferId) -> Option<Progress>) {
+        let (Some((transfer, _)), Some(bar)) = (self.active, &self.bar) else { return };
+        let Some(progress) = progress(transfer) else { return };
+        if let Some(total) = progress.total {
+            bar.set_length(total);
+        }
+        bar.set_position(progress.received);
+    }
+
+    /// It has come to an end.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+        self.active = None;
+        if let Some(bar) = self.bar.take() {
+            progress::remove(&bar);
+        }
+    }
+}
+
+impl Candidate {
+    /// How long to wait before it is tried again; `None` if it is not.
+    fn pause(&mut self, error: &DownloadError) -> Option<Duration> {
+        let unreachable = matches!(
+            error,
+            DownloadError::Connect { .. }
+                | DownloadError::ConnectTimeout(_)
+                | DownloadError::NoAnswer
+                | DownloadError::Stalled { begun: false, .. }
+        );
+        if unreachable && self.begun && self.lost < LOST_TRIES {
+            self.lost += 1;
+            return Some(FIRST_PAUSE * 2u32.pow(self.lost - 1));
+        }
+        if !error.may_pass() {
+            return None;
+        }
+        self.lost = 0;
+        self.failures += 1;
+        let doubled = |first: Duration| first * 2u32.pow((self.failures - 1).min(10));
+        Some(match error {
+            DownloadError::Busy { retry_after: Some(wish) } => {
+                (*wish).max(doubled(Duration::from_secs(1)).min(BUSY_PAUSE))
+            }
+            DownloadError::Busy { retry_after: None } => doubled(BUSY_PAUSE),
+            _ => {
+                self.begun = true;
+                doubled(FIRST_PAUSE).min(LONGEST_PAUSE)
+            }
+        })
+    }
+}

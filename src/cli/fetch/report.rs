@@ -1,0 +1,118 @@
+//! What is told of a download at its end: a line for people, an object for programs.
+
+use super::job::Job;
+use crate::cli::exit::Failure;
+use crate::cli::output::{self, Printer};
+use crate::transfer::download::Source;
+use crate::transfer::url::TransferUrl;
+use indicatif::HumanBytes;
+use serde::Serialize;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+/// A file as `--json` prints it. The names are what other people's scripts rely on.
+#[derive(Debug, Serialize)]
+struct FileLine<'a> {
+    url: String,
+    name: &'a str,
+    size: Option<u64>,
+    path: Option<String>,
+    state: State,
+    error: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// It is here.
+    Done,
+    /// A part of it is.
+    Kept,
+    /// Nothing is.
+    Failed,
+}
+
+/// Prints until the reader has gone.
+pub(super) struct Report {
+    printer: Printer,
+    json: bool,
+    paths: bool,
+}
+
+impl Report {
+    /// With `json` an object for each file; else with `paths` the path of each complete one, where
+    /// stdout is not a terminal.
+    pub(super) fn new(json: bool, paths: bool) -> Report {
+        let paths = paths && !json && !io::stdout().is_terminal();
+        Report { printer: Printer::default(), json, paths }
+    }
+
+    /// A file of so many bytes is here.
+    pub(super) fn done(
+        &mut self,
+        job: &Job,
+        bytes: u64,
+        already_here: bool,
+    ) -> Result<(), Failure> {
+        let Some((path, servents)) = &job.saved else { return Ok(()) };
+        let (shown, size) = (path.display(), HumanBytes(bytes));
+        match (already_here, servents) {
+            (true, _) => log::info!("already here: {shown} ({size})"),
+            (false, ..2) => log::info!("saved {shown} ({size})"),
+            (false, several) => log::info!(
+                "saved {shown} ({size}), joined from {several} sources: they agreed where they \
+                 met, but no hash has confirmed the whole"
+            ),
+        }
+        if self.json {
+            let path = Some(path.display().to_string());
+            let source = job.last_source();
+            return self.object(source, Some(bytes), path, State::Done, None);
+        }
+        match self.paths {
+            true => self.printer.print(|| output::line(&path.display().to_string())),
+            false => Ok(()),
+        }
+    }
+
+    /// A file is not here, or only the beginning of it.
+    pub(super) fn failed(
+        &mut self,
+        job: &Job,
+        partial: Option<&(PathBuf, u64, Option<u64>)>,
+        error: &str,
+    ) -> Result<(), Failure> {
+        if !self.json {
+            return Ok(());
+        }
+        let path = partial.map(|(path, ..)| path.display().to_string());
+        let size = partial.and_then(|(.., total)| *total).or(job.size);
+        let state = if partial.is_some() { State::Kept } else { State::Failed };
+        self.object(job.last_source(), size, path, state, Some(error))
+    }
+
+    fn object(
+        &mut self,
+        source: &Source,
+        size: Option<u64>,
+        path: Option<String>,
+        state: State,
+        error: Option<&str>,
+    ) -> Result<(), Failure> {
+        let Source { addr, index, name, .. } = source;
+        let (host, port) = (addr.ip().to_string(), addr.port());
+        let url = TransferUrl { host, port, index: *index, name: name.clone() }.to_string();
+        let line = FileLine { url, name, size, path, state, error };
+        self.printer.print(|| output::json(&line))
+    }
+}
+
+/// `34.75 of 57.22 MiB`.
+pub(super) fn amount(have: u64, total: Option<u64>) -> String {
+    let have = HumanBytes(have).to_string();
+    let Some(total) = total.map(|total| HumanBytes(total).to_string()) else { return have };
+    match (have.split_once(' '), total.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} of {total}"),
+        _ => format!("{have} of {total}"),
+    }
+}
