@@ -404,6 +404,13 @@ fn chances_of_the_plan_come_true() {
     for _ in 0..5 {
         net.ok(&["check"]);
     }
+
+    let net = Net::new();
+    net.up(&["--nodes", "4", "--topology", "ring", "--files", "0", "--stall", "0.9"]);
+    eventually("a node stalls", || {
+        let nodes = net.json(&["ps", "--json"]);
+        nodes.iter().any(|node| node["state"] == "up, stalled by the plan").then_some(())
+    });
 }
 
 #[test]
