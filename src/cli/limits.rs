@@ -60,8 +60,8 @@ fn others(config: &Config) -> Vec<(String, String)> {
     let mut time = |what: &str, limit: Duration| {
         rows.push((what.to_owned(), format!("{} s", limit.as_secs())));
     };
-    time("until a hello or a request must have begun", limits.handshake_timeout);
-    time("of silence until a link is asked for a sign of life", limits.keepalive_after);
+    time("until a handshake or a request must have begun", limits.handshake_timeout);
+    time("of silence until a keepalive is sent", limits.keepalive_after);
     time("of silence until a link is closed", limits.link_timeout);
     time("without a byte taken until a link is closed", limits.stall_timeout);
     time("no connection to where a Push led to nobody", limits.push_rest);

@@ -527,15 +527,15 @@ impl Story {
 /// How things stand, in a line.
 fn status(core: &Servent) -> String {
     let stats = core.stats();
+    let (links, hosts) = (core.neighbours().count() as u64, core.hosts().len() as u64);
     format!(
-        "{} links, {} hosts known, {} descriptors received, {} dropped, {} searches answered, \
-         {} files served",
-        core.neighbours().count(),
-        core.hosts().len(),
-        stats.received.total(),
+        "{}, {} known, {} received, {} dropped, {} answered, {} served",
+        output::count(links, "link", "links"),
+        output::count(hosts, "host", "hosts"),
+        output::count(stats.received.total(), "descriptor", "descriptors"),
         stats.dropped_total(),
-        stats.queries_answered,
-        stats.files_served
+        output::count(stats.queries_answered, "search", "searches"),
+        output::count(stats.files_served, "file", "files")
     )
 }
 

@@ -256,9 +256,10 @@ impl Scan {
         match opened {
             Ok(dir) => Stage::Reading(Listing { path, dir, files: BTreeMap::new() }),
             Err(error) => {
-                // A root should be there, whatever happens to the folders in it.
+                // A missing root is an error; a missing subfolder is not.
                 let is_root = path.as_os_str().is_empty();
-                self.report.failed(root.path().join(path), &error, is_root);
+                let path = if is_root { root.path().to_owned() } else { root.path().join(path) };
+                self.report.failed(path, &error, is_root);
                 Stage::Next
             }
         }

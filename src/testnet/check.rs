@@ -118,7 +118,7 @@ fn ping(addr: SocketAddrV4) -> io::Result<SocketAddrV4> {
     stream.read_exact(&mut answer)?;
     if answer != handshake::OK {
         let text = String::from_utf8_lossy(&answer).trim().to_owned();
-        return Err(io::Error::other(format!("it answered the hello with \"{text}\"")));
+        return Err(io::Error::other(format!("it answered the handshake with \"{text}\"")));
     }
     let guid = Guid::random(&mut Rng::new(Uuid::new_v4().as_u64_pair().0));
     let header = Header { guid, kind: Kind::Ping, ttl: 1, hops: 0, payload_len: 0 };

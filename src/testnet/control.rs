@@ -59,6 +59,8 @@ pub(super) struct NodeStatus {
     pub(super) wanted_down: bool,
     /// By a fault of the plan, not by command.
     pub(super) by_plan: bool,
+    /// It runs, but a fault of the plan keeps it from doing anything.
+    pub(super) stalled: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

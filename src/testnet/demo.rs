@@ -4,7 +4,7 @@
 use super::folder::RunFolder;
 use super::follow::{MAX_TTL, Search, follow};
 use super::process;
-use super::up::{down, up};
+use super::up::{down, interrupted, up};
 use super::view::View;
 use crate::plan::picture;
 use crate::plan::query_report::{QueryReport, table};
@@ -63,7 +63,11 @@ pub fn run(count: usize, svg: Option<&Path>, stop: &AtomicBool) -> io::Result<()
     let shown = demo(folder.path(), &network, count, svg, stop);
     let ended = if network.network().is_ok() { down(&network).map(|_| ()) } else { Ok(()) };
     folder.close()?;
-    shown.and(ended)?;
+    match shown.and(ended) {
+        // Ctrl-C also ends what the demo was waiting for.
+        Err(_) if stop.load(Ordering::Relaxed) => return Err(interrupted()),
+        done => done?,
+    }
     say(&format!(
         "all servents stopped, nothing but the picture is left behind ({:.1} s)",
         started.elapsed().as_secs_f64()
@@ -215,7 +219,7 @@ fn draw(svg: &Path, text: &str) -> io::Result<()> {
 
 fn interruptible(stop: &AtomicBool) -> io::Result<()> {
     if stop.load(Ordering::Relaxed) {
-        return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted"));
+        return Err(interrupted());
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::rng::Rng;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -73,7 +74,13 @@ pub fn up(
         own::end_all(&network.id, STOP_TIMEOUT)?;
         folder.remove()?;
     }
-    ready
+    // Ctrl-C also ends what was being waited for, and that is then no failure of its own.
+    ready.map_err(|error| if stop() { interrupted() } else { error })
+}
+
+/// The error of what was stopped by the user.
+pub(super) fn interrupted() -> io::Error {
+    io::Error::new(ErrorKind::Interrupted, "interrupted")
 }
 
 fn network_of(folder: &RunFolder, plan: &Plan, graph: &Graph, port: u16) -> io::Result<Network> {
@@ -175,6 +182,9 @@ fn start_keeper(folder: &RunFolder, network: &Network, attached: bool) -> io::Re
     command.args(["testnet", "keep", "--dir"]).arg(folder.path());
     if attached {
         command.arg("--attached").stdin(Stdio::piped());
+    } else {
+        // Ctrl-C is for the commands that come and go, not for a network that stays.
+        command.process_group(0);
     }
     let log = File::create(folder.keeper_log())?;
     command.stdout(Stdio::null()).stderr(log).env("RUST_LOG", "info");
@@ -219,7 +229,7 @@ fn wait_until_linked(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<
             return Ok(());
         }
         if stop() {
-            return Err(io::Error::new(ErrorKind::Interrupted, "interrupted"));
+            return Err(interrupted());
         }
         if Instant::now() > deadline {
             let why = if lossy { ": dials fail, as the plan wants it" } else { "" };

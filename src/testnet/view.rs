@@ -154,6 +154,7 @@ impl View {
     fn state(&self, node: usize) -> String {
         let status = &self.status.nodes[node];
         match (&status.ended, status.wanted_down) {
+            _ if status.pid.is_some() && status.stalled => "up, stalled by the plan".to_owned(),
             _ if status.pid.is_some() => "up".to_owned(),
             (Some(_), true) if status.by_plan => "stopped by the plan".to_owned(),
             (Some(_), true) => "stopped by you".to_owned(),

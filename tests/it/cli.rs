@@ -1,10 +1,11 @@
 //! The command line as scripts see it: what is printed where, and the exit codes.
 
 use crate::process::{Place, Running, assert_code, descriptor, eventually, lines, told};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -290,7 +291,7 @@ fn a_one_shot_stops_at_once_on_ctrl_c() {
     search.args(["search", "abc", "--wait", "60", "--connect", &servent.host()]);
     let search = search.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     servent.wait_for("joined us");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&search), Signal::INT).unwrap();
+    rustix::process::kill_process(Pid::from_child(&search), Signal::INT).unwrap();
     assert_code(&search.wait_with_output().unwrap(), 130);
 }
 
@@ -348,6 +349,35 @@ fn the_demo_shows_the_main_job_and_leaves_nothing_but_its_picture() {
     let nowhere = demo(&["--svg", "nowhere/a.svg"]);
     assert_ne!(nowhere.status.code(), Some(0));
     assert!(told(&nowhere).contains("nowhere/a.svg: "), "{}", told(&nowhere));
+}
+
+#[test]
+fn ctrl_c_ends_the_demo_with_everything_it_has_started() {
+    let place = Place::new();
+    let temp = place.share("tmp", &[]);
+    let interrupt_at = |moment: &str| {
+        let mut command = place.command();
+        command.args(["testnet", "demo", "--nodes", "16"]).env("TMPDIR", &temp).process_group(0);
+        let mut demo = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(said.any(|line| line.starts_with(moment)), "{moment}");
+        // As a terminal does: to all processes of the command, in whatever order they take it.
+        kill_process_group(Pid::from_child(&demo), Signal::INT).unwrap();
+        said.for_each(drop);
+        demo.wait_with_output().unwrap()
+    };
+    let mut interrupted = 0;
+    for moment in ["starting", "   0 on", "searching", "fetching"].repeat(3) {
+        let output = interrupt_at(moment);
+        // It may have been too fast to be interrupted.
+        if output.status.code() != Some(0) {
+            assert_code(&output, 130);
+            assert_eq!(told(&output).trim(), "servent: interrupted", "{moment}");
+            interrupted += 1;
+        }
+        assert_eq!(crate::process::names_in(&temp), Vec::<String>::new(), "{moment}");
+    }
+    assert!(interrupted > 0);
 }
 
 #[test]

@@ -133,7 +133,9 @@ fn number(value: &Value, name: &str) -> u64 {
 #[test]
 fn a_search_costs_what_the_simulator_says() {
     let net = Net::new();
+    // TTL to spare: on a busy machine the first copy may come a long way round.
     let plan = ["--nodes", "10", "--topology", "regular:4", "--seed", "5", "--files", "2"];
+    let plan = [&plan[..], &["--ttl", "14"]].concat();
     net.up(&plan);
     let real = net.trace(&["0", "zebra"]);
 
@@ -405,6 +407,13 @@ fn chances_of_the_plan_come_true() {
     for _ in 0..5 {
         net.ok(&["check"]);
     }
+
+    let net = Net::new();
+    net.up(&["--nodes", "4", "--topology", "ring", "--files", "0", "--stall", "0.9"]);
+    eventually("a node stalls", || {
+        let nodes = net.json(&["ps", "--json"]);
+        nodes.iter().any(|node| node["state"] == "up, stalled by the plan").then_some(())
+    });
 }
 
 #[test]

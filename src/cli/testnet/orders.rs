@@ -18,6 +18,8 @@ pub(super) fn kill(folder: &RunFolder, args: &KillArgs) -> Result<(), Failure> {
     let nodes = args.nodes.iter().map(|name| network.node(name));
     for node in nodes.collect::<io::Result<Vec<_>>>().map_err(of_io)? {
         testnet::kill(folder, node, args.hard).map_err(of_io)?;
+        let name = output::shown(&network.nodes[node].name);
+        output::line(&format!("stopped node {name}; \"servent testnet up\" starts it again"))?;
     }
     Ok(())
 }

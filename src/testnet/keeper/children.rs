@@ -21,6 +21,7 @@ struct Place {
     ended: Option<String>,
     wanted_down: bool,
     by_plan: bool,
+    stalled: bool,
 }
 
 pub(super) struct Children {
@@ -114,12 +115,18 @@ impl Children {
     }
 
     /// Sends a signal to a node that runs.
-    pub(super) fn signal(&mut self, node: usize, signal: Signal) -> io::Result<()> {
+    fn signal(&mut self, node: usize, signal: Signal) -> io::Result<()> {
         // Its id is its own as long as nobody has waited for it.
         match &self.places[node].child {
             Some(child) => Ok(kill_process(Pid::from_child(child), signal)?),
             None => Ok(()),
         }
+    }
+
+    /// Stops a node in its tracks, or has it go on.
+    pub(super) fn stall(&mut self, node: usize, stalled: bool) -> io::Result<()> {
+        self.places[node].stalled = stalled;
+        self.signal(node, if stalled { Signal::STOP } else { Signal::CONT })
     }
 
     /// Ends a node on purpose.
@@ -152,6 +159,7 @@ impl Children {
             ended: place.ended.clone(),
             wanted_down: place.wanted_down,
             by_plan: place.by_plan,
+            stalled: place.stalled,
         };
         self.places.iter().map(status).collect()
     }

@@ -18,7 +18,6 @@ use mio::net::{UnixListener, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use relay::{DialChances, Relay, Told};
-use rustix::process::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
@@ -203,8 +202,8 @@ impl Keeper {
             Fault::Crash { node } => self.children.end_by_plan(node, true),
             Fault::Leave { node } => self.children.end_by_plan(node, false),
             Fault::Return { node } => self.start(node),
-            Fault::Stall { node } => self.children.signal(node, Signal::STOP),
-            Fault::Resume { node } => self.children.signal(node, Signal::CONT),
+            Fault::Stall { node } => self.children.stall(node, true),
+            Fault::Resume { node } => self.children.stall(node, false),
             Fault::Part => {
                 self.part(true);
                 Ok(())
