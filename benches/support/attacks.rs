@@ -52,7 +52,7 @@ const fn at_rate(name: &'static str, one: fn(&Target, u32) -> Vec<u8>, rate: u32
     Attack { name, act: Act::Flood { one, keeps_guid: true, reads: true, rate: Some(rate) } }
 }
 
-pub const ATTACKS: [Attack; 28] = [
+pub const ATTACKS: [Attack; 29] = [
     flood("Queries nobody answers", |_, _| query(5, &[b'n'; 54])),
     flood("Queries that end here", |_, _| query(1, &[b'n'; 54])),
     flood("answered Queries", |_, _| query(1, b"hello")),
@@ -93,6 +93,10 @@ pub const ATTACKS: [Attack; 28] = [
     Attack {
         name: "requests that do not end",
         act: Act::Crowd(|| [&b"GET /get/1/x HTTP/1.1\r\nX: "[..], &[b'x'; 4_000]].concat(), 600),
+    },
+    Attack {
+        name: "requests ahead of their answers",
+        act: Act::Crowd(|| b"GET /get/1/nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(180), 600),
     },
     at_rate("100,000 Pongs a second", |target, n| asked(target, pong(n)), 100_000),
     at_rate(

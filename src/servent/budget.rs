@@ -51,6 +51,9 @@ pub(super) const MOST_COPIES: usize = SHARE as usize / COPY as usize;
 const CONTESTED_SHARE: i32 = 4_000;
 /// Bytes of one socket handled in a turn while several speak.
 const CONTESTED_READ_BYTES: usize = 16 * 1024;
+/// HTTP requests answered in one turn: each costs system calls, and a peer may send hundreds ahead
+/// of their answers.
+const ANSWERS_PER_TURN: u32 = 4;
 /// How long after two connections have spoken several are taken to.
 const CONTESTED_FOR: Duration = Duration::from_millis(50);
 
@@ -65,7 +68,11 @@ pub(super) struct Budget {
     contested_until: Instant,
     /// Links with unread input, in round-robin order.
     waiting: VecDeque<ConnId>,
-    /// Since when there are some.
+    /// HTTP requests answered in this round.
+    answers: u32,
+    /// Connections whose next request waits for its answer.
+    asked: VecDeque<ConnId>,
+    /// Since when there are some of either.
     waiting_since: Instant,
 }
 
@@ -73,6 +80,7 @@ impl Budget {
     /// A turn begins: every link may have one more share.
     pub(super) fn next_round(&mut self) {
         self.round = self.round.wrapping_add(1);
+        self.answers = 0;
     }
 
     /// Charges the link being served.
@@ -89,7 +97,27 @@ impl Budget {
 
     /// When unread input wants to be served: at once, if there is any.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.waiting.is_empty()).then_some(self.waiting_since)
+        self.is_waiting().then_some(self.waiting_since)
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.asked.is_empty()
+    }
+
+    /// Whether one more request may be answered in this turn.
+    pub(super) fn admit_answer(&mut self) -> bool {
+        let admitted = self.answers < ANSWERS_PER_TURN;
+        self.answers += u32::from(admitted);
+        admitted
+    }
+
+    /// The next request on this connection, which is not in the list yet, is answered in a later
+    /// turn.
+    pub(super) fn answer_later(&mut self, now: Instant, id: ConnId) {
+        if !self.is_waiting() {
+            self.waiting_since = now;
+        }
+        self.asked.push_back(id);
     }
 
     /// Notes which connection spoke.
@@ -168,8 +196,15 @@ impl Servent {
         }
     }
 
-    /// Gives each link with unread input its share of this round.
+    /// Gives each link with unread input its share of this round, and answers requests that waited.
     pub(crate) fn serve_waiting(&mut self, now: Instant) {
+        for _ in 0..self.budget.asked.len() {
+            let Some(id) = self.budget.asked.pop_front() else { break };
+            if let Some(uploading) = self.uploading_mut(id) {
+                uploading.waits = false;
+            }
+            self.drive_upload(now, id);
+        }
         let share = self.budget.share(now);
         for _ in 0..self.budget.waiting.len() {
             let Some(id) = self.budget.waiting.pop_front() else { break };
@@ -210,7 +245,7 @@ impl Servent {
     fn keep_rest(&mut self, now: Instant, id: ConnId, rest: Box<BytesMut>) {
         let Some(link) = self.link_mut(id) else { return };
         link.account.rest = Some(rest);
-        if self.budget.waiting.is_empty() {
+        if !self.budget.is_waiting() {
             self.budget.waiting_since = now;
         }
         self.budget.waiting.push_back(id);

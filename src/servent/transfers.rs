@@ -37,6 +37,8 @@ pub(super) struct Uploading {
     pub(super) file: Option<FileId>,
     /// A Push asked for the connection, and nothing was fetched on it so far.
     pub(super) pushed: bool,
+    /// Its next request is in the list of those answered in a later turn.
+    pub(super) waits: bool,
 }
 
 /// A download and what it uses at the moment.
@@ -188,7 +190,8 @@ impl Servent {
     pub(super) fn begin_upload(&mut self, now: Instant, id: ConnId, upload: Upload) {
         let Some(conn) = self.connection_mut(id) else { return };
         let pushed = !conn.inbound;
-        conn.phase = Phase::Upload(Box::new(Uploading { upload, file: None, pushed }));
+        conn.phase =
+            Phase::Upload(Box::new(Uploading { upload, file: None, pushed, waits: false }));
         self.drive_upload(now, id);
     }
 
@@ -217,6 +220,7 @@ impl Servent {
         loop {
             let Some(uploading) = self.uploading_mut(id) else { return };
             let slot = match uploading.upload.is_asked() {
+                true if !self.may_answer(now, id) => break,
                 true => self.slot_for(now, ip),
                 false => Slot::Free,
             };
@@ -253,6 +257,19 @@ impl Servent {
         let deadline = self.uploading_mut(id).and_then(|uploading| uploading.upload.poll_timeout());
         self.set_deadline(id, deadline.unwrap_or(Instant::FAR_FUTURE));
         self.mark_dirty(id.index as usize);
+    }
+
+    /// Whether the request on this connection may be answered in this turn; if not, it is in a later
+    /// one.
+    fn may_answer(&mut self, now: Instant, id: ConnId) -> bool {
+        if self.budget.admit_answer() {
+            return true;
+        }
+        let Some(uploading) = self.uploading_mut(id) else { return false };
+        if !std::mem::replace(&mut uploading.waits, true) {
+            self.budget.answer_later(now, id);
+        }
+        false
     }
 
     fn release_upload(&mut self, id: ConnId) {
@@ -407,7 +424,7 @@ impl Servent {
         }
     }
 
-    fn uploading_mut(&mut self, id: ConnId) -> Option<&mut Uploading> {
+    pub(super) fn uploading_mut(&mut self, id: ConnId) -> Option<&mut Uploading> {
         match &mut self.connection_mut(id)?.phase {
             Phase::Upload(uploading) => Some(uploading),
             _ => None,

@@ -182,3 +182,32 @@ fn a_reply_never_reaches_a_later_link_in_the_same_slot() {
     sut.assert_quiet(later);
     assert_eq!(sut.dropped(DropReason::LinkGone), 1);
 }
+
+/// Requests ahead of their answers wait for their turn like anything else that costs.
+#[test]
+fn a_query_waits_for_a_few_answered_requests_and_no_more() {
+    let mut sut = Bench::new();
+    let [a, b] = sut.links();
+    let asks = b"GET /get/1/nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let fetchers: [Peer; 3] = std::array::from_fn(|_| sut.dial());
+    let before = sut.core().stats().writes;
+    sut.net.crossings.clear();
+    for fetcher in fetchers {
+        sut.net.write(fetcher, &asks);
+    }
+    sut.net.write(a, &query(guid(1), "between friends").bytes());
+    while sut.net.crossings.is_empty() {
+        sut.net.step();
+    }
+    let crossed = &sut.net.crossings[0];
+    assert_eq!((crossed.to, crossed.descriptor.guid), (Who::Core(0), guid(1)));
+    let answered = sut.core().stats().writes - before;
+    assert!((1..=16).contains(&answered), "{answered} answers were written first");
+    sut.net.settle();
+    assert_eq!(sut.receive_one(b).guid, guid(1));
+    for fetcher in fetchers {
+        let answers = sut.read(fetcher);
+        let count = answers.windows(12).filter(|part| part == b"HTTP/1.1 404").count();
+        assert_eq!(count, 100);
+    }
+}

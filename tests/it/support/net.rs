@@ -274,7 +274,7 @@ impl Net {
         arrival.into_iter().chain(wake).min()
     }
 
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.steps += 1;
         assert!(self.steps <= MAX_STEPS, "the network does not come to rest, seed {}", self.seed);
         let Some(at) = self.next_time() else { return };
