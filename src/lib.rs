@@ -89,7 +89,13 @@
 //! - **Duplicates.** The key is (GUID, kind); a copy with more TTL is a duplicate too. Serveez
 //!   also drops equal texts within 10 s: we do not.
 //! - **Pongs** carry the Ping's GUID; the text that wants a constant one would break routing.
-//!   Pings are answered from a cache and flooded only while it is empty (0.6 draft, 2.2.4).
+//!   Pings are answered from a cache and flooded only while it is empty (0.6 draft, 2.2.4). The
+//!   cache holds an address once, by its nearest fresh Pong, and tells nobody about itself. One Ping
+//!   admits at most 1,000 Pongs on a link, and a link at most 1,000 a second.
+//! - **Search text** above 256 bytes is neither looked for nor passed on: gtk-gnutella relays no
+//!   longer Query.
+//! - **Two links** between the same two servents: the one that the lower listening address dialled
+//!   stays. A peer that dials again within a minute, as Serveez does, keeps its own instead.
 //! - **Push** is routed by servent id only; the rule that also asks for the GUID contradicts it.
 //! - **Trailing slash** of `/get/INDEX/NAME/`: served with and without, asked for without.
 //! - **Status line.** `HTTP 200 OK` without version is understood, and sent to clients that ask in

@@ -64,6 +64,8 @@ fn config(script: &mut Script<'_>) -> Config {
             ping_route_age: Duration::from_secs(20),
             query_route_age: Duration::from_secs(40),
             servent_route_age: Duration::from_secs(60),
+            pongs_per_ping: 5,
+            pongs_per_second: 4,
             pongs_per_link: 3,
             pong_age: Duration::from_secs(50),
             host_cache_entries: 5,

@@ -19,6 +19,7 @@ use crate::wire::Descriptors;
 use bytes::{Buf, BytesMut};
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Framing a descriptor, looking up its id, counting it, and one broadcast of it.
@@ -58,12 +59,12 @@ const ANSWERS_PER_TURN: u32 = 4;
 const CONTESTED_FOR: Duration = Duration::from_millis(50);
 
 /// Which links have unread input, and what is spent on the one being served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget {
     /// Units spent on the link being served, in this visit.
     spent: u32,
-    /// Counts turns of the loop: a link gets one share in each.
-    round: u32,
+    /// Counts turns of the loop, from 1 on: a link gets one share in each.
+    round: NonZeroU32,
     speaker: Option<ConnId>,
     contested_until: Instant,
     /// Links with unread input, in round-robin order.
@@ -76,10 +77,25 @@ pub(super) struct Budget {
     waiting_since: Instant,
 }
 
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            spent: 0,
+            round: NonZeroU32::MIN,
+            speaker: None,
+            contested_until: Instant::ZERO,
+            waiting: VecDeque::new(),
+            answers: 0,
+            asked: VecDeque::new(),
+            waiting_since: Instant::ZERO,
+        }
+    }
+}
+
 impl Budget {
     /// A turn begins: every link may have one more share.
     pub(super) fn next_round(&mut self) {
-        self.round = self.round.wrapping_add(1);
+        self.round = self.round.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.answers = 0;
     }
 
@@ -137,10 +153,8 @@ impl Budget {
 pub(super) struct Account {
     /// Units left of the share; negative when a descriptor overdrew it.
     credit: i32,
-    /// The round of the last share.
-    round: Option<u32>,
-    /// The peer closes once `rest` is read.
-    pub(super) ended: bool,
+    /// The round of the last share, before the first of all 0.
+    round: u32,
     /// Input that waits for the next share, at most one read.
     rest: Option<Box<BytesMut>>,
 }
@@ -153,8 +167,8 @@ impl Account {
 
     /// Adds this round's share unless the link has had it. False if nothing is left to spend.
     fn refill(&mut self, round: u32, share: i32) -> bool {
-        if self.round != Some(round) {
-            self.round = Some(round);
+        if self.round != round {
+            self.round = round;
             self.credit = self.credit.saturating_add(share).min(share);
         }
         self.credit > 0
@@ -180,7 +194,7 @@ impl Servent {
     /// Bytes of an established link: handled as far as its share goes, the rest waits.
     pub(super) fn handle_stream(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let share = self.budget.share(now);
-        let round = self.budget.round;
+        let round = self.budget.round.get();
         let Some(link) = self.link_mut(id) else { return };
         link.last_heard = now;
         link.probed = false;
@@ -208,7 +222,7 @@ impl Servent {
         let share = self.budget.share(now);
         for _ in 0..self.budget.waiting.len() {
             let Some(id) = self.budget.waiting.pop_front() else { break };
-            let round = self.budget.round;
+            let round = self.budget.round.get();
             let Some(link) = self.link_mut(id) else { continue };
             if !link.account.refill(round, share) {
                 self.budget.waiting.push_back(id);
@@ -219,7 +233,7 @@ impl Servent {
             rest.advance(taken);
             if !rest.is_empty() {
                 self.keep_rest(now, id, rest);
-            } else if self.link_mut(id).is_some_and(|link| link.account.ended) {
+            } else if self.link_mut(id).is_some_and(|link| link.ended) {
                 self.close(now, id, CloseReason::Io(IoFailure::Eof));
             }
         }
@@ -254,7 +268,8 @@ impl Servent {
     /// Counts what a link that ends has not read.
     pub(super) fn drop_unread(&mut self, peer: SocketAddrV4, link: &mut Link) {
         if let Some(rest) = link.account.rest.take() {
-            self.count_unread(peer, &mut link.deframer.feed(&rest));
+            let mut deframer = link.deframer.take().unwrap_or_default();
+            self.count_unread(peer, &mut deframer.feed(&rest));
         }
     }
 

@@ -8,13 +8,12 @@ use super::transfers::Uploading;
 use crate::time::Instant;
 use crate::wire::{Deframer, ServentId};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 /// Pings with TTL 1 answered per link and second.
 const PROBES_PER_SECOND: u8 = 10;
 /// Pings on one link whose Pongs may be outstanding together.
 const PINGS_ANSWERED_LATE: u32 = 4;
-const SECOND: Duration = Duration::from_secs(1);
+const SECOND_MILLIS: u32 = 1_000;
 
 /// Why we dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,69 +68,71 @@ pub(super) enum Phase {
 /// What a neighbour has beyond its socket.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) deframer: Deframer,
+    /// Boxed, and none while no descriptor has straddled two reads: an idle link is small.
+    pub(super) deframer: Option<Box<Deframer>>,
     pub(super) account: Account,
     /// When the handshake was complete.
     pub(super) since: Instant,
     pub(super) last_heard: Instant,
     /// We asked for a sign of life since `last_heard`.
     pub(super) probed: bool,
+    /// The peer has closed its end, and input of it waits to be read.
+    pub(super) ended: bool,
     /// Its name in route tables.
     pub(super) key: LinkKey,
     /// The port it says it listens on: its own Pong, if the address fits the socket.
     pub(super) listens_on: Option<u16>,
     /// It is the one that stayed of two links with this servent, instead of the one we dialled.
     pub(super) stands_for_ours: bool,
-    next_full_ping: Instant,
-    next_index_query: Instant,
-    probe_window: Instant,
-    probes: u8,
     /// Pongs that the Pings sent on this link still admit.
     pongs_due: u32,
-    pong_window: Instant,
-    /// Pongs taken since `pong_window`.
+    /// When the second began in which the following are counted, in milliseconds modulo 2^32.
+    second_began: u32,
+    this_second: Admitted,
+}
+
+/// What a link was admitted in one second.
+#[derive(Debug, Default)]
+struct Admitted {
     pongs: u32,
+    probes: u8,
+    full_ping: bool,
+    index_query: bool,
 }
 
 impl Link {
     pub(super) fn new(now: Instant, key: LinkKey) -> Link {
         Link {
-            deframer: Deframer::default(),
+            deframer: None,
             account: Account::default(),
             since: now,
             last_heard: now,
             probed: false,
+            ended: false,
             key,
             listens_on: None,
             stands_for_ours: false,
-            next_full_ping: now,
-            next_index_query: now,
-            probe_window: now,
-            probes: 0,
             pongs_due: 0,
-            pong_window: now,
-            pongs: 0,
+            second_began: millis(now),
+            this_second: Admitted::default(),
         }
     }
 
     /// Whether a Ping that asks for more than a sign of life may be answered: one a second.
     pub(super) fn admit_full_ping(&mut self, now: Instant) -> bool {
-        once_a_second(&mut self.next_full_ping, now)
+        !std::mem::replace(&mut self.admitted(now).full_ping, true)
     }
 
     /// Whether "list everything" may be answered: one a second.
     pub(super) fn admit_index_query(&mut self, now: Instant) -> bool {
-        once_a_second(&mut self.next_index_query, now)
+        !std::mem::replace(&mut self.admitted(now).index_query, true)
     }
 
     /// Whether a Ping with TTL 1 may be answered.
     pub(super) fn admit_probe(&mut self, now: Instant) -> bool {
-        if now.since(self.probe_window) >= SECOND {
-            self.probe_window = now;
-            self.probes = 0;
-        }
-        self.probes = self.probes.saturating_add(1);
-        self.probes <= PROBES_PER_SECOND
+        let probes = &mut self.admitted(now).probes;
+        *probes = probes.saturating_add(1);
+        *probes <= PROBES_PER_SECOND
     }
 
     /// A Ping was sent on this link: it admits `per_ping` Pongs more. What several Pings admit
@@ -143,21 +144,24 @@ impl Link {
 
     /// Whether one more Pong may be believed and passed on.
     pub(super) fn admit_pong(&mut self, now: Instant, per_second: u32) -> bool {
-        if now.since(self.pong_window) >= SECOND {
-            self.pong_window = now;
-            self.pongs = 0;
-        }
-        let admitted = self.pongs < per_second && self.pongs_due > 0;
-        self.pongs += u32::from(admitted);
+        let due = self.pongs_due > 0;
+        let pongs = &mut self.admitted(now).pongs;
+        let admitted = due && *pongs < per_second;
+        *pongs += u32::from(admitted);
         self.pongs_due -= u32::from(admitted);
         admitted
     }
+
+    fn admitted(&mut self, now: Instant) -> &mut Admitted {
+        if millis(now).wrapping_sub(self.second_began) >= SECOND_MILLIS {
+            self.second_began = millis(now);
+            self.this_second = Admitted::default();
+        }
+        &mut self.this_second
+    }
 }
 
-fn once_a_second(next: &mut Instant, now: Instant) -> bool {
-    let admitted = now >= *next;
-    if admitted {
-        *next = now + SECOND;
-    }
-    admitted
+#[expect(clippy::cast_possible_truncation, reason = "differences are taken modulo 2^32")]
+fn millis(now: Instant) -> u32 {
+    (now.as_micros() / 1_000) as u32
 }

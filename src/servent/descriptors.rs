@@ -11,7 +11,7 @@ use crate::library::Entry;
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::{
-    Bye, Guid, HEADER_BYTES, Header, INDEX_QUERY, Kind, MAX_FORWARDED_CRITERIA_BYTES, Ping, Pong,
+    Bye, Deframer, Guid, HEADER_BYTES, Header, INDEX_QUERY, Kind, MAX_FORWARDED_CRITERIA_BYTES, Ping, Pong,
     Push, Query, QueryHit, QueryHitBuilder, RawDescriptor, ServentId, Trailer,
 };
 use std::sync::Arc;
@@ -46,7 +46,8 @@ impl Servent {
         let Some(link) = self.link_mut(id) else { return bytes.len() };
         let source = Source { id, index, key: link.key };
         // Taken out while the descriptors in it are handled, which may end the link.
-        let mut deframer = std::mem::take(&mut link.deframer);
+        let (mut own, mut boxed) = (Deframer::default(), link.deframer.take());
+        let deframer = boxed.as_deref_mut().unwrap_or(&mut own);
         let mut descriptors = deframer.feed(bytes);
         let mut warm = 0;
         let error = loop {
@@ -76,7 +77,11 @@ impl Servent {
             return bytes.len();
         }
         if let Some(link) = self.link_mut(id) {
-            link.deframer = deframer;
+            // A descriptor has begun, and is the first that did not fit into one read.
+            if own.pending_bytes() > 0 {
+                boxed = Some(Box::new(own));
+            }
+            link.deframer = boxed;
         }
         bytes.len() - left
     }

@@ -142,7 +142,7 @@ impl Servent {
         match &mut conn.phase {
             // What it said before it closed is still read, in its turn.
             Phase::Link(link) if link.account.is_waiting() && failure == IoFailure::Eof => {
-                link.account.ended = true;
+                link.ended = true;
             }
             Phase::Upload(_) => self.upload_ended(now, id, &failure),
             Phase::Fetching(transfer) => {
@@ -556,7 +556,9 @@ impl Servent {
                 link.probed |= silent;
                 let deadline = link.last_heard + if link.probed { timeout } else { keepalive };
                 conn.queue.shrink();
-                link.deframer.shrink();
+                if link.deframer.as_ref().is_some_and(|deframer| deframer.pending_bytes() == 0) {
+                    link.deframer = None;
+                }
                 self.set_deadline(id, deadline);
                 if ask {
                     self.send_own_ping(now, id.index as usize, 1);
