@@ -7,6 +7,7 @@ mod fetch;
 mod get;
 mod limits;
 mod manual;
+mod names;
 mod oneshot;
 mod output;
 mod ping;

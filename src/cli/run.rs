@@ -2,6 +2,7 @@
 
 use super::args::RunArgs;
 use super::exit::Failure;
+use super::names::{Change, Names};
 use super::output::{self, shown};
 use super::settings::{self, Host, Settings, default_state};
 use crate::driver::{
@@ -28,8 +29,6 @@ const RESCAN_INTERVAL: Duration = Duration::from_secs(600);
 const STALE_RESCAN: Duration = Duration::from_secs(5);
 /// A scan asked for while another runs follows it after this.
 const SCAN_AGAIN: Duration = Duration::from_millis(200);
-/// A name that was not found, or whose address cannot be dialled, is looked up again after this.
-const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 /// Lines of one kind told per [`STATUS_INTERVAL`]; more go to the debug level.
 const STORY_LINES: u32 = 20;
 
@@ -85,7 +84,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         last_scan: ScanReport::default(),
         told_unwatched: false,
         announced: false,
-        names: Vec::new(),
+        names: Names::default(),
         told_unreachable: false,
         story: Story::default(),
         saved_hosts: driver.core().hosts().version(),
@@ -140,7 +139,7 @@ struct Run {
     /// `listening on …` was printed.
     announced: bool,
     /// Host names given to `--connect`.
-    names: Vec<Name>,
+    names: Names,
     /// That nobody beyond this machine can connect was told.
     told_unreachable: bool,
     story: Story,
@@ -150,17 +149,6 @@ struct Run {
     next_rescan: Instant,
 }
 
-/// A host name to keep a link to.
-struct Name {
-    host: String,
-    port: u16,
-    /// Its address as it was found last.
-    addr: Option<SocketAddrV4>,
-    looked_up: Instant,
-    /// It was not found, or its address cannot be dialled: it is looked up again.
-    again: bool,
-}
-
 impl Run {
     fn connect_to(&mut self, hosts: Vec<Host>) -> Result<(), Failure> {
         for host in hosts {
@@ -168,8 +156,7 @@ impl Run {
                 Host::Addr(addr) => self.driver.command(|core, now| core.keep(now, addr)),
                 Host::Name(host, port) => {
                     self.look_up(host.clone(), port)?;
-                    let looked_up = Instant::now();
-                    self.names.push(Name { host, port, addr: None, looked_up, again: false });
+                    self.names.add(Instant::now(), host, port);
                 }
             }
         }
@@ -185,25 +172,19 @@ impl Run {
     /// A look-up of a name ended: its address is kept in place of the one it had before.
     fn resolved(&mut self, resolved: Resolved) {
         let Resolved { host, port, addr } = resolved;
-        let Some(name) = self.names.iter_mut().find(|n| (&n.host, n.port) == (&host, port)) else {
-            return;
-        };
-        let found = match addr {
-            Ok(found) => found,
+        let addr = match addr {
+            Ok(addr) => addr,
             Err(text) => {
                 log::warn!("{text}; trying again in a minute");
-                name.again = true;
-                return;
+                return self.names.not_found(&host, port);
             }
         };
-        let before = name.addr.replace(found);
-        let gone = before.filter(|before| *before != found);
-        let shared = gone.is_some() && self.names.iter().any(|name| name.addr == gone);
-        if let Some(gone) = gone.filter(|_| !shared) {
-            log::info!("{host} is now {found}, no longer {gone}");
+        let Some(Change { keep, instead_of }) = self.names.found(&host, port, addr) else { return };
+        if let Some(gone) = instead_of {
+            log::info!("{host} is now {keep}, no longer {gone}");
             self.driver.command(|core, _| core.unkeep(gone));
         }
-        self.driver.command(|core, now| core.keep(now, found));
+        self.driver.command(|core, now| core.keep(now, keep));
     }
 
     /// Says once that a link leads where nobody can connect back from.
@@ -221,9 +202,8 @@ impl Run {
         let mut events = Events::with_capacity(1024);
         loop {
             let now = Instant::now();
-            let again = self.names.iter().filter(|name| name.again);
-            let look_up = again.map(|name| name.looked_up + RESOLVE_AGAIN);
-            let next = look_up.fold(self.next_status.min(self.next_rescan), Instant::min);
+            let next = self.next_status.min(self.next_rescan);
+            let next = self.names.next().map_or(next, |look_up| look_up.min(next));
             let wait = next.saturating_duration_since(now);
             self.driver
                 .turn(&mut events, wait)
@@ -263,10 +243,7 @@ impl Run {
             Happened::Core(event) => {
                 match &event {
                     Event::LinkUp { conn, outbound: true, .. } => self.tell_unreachable(*conn),
-                    Event::DialFailed { addr, .. } => {
-                        let failed = self.names.iter_mut().filter(|n| n.addr == Some(*addr));
-                        failed.for_each(|name| name.again = true);
-                    }
+                    Event::DialFailed { addr, .. } => self.names.failed(*addr),
                     _ => {}
                 }
                 self.story.tell(&event, self.driver.core().library());
@@ -305,13 +282,8 @@ impl Run {
             self.story.status(self.driver.core());
             self.save_hosts();
         }
-        for at in 0..self.names.len() {
-            let name = &mut self.names[at];
-            if name.again && name.looked_up + RESOLVE_AGAIN <= now {
-                (name.again, name.looked_up) = (false, now);
-                let (host, port) = (name.host.clone(), name.port);
-                self.look_up(host, port)?;
-            }
+        while let Some((host, port)) = self.names.due(now) {
+            self.look_up(host, port)?;
         }
         Ok(())
     }

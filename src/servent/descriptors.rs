@@ -11,8 +11,8 @@ use crate::library::Entry;
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::{
-    Bye, Deframer, Guid, HEADER_BYTES, Header, INDEX_QUERY, Kind, MAX_FORWARDED_CRITERIA_BYTES, Ping, Pong,
-    Push, Query, QueryHit, QueryHitBuilder, RawDescriptor, ServentId, Trailer,
+    Bye, Deframer, Guid, HEADER_BYTES, Header, INDEX_QUERY, Kind, MAX_FORWARDED_CRITERIA_BYTES,
+    Ping, Pong, Push, Query, QueryHit, QueryHitBuilder, RawDescriptor, ServentId, Trailer,
 };
 use std::sync::Arc;
 

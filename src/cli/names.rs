@@ -1,0 +1,109 @@
+//! Host names given to `--connect`: each is looked up again when its address cannot be dialled, since
+//! it may have got another one.
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+/// A name that was not found, or whose address cannot be dialled, is looked up again after this.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
+
+/// The names, and what is known of each.
+#[derive(Default)]
+pub(super) struct Names(Vec<Name>);
+
+struct Name {
+    host: String,
+    port: u16,
+    /// Its address as it was found last.
+    addr: Option<SocketAddrV4>,
+    looked_up: Instant,
+    /// It was not found, or its address cannot be dialled.
+    again: bool,
+}
+
+/// What a look-up changes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// The address to keep a link to.
+    pub(super) keep: SocketAddrV4,
+    /// The one it had before, if no other name has it.
+    pub(super) instead_of: Option<SocketAddrV4>,
+}
+
+impl Names {
+    /// A name that is being looked up.
+    pub(super) fn add(&mut self, now: Instant, host: String, port: u16) {
+        self.0.push(Name { host, port, addr: None, looked_up: now, again: false });
+    }
+
+    /// Its address was found.
+    pub(super) fn found(&mut self, host: &str, port: u16, addr: SocketAddrV4) -> Option<Change> {
+        let name = self.get(host, port)?;
+        let before = name.addr.replace(addr);
+        let gone = before.filter(|before| *before != addr);
+        let shared = |gone: &SocketAddrV4| self.0.iter().any(|name| name.addr == Some(*gone));
+        Some(Change { keep: addr, instead_of: gone.filter(|gone| !shared(gone)) })
+    }
+
+    /// It was not found.
+    pub(super) fn not_found(&mut self, host: &str, port: u16) {
+        if let Some(name) = self.get(host, port) {
+            name.again = true;
+        }
+    }
+
+    /// An address cannot be dialled.
+    pub(super) fn failed(&mut self, addr: SocketAddrV4) {
+        let failed = self.0.iter_mut().filter(|name| name.addr == Some(addr));
+        failed.for_each(|name| name.again = true);
+    }
+
+    /// When the next name is to be looked up again.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let again = self.0.iter().filter(|name| name.again);
+        again.map(|name| name.looked_up + RESOLVE_AGAIN).min()
+    }
+
+    /// A name that is to be looked up now.
+    pub(super) fn due(&mut self, now: Instant) -> Option<(String, u16)> {
+        let due = |name: &&mut Name| name.again && name.looked_up + RESOLVE_AGAIN <= now;
+        let name = self.0.iter_mut().find(due)?;
+        (name.again, name.looked_up) = (false, now);
+        Some((name.host.clone(), name.port))
+    }
+
+    fn get(&mut self, host: &str, port: u16) -> Option<&mut Name> {
+        self.0.iter_mut().find(|name| name.host == host && name.port == port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_whose_address_fails_is_looked_up_again_and_may_move() {
+        let [old, new] = ["127.0.0.2:1", "127.0.0.3:1"].map(|addr| addr.parse().unwrap());
+        let (mut names, start) = (Names::default(), Instant::now());
+        names.add(start, "a.example".into(), 1);
+        names.add(start, "b.example".into(), 1);
+        assert_eq!(names.next(), None, "both are being looked up");
+        let kept = |keep, instead_of| Some(Change { keep, instead_of });
+        assert_eq!(names.found("a.example", 1, old), kept(old, None));
+        names.not_found("b.example", 1);
+        assert_eq!(names.due(start), None);
+        let later = start + RESOLVE_AGAIN;
+        assert_eq!(names.next(), Some(later));
+        assert_eq!(names.due(later), Some(("b.example".into(), 1)));
+        assert_eq!(names.due(later), None);
+        assert_eq!(names.found("b.example", 1, old), kept(old, None));
+
+        names.failed(old);
+        let due: Vec<_> = std::iter::from_fn(|| names.due(later + RESOLVE_AGAIN)).collect();
+        assert_eq!(due.len(), 2, "both have that address");
+        assert_eq!(names.found("a.example", 1, new), kept(new, None), "the other still has it");
+        assert_eq!(names.found("b.example", 1, new), kept(new, Some(old)));
+        assert_eq!(names.found("b.example", 1, new), kept(new, None));
+        assert_eq!(names.found("c.example", 1, new), None, "nobody asked for it");
+    }
+}
