@@ -106,9 +106,7 @@ pub(super) fn failure(error: &io::Error) -> IoFailure {
         }
         ErrorKind::HostUnreachable | ErrorKind::TimedOut => IoFailure::Unreachable,
         // Our own routes lead nowhere; routers on the way hardly ever say this.
-        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
-            IoFailure::Local(error.to_string())
-        }
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => IoFailure::Local(plain(error)),
         ErrorKind::UnexpectedEof => IoFailure::Eof,
         _ => IoFailure::Other(error.to_string()),
     }
@@ -119,8 +117,14 @@ pub(super) fn local_failure(error: &io::Error) -> IoFailure {
     match error.kind() {
         // Some systems say so at once on loopback.
         ErrorKind::ConnectionRefused => IoFailure::Refused,
-        _ => IoFailure::Local(error.to_string()),
+        _ => IoFailure::Local(plain(error)),
     }
+}
+
+/// The system's words without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Whether an error says "later" rather than "no".
@@ -227,6 +231,9 @@ mod tests {
         for kind in [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable] {
             assert!(matches!(local_failure(&kind.into()), IoFailure::Local(_)), "{kind}");
         }
+        let refused = io::Error::from_raw_os_error(rustix::io::Errno::NETUNREACH.raw_os_error());
+        let text = local_failure(&refused).to_string();
+        assert_eq!(text, "this machine cannot connect: Network is unreachable");
         let offline = failure(&ErrorKind::NetworkUnreachable.into());
         assert!(matches!(offline, IoFailure::Local(_)));
         assert_eq!(failure(&ErrorKind::HostUnreachable.into()), IoFailure::Unreachable);
