@@ -8,9 +8,10 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 
 /// Bytes the kernel takes beyond what the peer has room for. It would otherwise take megabytes: the
 /// core's queue, not the kernel's, decides what a slow neighbour misses, and a write that is taken
-/// means that the peer took bytes, so a peer that reads slowly is told from one that stopped.
+/// means that the peer took bytes, so a peer that reads slowly is told from one that stopped: one
+/// that takes 20 kB/s makes room every 13 s. A quarter of this costs a fast flood a tenth of its speed.
 #[cfg(target_os = "linux")]
-const NOT_SENT_BYTES: u32 = 128 * 1024;
+const NOT_SENT_BYTES: u32 = 512 * 1024;
 
 /// A non-blocking socket of the core's connection `id`.
 #[derive(Debug)]
@@ -186,7 +187,7 @@ mod tests {
         let (mut socket, mut peer) = pair();
         let first = fill(&mut socket);
         // Twice the size asked for is what the system gives, and our share on top.
-        assert!(first <= 3 * 256 * 1024, "{first} bytes wait in the kernel");
+        assert!(first <= 1_280 * 1024, "{first} bytes wait in the kernel");
         // A peer that takes in a part of it is seen to: there is room again.
         peer.read_exact(&mut vec![0; first / 2]).unwrap();
         let mut again = fill(&mut socket);
