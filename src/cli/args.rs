@@ -41,7 +41,9 @@ pub(super) enum Command {
 const RUN_NOTES: &str = "\
 On Linux, files that are added, changed, moved or removed in a shared folder are noticed within two \
 seconds, elsewhere within ten minutes. A file that is being written is offered when it has been \
-left alone for a second. HUP has all folders looked at again and everything offered as it is.
+left alone for a second. HUP has all folders looked at again and everything offered as it is; when the \
+terminal it was started on has gone, HUP stops the servent, unless it was ignored at the start, as \
+under nohup. USR1 logs the status line.
 
 Lines of --events begin with time (Unix time in microseconds) and event: start, link_up, link_down, \
 received, forwarded, originated, dropped, refused or answered. Those on a descriptor name the peer \

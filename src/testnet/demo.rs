@@ -1,7 +1,7 @@
 //! The main job in one command: a network comes up, is searched, the way of the search is shown, a
 //! file is fetched, and everything is torn down.
 
-use super::folder::RunFolder;
+use super::folder::{RunFolder, cannot_write};
 use super::follow::{MAX_TTL, Search, follow};
 use super::process;
 use super::up::{down, interrupted, up};
@@ -211,10 +211,7 @@ fn draw(svg: &Path, text: &str) -> io::Result<()> {
             it.write_all(text.as_bytes())?;
             it.persist(svg).map_err(|error| error.error)
         });
-    drawn.map(|_| ()).map_err(|error| {
-        let text = format!("cannot write the picture {}: {error}", svg.display());
-        io::Error::new(error.kind(), text)
-    })
+    drawn.map(|_| ()).map_err(cannot_write(svg))
 }
 
 fn interruptible(stop: &AtomicBool) -> io::Result<()> {
