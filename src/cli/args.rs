@@ -41,12 +41,15 @@ pub(super) enum Command {
 const RUN_NOTES: &str = "\
 On Linux, files that are added, changed, moved or removed in a shared folder are noticed within two \
 seconds, elsewhere within ten minutes. A file that is being written is offered when it has been \
-left alone for a second. HUP has all folders looked at again and everything offered as it is.
+left alone for a second. HUP has all folders looked at again and everything offered as it is; when the \
+terminal it was started on has gone, HUP stops the servent, unless it was ignored at the start, as \
+under nohup. USR1 logs the status line.
 
-Lines of --events begin with time (Unix time in microseconds) and event: start, link_up, link_down, \
-received, forwarded, originated, dropped, refused or answered. Those on a descriptor name the peer \
+Lines of --events begin with time (Unix time in microseconds), seq (their running number) and event: \
+start, link_up, link_down, received, forwarded, originated, dropped, refused or answered. Those on a descriptor name the peer \
 it came from or went to, its kind, guid, ttl and hops; dropped and refused ones the reason. What one \
-turn of the loop has seen is written when the turn ends, and nothing of it is sent to anybody.
+turn of the loop has seen is written when the turn ends, its last line marked with \"last\":true; \
+nothing of it is sent to anybody.
 
 Each option can also be set by its variable, or under its long name in the file \
 servent/servent.toml in the XDG configuration folder. A flag wins over a variable, a variable over \

@@ -41,9 +41,9 @@ const NETWORK: (&str, &str) = (
      the variable is not set. SERVENT_TESTNET_DIR or --dir name another. Removed by down.",
 );
 const PARTIAL: (&str, &str) = (
-    "*.part",
-    "What is kept of a download that was cut short, in the folder of --output; the same command \
-     goes on from there.",
+    "NAME.SIZE.part, NAME.SIZE.part.source",
+    "What is kept of a download that was cut short, and where its bytes come from, in the folder of \
+     --output; the same command goes on from there.",
 );
 const STOP: (&str, &str) = ("INT, TERM", "Stops.");
 const STOP_DOWNLOADS: (&str, &str) =
@@ -99,10 +99,16 @@ const PAGES: [Page; 8] = [
         exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
         files: &[PARTIAL],
         signals: &[STOP_DOWNLOADS],
-        examples: &[(
-            "servent get http://127.0.0.1:6346/get/1/zebra.flac",
-            "Fetch a file by the URL that a search has printed.",
-        )],
+        examples: &[
+            (
+                "servent get http://127.0.0.1:6346/get/1/zebra.flac",
+                "Fetch a file by the URL that a search has printed.",
+            ),
+            (
+                "servent get --retry 3600 -o film.mkv http://127.0.0.1:6346/get/2/x.mkv",
+                "Try a busy source for an hour, and give the file another name.",
+            ),
+        ],
     },
     Page {
         name: "servent-ping",

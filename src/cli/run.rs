@@ -222,8 +222,8 @@ impl Run {
         self.story.tell_left_out();
         let stats = self.driver.core().stats();
         log::info!(
-            "stopped: {} descriptors received ({} dropped), {} sent",
-            stats.received.total(),
+            "stopped: {} received ({} dropped), {} sent",
+            output::count(stats.received.total(), "descriptor", "descriptors"),
             stats.dropped_total(),
             HumanBytes(stats.bytes_out)
         );

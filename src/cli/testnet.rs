@@ -71,7 +71,11 @@ fn of_io(error: io::Error) -> Failure {
         ErrorKind::NotConnected | ErrorKind::NotFound => Failure::not_connected(text),
         ErrorKind::TimedOut => Failure::no_answer(text),
         ErrorKind::Interrupted => Failure::interrupted("interrupted"),
-        ErrorKind::StorageFull | ErrorKind::PermissionDenied => Failure::disk(text),
+        ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::NotADirectory
+        | ErrorKind::PermissionDenied => Failure::disk(text),
         ErrorKind::BrokenPipe => Failure::of_output(&error),
         _ => Failure::failed(text),
     }

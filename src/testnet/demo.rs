@@ -1,7 +1,7 @@
 //! The main job in one command: a network comes up, is searched, the way of the search is shown, a
 //! file is fetched, and everything is torn down.
 
-use super::folder::RunFolder;
+use super::folder::{RunFolder, cannot_write};
 use super::follow::{MAX_TTL, Search, follow};
 use super::process;
 use super::up::{down, interrupted, up};
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
 
 /// The file that lies far away.
 const FAR_FILE: &str = "Zebra crossing at dusk.flac";
@@ -81,6 +82,8 @@ fn demo(
     svg: &Path,
     stop: &AtomicBool,
 ) -> io::Result<()> {
+    // Before anything is started: whether there can be a picture at all.
+    let picture = draft(svg)?;
     let (plan, graph, sharer) = plan(folder, count)?;
     say(&format!(
         "starting {count} servents on loopback, {} links between them …",
@@ -121,7 +124,7 @@ fn demo(
         let text = format!("one hit and {expected} servents reached were expected: {report:?}");
         return Err(io::Error::other(text));
     }
-    draw(svg, &picture::svg(&graph, &followed.trace))?;
+    draw(picture, svg, &picture::svg(&graph, &followed.trace))?;
     interruptible(stop)?;
 
     let hit: HitLine = serde_json::from_value(followed.hits[0].clone())?;
@@ -199,22 +202,23 @@ fn get(url: &str, output: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("the download ended with {}: {}", done.status, told.trim())))
 }
 
-/// Puts the picture in its place in one step: what was there before is replaced, never written
-/// into.
-fn draw(svg: &Path, text: &str) -> io::Result<()> {
+/// A file beside `svg` that the picture is written to, so that it can be put in its place in one
+/// step: what was there before is replaced, never written into.
+fn draft(svg: &Path) -> io::Result<NamedTempFile> {
     let folder = svg.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     // Readable by others, as a file that is simply created: the umask takes away what it should.
     let mode = fs::Permissions::from_mode(0o644);
-    let drawn =
-        tempfile::Builder::new().permissions(mode).tempfile_in(folder).and_then(|mut it| {
-            it.write_all(text.as_bytes())?;
-            it.persist(svg).map_err(|error| error.error)
-        });
-    drawn.map(|_| ()).map_err(|error| {
-        let text = format!("cannot write the picture {}: {error}", svg.display());
-        io::Error::new(error.kind(), text)
-    })
+    let mut draft = tempfile::Builder::new();
+    let draft = draft.prefix(".servent-demo-").permissions(mode).tempfile_in(folder);
+    // Its own name would say nothing to anybody.
+    draft.map_err(|error| cannot_write(svg)(error.kind().into()))
+}
+
+fn draw(mut draft: NamedTempFile, svg: &Path, text: &str) -> io::Result<()> {
+    let written = draft.write_all(text.as_bytes());
+    let drawn = written.and_then(|()| draft.persist(svg).map_err(|error| error.error));
+    drawn.map(|_| ()).map_err(cannot_write(svg))
 }
 
 fn interruptible(stop: &AtomicBool) -> io::Result<()> {

@@ -229,8 +229,9 @@ impl RunFolder {
     /// # Errors
     /// When there is one already, or the disk refuses.
     pub fn create(&self, network: &Network) -> io::Result<()> {
-        fs::create_dir_all(&self.path)?;
-        if fs::read_dir(&self.path)?.next().is_some() {
+        let cannot = cannot_write(&self.path);
+        fs::create_dir_all(&self.path).map_err(&cannot)?;
+        if fs::read_dir(&self.path).map_err(&cannot)?.next().is_some() {
             let text = match self.path.join(NETWORK).exists() {
                 true => "there is a network in it already; \"servent testnet down\" ends it",
                 false => "it is not empty",
@@ -238,6 +239,10 @@ impl RunFolder {
             let text = format!("cannot use the folder {}: {text}", self.path.display());
             return Err(io::Error::new(ErrorKind::AlreadyExists, text));
         }
+        self.fill(network).map_err(cannot)
+    }
+
+    fn fill(&self, network: &Network) -> io::Result<()> {
         for number in 0..network.nodes.len() {
             fs::create_dir_all(self.node(number))?;
         }
@@ -283,6 +288,19 @@ impl RunFolder {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
             removed => absent_is_fine(removed),
         }
+    }
+}
+
+/// Names the path that an error of the disk is about. That a folder on the way is not there is no
+/// [`ErrorKind::NotFound`], which stands for a network that is not there.
+pub(super) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> io::Error + use<> {
+    let path = path.to_path_buf();
+    move |error| {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => ErrorKind::NotADirectory,
+            kind => kind,
+        };
+        io::Error::new(kind, format!("cannot write {}: {error}", path.display()))
     }
 }
 

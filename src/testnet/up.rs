@@ -1,7 +1,7 @@
 //! Starting and ending a network.
 
 use super::control::{Request, tell};
-use super::folder::{Conditions, Link, Network, Node, RunFolder};
+use super::folder::{Conditions, Link, Network, Node, RunFolder, cannot_write};
 use super::view::View;
 use super::{own, process};
 use crate::plan::Plan;
@@ -63,6 +63,7 @@ pub fn up(
     let network = network_of(folder, plan, graph, port)?;
     folder.create(&network)?;
     let started = share_files(folder, plan, &network)
+        .map_err(cannot_write(folder.path()))
         .and_then(|()| start_keeper(folder, &network, attached))
         .map(|keeper| Started { folder: folder.clone(), keeper });
     let ready = started.and_then(|started| {
@@ -186,7 +187,7 @@ fn start_keeper(folder: &RunFolder, network: &Network, attached: bool) -> io::Re
         // Ctrl-C is for the commands that come and go, not for a network that stays.
         command.process_group(0);
     }
-    let log = File::create(folder.keeper_log())?;
+    let log = File::create(folder.keeper_log()).map_err(cannot_write(&folder.keeper_log()))?;
     command.stdout(Stdio::null()).stderr(log).env("RUST_LOG", "info");
     own::mark(&mut command, &network.id);
     let mut keeper = command.spawn()?;

@@ -22,8 +22,9 @@ pub struct View {
     linked: Vec<BTreeSet<SocketAddrV4>>,
     /// The link that a dialling node sees as a peer.
     relays: BTreeMap<SocketAddrV4, usize>,
-    /// The link that a dialled node sees as a peer.
-    dialled: BTreeMap<SocketAddrV4, usize>,
+    /// The link that a dialled node, by number, sees as a peer. Ports are used again, towards other
+    /// nodes too.
+    dialled: BTreeMap<(usize, SocketAddrV4), usize>,
 }
 
 /// One node as it stands.
@@ -90,7 +91,8 @@ impl View {
             self.events.iter_mut().map(EventTail::read).collect::<io::Result<Vec<_>>>()?;
         // Read after them: what carries a link is written before any node sees it.
         for carried in self.carried.read::<Carried>()? {
-            self.dialled.insert(carried.to_sees, carried.link);
+            let Some(link) = self.network.links.get(carried.link) else { continue };
+            self.dialled.insert((link.to, carried.to_sees), carried.link);
         }
         for (node, records) in records.into_iter().enumerate() {
             for record in records {
@@ -118,7 +120,7 @@ impl View {
     /// The link that `node` sees as `peer`; none for guests.
     pub fn link_of(&self, node: usize, peer: SocketAddrV4) -> Option<usize> {
         let links = &self.network.links;
-        let dialled = self.dialled.get(&peer).filter(|link| links[**link].to == node);
+        let dialled = self.dialled.get(&(node, peer));
         let relay = || self.relays.get(&peer).filter(|link| links[**link].from == node);
         dialled.or_else(relay).copied()
     }

@@ -347,8 +347,12 @@ fn the_demo_shows_the_main_job_and_leaves_nothing_but_its_picture() {
     assert_eq!(mode & 0o777, usual & 0o644);
 
     let nowhere = demo(&["--svg", "nowhere/a.svg"]);
-    assert_ne!(nowhere.status.code(), Some(0));
-    assert!(told(&nowhere).contains("nowhere/a.svg: "), "{}", told(&nowhere));
+    assert_code(&nowhere, 8);
+    assert!(told(&nowhere).contains("cannot write nowhere/a.svg: "), "{}", told(&nowhere));
+    let file = place.path("here/usual/network");
+    let nowhere = place.run(&["testnet", "up", "--dir", file.to_str().unwrap()]);
+    assert_code(&nowhere, 8);
+    assert!(told(&nowhere).contains("here/usual/network: "), "{}", told(&nowhere));
 }
 
 #[test]

@@ -177,7 +177,11 @@ pub(super) fn check(folder: &RunFolder, json: bool) -> Result<(), Failure> {
             continue;
         }
         let count = finding.looked_at;
-        let mark = if finding.holds() { "ok    " } else { "FAILED" };
+        let mark = match finding.holds() {
+            _ if count == 0 => "-     ",
+            true => "ok    ",
+            false => "FAILED",
+        };
         output::line(&format!("{mark}  {} ({count} looked at)", finding.rule))?;
         for wrong in &finding.wrong {
             output::line(&format!("        {}", output::shown(wrong)))?;
