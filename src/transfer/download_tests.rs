@@ -295,6 +295,16 @@ fn a_partial_of_another_source_and_size_is_left_alone() {
     fetch(None, own, &vec![(vec![OK5], End::Stay)], Err(error));
 }
 
+#[test]
+fn a_size_that_changes_behind_the_join_ends_the_download() {
+    let disk = Disk { partial: "hello w", total: Some(11), foreign: true, complete: None };
+    let first = "HTTP/1.1 206 P\r\nContent-Range: bytes 0-8/*\r\n\r\nhello wor";
+    let second = "HTTP/1.1 206 P\r\nContent-Range: bytes 9-10/12\r\n\r\nld";
+    let error = DownloadError::SizeMismatch { expected: 11, offered: 12 };
+    let owner = fetch(None, disk, &vec![(vec![first, second], End::Stay)], Err(error));
+    assert_eq!((owner.file(), &owner.aside), ("hello wor", &None), "what is joined is kept");
+}
+
 /// A file of which no two stretches are the same.
 fn long_text(bytes: usize) -> String {
     (0..).map(|n| format!("{n:07} ")).take(bytes / 8 + 1).collect::<String>()[..bytes].to_owned()

@@ -31,7 +31,7 @@ impl Download {
             Ok(None) => {}
             // The size was that of a partial of another source, which is of another file then.
             Err(DownloadError::SizeMismatch { .. })
-                if self.foreign && self.source.size.is_none() =>
+                if self.foreign && self.source.size.is_none() && !self.disk.holds_ours() =>
             {
                 let told = response.content_length.filter(|_| response.status == 200);
                 self.expected = response.content_range.map_or(told, |range| range.total);
