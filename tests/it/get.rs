@@ -242,7 +242,7 @@ fn all_files_are_tried_and_the_failed_ones_summed_up() {
     first.join().unwrap();
     second.join().unwrap();
     let said = told(&output);
-    assert!(said.contains("1 of 2 files not downloaded"), "{said}");
+    assert!(said.contains("1 of 2 files not downloaded: \"bad song\""), "{said}");
     assert!(said.contains("the source no longer shares \"bad song\""), "{said}");
     assert_eq!(names_in(&place.path("in")), ["good song"]);
     let objects = objects(&output);
