@@ -279,7 +279,11 @@ impl Fetches {
     fn kept(&self, at: usize) -> String {
         self.place(at).map_or_else(String::new, |(path, have, total)| {
             let amount = report::amount(have, total);
-            format!("; {}: {amount} kept; run the same command to resume", path.display())
+            let advice = match self.jobs[at].is_of_another_size() {
+                true => "remove it to start anew",
+                false => "run the same command to resume",
+            };
+            format!("; {}: {amount} kept; {advice}", path.display())
         })
     }
 }
