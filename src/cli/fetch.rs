@@ -51,15 +51,16 @@ pub(super) struct Fetches {
     /// No more sources will be offered.
     closed: bool,
     saved: usize,
-    /// Those that failed, in the order of their ends.
+    /// Those that failed, in the order of their ends, and what they are called.
     failures: Vec<Failure>,
+    failed: Vec<String>,
 }
 
 impl Fetches {
     pub(super) fn new(options: FetchOptions) -> Fetches {
         let report = Report::new(options.json, options.paths);
-        let (jobs, failures) = (Vec::new(), Vec::new());
-        Fetches { options, report, jobs, closed: false, saved: 0, failures }
+        let (jobs, failures, failed) = (Vec::new(), Vec::new(), Vec::new());
+        Fetches { options, report, jobs, closed: false, saved: 0, failures, failed }
     }
 
     /// One more source: of a file that is known, by its name and size, or of a new one.
@@ -204,6 +205,7 @@ impl Fetches {
             log::warn!("{}", failure.text());
         }
         self.failures.push(failure);
+        self.failed.push(self.jobs[at].what.clone());
         Ok(())
     }
 
@@ -246,7 +248,7 @@ impl Fetches {
         let failures = std::mem::take(&mut self.failures);
         let (files, failed) = (self.jobs.len(), failures.len());
         let alike = failures.windows(2).all(|pair| pair[0].code() == pair[1].code());
-        let text = format!("{failed} of {files} files not downloaded");
+        let text = format!("{failed} of {files} files not downloaded{}", named(&self.failed));
         match failures.into_iter().next() {
             None => Ok(()),
             Some(only) if files == 1 => Err(only),
@@ -277,7 +279,11 @@ impl Fetches {
     fn kept(&self, at: usize) -> String {
         self.place(at).map_or_else(String::new, |(path, have, total)| {
             let amount = report::amount(have, total);
-            format!("; {}: {amount} kept; run the same command to resume", path.display())
+            let advice = match self.jobs[at].is_of_another_size() {
+                true => "remove it to start anew",
+                false => "run the same command to resume",
+            };
+            format!("; {}: {amount} kept; {advice}", path.display())
         })
     }
 }
@@ -286,6 +292,13 @@ impl Drop for Fetches {
     fn drop(&mut self) {
         self.jobs.iter_mut().for_each(Job::end);
     }
+}
+
+/// The first few names, to be put behind a number.
+fn named(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(3).map(|name| format!("\"{name}\"")).collect();
+    let more = if names.len() > shown.len() { ", …" } else { "" };
+    format!(": {}{more}", shown.join(", "))
 }
 
 fn unusable(folder: &std::path::Path, error: &io::Error) -> String {

@@ -36,6 +36,8 @@ pub struct PartialFile {
     found: Option<Found>,
     /// Complete files of this name that agree with the source so far.
     complete: Vec<Complete>,
+    /// A partial file of this source was set aside before.
+    changed_before: bool,
     /// It has its name.
     finished: bool,
 }
@@ -58,6 +60,8 @@ struct Complete {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     same_source: bool,
+    /// It was not set aside.
+    current: bool,
     have: u64,
     path: Reverse<PathBuf>,
 }
@@ -66,8 +70,8 @@ impl PartialFile {
     /// Looks for what is in `folder` of the file that `source` has and that is to be called `name`
     /// here: a partial file, and complete ones.
     ///
-    /// A partial file from this source is the first choice, then that with the most bytes. If the
-    /// size is known, only files of this size count.
+    /// A partial file from this source is the first choice, one that was set aside the second, then
+    /// that of any source with the most bytes. If the size is known, only files of this size count.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -78,6 +82,7 @@ impl PartialFile {
             source: source.clone(),
             found: None,
             complete: Vec::new(),
+            changed_before: false,
             finished: false,
         };
         let mut candidates = Vec::new();
@@ -94,6 +99,7 @@ impl PartialFile {
         }
         place.complete.sort_by(|a, b| a.path.cmp(&b.path));
         candidates.sort_unstable_by(|a, b| b.cmp(a));
+        place.changed_before = candidates.iter().any(|candidate| !candidate.current);
         let mut kept = Kept { partial: None, complete: !place.complete.is_empty() };
         for Candidate { same_source, path: Reverse(path), .. } in candidates {
             let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
@@ -139,9 +145,11 @@ impl PartialFile {
         };
         let whole = record.size.is_none_or(|size| have <= size);
         // What was set aside is of use to its own source only.
-        let aside = path.to_str().is_some_and(is_aside) && !same_source;
-        (record.name == self.name && fits && whole && have > 0 && !aside).then_some(Candidate {
+        let current = !path.to_str().is_some_and(is_aside);
+        let of_use = record.name == self.name && fits && whole && have > 0;
+        (of_use && (current || same_source)).then_some(Candidate {
             same_source,
+            current,
             have,
             path: Reverse(path),
         })
@@ -208,14 +216,18 @@ impl PartialFile {
     }
 
     /// Keeps the partial file under a name that says so, and opens an empty one. One of another
-    /// size keeps its name, which tells the size.
+    /// size keeps its name, which tells the size. Of a source that has something else each time,
+    /// only the first is kept.
     pub(super) fn set_aside(&mut self, total: Option<u64>) -> io::Result<()> {
         if let Some(Found { path, file, record }) = self.found.take() {
-            if file.metadata()?.len() == 0 {
+            let aside = path.to_str().is_some_and(is_aside);
+            let only_ours = record.names(&self.source) && record.servents() == 1;
+            let superseded = self.changed_before && only_ours && !aside;
+            if file.metadata()?.len() == 0 || superseded {
                 fs::remove_file(&path)?;
                 let _ = Record::follow(&path, None);
             } else if record.size.is_none_or(|size| total.is_none_or(|total| size == total))
-                && !path.to_str().is_some_and(is_aside)
+                && !aside
             {
                 self.rename_aside(&path, total)?;
             }

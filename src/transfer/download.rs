@@ -71,6 +71,8 @@ pub struct Download {
     /// Whether a response came on the present connection, and on any.
     answered_here: bool,
     answered: bool,
+    /// What the source said changes with the file.
+    validator: Option<Vec<u8>>,
     steps: VecDeque<DownloadStep>,
     deadline: Instant,
 }
@@ -153,6 +155,7 @@ impl Download {
             body_bytes: 0,
             answered_here: false,
             answered: false,
+            validator: None,
             steps: VecDeque::new(),
             deadline: now,
             source,

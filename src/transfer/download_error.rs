@@ -90,15 +90,14 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
-    /// Whether the same source may give the file later: it is busy, or broke off after it had
-    /// begun to answer.
+    /// Whether the same source may give the file soon: it is busy, or broke off after it had begun
+    /// to answer.
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
             DownloadError::Busy { .. }
                 | DownloadError::Interrupted
                 | DownloadError::Stalled { begun: true, .. }
-                | DownloadError::Changed
         )
     }
 }

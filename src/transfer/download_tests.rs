@@ -266,6 +266,23 @@ fn a_source_that_answers_something_else_each_time_is_given_up() {
     assert_eq!(owner.file(), "he", "what was written stays");
 }
 
+/// Between two answers of one download there is no overlap: what the source says must do.
+#[test]
+fn a_file_that_changes_between_two_answers_is_not_joined() {
+    for tag in ["ETag: \"{}\"", "Last-Modified: Thu, 0{} Jan 2026 00:00:00 GMT"] {
+        let answer = |version: &str, span, text| -> &'static str {
+            let tag = tag.replace("{}", version);
+            let head = format!("HTTP/1.1 206 P\r\n{tag}\r\nContent-Range: bytes {span}/5\r\n\r\n");
+            (head + text).leak()
+        };
+        let first = answer("1", "0-1", "he");
+        let script = vec![(vec![first, answer("1", "2-4", "llo")], End::Stay)];
+        fetch(None, NOTHING, &script, Ok("hello"));
+        let script = vec![(vec![first, answer("2", "2-4", "LLO")], End::Stay)];
+        assert_eq!(fetch(None, NOTHING, &script, Err(DownloadError::Changed)).file(), "he");
+    }
+}
+
 /// The size of the partial of another source says nothing about this one's file.
 #[test]
 fn a_partial_of_another_source_and_size_is_left_alone() {
@@ -276,6 +293,16 @@ fn a_partial_of_another_source_and_size_is_left_alone() {
     let own = Disk { foreign: false, ..disk };
     let error = DownloadError::SizeMismatch { expected: 11, offered: 5 };
     fetch(None, own, &vec![(vec![OK5], End::Stay)], Err(error));
+}
+
+#[test]
+fn a_size_that_changes_behind_the_join_ends_the_download() {
+    let disk = Disk { partial: "hello w", total: Some(11), foreign: true, complete: None };
+    let first = "HTTP/1.1 206 P\r\nContent-Range: bytes 0-8/*\r\n\r\nhello wor";
+    let second = "HTTP/1.1 206 P\r\nContent-Range: bytes 9-10/12\r\n\r\nld";
+    let error = DownloadError::SizeMismatch { expected: 11, offered: 12 };
+    let owner = fetch(None, disk, &vec![(vec![first, second], End::Stay)], Err(error));
+    assert_eq!((owner.file(), &owner.aside), ("hello wor", &None), "what is joined is kept");
 }
 
 /// A file of which no two stretches are the same.

@@ -51,7 +51,7 @@ impl fmt::Display for UrlError {
             UrlError::Index => "its file index is no number below 4294967296",
             UrlError::Name => "its file name is empty or not UTF-8",
         };
-        write!(f, "expected a URL http://HOST:PORT/get/INDEX/NAME, but {what}")
+        write!(f, "not a URL such as http://HOST:PORT/get/INDEX/NAME: {what}")
     }
 }
 

@@ -37,8 +37,8 @@ pub enum GivError {
 impl fmt::Display for GivError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GivError::Malformed => f.write_str("expected GIV INDEX:SERVENT-ID/NAME"),
-            GivError::TooLong => write!(f, "expected a GIV line of at most {MAX_GIV_BYTES} bytes"),
+            GivError::Malformed => f.write_str("the line is not GIV INDEX:SERVENT-ID/NAME"),
+            GivError::TooLong => write!(f, "the GIV line is above {MAX_GIV_BYTES} bytes"),
         }
     }
 }

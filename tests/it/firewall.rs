@@ -53,6 +53,26 @@ fn a_source_that_cannot_be_reached_is_pushed_across_the_network() {
 }
 
 #[test]
+fn twelve_files_behind_a_firewall_are_fetched_over_few_connections() {
+    let place = Place::new();
+    let files: Vec<(String, Vec<u8>)> =
+        (1..=12).map(|n| (format!("wall {n:02}.bin"), vec![n; 50_000])).collect();
+    let shared: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let share = place.share("share", &shared);
+    let near = place.start(&["--links", "0"]);
+    let args = ["--links", "0", "--connect", &near.host(), "--advertise", &dead_end()];
+    let mut far = place.start(&[&args[..], &["--share", share.to_str().unwrap()]].concat());
+    far.wait_for("joined");
+    let args = ["search", "wall", "--connect", &near.host(), "--get", "all", "--output", "in"];
+    let search = place.run(&args);
+    assert_code(&search, 0);
+    assert_eq!(names_in(&place.path("in")), shared.iter().map(|file| file.0).collect::<Vec<_>>());
+    let pushes = told(&search).matches("to connect to us").count();
+    assert!((1..=3).contains(&pushes), "{pushes} Pushes: {}", told(&search));
+}
+
+#[test]
 fn an_interrupted_get_leaves_one_partial_and_goes_on_from_there() {
     let place = Place::new();
     let bytes: Vec<u8> = (0..50_000u32).flat_map(u32::to_le_bytes).collect();

@@ -74,7 +74,8 @@ fn a_transfer_that_broke_goes_on_after_a_pause() {
     assert_eq!(fs::read(place.path("in/a song.ogg")).unwrap(), b"helloworld");
     let asked = server.join().unwrap();
     let pauses = [asked[1] - asked[0], asked[2] - asked[1]];
-    assert!(pauses[1] > pauses[0] && pauses[0] > Duration::from_secs(1), "growing: {pauses:?}");
+    let least = [1_900, 3_900].map(Duration::from_millis);
+    assert!(pauses[0] > least[0] && pauses[1] > least[1], "growing: {pauses:?}");
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn index_of(files: Vec<(String, u32, String)>) -> String {
 }
 
 fn search(place: &Place, host: &str, args: &[&str]) -> Output {
-    let search = ["search", "song", "--connect", host, "--wait", "1", "--output", "in"];
+    let search = ["search", "song", "--connect", host, "--output", "in"];
     place.command().args(search).args(args).output().unwrap()
 }
 
@@ -241,7 +242,7 @@ fn all_files_are_tried_and_the_failed_ones_summed_up() {
     first.join().unwrap();
     second.join().unwrap();
     let said = told(&output);
-    assert!(said.contains("1 of 2 files not downloaded"), "{said}");
+    assert!(said.contains("1 of 2 files not downloaded: \"bad song\""), "{said}");
     assert!(said.contains("the source no longer shares \"bad song\""), "{said}");
     assert_eq!(names_in(&place.path("in")), ["good song"]);
     let objects = objects(&output);

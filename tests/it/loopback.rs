@@ -254,7 +254,9 @@ fn a_source_that_lies_about_the_size_is_caught() {
     let (url, server) = scripted_server(vec![cut, other]);
     let args = ["get", &url, "--retry", "0", "--output", output.to_str().unwrap()];
     assert_code(&place.run(&args), 1);
-    assert_code(&place.run(&args), 7);
+    let other = place.run(&args);
+    assert_code(&other, 7);
+    assert!(told(&other).contains("kept; remove it to start anew"), "{}", told(&other));
     let left = names_in(&output);
     assert_eq!(left[0], "two words.txt.10.part");
     assert_eq!(std::fs::read(output.join(&left[0])).unwrap(), b"hello", "what was there is kept");

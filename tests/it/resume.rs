@@ -208,7 +208,7 @@ fn two_copies_of_a_file_are_one_download() {
     let mut second =
         place.start(&["--links", "0", "--connect", &host, "--share", two.to_str().unwrap()]);
     second.wait_for("joined");
-    let args = ["search", "song", "--connect", &host, "--wait", "1", "--get", "all"];
+    let args = ["search", "song", "--connect", &host, "--get", "all"];
     let search = || place.command().args(args).args(["--output", "in"]).output().unwrap();
     assert_code(&search(), 0);
     assert_eq!(names_in(&place.path("in")), ["song b.ogg", "song.ogg"]);

@@ -214,6 +214,11 @@ impl Job {
         Failure::of_download(error, format!("{}{kept}", self.reason(error)))
     }
 
+    /// Whether the file at its last source has another size than what is here of it.
+    pub(super) fn is_of_another_size(&self) -> bool {
+        matches!(self.error, Some(DownloadError::SizeMismatch { .. }))
+    }
+
     fn reason(&self, error: &DownloadError) -> String {
         let what = &self.what;
         match (error, &self.disk_failure) {

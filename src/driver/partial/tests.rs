@@ -112,6 +112,26 @@ fn a_partial_of_its_own_source_is_the_first_choice() {
 }
 
 #[test]
+fn what_came_after_a_change_is_gone_on_with_and_one_old_partial_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    leave(path, 1);
+    for (round, bytes) in [b"HE", b"he", b"hE"].iter().enumerate() {
+        let (mut place, kept) = begin(path, 1, Some(10));
+        let have = kept.partial.unwrap().have;
+        assert_eq!(have, if round == 0 { 5 } else { 2 }, "not what was set aside");
+        place.open(have, Some(10)).unwrap();
+        assert!(!place.compare(Against::Partial, 0, *bytes).unwrap());
+        place.set_aside(Some(10)).unwrap();
+        place.write(0, *bytes).unwrap();
+        drop(place);
+        assert_eq!(names(path).len(), 4, "{:?}", names(path));
+        assert_eq!(fs::read(path.join("a.txt.10.old.part")).unwrap(), b"hello");
+        assert_eq!(fs::read(path.join("a.txt.10.part")).unwrap(), *bytes);
+    }
+}
+
+#[test]
 fn a_partial_of_another_size_keeps_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

@@ -89,12 +89,12 @@ pub(super) fn play(settings: u8, script: &mut Script<'_>) {
     let partial = (settings & 8 != 0).then(|| Partial {
         have: u64::from(script.number()),
         total: (settings & 16 != 0).then(|| u64::from(script.number())),
-        same_source: settings & 32 != 0,
+        same_source: settings & 32 == 0,
     });
     let kept = Kept { partial, complete: settings & 64 != 0 };
     let have = partial.map_or(0, |partial| partial.have);
     let limits = DownloadLimits::default();
-    let download = match Download::new(Instant::ZERO, source, kept, settings & 128 != 0, limits) {
+    let download = match Download::new(Instant::ZERO, source, kept, settings & 3 == 2, limits) {
         Ok(download) => download,
         Err(error) => return said(&error),
     };
@@ -126,7 +126,7 @@ impl Owner {
             2 => self.feed(&vec![b'x'; 256 * usize::from(script.number())]),
             3 if self.link == Link::Connecting => {
                 self.link = Link::Connected;
-                self.download.handle_connected(self.now, script.number() & 1 == 0);
+                self.download.handle_connected(self.now, (operation / 12).is_multiple_of(2));
                 self.check_request();
             }
             4 if self.link == Link::Connecting => {
@@ -137,7 +137,7 @@ impl Owner {
                 self.link = Link::None;
                 self.download.handle_closed(self.now, script.number() & 1 == 0);
             }
-            6 => self.answer(1, script.number() & 3 != 0),
+            6 => self.answer(1, operation / 12 % 4 < 3),
             7 => self.answer(usize::MAX, true),
             8 if !self.asked.is_empty() => {
                 self.asked.clear();

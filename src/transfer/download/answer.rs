@@ -9,6 +9,7 @@ impl Download {
         self.answered_here = true;
         self.answered = true;
         let body = match response.status {
+            200 | 206 if self.has_changed(response) => Err(DownloadError::Changed),
             200 | 206 => self.plan_body(response),
             416 => self.range_refused(response),
             404 | 410 => Err(DownloadError::NotFound),
@@ -30,7 +31,7 @@ impl Download {
             Ok(None) => {}
             // The size was that of a partial of another source, which is of another file then.
             Err(DownloadError::SizeMismatch { .. })
-                if self.foreign && self.source.size.is_none() =>
+                if self.foreign && self.source.size.is_none() && !self.disk.holds_ours() =>
             {
                 let told = response.content_length.filter(|_| response.status == 200);
                 self.expected = response.content_range.map_or(told, |range| range.total);
@@ -42,6 +43,12 @@ impl Download {
                 self.fail(error);
             }
         }
+    }
+
+    /// Whether the file is another than in the answers before, as far as the source tells.
+    fn has_changed(&mut self, response: &ResponseHead) -> bool {
+        let Some(told) = &response.validator else { return false };
+        self.validator.get_or_insert_with(|| told.clone()) != told
     }
 
     /// Which bytes of the file the body holds. A `Content-Range` counts whatever the status.

@@ -35,9 +35,9 @@ pub enum GetPathError {
 impl fmt::Display for GetPathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            GetPathError::NotGet => "expected a path /get/INDEX/NAME",
-            GetPathError::Index => "expected a file index below 4294967296",
-            GetPathError::Name => "expected the name of a file, without folders",
+            GetPathError::NotGet => "the path is not /get/INDEX/NAME",
+            GetPathError::Index => "the file index is no number below 4294967296",
+            GetPathError::Name => "the name is not that of a file without folders",
         })
     }
 }

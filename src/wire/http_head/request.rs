@@ -79,12 +79,12 @@ impl RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RequestError::Malformed => "expected an HTTP request, got something else",
-            RequestError::TooLarge => "expected a request head of at most 8 KiB and 64 lines",
-            RequestError::HasBody => "expected a request without a body, got one with a body",
-            RequestError::NotAllowed => "expected GET or HEAD, got another HTTP method",
-            RequestError::UnknownMethod => "expected GET or HEAD, got an unknown method",
-            RequestError::UnknownVersion => "expected HTTP/1.0 or HTTP/1.1, got another version",
+            RequestError::Malformed => "not an HTTP request",
+            RequestError::TooLarge => "the request head is above 8 KiB or 64 lines",
+            RequestError::HasBody => "the request has a body",
+            RequestError::NotAllowed => "the method is neither GET nor HEAD",
+            RequestError::UnknownMethod => "the method is not one of HTTP",
+            RequestError::UnknownVersion => "the version is neither HTTP/1.0 nor HTTP/1.1",
         })
     }
 }

@@ -20,6 +20,8 @@ pub struct ResponseHead {
     pub keep_alive: bool,
     /// How long a busy peer wants to be left alone, if it said so in seconds.
     pub retry_after: Option<Duration>,
+    /// What changes with the file, if told: its `ETag`, else its `Last-Modified`.
+    pub validator: Option<Vec<u8>>,
 }
 
 /// Why a response cannot be used.
@@ -36,11 +38,9 @@ pub enum ResponseError {
 impl fmt::Display for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ResponseError::Malformed => "expected an HTTP response, got something else",
-            ResponseError::TooLarge => "expected a response head of at most 8 KiB and 64 lines",
-            ResponseError::TransferEncoding => {
-                "expected the plain bytes of the file, got a chunked body, which is not supported"
-            }
+            ResponseError::Malformed => "not an HTTP response",
+            ResponseError::TooLarge => "the response head is above 8 KiB or 64 lines",
+            ResponseError::TransferEncoding => "the body is chunked, which is not supported",
         })
     }
 }
@@ -76,6 +76,9 @@ pub fn parse_response(buf: &[u8]) -> Result<Option<(ResponseHead, usize)>, Respo
         content_range,
         keep_alive: keep_alive(version, parts.headers),
         retry_after,
+        validator: header(parts.headers, "ETag")
+            .or_else(|| header(parts.headers, "Last-Modified"))
+            .map(<[u8]>::to_vec),
     };
     Ok(Some((head, parts.len)))
 }
