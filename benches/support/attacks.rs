@@ -173,6 +173,7 @@ pub struct Crowd {
     held: VecDeque<TcpStream>,
     most: usize,
     count: usize,
+    dialled: u16,
 }
 
 /// Connections under way at one time.
@@ -181,14 +182,13 @@ const CONNECTING: usize = 64;
 impl Crowd {
     fn new(addr: SocketAddr, says: Vec<u8>, most: usize) -> Crowd {
         let (connecting, held) = (VecDeque::new(), VecDeque::new());
-        Crowd { addr, says, connecting, held, most, count: 0 }
+        Crowd { addr, says, connecting, held, most, count: 0, dialled: 0 }
     }
 
     fn go_on(&mut self) {
-        if self.connecting.len() < CONNECTING
-            && let Ok(stream) = TcpStream::connect(self.addr)
-        {
-            self.connecting.push_back(stream);
+        if self.connecting.len() < CONNECTING {
+            let dialled = self.dial();
+            self.connecting.extend(dialled);
         }
         let Some(mut stream) = self.connecting.pop_front() else { return };
         if stream.peer_addr().is_err() {
@@ -204,6 +204,20 @@ impl Crowd {
         if self.held.len() > self.most {
             self.held.pop_front();
         }
+    }
+
+    /// From an address of its own: looking for a free port of one takes the system milliseconds when
+    /// tens of thousands are in use.
+    fn dial(&mut self) -> Option<TcpStream> {
+        use socket2::{Domain, Socket, Type};
+        self.dialled = self.dialled.wrapping_add(1);
+        let [low, high] = self.dialled.to_le_bytes();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+        socket.set_nonblocking(true).ok()?;
+        socket.bind(&SocketAddr::from(([127, 77, high, low], 0)).into()).ok()?;
+        // It is under way, or will be seen to have failed.
+        let _ = socket.connect(&self.addr.into());
+        Some(TcpStream::from_std(socket.into()))
     }
 }
 

@@ -58,7 +58,7 @@ pub const MAX_UNTOLD: usize = 1_024;
 /// After so many bytes read from however many, what they caused is written before more is read.
 const FLUSH_AFTER_BYTES: usize = READ_BYTES / 2;
 /// Connections accepted in one turn: each costs several system calls, and links wait meanwhile.
-const ACCEPTS_PER_TURN: usize = 16;
+const ACCEPTS_PER_TURN: usize = 4;
 /// How long accepting rests after it failed for want of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
 
@@ -276,7 +276,10 @@ impl Driver {
         let unread = self.unread.len();
         for event in events.iter() {
             match event.token() {
-                LISTENER => self.accept(now),
+                // Unless accepting rests; once a turn.
+                LISTENER => {
+                    self.accept_again.get_or_insert(now);
+                }
                 SIGNALS => self.happened.extend(self.signals.pending()),
                 CHANGES => self.watch.handle_readable(),
                 WAKER => {
