@@ -1,5 +1,5 @@
 //! Peers that mean harm, for [`fair`](../fair.rs): the rows of the attack table of
-//! `tests/it/hostile.rs` that a process can be attacked with, and the dearest Queries there are.
+//! `tests/it/hostile/table.rs` that a process can be attacked with, and the dearest Queries there are.
 
 use super::load::{descriptor, link};
 use mio::net::TcpStream;

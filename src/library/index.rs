@@ -39,6 +39,9 @@ pub(super) struct WordIndex {
     pub(super) dense: DenseRanges,
 }
 
+/// What decomposing and folding a letter costs, in steps.
+const LETTER_STEPS: u32 = 4;
+
 /// What looking up a word costs, in steps: a binary search with string comparisons.
 const LOOK_UP_STEPS: u32 = 4;
 
@@ -103,7 +106,7 @@ impl WordIndex {
             all = term.is_some() && terms.get_or_insert_with(Terms::default).push(term);
             all
         })?;
-        steps += criteria.folded_letters();
+        steps += LETTER_STEPS * criteria.folded_letters();
         if let (Some(terms), true) = (&mut terms, all) {
             steps += self.find(terms.given(), found);
         }

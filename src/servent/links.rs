@@ -403,7 +403,8 @@ impl Servent {
             }
         }
         self.release_transfer(&conn);
-        if let Phase::Giving(_) = conn.phase {
+        let local = matches!(reason, CloseReason::Io(IoFailure::Local(_)));
+        if matches!(conn.phase, Phase::Giving(_)) && !local {
             self.push_log.failed(now + self.config.limits.push_rest, addr);
         }
         self.plan_redial(now, &conn, &reason);

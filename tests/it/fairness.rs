@@ -126,10 +126,9 @@ fn the_work_of_a_search_text_is_bounded() {
         sut.send(a, &query(guid(n), text));
         sut.core().stats().work - before
     };
-    let plain = cost(&mut sut, 1, &"n".repeat(255));
     let unfolding = cost(&mut sut, 2, &"\u{3316}".repeat(85));
-    assert!(unfolding < 20 * plain, "{unfolding} units, {plain} for as many plain letters");
-    assert_eq!(sut.receive(b).len(), 2);
+    assert!(unfolding < 1_200, "{unfolding} units");
+    assert_eq!(sut.receive(b).len(), 1);
     let long = cost(&mut sut, 3, &"\u{3316}".repeat(1_360));
     assert!(long < 200, "{long} units");
     sut.send(a, &query(guid(4), &"n".repeat(257)));

@@ -343,7 +343,7 @@ const ATTACKS: [Attack; 28] = [
         "search texts of 255 bytes that unfold",
         |scene| scene.storm(2_000, |n| query(guid(10_000 + n), &"\u{3316}".repeat(85))),
         Fate::Tolerated,
-        1_600,
+        6_000,
     ),
     (
         "S2: Pongs to a Ping of ours, without end",
