@@ -9,7 +9,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 /// Bytes the kernel takes beyond what the peer has room for. It would otherwise take megabytes: the
 /// core's queue, not the kernel's, decides what a slow neighbour misses, and a write that is taken
 /// means that the peer took bytes, so a peer that reads slowly is told from one that stopped: one
-/// that takes 20 kB/s makes room every 13 s. A quarter of this costs a fast flood a tenth of its speed.
+/// that takes 20 kB/s makes room every 13 s. A smaller bound costs a fast flood speed, since its
+/// descriptors then wait one by one.
 #[cfg(target_os = "linux")]
 const NOT_SENT_BYTES: u32 = 512 * 1024;
 

@@ -73,7 +73,7 @@ pub(super) struct Budget {
     answers: u32,
     /// Connections whose next request waits for its answer.
     asked: VecDeque<ConnId>,
-    /// Since when there are some of either.
+    /// When the first entry was added to the two lists while both were empty.
     waiting_since: Instant,
 }
 

@@ -282,7 +282,7 @@ impl Servent {
                     _ => false,
                 }
         };
-        // Whoever asked for a file has it, or a slot: one without is as good as silent.
+        // HTTP connections without an upload go first: a peer that wants a file soon holds a slot.
         let rank = |conn: &Connection| (matches!(conn.phase, Phase::Opening(_)), conn.deadline);
         let oldest = self.connections.iter().filter(idle).min_by_key(|(_, conn)| rank(conn));
         let Some((index, conn)) = oldest else { return false };

@@ -58,13 +58,6 @@ impl Deframer {
         Descriptors { deframer: self, input, handed_out: false }
     }
 
-    /// Gives back what an idle link need not keep.
-    pub fn shrink(&mut self) {
-        if self.pending.is_empty() {
-            self.pending = BytesMut::new();
-        }
-    }
-
     /// Bytes held back for an unfinished descriptor.
     pub fn pending_bytes(&self) -> usize {
         self.pending.len()
@@ -178,17 +171,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_link_keeps_no_buffer_and_a_begun_descriptor_is_not_lost() {
+    fn a_begun_descriptor_is_not_lost_and_a_large_buffer_not_kept() {
         let mut deframer = Deframer::default();
         let ping = [0; HEADER_BYTES];
         assert_eq!(deframer.feed(&ping[..5]).next(), Ok(None));
-        deframer.shrink();
         assert_eq!(deframer.pending_bytes(), 5);
         let mut rest = deframer.feed(&ping[5..]);
         assert_eq!(rest.next().map(|raw| raw.map(|raw| raw.frame().len())), Ok(Some(HEADER_BYTES)));
+        assert_eq!(rest.into_rest(), b"");
+        assert_eq!(deframer.pending_bytes(), 0, "what was handed out is not handed out again");
+
+        let mut large = ping.to_vec();
+        large[19..23].copy_from_slice(&60_000_u32.to_le_bytes());
+        large.resize(HEADER_BYTES + 60_000, 0);
+        assert_eq!(deframer.feed(&large[..100]).next(), Ok(None));
+        let mut rest = deframer.feed(&large[100..]);
+        assert!(matches!(rest.next(), Ok(Some(_))));
         assert_eq!(rest.next(), Ok(None));
-        assert!(deframer.pending.capacity() > 0);
-        deframer.shrink();
-        assert_eq!(deframer.pending.capacity(), 0);
+        assert!(deframer.pending.capacity() <= KEEP_CAPACITY_BYTES);
     }
 }

@@ -45,10 +45,13 @@ fn of_two_links_the_one_of_the_lower_address_stays() {
     }
 }
 
-/// A listener of higher address than the core's, which the core keeps a link to.
-fn dialled_by(sut: &mut Bench) -> (Peer, SocketAddrV4) {
-    let addr: SocketAddrV4 = "127.8.0.1:7000".parse().unwrap();
-    assert!(sut.addr() < addr);
+const HIGHER: &str = "127.8.0.1:7000";
+const LOWER: &str = "127.0.0.8:7000";
+
+/// A listener, of higher or lower address than the core's, which the core keeps a link to.
+fn dialled_by(sut: &mut Bench, addr: &str) -> (Peer, SocketAddrV4) {
+    let addr: SocketAddrV4 = addr.parse().unwrap();
+    assert_eq!(sut.addr() < addr, addr == HIGHER.parse().unwrap());
     sut.net.listen(addr);
     sut.tell(|core, now| core.keep(now, addr));
     let peer = sut.net.accept(addr).unwrap();
@@ -71,7 +74,7 @@ fn claims(sut: &mut Bench, peer: Peer, addr: SocketAddrV4) {
 #[test]
 fn a_peer_that_dials_again_keeps_its_link_and_ours_ends() {
     let mut sut = Bench::with(|config| config.background_pings = true);
-    let (ours, addr) = dialled_by(&mut sut);
+    let (ours, addr) = dialled_by(&mut sut, HIGHER);
     let back = sut.net.dial_from(*addr.ip(), 0);
     claims(&mut sut, back, addr);
     assert!(sut.is_closed(back) && !sut.is_closed(ours), "ours is of the lower address");
@@ -84,10 +87,27 @@ fn a_peer_that_dials_again_keeps_its_link_and_ours_ends() {
     assert_eq!(sut.net.dials.len(), dials, "and has the link that was asked for");
 }
 
+/// The other side may close the link that goes before this one knows that there are two.
+#[test]
+fn a_link_that_the_peer_closed_for_its_own_is_not_dialled_again() {
+    let mut sut = Bench::with(|config| config.background_pings = true);
+    let (ours, addr) = dialled_by(&mut sut, LOWER);
+    let theirs = sut.net.dial_from(*addr.ip(), 0);
+    sut.net.hang_up(ours);
+    sut.net.settle();
+    claims(&mut sut, theirs, addr);
+    let dials = sut.net.dials.len();
+    sut.wait_secs(80);
+    assert_eq!(sut.net.dials.len(), dials);
+    // When that link ends, silent as it was, the address is dialled again.
+    sut.wait_secs(30);
+    assert!(sut.is_closed(theirs) && sut.net.dials.len() > dials);
+}
+
 #[test]
 fn a_claim_from_elsewhere_closes_nothing() {
     let mut sut = Bench::with(|config| config.background_pings = true);
-    let (honest, addr) = dialled_by(&mut sut);
+    let (honest, addr) = dialled_by(&mut sut, HIGHER);
     for _ in 0..3 {
         let liar = sut.net.dial_from("127.7.7.7".parse().unwrap(), 0);
         claims(&mut sut, liar, addr);
