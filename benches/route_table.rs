@@ -35,8 +35,8 @@ fn main() {
         || -> Vec<[u8; 16]> { (0..BATCH).map(|_| id(rng.below(LIVE as usize) as u64)).collect() };
     let (known, also_known) = (some(), some());
     let batches = |table: &mut RouteTable, ids: &[[u8; 16]]| {
-        for batch in ids.chunks(RouteTable::WARM) {
-            table.warm(batch.iter());
+        for batch in ids.chunks(RouteTable::PREFETCHED) {
+            table.prefetch(batch.iter());
             batch.iter().for_each(|id| _ = black_box(table.insert(now, id, link)));
         }
     };

@@ -257,6 +257,11 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
+    /// A limit on what one address may have. On loopback all share one address, and none applies.
+    pub(crate) fn per_address(&self, limit: usize) -> usize {
+        if self.scope == Scope::Loopback { usize::MAX } else { limit }
+    }
+
     /// Checks the relations between settings.
     ///
     /// # Errors

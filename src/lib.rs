@@ -46,7 +46,7 @@
 //! let (mut seeker, mut sharer) = (start(Arc::new(Library::empty()), 1), start(library, 2));
 //!
 //! let addr = "127.0.0.2:6346".parse()?;
-//! seeker.keep(now, addr);
+//! seeker.add_static_peer(now, addr);
 //! seeker.handle_timeout(now);
 //! let Some(Output::Connect { conn: there, .. }) = seeker.poll_output() else { unreachable!() };
 //! seeker.handle_connected(now, there, "127.0.0.1:50000".parse()?);

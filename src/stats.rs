@@ -159,6 +159,9 @@ pub struct Stats {
     pub forwarded: PerKind,
     /// Copies queued to a neighbour of our own making, replies included.
     pub originated: PerKind,
+    /// Queued copies that left their send queue, to the last byte. What was queued and neither left
+    /// nor is queued still was dropped for [`DropReason::LinkEnded`].
+    pub sent: u64,
     /// Descriptors that were meant for us: queries looked up, replies to our own.
     pub delivered: PerKind,
     dropped: [u64; DropReason::ALL.len()],

@@ -166,7 +166,7 @@ impl OneShot {
 
     fn dial(&mut self, addr: SocketAddrV4) {
         self.pending.insert(addr);
-        self.driver.command(|core, now| core.keep(now, addr));
+        self.driver.command(|core, now| core.add_static_peer(now, addr));
     }
 
     fn look_up(&self, name: String, port: u16) -> Result<(), Failure> {

@@ -153,7 +153,9 @@ impl Run {
     fn connect_to(&mut self, hosts: Vec<Host>) -> Result<(), Failure> {
         for host in hosts {
             match host {
-                Host::Addr(addr) => self.driver.command(|core, now| core.keep(now, addr)),
+                Host::Addr(addr) => {
+                    self.driver.command(|core, now| core.add_static_peer(now, addr))
+                }
                 Host::Name(host, port) => {
                     self.look_up(host.clone(), port)?;
                     self.names.add(Instant::now(), host, port);
@@ -182,9 +184,9 @@ impl Run {
         let Some(Change { keep, instead_of }) = self.names.found(&host, port, addr) else { return };
         if let Some(gone) = instead_of {
             log::info!("{host} is now {keep}, no longer {gone}");
-            self.driver.command(|core, _| core.unkeep(gone));
+            self.driver.command(|core, _| core.remove_static_peer(gone));
         }
-        self.driver.command(|core, now| core.keep(now, keep));
+        self.driver.command(|core, now| core.add_static_peer(now, keep));
     }
 
     /// Says once that a link leads where nobody can connect back from.

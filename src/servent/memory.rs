@@ -1,10 +1,10 @@
 //! How much memory a servent may come to hold: every queue, table and buffer at its limit.
 
-use super::connection::{Connection, Link};
+use super::connection::{ACCOUNT_BYTES_PER_BYTE, Connection, Link};
 use super::io::{ConnId, Event};
-use super::send_queue::SHARES_PER_BYTE;
-use super::transfers::Uploading;
-use super::{CachedPong, Observation, budget, id_table};
+use super::routing::BYTES_PER_ID;
+use super::uploads::UPLOAD_BYTES;
+use super::{CachedPong, Observation, budget};
 use crate::config::{Config, READ_BYTES};
 use crate::time::Instant;
 use crate::wire::http_head::MAX_HEAD_BYTES;
@@ -46,7 +46,7 @@ impl Config {
         let limits = &self.limits;
         let cost = |what, count, bytes| Cost { what, count, bytes };
         let strangers = limits.max_connections - self.max_links;
-        let head = GROWTH * (2 * MAX_HEAD_BYTES + 1) + size_of::<Uploading>();
+        let head = GROWTH * (2 * MAX_HEAD_BYTES + 1) + UPLOAD_BYTES + ENTRY_BYTES;
         let largest = HEADER_BYTES + MAX_PAYLOAD_BYTES;
         let queue = limits.send_queue_bytes;
         let pongs = self.max_links * limits.pongs_per_link;
@@ -67,17 +67,13 @@ impl Config {
                 GROWTH * largest + size_of::<Link>(),
             ),
             cost("send queues", self.max_links, GROWTH * queue),
-            cost("books on who fills a send queue", self.max_links, SHARES_PER_BYTE * queue),
-            cost("ids of Pings", limits.ping_routes, id_table::BYTES_PER_ID),
-            cost("ids of Queries", limits.query_routes, id_table::BYTES_PER_ID),
-            cost("ids of Pushes", limits.push_routes, id_table::BYTES_PER_ID),
-            cost("servent ids", limits.servent_routes, id_table::BYTES_PER_ID),
+            cost("books on who fills a send queue", self.max_links, ACCOUNT_BYTES_PER_BYTE * queue),
+            cost("ids of Pings", limits.ping_routes, BYTES_PER_ID),
+            cost("ids of Queries", limits.query_routes, BYTES_PER_ID),
+            cost("ids of Pushes", limits.push_routes, BYTES_PER_ID),
+            cost("servent ids", limits.servent_routes, BYTES_PER_ID),
             // The largest table while it doubles.
-            cost(
-                "ids being moved to a larger table",
-                limits.query_routes / 4,
-                id_table::BYTES_PER_ID,
-            ),
+            cost("ids being moved to a larger table", limits.query_routes / 4, BYTES_PER_ID),
             cost("cached Pongs", pongs, size_of::<(Instant, CachedPong)>() + 2 * ENTRY_BYTES),
             cost(
                 "hosts known",

@@ -1,16 +1,15 @@
-//! What a servent sees of descriptors, one by one, for whoever follows them through a network.
+//! Observations: what a servent does with each descriptor, one by one, so that tools can follow a
+//! descriptor through a network.
 //!
-//! Switched off, as it usually is, it costs one branch for each.
+//! Switched off, as it usually is, this costs one branch for each descriptor.
 
-use super::Servent;
 use super::io::CloseReason;
 use crate::stats::DropReason;
 use crate::wire::{Guid, Header};
-use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
-/// Something [`crate::stats::Stats`] counts, or the begin or end of a link. `peer` is the remote
-/// end of a socket.
+/// Something that [`crate::stats::Stats`] counts, or the beginning or end of a link. `peer` is the
+/// remote end of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// A link stands.
@@ -76,26 +75,4 @@ pub enum Observation {
         /// How many results it got.
         results: usize,
     },
-}
-
-impl Servent {
-    /// Notes what it sees from now on, or no more. Whoever switches this on drains
-    /// [`Servent::poll_observation`] after every other call: what one call leaves there grows with
-    /// the number of descriptors it brought times that of links, 64 KiB of the smallest leave
-    /// some 160 KB for each link.
-    pub fn set_observed(&mut self, observed: bool) {
-        self.observations = observed.then(VecDeque::new);
-    }
-
-    /// What was seen and not asked for yet, in order.
-    pub fn poll_observation(&mut self) -> Option<Observation> {
-        self.observations.as_mut()?.pop_front()
-    }
-
-    #[inline]
-    pub(super) fn observe(&mut self, seen: impl FnOnce() -> Observation) {
-        if let Some(observations) = &mut self.observations {
-            observations.push_back(seen());
-        }
-    }
 }

@@ -1,103 +1,29 @@
-//! Files in and out: wires the upload and download machines to connections, files and slots.
+//! Files in and out: wires the upload and download machines to sockets, files and Pushes.
 
-use super::connection::{Connection, Phase};
+use super::connection::{Origin, Phase};
+use super::downloads::PushStep;
 use super::io::{CloseReason, ConnId, Event, FileDone, FileId, FileOp, Output, TransferId};
-use super::{IoFailure, LinkKey, Servent};
+use super::link_key::LinkKey;
+use super::{Progress, Servent, budget};
 use crate::config::{Role, Scope};
-use crate::library::Library;
+use crate::stats::DropReason;
 use crate::time::Instant;
-use crate::transfer::Shelf;
 use crate::transfer::download::{
-    Download, DownloadError, DownloadLimits, DownloadStep, Kept, Source,
+    Download, DownloadError, DownloadLimits, DownloadStep, Kept, PushVia, Source,
 };
-use crate::transfer::upload::{Slot, Upload, UploadClose, UploadLimits, UploadStep};
-use crate::wire::http_head::GetPath;
-use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use crate::transfer::upload::{Upload, UploadClose, UploadLimits, UploadStep};
+use crate::wire::giv::Giv;
+use crate::wire::{Guid, Header, Kind, PUSH_BYTES, Push, ServentId};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Servents remembered to want names that are not percent-encoded; the oldest is forgotten.
-const MAX_RAW_HOSTS: usize = 256;
-
-/// What a peer is told to wait when nothing says how long the uploads under way will take.
-const USUAL_WAIT: Duration = Duration::from_secs(60);
-
-/// The longest wait a peer is told: an upload that is slow now may speed up or break off.
-const MAX_WAIT: Duration = Duration::from_secs(600);
-
-/// Bytes of a path that was refused an event tells.
+/// How long a connection is kept for the next file. Servents close an idle one after 30 s.
+const IDLE_TIME: Duration = Duration::from_secs(25);
+/// Connections kept idle; more are closed.
+const MAX_IDLE: usize = 8;
+/// Bytes of a refused path that an event tells.
 const MAX_TOLD_PATH_BYTES: usize = 256;
-
-/// An inbound HTTP connection.
-#[derive(Debug)]
-pub(super) struct Uploading {
-    pub(super) upload: Upload,
-    /// The file it holds a slot for.
-    pub(super) file: Option<FileId>,
-    /// A Push asked for the connection, and nothing was fetched on it so far.
-    pub(super) pushed: bool,
-    /// Its next request is in the list of those answered in a later turn.
-    pub(super) waits: bool,
-}
-
-/// A download and what it uses at the moment.
-#[derive(Debug)]
-pub(super) struct Task {
-    pub(super) download: Download,
-    pub(super) conn: Option<ConnId>,
-    file: FileId,
-    /// When the next Push is due while the source is waited for.
-    pub(super) next_push: Option<Instant>,
-    /// A Push was sent for it.
-    pub(super) pushed: bool,
-}
-
-/// Addresses whose servents close when asked for a percent-encoded name (GNU Serveez).
-#[derive(Debug, Default)]
-pub(super) struct RawHosts(VecDeque<SocketAddrV4>);
-
-impl RawHosts {
-    fn contains(&self, addr: SocketAddrV4) -> bool {
-        self.0.contains(&addr)
-    }
-
-    fn remember(&mut self, addr: SocketAddrV4) {
-        if !self.contains(addr) {
-            if self.0.len() >= MAX_RAW_HOSTS {
-                self.0.pop_front();
-            }
-            self.0.push_back(addr);
-        }
-    }
-}
-
-/// Whom to tell what came of a file operation.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum FileOwner {
-    Upload(ConnId),
-    Download(TransferId),
-}
-
-/// How far a download is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes of the file that are here.
-    pub received: u64,
-    /// Size of the file, once known.
-    pub total: Option<u64>,
-}
-
-impl Shelf for Library {
-    /// The file with this index if the path has its name in any reading, else the only file of
-    /// this name: gtk-gnutella asks with index 0 for hits without a hash.
-    fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
-        let named = |name: &str| path.names().any(|asked| asked == name) || path.masks(name);
-        let exact = self.get(path.index).filter(|entry| named(entry.name));
-        let by_name = || path.names().find_map(|name| self.by_unique_name(name));
-        exact.or_else(by_name).map(|entry| (entry.number, entry.size))
-    }
-}
 
 impl Servent {
     /// Starts to fetch a file. `kept` is what is on the disk. All its file operations name the
@@ -111,24 +37,12 @@ impl Servent {
         source: Source,
         kept: Kept,
     ) -> Result<(TransferId, FileId), DownloadError> {
-        let raw = self.raw_hosts.contains(source.addr);
+        let raw = self.downloads.wants_raw_names(source.addr);
         let download = Download::new(now, source, kept, raw, DownloadLimits::default())?;
-        let id = TransferId(self.fresh_id());
-        let file = self.hold_file(FileOwner::Download(id));
-        let task = Task { download, conn: None, file, next_push: None, pushed: false };
-        self.downloads.insert(id, task);
+        let (id, file) = (TransferId(self.fresh_id()), FileId(self.fresh_id()));
+        self.downloads.add(id, file, download);
         self.drive_download(now, id);
         Ok((id, file))
-    }
-
-    /// Whether the address in a hit that came by `link` may be connected to.
-    pub(super) fn may_fetch_from(&self, link: LinkKey, addr: SocketAddrV4) -> bool {
-        match self.config.role {
-            Role::Servent => self.config.scope.allows(addr),
-            Role::Guest => self
-                .link_of(link)
-                .is_some_and(|link| Scope::may_follow(*self.connections[link].remote.ip(), addr)),
-        }
     }
 
     /// Ends a download without any event; what was received is kept.
@@ -138,184 +52,114 @@ impl Servent {
 
     /// How far a download is; `None` once it ended.
     pub fn progress(&self, id: TransferId) -> Option<Progress> {
-        let download = &self.downloads.get(&id)?.download;
-        Some(Progress { received: download.received_bytes(), total: download.expected_bytes() })
+        self.downloads.progress(id)
     }
 
     /// Uploads that hold a slot.
     pub fn uploads(&self) -> usize {
-        self.uploads_open
+        self.uploads.slots_taken()
+    }
+
+    /// Whether the address in a hit that came by `link` may be connected to.
+    pub(super) fn may_fetch_from(&self, link: LinkKey, addr: SocketAddrV4) -> bool {
+        match self.config.role {
+            Role::Servent => self.config.scope.allows(addr),
+            Role::Guest => {
+                let conn = self.links.of(link);
+                conn.is_some_and(|conn| Scope::may_follow(*conn.remote.ip(), addr))
+            }
+        }
     }
 
     /// An operation asked for by [`Output::File`] ended.
     pub fn handle_file(&mut self, now: Instant, file: FileId, done: FileDone) {
-        match self.files.get(&file) {
-            Some(&FileOwner::Upload(conn)) => self.upload_file_done(now, conn, done),
-            Some(&FileOwner::Download(id)) => self.download_file_done(now, id, done),
-            None => {}
+        if let Some(conn) = self.uploads.conn_of(file) {
+            self.uploads.handle_file(now, conn, done);
+            self.drive_upload(now, conn);
+        } else if let Some(id) = self.downloads.transfer_of(file) {
+            self.downloads.handle_file(now, id, done);
+            self.drive_download(now, id);
         }
     }
 
-    fn upload_file_done(&mut self, now: Instant, conn: ConnId, done: FileDone) {
-        let Some(uploading) = self.uploading_mut(conn) else { return };
-        match done {
-            FileDone::Opened { size } => uploading.upload.handle_opened(now, Ok(size)),
-            FileDone::OpenFailed(error) => uploading.upload.handle_opened(now, Err(error)),
-            FileDone::Ended => uploading.upload.handle_file_ended(now),
-            _ => {}
-        }
-        self.drive_upload(now, conn);
-    }
-
-    fn download_file_done(&mut self, now: Instant, id: TransferId, done: FileDone) {
-        let Some(task) = self.downloads.get_mut(&id) else { return };
-        match done {
-            FileDone::Opened { .. } => task.download.handle_file_opened(),
-            FileDone::Compared { same } => task.download.handle_compared(now, same),
-            FileDone::Written { bytes } => task.download.handle_written(now, bytes),
-            FileDone::Synced => task.download.handle_synced(),
-            FileDone::Finished => task.download.handle_finished(),
-            FileDone::Fault(fault) => task.download.handle_disk_fault(fault),
-            FileDone::OpenFailed(_) | FileDone::Ended => {}
-        }
-        self.drive_download(now, id);
-    }
-
-    pub(super) fn start_upload(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+    /// A peer speaks HTTP.
+    pub(super) fn begin_upload(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let mut upload = Upload::new(now, UploadLimits::default());
         upload.handle_bytes(now, bytes);
-        self.begin_upload(now, id, upload);
+        self.add_upload(now, id, upload);
     }
 
-    pub(super) fn begin_upload(&mut self, now: Instant, id: ConnId, upload: Upload) {
-        let Some(conn) = self.connection_mut(id) else { return };
-        let pushed = !conn.inbound;
-        conn.phase =
-            Phase::Upload(Box::new(Uploading { upload, file: None, pushed, waits: false }));
+    /// The connection that a Push asked for is established: announces us and waits for requests.
+    pub(super) fn reply_to_push(&mut self, now: Instant, id: ConnId, line: Vec<u8>) {
+        self.add_upload(now, id, Upload::giving(now, UploadLimits::default(), line));
+    }
+
+    fn add_upload(&mut self, now: Instant, id: ConnId, upload: Upload) {
+        let Some(conn) = self.links.get_mut(id) else { return };
+        conn.phase = Phase::Upload;
+        self.uploads.begin(id, conn.remote, conn.origin, upload);
         self.drive_upload(now, id);
-    }
-
-    /// Whether a peer at this address may have one more upload, and if not, when one of those it
-    /// waits for is likely to end.
-    fn slot_for(&self, now: Instant, ip: Ipv4Addr) -> Slot {
-        let own = self.per_address(self.config.limits.uploads_per_address);
-        let own_taken = self.slots.of(ip) >= own;
-        if self.uploads_open < self.config.max_uploads && !own_taken {
-            return Slot::Free;
-        }
-        let waited_for = self.connections.iter().filter_map(|(_, conn)| match &conn.phase {
-            Phase::Upload(uploading) if !own_taken || *conn.remote.ip() == ip => {
-                uploading.upload.time_left(now)
-            }
-            _ => None,
-        });
-        let left = waited_for.min().unwrap_or(USUAL_WAIT).min(MAX_WAIT);
-        Slot::FreeIn(Duration::from_secs(left.as_secs() + 1))
     }
 
     /// Does what an upload wants next.
     pub(super) fn drive_upload(&mut self, now: Instant, id: ConnId) {
         let library = Arc::clone(&self.library);
-        let Some(ip) = self.connection_mut(id).map(|conn| *conn.remote.ip()) else { return };
+        let Some(addr) = self.links.get(id).map(|conn| conn.remote) else { return };
         loop {
-            let Some(uploading) = self.uploading_mut(id) else { return };
-            let slot = match uploading.upload.is_asked() {
-                true if !self.may_answer(now, id) => break,
-                true => self.slot_for(now, ip),
-                false => Slot::Free,
-            };
-            let Some(uploading) = self.uploading_mut(id) else { return };
-            let Some(step) = uploading.upload.poll(now, &*library, slot) else { break };
+            if self.uploads.is_asked(id) && !self.may_answer(now, id) {
+                break;
+            }
+            let Some(step) = self.uploads.poll(now, id, &library, &self.config) else { break };
             match step {
                 UploadStep::Open { number, .. } => {
-                    self.uploads_open += 1;
-                    self.slots.add(ip);
-                    let file = self.hold_file(FileOwner::Upload(id));
-                    if let Some(uploading) = self.uploading_mut(id) {
-                        uploading.file = Some(file);
-                    }
+                    let file = FileId(self.fresh_id());
+                    self.uploads.take_slot(id, file);
                     self.file_op(file, FileOp::OpenShared { number });
                 }
                 UploadStep::Release { number, bytes, complete } => {
-                    if (complete || bytes > 0) && std::mem::take(&mut uploading.pushed) {
-                        self.push_log.led_to_download(ip);
+                    if let Some(file) = self.uploads.release_slot(id) {
+                        self.close_file(file);
                     }
-                    self.release_upload(id);
                     self.stats.files_served += u64::from(complete);
-                    let addr = self.connections[id.index as usize].remote;
-                    self.event(Event::Served { addr, number, bytes, complete });
+                    self.outbox.event(Event::Served { addr, number, bytes, complete });
                 }
                 UploadStep::Refused { status, mut path } => {
                     path.truncate(MAX_TOLD_PATH_BYTES);
-                    let addr = self.connections[id.index as usize].remote;
-                    self.event(Event::Refused { addr, status, path });
+                    self.outbox.event(Event::Refused { addr, status, path });
                 }
-                UploadStep::Stale { number } => self.event(Event::StaleFile { number }),
+                UploadStep::Stale { number } => self.outbox.event(Event::StaleFile { number }),
                 UploadStep::Close(why) => return self.close(now, id, CloseReason::Upload(why)),
             }
         }
-        let deadline = self.uploading_mut(id).and_then(|uploading| uploading.upload.poll_timeout());
+        let deadline = self.uploads.poll_timeout(id);
         self.set_deadline(id, deadline.unwrap_or(Instant::FAR_FUTURE));
-        self.mark_dirty(id.index as usize);
+        self.list_ready(id);
     }
 
     /// Whether the request on this connection may be answered in this turn; if not, it is in a later
     /// one.
     fn may_answer(&mut self, now: Instant, id: ConnId) -> bool {
-        if self.budget.admit_answer() {
-            return true;
-        }
-        let Some(uploading) = self.uploading_mut(id) else { return false };
-        if !std::mem::replace(&mut uploading.waits, true) {
+        let admitted = self.budget.admit_answer();
+        if !admitted && !self.uploads.set_waits(id, true) {
             self.budget.answer_later(now, id);
         }
-        false
-    }
-
-    fn release_upload(&mut self, id: ConnId) {
-        let Some(file) = self.uploading_mut(id).and_then(|uploading| uploading.file.take()) else {
-            return;
-        };
-        let ip = *self.connections[id.index as usize].remote.ip();
-        self.free_slot(ip, file);
-    }
-
-    fn free_slot(&mut self, ip: Ipv4Addr, file: FileId) {
-        self.uploads_open -= 1;
-        self.slots.remove(ip);
-        self.release_file(file);
-    }
-
-    /// The socket of an upload ended on the peer's side; it may still take what we send.
-    pub(super) fn upload_ended(&mut self, now: Instant, id: ConnId, failure: &IoFailure) {
-        let Some(uploading) = self.uploading_mut(id) else { return };
-        match failure {
-            IoFailure::Eof => uploading.upload.handle_eof(now),
-            _ => uploading.upload.handle_reset(now),
-        }
-        self.drive_upload(now, id);
+        admitted
     }
 
     /// Does what a download wants next.
     pub(super) fn drive_download(&mut self, now: Instant, id: TransferId) {
-        while let Some(task) = self.downloads.get_mut(&id) {
-            let file = task.file;
-            let Some(step) = task.download.poll() else { break };
+        while let Some((file, step)) = self.downloads.poll(id) {
             match step {
                 DownloadStep::Connect(addr) => {
-                    let phase = Phase::Fetching(id);
-                    match self.open(now, addr, None, Ipv4Addr::UNSPECIFIED, phase) {
-                        Some(conn) => {
-                            self.outputs.push_back(Output::Connect { conn, addr });
-                            self.set_task_conn(id, Some(conn));
-                        }
-                        None => self.fail_connect(now, id),
+                    match self.dial(now, addr, Origin::Transfer, Phase::Download(id)) {
+                        Some(conn) => drop(self.downloads.set_conn(id, Some(conn))),
+                        None => self.downloads.handle_connect_failed(now, id),
                     }
                 }
                 DownloadStep::Push(via) => self.await_giv(now, id, via),
-                DownloadStep::Release => self.keep_giv(now, id),
+                DownloadStep::Release => self.keep_conn(now, id),
                 DownloadStep::Disconnect => {
-                    if let Some(conn) = self.set_task_conn(id, None) {
+                    if let Some(conn) = self.downloads.set_conn(id, None) {
                         self.close(now, conn, CloseReason::TransferEnded);
                     }
                 }
@@ -334,116 +178,141 @@ impl Servent {
                 DownloadStep::Finish => self.file_op(file, FileOp::Finish),
                 DownloadStep::Done { bytes, already_here } => {
                     self.end_download(now, id);
-                    self.event(Event::Downloaded { transfer: id, bytes, already_here });
+                    self.outbox.event(Event::Downloaded { transfer: id, bytes, already_here });
                 }
                 DownloadStep::Fail(error) => {
                     self.end_download(now, id);
-                    self.event(Event::DownloadFailed { transfer: id, error });
+                    self.outbox.event(Event::DownloadFailed { transfer: id, error });
                 }
             }
         }
-        let Some(task) = self.downloads.get(&id) else { return };
-        if let Some(conn) = task.conn {
-            let deadline = task.download.poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+        if let Some((conn, deadline)) = self.downloads.poll_timeout(id) {
             self.set_deadline(conn, deadline);
-            self.mark_dirty(conn.index as usize);
-        }
-    }
-
-    pub(super) fn set_task_conn(&mut self, id: TransferId, conn: Option<ConnId>) -> Option<ConnId> {
-        let task = self.downloads.get_mut(&id)?;
-        std::mem::replace(&mut task.conn, conn)
-    }
-
-    pub(super) fn fail_connect(&mut self, now: Instant, id: TransferId) {
-        if let Some(task) = self.downloads.get_mut(&id) {
-            task.download.handle_connect_failed(now, false);
+            self.list_ready(conn);
         }
     }
 
     fn end_download(&mut self, now: Instant, id: TransferId) {
-        let Some(task) = self.downloads.remove(&id) else { return };
-        self.release_file(task.file);
-        if let Some(conn) = task.conn {
+        let Some((file, conn)) = self.downloads.remove(id) else { return };
+        self.close_file(file);
+        if let Some(conn) = conn {
             self.close(now, conn, CloseReason::TransferEnded);
         }
     }
 
-    /// The connection of a download ended, or never came to be.
-    pub(super) fn fetch_ended(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        id: TransferId,
-        failure: &IoFailure,
-    ) {
-        self.set_task_conn(id, None);
-        self.close(now, conn, CloseReason::Io(failure.clone()));
-        if let Some(task) = self.downloads.get_mut(&id) {
-            if task.download.is_connecting() {
-                task.download.handle_connect_failed(now, *failure == IoFailure::Refused);
-            } else {
-                task.download.handle_closed(now, *failure != IoFailure::Eof);
+    /// Gets a download a connection of its source: one that is idle, or one a Push asks for.
+    fn await_giv(&mut self, now: Instant, id: TransferId, via: PushVia) {
+        if let Some(conn) = self.links.idle_of(via.servent) {
+            return self.adopt(now, conn, id, false);
+        }
+        if self.push_link(now, via.servent).is_none() {
+            return self.downloads.handle_connect_failed(now, id);
+        }
+        if self.downloads.await_push(now, id, via.servent) {
+            let push = self.downloads.due_push(now, id);
+            self.send_push(now, id, push);
+        }
+    }
+
+    /// A download has no use any more for its connection, on which another request may follow.
+    fn keep_conn(&mut self, now: Instant, id: TransferId) {
+        let Some((conn, servent)) = self.downloads.release_conn(id) else { return };
+        let inbound = self.links.get(conn).is_some_and(|conn| conn.origin == Origin::Inbound);
+        let Some(servent) = servent.filter(|_| inbound) else {
+            return self.close(now, conn, CloseReason::TransferEnded);
+        };
+        if let Some(next) = self.downloads.awaiting(servent) {
+            return self.adopt(now, conn, next, false);
+        }
+        if self.links.idle_count() >= MAX_IDLE {
+            return self.close(now, conn, CloseReason::TransferEnded);
+        }
+        if let Some(connection) = self.links.get_mut(conn) {
+            connection.phase = Phase::Idle(Box::new(servent));
+        }
+        self.set_deadline(conn, now + IDLE_TIME);
+    }
+
+    /// A connection opened with GIV: the source of a download that waits for it, or closed.
+    pub(super) fn handle_giv(&mut self, now: Instant, id: ConnId, received: &[u8]) {
+        let (giv, len) = match Giv::parse(received) {
+            Ok(None) => return,
+            Ok(Some(parsed)) => parsed,
+            Err(_) => return self.close(now, id, CloseReason::Unasked),
+        };
+        match self.downloads.awaiting(ServentId(giv.servent_id)) {
+            Some(transfer) => {
+                self.adopt(now, id, transfer, true);
+                self.downloads.handle_bytes(now, transfer, &received[len..]);
+                self.drive_download(now, transfer);
+            }
+            None => self.close(now, id, CloseReason::Unasked),
+        }
+    }
+
+    /// Hands a connection of its source to a download.
+    fn adopt(&mut self, now: Instant, id: ConnId, transfer: TransferId, fresh: bool) {
+        if let Some(conn) = self.links.get_mut(id) {
+            conn.phase = Phase::Download(transfer);
+        }
+        self.downloads.set_conn(transfer, Some(id));
+        self.downloads.handle_connected(now, transfer, fresh);
+        self.drive_download(now, transfer);
+    }
+
+    pub(super) fn handle_push_deadlines(&mut self, now: Instant) {
+        for id in self.downloads.waiting_for_push() {
+            match self.downloads.poll_push(now, id) {
+                PushStep::TimedOut => self.drive_download(now, id),
+                push => self.send_push(now, id, push),
             }
         }
-        self.drive_download(now, id);
     }
 
-    /// The connection of a download stands.
-    pub(super) fn handle_fetch_connected(&mut self, now: Instant, id: TransferId, fresh: bool) {
-        if let Some(task) = self.downloads.get_mut(&id) {
-            task.download.handle_connected(now, fresh);
-        }
-        self.drive_download(now, id);
-    }
-
-    /// The source of a download sent bytes.
-    pub(super) fn handle_fetched(&mut self, now: Instant, id: TransferId, bytes: &[u8]) {
-        if let Some(task) = self.downloads.get_mut(&id) {
-            task.download.handle_bytes(now, bytes);
-            if task.download.found_raw() {
-                self.raw_hosts.remember(task.download.source().addr);
-            }
-        }
-        self.drive_download(now, id);
-    }
-
-    pub(super) fn handle_fetch_timeout(&mut self, now: Instant, id: TransferId) {
-        if let Some(task) = self.downloads.get_mut(&id) {
-            task.download.handle_timeout(now);
-        }
-        self.drive_download(now, id);
-    }
-
-    /// Whatever a closed connection held goes back.
-    pub(super) fn release_transfer(&mut self, ended: &Connection) {
-        if let Phase::Upload(uploading) = &ended.phase
-            && let Some(file) = uploading.file
-        {
-            self.free_slot(*ended.remote.ip(), file);
+    /// Sends a Push that is due along the way the hits of its servent came, if there is such a way
+    /// and something listens here for the answer.
+    fn send_push(&mut self, now: Instant, id: TransferId, push: PushStep) {
+        let PushStep::Send { via, index } = push else { return };
+        let Some(link) = self.push_link(now, via.servent) else { return };
+        let addr = self.advertised_on(link);
+        let mut payload = Vec::with_capacity(PUSH_BYTES);
+        Push { servent: via.servent, index, addr, extension: &[] }.encode(&mut payload);
+        let guid = Guid::random(&mut self.rng);
+        self.routing.originate(now, Kind::Push, &guid);
+        let header = Header { guid, kind: Kind::Push, ttl: via.ttl, hops: 0, payload_len: 0 };
+        let descriptor = self.encoded(header, &payload);
+        self.enqueue(None, link, &descriptor);
+        if self.downloads.note_push(now, id, via.servent) {
+            self.outbox.event(Event::Pushed { transfer: id });
         }
     }
 
-    pub(super) fn uploading_mut(&mut self, id: ConnId) -> Option<&mut Uploading> {
-        match &mut self.connection_mut(id)?.phase {
-            Phase::Upload(uploading) => Some(uploading),
-            _ => None,
-        }
+    /// The link by which a Push reaches `servent`, if its answer can reach us.
+    fn push_link(&mut self, now: Instant, servent: ServentId) -> Option<LinkKey> {
+        let link = self.routing.way_to_servent(now, servent)?;
+        let local_ip = self.links.of(link)?.local_ip;
+        (self.dialer.advertised(local_ip).port() != 0).then_some(link)
     }
 
-    fn hold_file(&mut self, owner: FileOwner) -> FileId {
-        let file = FileId(self.fresh_id());
-        self.files.insert(file, owner);
-        file
+    /// A Push for us, which the router has admitted: connects to the address it names.
+    pub(super) fn answer_push(&mut self, now: Instant, push: &Push<'_>) -> Result<(), DropReason> {
+        let name = self.library.get(push.index).map_or("", |entry| entry.name).to_owned();
+        let mut line = Vec::new();
+        Giv { index: push.index, servent_id: self.identity.0, name }.write(&mut line);
+        let phase = Phase::PushReply(Box::new(line));
+        self.budget.charge(budget::CONNECTION);
+        let dialled = self.dial(now, push.addr, Origin::Transfer, phase);
+        dialled.ok_or(DropReason::PushThrottled)?;
+        self.stats.delivered.add(Kind::Push);
+        Ok(())
     }
 
-    fn release_file(&mut self, file: FileId) {
-        self.files.remove(&file);
+    pub(super) fn close_file(&mut self, file: FileId) {
         self.file_op(file, FileOp::Close);
     }
 
     fn file_op(&mut self, file: FileId, op: FileOp) {
-        self.outputs.push_back(Output::File { file, op });
+        self.outbox.push(Output::File { file, op });
     }
 
     fn fresh_id(&mut self) -> u64 {

@@ -258,7 +258,7 @@ impl<'a> Network<'a> {
     fn keep_links(&mut self, node: usize) {
         let now = self.now;
         for other in self.neighbours.kept_by(node) {
-            self.nodes[node].core.keep(now, addr_of(other));
+            self.nodes[node].core.add_static_peer(now, addr_of(other));
         }
         self.nodes[node].core.handle_timeout(now);
         self.drain(node);

@@ -58,7 +58,7 @@ impl Network<'_> {
         let Some((guid, watch)) = self.watch.take().or(faded) else {
             return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });
         };
-        self.nodes[origin].core.end_probe(guid);
+        self.nodes[origin].core.end_request(guid);
         watch
             .finish(self.graph, &self.neighbours, even)
             .map_err(|violation| violation.at(self.now))?;

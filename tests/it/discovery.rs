@@ -18,7 +18,7 @@ fn bootstrap_star(seed: u64, nodes: usize) -> Net {
     }
     let bootstrap = net.addr(0);
     for node in 1..nodes {
-        net.tell(node, |core, now| core.keep(now, bootstrap));
+        net.tell(node, |core, now| core.add_static_peer(now, bootstrap));
         net.run_for(Duration::from_millis(700));
     }
     net
@@ -119,7 +119,7 @@ fn a_host_that_refuses_is_left_alone_for_ten_minutes() {
 fn an_address_the_user_named_is_tried_every_minute_at_the_latest() {
     let mut sut = Bench::new();
     let nobody = "10.9.9.9:6346".parse().unwrap();
-    sut.tell(|core, now| core.keep(now, nobody));
+    sut.tell(|core, now| core.add_static_peer(now, nobody));
     sut.wait(MINUTE * 5);
     assert_eq!(dial_times(&sut.net, nobody), [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]);
 }
@@ -129,7 +129,7 @@ fn a_lost_link_to_a_named_address_is_made_again_at_once() {
     let mut net = Net::new(7);
     let (a, b) = (net.add(Net::still(), &[]), net.add(Net::still(), &[]));
     let addr = net.addr(b);
-    net.tell(a, |core, now| core.keep(now, addr));
+    net.tell(a, |core, now| core.add_static_peer(now, addr));
     net.run_for(MINUTE * 10);
     assert_eq!(net.neighbours(a), [b]);
     net.kill(b);
@@ -157,7 +157,7 @@ fn a_servent_that_dials_itself_notices_and_does_not_do_it_again() {
     let mut net = Net::new(8);
     let node = net.add(Config::default(), &[]);
     let own = net.addr(node);
-    net.tell(node, |core, now| core.keep(now, own));
+    net.tell(node, |core, now| core.add_static_peer(now, own));
     net.run_for(MINUTE * 10);
     assert_eq!(net.core(node).neighbours().count(), 0);
     assert_eq!(net.dials.len(), 1);
@@ -175,7 +175,7 @@ fn a_guest_is_never_learnt_and_forwards_nothing() {
     let other = net.add(Net::still(), &[]);
     for at in [host, other] {
         let addr = net.addr(at);
-        net.tell(guest, |core, now| core.keep(now, addr));
+        net.tell(guest, |core, now| core.add_static_peer(now, addr));
     }
     net.run_for(MINUTE * 3);
     assert_eq!(net.neighbours(guest), [host, other]);
@@ -221,7 +221,7 @@ fn a_neighbour_that_dialled_us_is_not_dialled_too() {
     let mut net = Net::new(10);
     let (a, b) = (net.add(Config::default(), &[]), net.add(Config::default(), &[]));
     let addr = net.addr(a);
-    net.tell(b, |core, now| core.keep(now, addr));
+    net.tell(b, |core, now| core.add_static_peer(now, addr));
     net.run_for(MINUTE * 5);
     assert_eq!((net.neighbours(a), net.neighbours(b)), (vec![b], vec![a]));
     assert_eq!(net.dials.len(), 1);
@@ -243,7 +243,7 @@ fn a_peer_that_closes_right_after_its_ok_is_dialled_less_and_less() {
     };
     let addr = "127.0.0.97:6346".parse().unwrap();
     let mut sut = Bench::new();
-    sut.tell(|core, now| core.keep(now, addr));
+    sut.tell(|core, now| core.add_static_peer(now, addr));
     let named = dials_of(&mut sut, addr, 120);
     assert!((5..=8).contains(&named), "{named} dials of a named address in two minutes");
     let mut sut = learning();
@@ -263,7 +263,7 @@ fn being_offline_costs_no_host_and_few_dials() {
     }
     let named = "127.0.0.96:6346".parse().unwrap();
     sut.net.offline = true;
-    sut.tell(|core, now| core.keep(now, named));
+    sut.tell(|core, now| core.add_static_peer(now, named));
     sut.wait(MINUTE * 35);
     assert_eq!(sut.core().hosts().len(), 200);
     let tries = sut.net.dials.len();
@@ -287,7 +287,7 @@ fn named_links_do_not_count_as_learnt_ones() {
     for addr in [named, learnt] {
         sut.net.listen(addr);
     }
-    sut.tell(|core, now| core.keep(now, named));
+    sut.tell(|core, now| core.add_static_peer(now, named));
     sut.tell(|core, now| core.learn_host(now, learnt));
     sut.wait_secs(2);
     for addr in [named, learnt] {
@@ -312,7 +312,7 @@ fn nobody_is_told_an_address_that_cannot_be_reached() {
     let remote: SocketAddrV4 = "10.9.9.9:6346".parse().unwrap();
     sut.net.listen(remote);
     sut.net.local_ip = Some([10, 0, 0, 7].into());
-    sut.tell(|core, now| core.keep(now, remote));
+    sut.tell(|core, now| core.add_static_peer(now, remote));
     let peer = sut.net.accept(remote).unwrap();
     sut.take(peer, CONNECT.len());
     sut.send_bytes(peer, OK);
@@ -324,9 +324,9 @@ fn nobody_is_told_an_address_that_cannot_be_reached() {
 fn an_address_no_longer_kept_is_not_dialled_again() {
     let mut sut = Bench::new();
     let nobody = "127.0.0.93:6346".parse().unwrap();
-    sut.tell(|core, now| core.keep(now, nobody));
+    sut.tell(|core, now| core.add_static_peer(now, nobody));
     sut.wait_secs(2);
-    sut.tell(|core, _| core.unkeep(nobody));
+    sut.tell(|core, _| core.remove_static_peer(nobody));
     let dials = sut.net.dials.len();
     sut.wait_secs(600);
     assert_eq!(sut.net.dials.len(), dials);

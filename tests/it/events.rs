@@ -170,7 +170,7 @@ fn a_whole_network_notes_what_it_counts_and_what_crosses() {
     }
     for &(a, b) in &graph.edges {
         let addr = net.addr(b);
-        net.tell(a, |core, now| core.keep(now, addr));
+        net.tell(a, |core, now| core.add_static_peer(now, addr));
     }
     net.settle();
     for node in [0, 7, 14] {

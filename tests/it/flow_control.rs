@@ -195,7 +195,7 @@ fn a_silent_link_is_asked_after_thirty_seconds_and_closed_after_ninety() {
     assert_eq!(sut.receive(peer), [], "asked once");
     sut.wait_secs(2);
     assert!(sut.is_closed(peer));
-    assert_eq!(why_down(&mut sut), [CloseReason::Timeout("sign of life")]);
+    assert_eq!(why_down(&mut sut), [CloseReason::Timeout("answer to our keepalive")]);
 }
 
 #[test]

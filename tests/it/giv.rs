@@ -289,7 +289,7 @@ fn a_push_crosses_the_network_and_the_file_comes_back() {
     let sharer = net.add(Net::still(), &[(7, "hello.txt", b"hello".to_vec())]);
     for core in [searcher, sharer] {
         let addr = net.addr(between);
-        net.tell(core, |core, now| core.keep(now, addr));
+        net.tell(core, |core, now| core.add_static_peer(now, addr));
     }
     net.settle();
     let servent = net.core(sharer).identity();
@@ -422,7 +422,7 @@ fn twelve_files_of_a_firewalled_servent_arrive() {
     let searcher = net.add(Net::still(), &[]);
     let sharer = net.add(Net::still(), &files);
     let addr = net.addr(searcher);
-    net.tell(sharer, |core, now| core.keep(now, addr));
+    net.tell(sharer, |core, now| core.add_static_peer(now, addr));
     net.settle();
     net.tell(searcher, |core, now| core.search(now, "wall", None)).unwrap();
     net.settle();
@@ -463,7 +463,7 @@ fn an_address_out_of_scope_is_never_connected_to() {
         });
         let neighbour = SocketAddrV4::new(near.into(), 6346);
         sut.net.listen(neighbour);
-        sut.tell(|core, now| core.keep(now, neighbour));
+        sut.tell(|core, now| core.add_static_peer(now, neighbour));
         let link = sut.net.accept(neighbour).unwrap();
         sut.read(link);
         sut.send_bytes(link, b"GNUTELLA OK\n\n");

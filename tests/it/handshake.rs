@@ -33,7 +33,7 @@ fn dialling_starts_with_the_exact_hello() {
     let mut sut = Bench::new();
     let addr = "127.8.0.9:7000".parse().unwrap();
     sut.net.listen(addr);
-    sut.tell(|core, now| core.keep(now, addr));
+    sut.tell(|core, now| core.add_static_peer(now, addr));
     let peer = sut.net.accept(addr).unwrap();
     assert_eq!(sut.read(peer), vectors::load("text-connect-04"));
 }

@@ -223,7 +223,7 @@ fn a_neighbour_cannot_pass_for_a_named_host() {
     let asked = sut.tell(|core, now| core.ping(now, Some(1)));
     let named = SocketAddrV4::new(*sut.core().neighbours().next().unwrap().addr.ip(), 6346);
     sut.send(liar, &pong(asked, named));
-    sut.tell(|core, now| core.keep(now, named));
+    sut.tell(|core, now| core.add_static_peer(now, named));
     sut.wait_secs(1);
     assert!(sut.net.dials.iter().any(|dial| dial.addr == named), "{named} was not dialled");
 }

@@ -24,11 +24,11 @@ fn of_two_links_the_one_of_the_lower_address_stays() {
         let addrs = [net.addr(0), net.addr(1)];
         assert!(addrs[0] < addrs[1]);
         // At the same moment, or one after the other.
-        net.tell(first, |core, now| core.keep(now, addrs[1 - first]));
+        net.tell(first, |core, now| core.add_static_peer(now, addrs[1 - first]));
         if first == 1 {
             net.run_for(secs(1));
         }
-        net.tell(1 - first, |core, now| core.keep(now, addrs[first]));
+        net.tell(1 - first, |core, now| core.add_static_peer(now, addrs[first]));
         net.run_for(secs(5));
         let links = |net: &Net, node| -> Vec<bool> {
             net.core(node).neighbours().map(|link| link.outbound).collect()
@@ -53,7 +53,7 @@ fn dialled_by(sut: &mut Bench, addr: &str) -> (Peer, SocketAddrV4) {
     let addr: SocketAddrV4 = addr.parse().unwrap();
     assert_eq!(sut.addr() < addr, addr == HIGHER.parse().unwrap());
     sut.net.listen(addr);
-    sut.tell(|core, now| core.keep(now, addr));
+    sut.tell(|core, now| core.add_static_peer(now, addr));
     let peer = sut.net.accept(addr).unwrap();
     sut.take(peer, CONNECT.len());
     sut.send_bytes(peer, OK);

@@ -231,7 +231,7 @@ fn curious_net(graph: &Graph) -> Net {
     }
     for &(a, b) in &graph.edges {
         let addr = net.addr(b);
-        net.tell(a, |core, now| core.keep(now, addr));
+        net.tell(a, |core, now| core.add_static_peer(now, addr));
     }
     net.settle();
     net

@@ -235,7 +235,7 @@ fn a_search_goes_to_links_that_come_up_later_and_ends_when_told() {
     assert_eq!(sut.receive_one(late).guid, search);
     sut.send(late, &hit(search, servent_id(1), "hello.txt"));
     assert_eq!(hits_shown(&mut sut).len(), 1);
-    sut.tell(|core, _| core.end_probe(search));
+    sut.tell(|core, _| core.end_request(search));
     sut.send(late, &hit(search, servent_id(1), "hello.txt"));
     assert!(hits_shown(&mut sut).is_empty());
     let later = sut.link();

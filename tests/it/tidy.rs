@@ -43,6 +43,34 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
 /// Modules that may name the driver, itself aside.
 const KNOW_THE_DRIVER: [&str; 5] = ["driver", "cli", "testnet", "lib", "main"];
 
+/// Parts of the core: they hold state and must not know the façade that holds them.
+const PARTS: [&str; 14] = [
+    "servent/budget.rs",
+    "servent/connection/",
+    "servent/dialer/",
+    "servent/downloads.rs",
+    "servent/encoded.rs",
+    "servent/link_key.rs",
+    "servent/links.rs",
+    "servent/outbox.rs",
+    "servent/per_address.rs",
+    "servent/push_replies.rs",
+    "servent/requests.rs",
+    "servent/routing/",
+    "servent/timers.rs",
+    "servent/uploads.rs",
+];
+
+/// Who must not name whom inside the core: (part, what it must not name).
+const INNER_DIRECTIONS: [(&str, &[&str]); 6] = [
+    ("servent/routing/", &["connection", "links", "dialer", "requests", "uploads", "downloads"]),
+    ("servent/connection/", &["links", "dialer", "requests", "uploads", "downloads"]),
+    ("servent/links.rs", &["routing", "dialer", "requests", "uploads", "downloads"]),
+    ("servent/dialer/", &["routing", "requests", "uploads", "downloads"]),
+    ("servent/uploads.rs", &["links", "routing", "dialer", "requests", "downloads"]),
+    ("servent/downloads.rs", &["links", "routing", "dialer", "requests", "uploads"]),
+];
+
 const MAX_LINES: usize = 700;
 
 /// What is wrong with one file; `path` is relative to `src`.
@@ -79,12 +107,29 @@ fn check(path: &str, text: &str) -> Vec<String> {
                 wrong.push(format!("{path}:{number}: {module} must not know {other}"));
             }
         }
+        let facade = line.contains("impl Servent") || is_use(line) && names(line, "Servent");
+        if facade && PARTS.iter().any(|part| path.starts_with(part)) {
+            wrong.push(format!("{path}:{number}: a part of the core must not know the façade"));
+        }
+        let inner = INNER_DIRECTIONS.iter().filter(|(part, _)| path.starts_with(part));
+        for other in inner.flat_map(|(_, others)| *others) {
+            if is_use(line)
+                && ["super::", "servent::"].iter().any(|at| line.contains(at))
+                && names(line, other)
+            {
+                wrong.push(format!("{path}:{number}: this part must not know {other}"));
+            }
+        }
         if named("driver") && !KNOW_THE_DRIVER.contains(&module) {
             wrong.push(format!("{path}:{number}: only cli and testnet may know the driver"));
         }
     }
     wrong.dedup();
     wrong
+}
+
+fn is_use(line: &str) -> bool {
+    ["use ", "pub use ", "pub(super) use "].iter().any(|start| line.trim().starts_with(start))
 }
 
 /// Whether `word` stands in `line`, not as the end of a longer name.
@@ -187,6 +232,10 @@ fn every_rule_fires() {
         ("testnet/a.rs", "use crate::servent::Servent;"),
         ("fuzzing.rs", "use crate::driver::Driver;"),
         ("config.rs", "use crate::driver::Driver;"),
+        ("servent/uploads.rs", "impl Servent {"),
+        ("servent/dialer/a.rs", "use crate::servent::{LinkKey, Servent};"),
+        ("servent/routing/a.rs", "use crate::servent::links::Links;"),
+        ("servent/uploads.rs", "use super::{downloads::Downloads, io};"),
     ];
     for (path, line) in broken {
         let text = format!("//! About.\n{line}\n");

@@ -87,7 +87,7 @@ fn what_is_not_there_fails_in_so_many_words() {
 fn what_a_search_finds_can_be_fetched() {
     let mut net = pair(4);
     let addr = net.addr(0);
-    net.tell(1, |core, now| core.keep(now, addr));
+    net.tell(1, |core, now| core.add_static_peer(now, addr));
     net.settle();
     net.tell(1, |core, now| core.search(now, "bsd notes", None)).unwrap();
     net.settle();

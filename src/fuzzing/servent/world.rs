@@ -149,7 +149,7 @@ impl World {
         self.turn();
         for guid in std::mem::take(&mut self.probes) {
             self.watch.probe_ended(guid);
-            self.core.end_probe(guid);
+            self.core.end_request(guid);
         }
         for _ in 0..4 {
             self.now += Duration::from_secs(100);

@@ -92,7 +92,7 @@ impl Bench {
     pub(crate) fn dialled(&mut self) -> Peer {
         let addr = "127.8.0.1:7000".parse().unwrap();
         self.net.listen(addr);
-        self.tell(|core, now| core.keep(now, addr));
+        self.tell(|core, now| core.add_static_peer(now, addr));
         let peer = self.net.accept(addr).expect("the core dials whom it should keep");
         assert_eq!(self.read(peer), CONNECT);
         peer

@@ -141,7 +141,7 @@ impl Net {
         }
         for &(a, b) in &graph.edges {
             let addr = net.addr(b);
-            net.tell(a, |core, now| core.keep(now, addr));
+            net.tell(a, |core, now| core.add_static_peer(now, addr));
         }
         net.settle();
         for node in 0..graph.nodes {

@@ -15,7 +15,7 @@ impl World {
         if what & 7 == 7 && !self.probes.is_empty() {
             let guid = self.probes.remove(usize::from(what >> 3) % self.probes.len());
             self.watch.probe_ended(guid);
-            return self.tell(|core, _| core.end_probe(guid));
+            return self.tell(|core, _| core.end_request(guid));
         }
         // The watch has to know of the GUID before it sees copies.
         let before = self.core.stats().clone();
@@ -37,7 +37,7 @@ impl World {
     pub(super) fn user(&mut self, script: &mut Script<'_>) {
         let (what, number) = (script.number(), script.number());
         match what % 4 {
-            0 => self.tell(|core, now| core.keep(now, pool::addr(number % 3))),
+            0 => self.tell(|core, now| core.add_static_peer(now, pool::addr(number % 3))),
             1 => self.tell(|core, _| core.set_advertised_port(6_346 * u16::from(number % 2))),
             _ => self.tell(|core, now| core.learn_host(now, pool::addr(number))),
         }

@@ -1,52 +1,22 @@
-//! Who sent what: a 16-byte id to the link it came from.
+//! Maps a 16-byte id to the link it arrived on.
 //!
-//! Two generations of ids: when the young one is a lifetime old or full it becomes the old one, and
-//! what was old is forgotten. No timestamps, no list, no sweep. Peers choose the ids, so the hash is
-//! keyed at random.
+//! Ids are kept in two generations: when the young one is a lifetime old or full it becomes the old
+//! one, and the old one is forgotten. This needs no timestamps, list or sweep. Peers choose the ids,
+//! so the hash is keyed at random.
 //!
-//! Peers choose how many ids there are, too, and who sends the most must not make a servent forget
-//! what others sent. So there are two such pairs: a reserve, in which a link may fill no more than
-//! it leaves free (dynamic thresholds, Choudhury and Hahne 1998: one flooder gets half, two a third
-//! each), and the rest, which takes everything beyond and may turn over as fast as it likes.
+//! Peers choose the number of ids too, and a flooder must not make a servent forget what others
+//! sent. So a table has two such pairs of generations: the reserved one, of which a link may fill no
+//! more than it leaves free (dynamic thresholds, Choudhury and Hahne 1998: one flooder gets half,
+//! two a third each), and the shared one, which takes everything beyond and may rotate at any rate.
 
 use super::id_table::{Hash, Id, IdTable, Key};
 use crate::rng::Rng;
+use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// A link's name in a table: 16 bits of slab index, 16 of generation. Zero is never a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LinkKey(u32);
-
-impl LinkKey {
-    /// The sender is this servent itself.
-    pub const OWN: LinkKey = LinkKey(u32::MAX);
-
-    /// The key of the connection at `index`. A slot reused 65,535 times within the life of a
-    /// route would be confused with its former tenant, which costs a misrouted reply.
-    pub fn new(index: u32, generation: u32) -> LinkKey {
-        let index = index & 0xffff;
-        // 1 to 0xfffe, so that no key is 0 or OWN.
-        let generation = generation % 0xfffe + 1;
-        LinkKey(generation << 16 | index)
-    }
-
-    pub(super) fn bits(self) -> u32 {
-        self.0
-    }
-
-    pub(super) fn from_bits(bits: u32) -> LinkKey {
-        LinkKey(bits)
-    }
-
-    /// The slab index.
-    pub fn index(self) -> usize {
-        (self.0 & 0xffff) as usize
-    }
-}
-
-/// Of the ids a table may hold, one in so many is reserved.
-const RESERVE_SHARE: usize = 8;
+/// Fraction of the table kept as the fair-share reserve: 1/8.
+const RESERVED_FRACTION: usize = 8;
 
 /// Ids and the links they came from, bounded by count and age.
 #[derive(Debug)]
@@ -54,28 +24,29 @@ pub struct RouteTable {
     limit: usize,
     lifetime: Duration,
     key: Key,
-    /// Made for the first id: many servents of a simulation never see one of each kind.
-    held: Option<Box<Held>>,
+    /// `None` until the first id: many servents of a simulation never see one of each kind.
+    tables: Option<Box<Tables>>,
 }
 
 #[derive(Debug)]
-struct Held {
-    reserve: Generations,
-    rest: Generations,
-    /// Ids of each link in the young generation of the reserve, by slab index.
-    reserved: Vec<u32>,
+struct Tables {
+    reserved: Generations,
+    shared: Generations,
+    /// Ids of each link in the young reserved generation, by slab index.
+    reserved_by_link: Vec<u32>,
 }
 
 impl RouteTable {
-    /// Ids worth warming at one time: processors have about as many loads under way.
-    pub const WARM: usize = 16;
+    /// Ids worth prefetching together: processors have about as many loads in flight.
+    #[doc(hidden)]
+    pub const PREFETCHED: usize = 16;
 
     /// A table for `limit` ids, at least 2, of which those within their link's share of the reserve
     /// are remembered for `lifetime` whatever others send, and so are the newest
     /// [`RouteTable::promised`] of all. None is remembered for two lifetimes or longer. An id is as
     /// old as its first [`RouteTable::insert`] or its last [`RouteTable::set`].
     pub fn new(limit: usize, lifetime: Duration, rng: &mut Rng) -> RouteTable {
-        RouteTable { limit, lifetime, key: Key::new(rng), held: None }
+        RouteTable { limit, lifetime, key: Key::new(rng), tables: None }
     }
 
     /// So many of the newest ids a table for `limit` of them never forgets before their time.
@@ -89,10 +60,10 @@ impl RouteTable {
     #[inline]
     pub fn insert(&mut self, now: Instant, id: &Id, link: LinkKey) -> Option<LinkKey> {
         let (id, lifetime) = (self.key.hash(id), self.lifetime);
-        let held = self.held_at(now);
-        let known = held.find(id);
+        let tables = self.tables_at(now);
+        let known = tables.find(id);
         if known.is_none() {
-            held.enter(now, lifetime, id, link);
+            tables.enter(now, lifetime, id, link);
         }
         known
     }
@@ -100,56 +71,61 @@ impl RouteTable {
     /// Remembers that `id` is reached through `link`, whatever was known before.
     pub fn set(&mut self, now: Instant, id: &Id, link: LinkKey) {
         let (id, lifetime) = (self.key.hash(id), self.lifetime);
-        let held = self.held_at(now);
+        let tables = self.tables_at(now);
         // Whatever is known of an id names the same link everywhere, and mostly this one.
-        if [&held.rest.young, &held.reserve.young].iter().any(|ids| ids.get(id) == Some(link)) {
+        if [&tables.shared.young, &tables.reserved.young]
+            .iter()
+            .any(|ids| ids.get(id) == Some(link))
+        {
             return;
         }
-        let young = [&mut held.reserve, &mut held.rest].map(|ids| ids.overwrite(id, link));
+        let young = [&mut tables.reserved, &mut tables.shared].map(|ids| ids.overwrite(id, link));
         if young == [false, false] {
-            held.enter(now, lifetime, id, link);
+            tables.enter(now, lifetime, id, link);
         }
     }
 
     /// Where `id` came from.
     pub fn get(&mut self, now: Instant, id: &Id) -> Option<LinkKey> {
         let id = self.key.hash(id);
-        self.held.as_mut()?.turn_if_due(now, self.lifetime);
-        self.held.as_ref()?.find(id)
+        self.tables.as_mut()?.rotate_if_due(now, self.lifetime);
+        self.tables.as_ref()?.find(id)
     }
 
-    /// Has what will be looked at for the first [`RouteTable::WARM`] of `ids` brought into the cache,
-    /// all at one time: when they come one after the other soon after, none waits for memory.
-    /// Changes nothing.
-    pub fn warm<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
-        let Some(held) = &self.held else { return };
-        let mut hashes = [Hash::default(); RouteTable::WARM];
+    /// Loads what look-ups of the first [`RouteTable::PREFETCHED`] of `ids` need into the cache, so
+    /// that look-ups soon after do not wait for memory one after the other. Changes nothing.
+    #[doc(hidden)]
+    pub fn prefetch<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
+        let Some(tables) = &self.tables else { return };
+        let mut hashes = [Hash::default(); RouteTable::PREFETCHED];
         let count = hashes.iter_mut().zip(ids).map(|(hash, id)| *hash = self.key.hash(id)).count();
-        // Loads do not wait for each other as long as nobody needs what they bring.
-        let (rest, reserve) = (&held.rest, &held.reserve);
+        // Loads do not wait for each other as long as nothing needs their results.
+        let (shared, reserved) = (&tables.shared, &tables.reserved);
         let mut touched = 0;
         // The slowest of them first, close together.
         for &id in &hashes[..count] {
-            touched ^= rest.young.touch(id);
+            touched ^= shared.young.touch(id);
         }
         for &id in &hashes[..count] {
-            touched ^= rest.old.touch_known(id);
-            touched ^= reserve.young.touch_known(id) ^ reserve.old.touch_known(id);
+            touched ^= shared.old.touch_known(id);
+            touched ^= reserved.young.touch_known(id) ^ reserved.old.touch_known(id);
         }
         std::hint::black_box(touched);
     }
 
     /// The link at this slab index ended: the next one there has a share of its own of the reserve.
     pub(super) fn forget_link(&mut self, index: usize) {
-        if let Some(count) = self.held.as_mut().and_then(|held| held.reserved.get_mut(index)) {
+        if let Some(count) =
+            self.tables.as_mut().and_then(|tables| tables.reserved_by_link.get_mut(index))
+        {
             *count = 0;
         }
     }
 
     /// Ids held in all generations; never above the limit.
     pub fn len(&self) -> usize {
-        let Some(held) = &self.held else { return 0 };
-        [&held.reserve, &held.rest].map(|ids| ids.young.len() + ids.old.len()).iter().sum()
+        let Some(tables) = &self.tables else { return 0 };
+        [&tables.reserved, &tables.shared].map(|ids| ids.young.len() + ids.old.len()).iter().sum()
     }
 
     /// True if nothing is held.
@@ -159,70 +135,71 @@ impl RouteTable {
 
     /// What is held, without what is too old by now.
     #[inline]
-    fn held_at(&mut self, now: Instant) -> &mut Held {
+    fn tables_at(&mut self, now: Instant) -> &mut Tables {
         let (limit, lifetime) = (self.limit, self.lifetime);
-        let held = self.held.get_or_insert_with(|| Box::new(Held::new(limit, now + lifetime)));
-        held.turn_if_due(now, lifetime);
-        held
+        let tables =
+            self.tables.get_or_insert_with(|| Box::new(Tables::new(limit, now + lifetime)));
+        tables.rotate_if_due(now, lifetime);
+        tables
     }
 }
 
-impl Held {
-    fn new(limit: usize, turns_at: Instant) -> Held {
-        Held {
-            reserve: Generations::new(generation(limit / RESERVE_SHARE), turns_at),
-            rest: Generations::new(RouteTable::promised(limit), turns_at),
-            reserved: Vec::new(),
+impl Tables {
+    fn new(limit: usize, rotates_at: Instant) -> Tables {
+        Tables {
+            reserved: Generations::new(generation(limit / RESERVED_FRACTION), rotates_at),
+            shared: Generations::new(RouteTable::promised(limit), rotates_at),
+            reserved_by_link: Vec::new(),
         }
     }
 
     #[inline]
     fn find(&self, id: Hash) -> Option<LinkKey> {
-        let rest = self.rest.young.get_at_hand(id).or_else(|| self.rest.old.get(id));
-        rest.or_else(|| self.reserve.young.get(id).or_else(|| self.reserve.old.get(id)))
+        let shared = self.shared.young.get_at_hand(id).or_else(|| self.shared.old.get(id));
+        shared.or_else(|| self.reserved.young.get(id).or_else(|| self.reserved.old.get(id)))
     }
 
     /// Takes in an id that no young generation has.
     fn enter(&mut self, now: Instant, lifetime: Duration, id: Hash, link: LinkKey) {
         if self.admit(link) {
-            self.reserve.young.put(id, link);
+            self.reserved.young.put(id, link);
         } else {
-            if self.rest.is_full() {
-                self.rest.turn(now + lifetime);
+            if self.shared.is_full() {
+                self.shared.rotate(now + lifetime);
             }
-            self.rest.young.put(id, link);
+            self.shared.young.put(id, link);
         }
     }
 
     /// Whether the reserve has room for one more id of `link`, which then counts.
     fn admit(&mut self, link: LinkKey) -> bool {
-        let free = self.reserve.limit - self.reserve.young.len();
+        let free = self.reserved.limit - self.reserved.young.len();
         if link == LinkKey::OWN {
             return free > 0;
         }
         let index = link.index();
-        if self.reserved.len() <= index && free > 0 {
-            self.reserved.resize(index + 1, 0);
+        if self.reserved_by_link.len() <= index && free > 0 {
+            self.reserved_by_link.resize(index + 1, 0);
         }
-        let Some(held) = self.reserved.get_mut(index) else { return false };
+        let Some(held) = self.reserved_by_link.get_mut(index) else { return false };
         let admitted = (*held as usize) < free;
         *held += u32::from(admitted);
         admitted
     }
 
     #[inline]
-    fn turn_if_due(&mut self, now: Instant, lifetime: Duration) {
-        if now >= self.reserve.turns_at.min(self.rest.turns_at) {
-            self.turn(now, lifetime);
+    fn rotate_if_due(&mut self, now: Instant, lifetime: Duration) {
+        if now >= self.reserved.rotates_at.min(self.shared.rotates_at) {
+            self.rotate(now, lifetime);
         }
     }
 
     #[cold]
-    fn turn(&mut self, now: Instant, lifetime: Duration) {
-        if self.reserve.turn_if_due(now, lifetime) {
-            self.reserved.clear();
+    fn rotate(&mut self, now: Instant, lifetime: Duration) {
+        if self.reserved.rotate_if_due(now, lifetime) {
+            self.reserved_by_link.clear();
         }
-        self.rest.turn_if_due(now, lifetime);
+        self.shared.rotate_if_due(now, lifetime);
     }
 }
 
@@ -238,14 +215,14 @@ struct Generations {
     young: IdTable,
     old: IdTable,
     /// When the young ones become the old ones at the latest.
-    turns_at: Instant,
+    rotates_at: Instant,
     /// Ids in one generation.
     limit: usize,
 }
 
 impl Generations {
-    fn new(limit: usize, turns_at: Instant) -> Generations {
-        Generations { young: IdTable::default(), old: IdTable::default(), turns_at, limit }
+    fn new(limit: usize, rotates_at: Instant) -> Generations {
+        Generations { young: IdTable::default(), old: IdTable::default(), rotates_at, limit }
     }
 
     /// Replaces what is known of `id`; true if the young generation knew it.
@@ -259,24 +236,24 @@ impl Generations {
     }
 
     /// Turns if the young generation's lifetime is over. True if it was.
-    fn turn_if_due(&mut self, now: Instant, lifetime: Duration) -> bool {
-        if now < self.turns_at {
+    fn rotate_if_due(&mut self, now: Instant, lifetime: Duration) -> bool {
+        if now < self.rotates_at {
             return false;
         }
-        if now.since(self.turns_at) >= lifetime {
+        if now.since(self.rotates_at) >= lifetime {
             // Nothing was asked for so long that both generations are past their time.
             *self = Generations::new(self.limit, now + lifetime);
         } else {
             // Late as it may be: what is old now must not live that much longer.
-            self.turn(self.turns_at + lifetime);
+            self.rotate(self.rotates_at + lifetime);
         }
         true
     }
 
     /// The young generation becomes the old one.
-    fn turn(&mut self, turns_at: Instant) {
+    fn rotate(&mut self, rotates_at: Instant) {
         std::mem::swap(&mut self.young, &mut self.old);
-        self.turns_at = turns_at;
+        self.rotates_at = rotates_at;
         self.young.clear_for(self.old.len());
     }
 }
@@ -409,15 +386,5 @@ mod tests {
             model.entry(key).or_insert(link);
         }
         assert_eq!(table.len(), model.len());
-    }
-
-    #[test]
-    fn link_keys_are_never_the_reserved_ones() {
-        for generation in [0, 1, 0xfffd, 0xfffe, 0xffff, 0x10000, u32::MAX] {
-            let key = LinkKey::new(0xffff, generation);
-            assert_ne!(key, LinkKey::OWN);
-            assert_ne!(key.0, 0);
-            assert_eq!(key.index(), 0xffff);
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! the way keeps a Pong for at most one lifetime, so a host that died is told of for at most one
 //! lifetime more at each hop.
 
-use super::route_table::LinkKey;
+use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;

@@ -1,14 +1,14 @@
-//! How many of something each address has.
+//! Counts of something by IP address: inbound sockets, upload slots, own ends of sockets.
 
 use std::net::Ipv4Addr;
 
-/// Counts by address, sorted; an address with none takes no room.
+/// Counts by address, sorted; an address whose count is 0 takes no room.
 #[derive(Debug, Default)]
-pub(super) struct Census {
+pub(super) struct PerAddressCount {
     counts: Vec<(Ipv4Addr, usize)>,
 }
 
-impl Census {
+impl PerAddressCount {
     pub(super) fn of(&self, ip: Ipv4Addr) -> usize {
         self.find(ip).map_or(0, |at| self.counts[at].1)
     }

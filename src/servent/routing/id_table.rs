@@ -1,25 +1,26 @@
-//! A hash table of 16-byte ids, made for floods of ids that peers choose. An id is known by 64 bits
-//! of a keyed hash: of a million ids two would be taken for one in one of 37 million tables, and
-//! the later of them lost. A bucket fills one cache line, so a look-up waits for memory once, and
-//! mostly not at all when there is nothing to find. 20 bytes an id, filled to seven tenths. Ids are
-//! never taken out one by one, but all at one time: a bucket says in which epoch it was filled, and
-//! those of earlier ones are empty.
+//! A hash table of 16-byte ids that peers choose, built for floods of new ids.
+//!
+//! An id is represented by 64 bits of a keyed hash. With 1 M ids the chance of any collision is 1 in
+//! 37 million; a collision loses the later id. A bucket fills one cache line, so a look-up waits for
+//! memory once, and mostly not at all when the id is unknown. At the usual load of seven tenths an
+//! id takes 20 bytes. Ids are never removed one by one: each bucket is stamped with the epoch it was
+//! filled in, and buckets of earlier epochs count as empty.
 
-use super::route_table::LinkKey;
 use crate::rng::Rng;
+use crate::servent::link_key::LinkKey;
 
 /// What is looked up.
 pub(super) type Id = [u8; 16];
 
-/// Ids in a bucket: of 12 bytes each, and 4 for its epoch and their number.
+/// Ids in a bucket: 12 bytes each, beside 4 bytes for the epoch and their number.
 const IDS: usize = 5;
 
 /// Bytes of a full table for each id in it.
-pub(super) const BYTES_PER_ID: usize =
+pub(in crate::servent) const BYTES_PER_ID: usize =
     (2 * (size_of::<Bucket>() + size_of::<Filter>())).div_ceil(7);
 
-/// Ids held in half as many bytes as `slots`, a power of two, would take with 32 bytes each: a table
-/// grows when it has three and a half in each bucket.
+/// Ids a table of `slots / 4` buckets (a power of two) holds before it grows: 3.5 for each bucket of 5,
+/// a load of 0.7.
 pub(super) const fn capacity(slots: usize) -> usize {
     slots / 8 * 7
 }
@@ -85,8 +86,8 @@ struct Bucket {
 const EPOCH_BITS: u32 = u32::BITS - 3;
 const _: () = assert!(size_of::<Bucket>() == 64);
 
-/// Two bits for each id whose look-up begins at one bucket. Most ids that are looked up are new, and
-/// the filters are small enough for the cache: one in 25 look-ups for nothing goes on to the bucket.
+/// Bloom filter of the ids whose look-up begins at one bucket, two bits for each. Most ids that are
+/// looked up are new, and the filters fit the cache: 1 in 25 look-ups of an unknown id reads the bucket.
 type Filter = u32;
 
 impl Bucket {
@@ -98,7 +99,7 @@ impl Bucket {
     #[inline]
     fn position(&self, id: Hash, len: usize) -> Option<usize> {
         let (low, high) = id.halves();
-        // All places, full or not: a number of rounds that never changes is foreseen.
+        // All slots, used or not: a loop of fixed length is predicted.
         (0..IDS).find(|&at| self.low[at] == low && self.high[at] == high && at < len)
     }
 }
@@ -130,7 +131,7 @@ impl IdTable {
         if self.may_have(id) { self.get_at_hand(id) } else { None }
     }
 
-    /// The same, when [`IdTable::touch`] has brought its bucket here.
+    /// The same without the filter, for a bucket that [`IdTable::touch`] has brought into the cache.
     #[inline]
     pub(super) fn get_at_hand(&self, id: Hash) -> Option<LinkKey> {
         let (bucket, at) = self.position(id)?;
@@ -143,7 +144,7 @@ impl IdTable {
         position.map(|(bucket, at)| self.buckets[bucket].links[at] = link.bits()).is_some()
     }
 
-    /// Takes in an id that is not there.
+    /// Adds an id that is not in the table.
     pub(super) fn put(&mut self, id: Hash, link: LinkKey) {
         if self.len >= self.capacity() {
             self.grow();
@@ -202,14 +203,14 @@ impl IdTable {
         self.buckets[index].head ^ self.filters[index]
     }
 
-    /// Leaves a place free somewhere, or no look-up would come to an end.
+    /// Ids it holds before it grows. At least one slot stays free, or no look-up would end.
     fn capacity(&self) -> usize {
         let one = (IDS - 1) * self.buckets.len().min(1);
         capacity(4 * self.buckets.len()).max(one)
     }
 
-    /// Empties the table, and sizes it for about `expected` ids: it need not grow under load, nor
-    /// keep what a flood of long ago has needed.
+    /// Empties the table and sizes it for about `expected` ids, so that it neither grows under load nor
+    /// keeps the size that an old flood needed.
     pub(super) fn clear_for(&mut self, expected: usize) {
         let fits = expected <= self.capacity() && self.buckets.len() <= 2 * expected.max(IDS);
         if fits && self.epoch + 1 < 1 << EPOCH_BITS {

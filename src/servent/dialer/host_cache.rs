@@ -1,7 +1,7 @@
 //! Addresses that may be dialled, learnt from Pongs, and how dialling them went.
 
-use super::route_table::LinkKey;
 use crate::rng::Rng;
+use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;

@@ -1,0 +1,114 @@
+//! What a link has beyond its socket, and how often its peer may ask.
+
+use super::handshake::PeerInfo;
+use crate::servent::budget::Account;
+use crate::servent::link_key::LinkKey;
+use crate::time::Instant;
+use crate::wire::Deframer;
+
+/// Keepalives (Pings with TTL 1) answered per link and second.
+const KEEPALIVES_PER_SECOND: u8 = 10;
+/// Pings of ours whose Pongs may be outstanding together on one link.
+const PINGS_OUTSTANDING: u32 = 4;
+const SECOND_MILLIS: u32 = 1_000;
+
+/// The state of an established link beyond its socket.
+#[derive(Debug)]
+pub(in crate::servent) struct Link {
+    pub(in crate::servent) peer: PeerInfo,
+    /// `None` until a descriptor straddles two reads, so that an idle link is small.
+    pub(in crate::servent) deframer: Option<Box<Deframer>>,
+    /// Its share of work, and input that waits for it.
+    pub(in crate::servent) account: Account,
+    /// When the handshake was complete.
+    pub(in crate::servent) since: Instant,
+    pub(in crate::servent) last_heard: Instant,
+    /// A keepalive was sent since `last_heard`.
+    pub(in crate::servent) keepalive_sent: bool,
+    /// The peer has closed its end while input of it was unread.
+    pub(in crate::servent) ended: bool,
+    /// Its name in route tables.
+    pub(in crate::servent) key: LinkKey,
+    /// It is the one that stayed of two links with this servent, instead of the one we dialled.
+    pub(in crate::servent) stands_for_ours: bool,
+    /// Pongs that the Pings sent on this link still admit.
+    pongs_due: u32,
+    /// When the second began in which the following are counted, in milliseconds modulo 2^32.
+    second_began: u32,
+    this_second: Admitted,
+}
+
+/// What a link was admitted in one second.
+#[derive(Debug, Default)]
+struct Admitted {
+    pongs: u32,
+    keepalives: u8,
+    full_ping: bool,
+    index_query: bool,
+}
+
+impl Link {
+    pub(in crate::servent) fn new(now: Instant, key: LinkKey, peer: PeerInfo) -> Link {
+        Link {
+            peer,
+            deframer: None,
+            account: Account::default(),
+            since: now,
+            last_heard: now,
+            keepalive_sent: false,
+            ended: false,
+            key,
+            stands_for_ours: false,
+            pongs_due: 0,
+            second_began: millis(now),
+            this_second: Admitted::default(),
+        }
+    }
+
+    /// Whether a Ping that is more than a keepalive may be answered: one a second.
+    pub(in crate::servent) fn admit_full_ping(&mut self, now: Instant) -> bool {
+        !std::mem::replace(&mut self.admitted(now).full_ping, true)
+    }
+
+    /// Whether "list everything" may be answered: one a second.
+    pub(in crate::servent) fn admit_index_query(&mut self, now: Instant) -> bool {
+        !std::mem::replace(&mut self.admitted(now).index_query, true)
+    }
+
+    /// Whether a keepalive may be answered.
+    pub(in crate::servent) fn admit_keepalive(&mut self, now: Instant) -> bool {
+        let keepalives = &mut self.admitted(now).keepalives;
+        *keepalives = keepalives.saturating_add(1);
+        *keepalives <= KEEPALIVES_PER_SECOND
+    }
+
+    /// A Ping was sent on this link: it admits `per_ping` more Pongs, up to those of
+    /// [`PINGS_OUTSTANDING`] Pings.
+    pub(in crate::servent) fn ping_sent(&mut self, per_ping: u32) {
+        let most = per_ping.saturating_mul(PINGS_OUTSTANDING);
+        self.pongs_due = self.pongs_due.saturating_add(per_ping).min(most);
+    }
+
+    /// Whether one more Pong may be learnt from and passed on.
+    pub(in crate::servent) fn admit_pong(&mut self, now: Instant, per_second: u32) -> bool {
+        let due = self.pongs_due > 0;
+        let pongs = &mut self.admitted(now).pongs;
+        let admitted = due && *pongs < per_second;
+        *pongs += u32::from(admitted);
+        self.pongs_due -= u32::from(admitted);
+        admitted
+    }
+
+    fn admitted(&mut self, now: Instant) -> &mut Admitted {
+        if millis(now).wrapping_sub(self.second_began) >= SECOND_MILLIS {
+            self.second_began = millis(now);
+            self.this_second = Admitted::default();
+        }
+        &mut self.this_second
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "differences are taken modulo 2^32")]
+fn millis(now: Instant) -> u32 {
+    (now.as_micros() / 1_000) as u32
+}

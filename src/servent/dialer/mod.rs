@@ -1,0 +1,362 @@
+//! Dialling: whom, when, and when not.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `static_peers` | addresses the user named, and their backoff |
+//! | `host_cache` | addresses learnt, and how dialling them went |
+//! | `own_addresses` | our own addresses, which are never dialled |
+//! | `mutual` | which of two links with one servent stays |
+
+mod host_cache;
+mod mutual;
+mod own_addresses;
+mod static_peers;
+
+pub use host_cache::HostCache;
+pub(super) use mutual::Settlement;
+
+use super::connection::Origin;
+use super::io::{CloseReason, IoFailure};
+use super::link_key::LinkKey;
+use super::links::Links;
+use crate::config::{Config, Scope};
+use crate::rng::Rng;
+use crate::time::Instant;
+use mutual::ClosedDuplicates;
+use own_addresses::OwnAddresses;
+use static_peers::StaticPeers;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// Dials to learnt hosts under way at one time.
+const MAX_DIALS: usize = 8;
+/// Dials to learnt hosts within [`DIAL_WINDOW`]: the peers that tell us addresses must not decide
+/// how fast we try them.
+const DIALS_PER_WINDOW: usize = 16;
+const DIAL_WINDOW: Duration = Duration::from_secs(16);
+/// Dials within [`DIAL_WINDOW`] to ports of one address, which may be a victim.
+const DIALS_PER_ADDRESS: usize = 4;
+/// Least time between two searches of the host cache that neighbours cause: each walks over all of
+/// it.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// A link that lasted this long was a success: only then does dialling its address start over with
+/// the shortest wait. A peer that closes right after its OK is backed off from like one that refuses.
+const LASTING: Duration = Duration::from_secs(20);
+/// First pause in dialling after this machine itself refused to connect (no network, no file
+/// descriptors), doubled up to the maximum.
+const LOCAL_PAUSE: Duration = Duration::from_secs(2);
+const LOCAL_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Whom to dial, when, and what came of it.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    hosts: HostCache,
+    static_peers: StaticPeers,
+    own: OwnAddresses,
+    closed_duplicates: ClosedDuplicates,
+    /// Learnt hosts dialled within [`DIAL_WINDOW`], oldest first.
+    recent_dials: VecDeque<(Instant, Ipv4Addr)>,
+    next_round: Instant,
+    last_round: Option<Instant>,
+    /// Until when nothing is dialled because this machine refused to connect, and how long that
+    /// pause is.
+    local_pause: Option<(Instant, Duration)>,
+}
+
+/// One pass over what may be dialled.
+#[derive(Debug)]
+pub(super) struct DialRound {
+    next_static: usize,
+    /// Links that may still be added.
+    room: usize,
+    learnt: Option<LearntDials>,
+}
+
+/// The part of a round that dials learnt hosts.
+#[derive(Debug)]
+struct LearntDials {
+    wanted: usize,
+    connected: BTreeSet<SocketAddrV4>,
+}
+
+impl Dialer {
+    pub(super) fn new(config: &Config) -> Dialer {
+        Dialer {
+            hosts: HostCache::new(config.limits.host_cache_entries),
+            static_peers: StaticPeers::default(),
+            own: OwnAddresses::new(config),
+            closed_duplicates: ClosedDuplicates::default(),
+            recent_dials: VecDeque::new(),
+            next_round: Instant::FAR_FUTURE,
+            last_round: None,
+            local_pause: None,
+        }
+    }
+
+    pub(super) fn hosts(&self) -> &HostCache {
+        &self.hosts
+    }
+
+    /// When to dial next.
+    pub(super) fn next_round(&self) -> Instant {
+        self.next_round
+    }
+
+    pub(super) fn add_static_peer(&mut self, now: Instant, addr: SocketAddrV4) {
+        if self.static_peers.add(now, addr) {
+            self.next_round = now;
+        }
+    }
+
+    pub(super) fn remove_static_peer(&mut self, addr: SocketAddrV4) {
+        self.static_peers.remove(addr);
+    }
+
+    /// Adds an address to those that may be dialled, if the scope allows it and it is not our own.
+    /// `linked` says whether we have dialled it and the link stands.
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        addr: SocketAddrV4,
+        source: Option<LinkKey>,
+        linked: impl FnOnce() -> bool,
+    ) {
+        let allowed = config.scope.allows(addr) && !self.own.contains(addr);
+        if !allowed || !self.hosts.learn(now, addr, source) {
+            return;
+        }
+        if linked() {
+            self.hosts.answered(addr);
+        }
+        if config.links > 0 {
+            let next = self.last_round.map(|last| last + CHECK_INTERVAL);
+            self.next_round = self.next_round.min(next.map_or(now, |next| next.max(now)));
+        }
+    }
+
+    /// A link to this address stands, or stood in an earlier run.
+    pub(super) fn answered(&mut self, addr: SocketAddrV4) {
+        self.hosts.answered(addr);
+    }
+
+    /// A socket is open; `dialled` if we asked for it, so this machine can connect.
+    pub(super) fn socket_opened(&mut self, local_ip: Ipv4Addr, dialled: bool) {
+        self.own.add_local(local_ip);
+        if dialled {
+            self.local_pause = None;
+        }
+    }
+
+    pub(super) fn socket_closed(&mut self, local_ip: Ipv4Addr) {
+        self.own.remove_local(local_ip);
+    }
+
+    pub(super) fn is_own(&self, addr: SocketAddrV4) -> bool {
+        self.own.contains(addr)
+    }
+
+    pub(super) fn set_advertised_port(&mut self, port: u16) {
+        self.own.set_port(port);
+    }
+
+    /// The address we give to others on a connection whose end here is `local_ip`. Port 0 says that
+    /// we cannot be connected to: we listen on loopback, and the link leads elsewhere.
+    pub(super) fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
+        self.own.advertised(local_ip)
+    }
+
+    /// Whether to close one of the links with the servent at `addr`, of which an inbound one comes
+    /// in at `local_ip`. `outbound` says whether there is one of ours.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        local_ip: Ipv4Addr,
+        addr: SocketAddrV4,
+        outbound: bool,
+    ) -> Settlement {
+        let (own, ended) = (self.advertised(local_ip), self.static_peers.ended(addr));
+        self.closed_duplicates.settle(now, own, addr, outbound, ended)
+    }
+
+    /// A link ended that stood since `since`. `failed` says that this counts against its address
+    /// unless it lasted.
+    pub(super) fn link_ended(
+        &mut self,
+        now: Instant,
+        addr: SocketAddrV4,
+        since: Instant,
+        failed: bool,
+    ) {
+        if now.since(since) >= LASTING {
+            self.hosts.link_ended(now, addr);
+            self.static_peers.reset_backoff(addr);
+        } else if failed {
+            self.hosts.failed(now, addr);
+        }
+    }
+
+    /// The peer closed a link that we had dialled.
+    pub(super) fn peer_closed(&mut self, now: Instant, addr: SocketAddrV4) {
+        self.static_peers.note_end(now, addr);
+    }
+
+    /// A dial ended without a link. `refused` says that the peer spoke and declined.
+    pub(super) fn dial_failed(&mut self, now: Instant, addr: SocketAddrV4, refused: bool) {
+        match refused {
+            true => self.hosts.refused(now, addr),
+            false => self.hosts.failed(now, addr),
+        }
+    }
+
+    /// This machine refused to connect: every dial would fail in the same way. Nothing is dialled
+    /// for a while, and nothing is forgotten.
+    pub(super) fn pause(&mut self, now: Instant) {
+        let before = self.local_pause.map_or(Duration::ZERO, |(_, pause)| pause);
+        if self.local_pause.is_none_or(|(until, _)| now >= until) {
+            let pause = (before * 2).clamp(LOCAL_PAUSE, LOCAL_PAUSE_MAX);
+            self.local_pause = Some((now + pause, pause));
+        }
+    }
+
+    /// A connection ended: plans when its address, if we `dialled` it, and others are tried.
+    pub(super) fn plan_redial(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        addr: SocketAddrV4,
+        dialled: bool,
+        reason: &CloseReason,
+    ) {
+        if dialled && *reason == CloseReason::OwnAddress {
+            self.hosts.remove(addr);
+            self.own.prove(addr);
+            self.static_peers.remove(addr);
+        }
+        if dialled && !matches!(reason, CloseReason::Io(IoFailure::Local(_))) {
+            self.static_peers.back_off(now, addr);
+        }
+        if !self.static_peers.is_empty() || config.links > 0 {
+            self.next_round = self.next_round.min(now);
+        }
+    }
+
+    /// Begins a pass over what may be dialled; `None` while this machine cannot connect.
+    pub(super) fn begin_round(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        links: &Links,
+    ) -> Option<DialRound> {
+        self.next_round = Instant::FAR_FUTURE;
+        self.last_round = Some(now);
+        if let Some((until, _)) = self.local_pause.filter(|(until, _)| now < *until) {
+            self.next_round = until;
+            return None;
+        }
+        let room = config.max_links.saturating_sub(links.established().len());
+        Some(DialRound { next_static: 0, room, learnt: None })
+    }
+
+    /// The next address to dial in this round. What came of it is told by [`Dialer::dialled`].
+    pub(super) fn next_target(
+        &mut self,
+        now: Instant,
+        round: &mut DialRound,
+        config: &Config,
+        links: &Links,
+        rng: &mut Rng,
+    ) -> Option<(SocketAddrV4, Origin)> {
+        while let Some((addr, next_try)) = self.static_peers.get(round.next_static) {
+            round.next_static += 1;
+            // A neighbour that only claims to listen there does not count.
+            if links.serves_static_peer(addr) {
+                continue;
+            }
+            if next_try <= now && round.room > 0 {
+                return Some((addr, Origin::Static));
+            }
+            self.next_round = self.next_round.min(StaticPeers::retry_at(now, next_try));
+        }
+        self.next_learnt(now, round, config, links, rng).map(|addr| (addr, Origin::Learnt))
+    }
+
+    /// A learnt host to dial, until as many links as wanted stand or are under way.
+    fn next_learnt(
+        &mut self,
+        now: Instant,
+        round: &mut DialRound,
+        config: &Config,
+        links: &Links,
+        rng: &mut Rng,
+    ) -> Option<SocketAddrV4> {
+        if round.learnt.is_none() {
+            round.learnt = Some(self.learnt_dials(now, round.room, config, links));
+        }
+        let LearntDials { wanted, connected } = round.learnt.as_ref()?;
+        if *wanted == 0 {
+            return None;
+        }
+        let oldest = self.recent_dials.front().map(|(at, _)| *at);
+        if self.recent_dials.len() >= DIALS_PER_WINDOW {
+            let next = oldest.map_or(now, |at| at + DIAL_WINDOW);
+            self.next_round = self.next_round.min(next);
+            return None;
+        }
+        let mut rng = rng.fork();
+        let usable = |addr| self.is_usable(addr, config.scope) && !connected.contains(&addr);
+        let picked = self.hosts.pick(now, &mut rng, usable);
+        if picked.is_none() {
+            let due = self.hosts.next_due(now, usable);
+            // An address that was dialled often enough may be usable again after the window.
+            let next = due.into_iter().chain(oldest.map(|at| at + DIAL_WINDOW)).min();
+            self.next_round = self.next_round.min(next.unwrap_or(Instant::FAR_FUTURE));
+        }
+        picked
+    }
+
+    fn learnt_dials(
+        &mut self,
+        now: Instant,
+        room: usize,
+        config: &Config,
+        links: &Links,
+    ) -> LearntDials {
+        while self.recent_dials.front().is_some_and(|(at, _)| now.since(*at) >= DIAL_WINDOW) {
+            self.recent_dials.pop_front();
+        }
+        let (all, dialing) = links.to_learnt_hosts();
+        let wanted = config.links.saturating_sub(all).min(room);
+        let wanted = wanted.min(MAX_DIALS.saturating_sub(dialing));
+        let connected = if wanted > 0 { links.connected_addrs() } else { BTreeSet::new() };
+        LearntDials { wanted, connected }
+    }
+
+    fn is_usable(&self, addr: SocketAddrV4, scope: Scope) -> bool {
+        let most = if scope == Scope::Loopback { usize::MAX } else { DIALS_PER_ADDRESS };
+        let lately = self.recent_dials.iter().filter(|(_, ip)| ip == addr.ip()).count();
+        lately < most && !self.is_own(addr)
+    }
+
+    /// Whether the address last named by [`Dialer::next_target`] could be dialled: no socket may
+    /// have been left for it.
+    pub(super) fn dialled(
+        &mut self,
+        now: Instant,
+        round: &mut DialRound,
+        target: (SocketAddrV4, Origin),
+        dialled: bool,
+    ) {
+        let (addr, origin) = target;
+        match (&mut round.learnt, origin) {
+            (Some(learnt), Origin::Learnt) if dialled => {
+                learnt.wanted -= 1;
+                learnt.connected.insert(addr);
+                self.recent_dials.push_back((now, *addr.ip()));
+            }
+            (Some(learnt), Origin::Learnt) => learnt.wanted = 0,
+            _ => round.room -= usize::from(dialled),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Our own addresses: what we tell others, and which of those we hear of are ourselves.
+
+use crate::config::Config;
+use crate::servent::per_address::PerAddressCount;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// Own addresses remembered; a machine has few.
+const MAX_PROVEN: usize = 16;
+
+/// Addresses under which this servent can be reached.
+#[derive(Debug)]
+pub(super) struct OwnAddresses {
+    listen_ip: Ipv4Addr,
+    advertise_ip: Option<Ipv4Addr>,
+    port: u16,
+    /// Addresses that were dialled and turned out to be our own.
+    proven: Vec<SocketAddrV4>,
+    /// Our own ends of sockets.
+    local_ips: PerAddressCount,
+}
+
+impl OwnAddresses {
+    pub(super) fn new(config: &Config) -> OwnAddresses {
+        OwnAddresses {
+            listen_ip: config.listen_ip,
+            advertise_ip: config.advertise_ip,
+            port: config.advertise_port,
+            proven: Vec::new(),
+            local_ips: PerAddressCount::default(),
+        }
+    }
+
+    pub(super) fn set_port(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// A socket has this local address.
+    pub(super) fn add_local(&mut self, ip: Ipv4Addr) {
+        if !ip.is_unspecified() {
+            self.local_ips.add(ip);
+        }
+    }
+
+    /// A socket with this local address is closed.
+    pub(super) fn remove_local(&mut self, ip: Ipv4Addr) {
+        if !ip.is_unspecified() {
+            self.local_ips.remove(ip);
+        }
+    }
+
+    /// Dialling this address has led back to us.
+    pub(super) fn prove(&mut self, addr: SocketAddrV4) {
+        if self.proven.len() < MAX_PROVEN {
+            self.proven.push(addr);
+        }
+    }
+
+    pub(super) fn contains(&self, addr: SocketAddrV4) -> bool {
+        let ip = *addr.ip();
+        self.proven.contains(&addr)
+            || (addr.port() == self.port
+                && (self.advertise_ip == Some(ip) || self.local_ips.of(ip) > 0))
+    }
+
+    /// See [`super::Dialer::advertised`].
+    pub(super) fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
+        let listening = if self.listen_ip.is_unspecified() { local_ip } else { self.listen_ip };
+        let out_of_reach = listening.is_loopback() && !local_ip.is_loopback();
+        match self.advertise_ip {
+            Some(ip) => SocketAddrV4::new(ip, self.port),
+            None if out_of_reach => SocketAddrV4::new(local_ip, 0),
+            None => SocketAddrV4::new(listening, self.port),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Static peers: the addresses the user named, dialled again whenever their link ends.
+
+use crate::time::Instant;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+/// First wait before a static peer is dialled again, doubled up to the maximum.
+const BACKOFF: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// An address the user named.
+#[derive(Debug)]
+struct StaticPeer {
+    addr: SocketAddrV4,
+    /// When the peer last closed a link that we dialled.
+    ended: Option<Instant>,
+    next_try: Instant,
+    backoff: Duration,
+}
+
+/// All of them, in the order they were named.
+#[derive(Debug, Default)]
+pub(super) struct StaticPeers(Vec<StaticPeer>);
+
+impl StaticPeers {
+    /// Adds a peer, due at once. False if it is there already.
+    pub(super) fn add(&mut self, now: Instant, addr: SocketAddrV4) -> bool {
+        let new = self.0.iter().all(|peer| peer.addr != addr);
+        if new {
+            self.0.push(StaticPeer { addr, ended: None, next_try: now, backoff: BACKOFF });
+        }
+        new
+    }
+
+    pub(super) fn remove(&mut self, addr: SocketAddrV4) {
+        self.0.retain(|peer| peer.addr != addr);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The peer at this position, and when it may be tried.
+    pub(super) fn get(&self, at: usize) -> Option<(SocketAddrV4, Instant)> {
+        self.0.get(at).map(|peer| (peer.addr, peer.next_try))
+    }
+
+    /// When to look again for a peer that could not be dialled at `now`.
+    pub(super) fn retry_at(now: Instant, next_try: Instant) -> Instant {
+        next_try.max(now + BACKOFF)
+    }
+
+    /// A dial came to nothing, or a link ended: the next try waits, longer each time.
+    pub(super) fn back_off(&mut self, now: Instant, addr: SocketAddrV4) {
+        if let Some(peer) = self.find(addr) {
+            peer.next_try = now + peer.backoff;
+            peer.backoff = (peer.backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// A link has lasted: its peer is tried again soon.
+    pub(super) fn reset_backoff(&mut self, addr: SocketAddrV4) {
+        if let Some(peer) = self.find(addr) {
+            peer.backoff = BACKOFF;
+        }
+    }
+
+    /// The peer has closed a link that we dialled.
+    pub(super) fn note_end(&mut self, now: Instant, addr: SocketAddrV4) {
+        if let Some(peer) = self.find(addr) {
+            peer.ended = Some(now);
+        }
+    }
+
+    /// When the peer last closed a link that we dialled.
+    pub(super) fn ended(&self, addr: SocketAddrV4) -> Option<Instant> {
+        self.0.iter().find(|peer| peer.addr == addr)?.ended
+    }
+
+    fn find(&mut self, addr: SocketAddrV4) -> Option<&mut StaticPeer> {
+        self.0.iter_mut().find(|peer| peer.addr == addr)
+    }
+}

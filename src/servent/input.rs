@@ -1,0 +1,162 @@
+//! The way in: bytes of links become descriptors, within each link's share of work.
+
+use super::io::{CloseReason, ConnId, IoFailure};
+use super::{Observation, RouteTable, Servent};
+use crate::config::READ_BYTES;
+use crate::stats::DropReason;
+use crate::time::Instant;
+use crate::wire::{Deframer, Descriptors, FrameError};
+use bytes::{Buf, BytesMut};
+use std::net::SocketAddrV4;
+
+use super::connection::Link;
+use super::descriptors::Source;
+
+impl Servent {
+    /// How many bytes of this connection may be read and handed to
+    /// [`Servent::handle_bytes`] in this turn. 0 while input of a link waits for its share of
+    /// work: ask again in the next turn.
+    pub fn read_allowance(&self, now: Instant, id: ConnId) -> usize {
+        let bytes = self.budget.read_bytes(now);
+        debug_assert!(bytes <= READ_BYTES, "one read is the unit of limits on memory");
+        match self.links.link(id) {
+            Some(link) if link.account.is_waiting() => 0,
+            _ => bytes,
+        }
+    }
+
+    /// Bytes of an established link: handled as far as its share goes, the rest waits.
+    pub(super) fn handle_stream(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let Some(link) = self.links.link_mut(id) else { return };
+        link.last_heard = now;
+        link.keepalive_sent = false;
+        if link.account.append_unread(bytes) {
+            return;
+        }
+        let taken = match self.budget.credit(now, &mut link.account) {
+            Some(credit) => self.serve(now, id, bytes, credit),
+            None => 0,
+        };
+        if taken < bytes.len() {
+            self.keep_unread(now, id, Box::new(BytesMut::from(&bytes[taken..])));
+        }
+    }
+
+    /// Gives each link with unread input its share of this round, and answers requests that waited.
+    pub(crate) fn serve_waiting(&mut self, now: Instant) {
+        for id in self.budget.take_unanswered() {
+            self.uploads.set_waits(id, false);
+            self.drive_upload(now, id);
+        }
+        for _ in 0..self.budget.waiting() {
+            let Some(id) = self.budget.next_waiting() else { break };
+            let Some(link) = self.links.link_mut(id) else { continue };
+            let Some(credit) = self.budget.credit(now, &mut link.account) else {
+                self.budget.serve_later(now, id);
+                continue;
+            };
+            let Some(mut unread) = link.account.take_unread() else { continue };
+            let taken = self.serve(now, id, &unread, credit);
+            unread.advance(taken);
+            if !unread.is_empty() {
+                self.keep_unread(now, id, unread);
+            } else if self.links.link(id).is_some_and(|link| link.ended) {
+                self.close(now, id, CloseReason::Io(IoFailure::Eof));
+            }
+        }
+    }
+
+    /// Handles descriptors while the link has credit. Returns how many bytes were taken, all of
+    /// them when the link ended.
+    fn serve(&mut self, now: Instant, id: ConnId, bytes: &[u8], credit: u32) -> usize {
+        self.budget.begin();
+        let taken = self.handle_descriptors(now, id, bytes, credit);
+        self.flush_batch();
+        let spent = self.budget.end();
+        self.stats.work += u64::from(spent);
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.close(now, id, CloseReason::Frame(error));
+                bytes.len()
+            }
+        };
+        if let Some(link) = self.links.link_mut(id) {
+            link.account.debit(spent);
+        }
+        taken
+    }
+
+    /// Handles the descriptors in `bytes` until `credit` units of work are spent. Returns how many
+    /// bytes were taken, all of them when the link ended.
+    ///
+    /// # Errors
+    /// The stream is lost; descriptors before the error were handled.
+    fn handle_descriptors(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        bytes: &[u8],
+        credit: u32,
+    ) -> Result<usize, FrameError> {
+        let Some(conn) = self.links.get(id) else { return Ok(bytes.len()) };
+        let (peer, decoded) = (conn.remote, conn.decode(bytes));
+        let Some(link) = self.links.link_mut(id) else { return Ok(bytes.len()) };
+        let source = Source { id, key: link.key, peer };
+        // Taken out while its descriptors are handled, which may end the link.
+        let (mut own, mut boxed) = (Deframer::default(), link.deframer.take());
+        let deframer = boxed.as_deref_mut().unwrap_or(&mut own);
+        let mut descriptors = deframer.feed(decoded);
+        let mut fetched = 0;
+        loop {
+            if fetched == 0 {
+                fetched = RouteTable::PREFETCHED;
+                self.routing.prefetch(descriptors.ahead(RouteTable::PREFETCHED));
+            }
+            fetched -= 1;
+            let Some(raw) = descriptors.next()? else { break };
+            self.handle_descriptor(now, source, raw);
+            if self.links.link(id).is_none() {
+                self.count_unread(peer, &mut descriptors);
+                return Ok(bytes.len());
+            }
+            if self.budget.spent() >= credit {
+                break;
+            }
+        }
+        let left = descriptors.into_rest().len();
+        if let Some(link) = self.links.link_mut(id) {
+            // A descriptor has begun, and is the first that straddles two reads.
+            if own.pending_bytes() > 0 {
+                boxed = Some(Box::new(own));
+            }
+            link.deframer = boxed;
+        }
+        Ok(bytes.len() - left)
+    }
+
+    fn keep_unread(&mut self, now: Instant, id: ConnId, unread: Box<BytesMut>) {
+        let Some(link) = self.links.link_mut(id) else { return };
+        link.account.keep_unread(unread);
+        self.budget.serve_later(now, id);
+    }
+
+    /// Counts the unread input of a link that ends.
+    pub(super) fn drop_unread(&mut self, peer: SocketAddrV4, link: &mut Link) {
+        if let Some(unread) = link.account.take_unread() {
+            let mut deframer = link.deframer.take().unwrap_or_default();
+            self.count_unread(peer, &mut deframer.feed(&unread));
+        }
+    }
+
+    /// Counts all descriptors that are left.
+    fn count_unread(&mut self, peer: SocketAddrV4, left: &mut Descriptors<'_>) {
+        while let Ok(Some(raw)) = left.next() {
+            let (header, reason) = (raw.header(), DropReason::Unread);
+            self.stats.received.add(header.kind);
+            self.stats.count_drop(reason);
+            self.outbox.observe(|| Observation::Received { peer, header });
+            self.outbox.observe(|| Observation::Dropped { peer, header, reason });
+        }
+    }
+}
