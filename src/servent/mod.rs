@@ -293,6 +293,7 @@ impl Servent {
     }
 
     /// What waits to be sent as or before a link; `None` once the connection is closed.
+    #[cfg(feature = "fuzzing")]
     pub(crate) fn unsent(&self, id: ConnId) -> Option<&[u8]> {
         let conn = self.connections.get(id.index as usize)?;
         (conn.generation == id.generation).then(|| conn.queue.unsent())
