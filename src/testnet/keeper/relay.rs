@@ -4,7 +4,7 @@
 //! that dialled, so that its neighbour sees whom it is linked with.
 
 use super::super::folder::{Conditions, Network};
-use super::super::records::Carried;
+use super::super::tail::Carried;
 use super::capture::Tap;
 use super::pipe::{self, Pipe, READ_BYTES};
 use crate::rng::Rng;
