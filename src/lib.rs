@@ -104,9 +104,12 @@
 //! - **Index query** (four spaces) is answered to a direct neighbour only, once a second, and
 //!   within the same number of results as any other.
 
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+#[cfg(feature = "driver")]
 pub mod driver;
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod library;
 pub mod plan;
@@ -114,6 +117,7 @@ pub mod rng;
 pub mod servent;
 pub mod sim;
 pub mod stats;
+#[cfg(feature = "testnet")]
 pub mod testnet;
 pub mod time;
 pub mod transfer;

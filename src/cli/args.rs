@@ -3,8 +3,11 @@
 use super::plan_args::PlanArgs;
 use super::show::DrawingArgs;
 use super::testnet_args::TestnetArgs;
+use super::values::{GetMode, number_or_text, seconds};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A Gnutella 0.4 servent: joins a network, shares folders, searches and fetches files.
 #[derive(Debug, Parser)]
@@ -56,8 +59,10 @@ servent/servent.toml in the XDG configuration folder. A flag wins over a variabl
 the file. SERVENT_CONNECT takes several hosts with commas between them; the variables for folders \
 and globs take one, where a glob such as {*.ogg,*.flac} stands for several.";
 
-/// Everything here may also stand in servent.toml, under the long name without dashes before it.
-#[derive(Clone, Debug, Default, Args)]
+/// The options of `run`, as flags and variables and, under their long names, in servent.toml. Unknown
+/// keys are errors, so that a typing mistake does not go unnoticed.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RunArgs {
     /// IPv4 address and port to listen on; port 0 picks a free one [default: 127.0.0.1:6346]
     #[arg(long, value_name = "ADDR:PORT", env = "SERVENT_LISTEN")]
@@ -106,9 +111,11 @@ pub(super) struct RunArgs {
     /// Most bytes per second for all uploads together; k, M and G stand for thousands, millions and
     /// billions (powers of 1000): 500k, 2.5M [default: no limit]
     #[arg(long, value_name = "RATE", env = "SERVENT_UPLOAD_LIMIT")]
+    #[serde(deserialize_with = "number_or_text")]
     pub(super) upload_limit: Option<String>,
     /// Tell how much memory these settings may come to need, and all other limits, instead of running
     #[arg(long)]
+    #[serde(skip)]
     pub(super) explain_limits: bool,
     /// Send no Pings of its own: hosts are learnt only from what others send
     #[arg(long, env = "SERVENT_NO_PINGS", value_parser = clap::builder::BoolishValueParser::new())]
@@ -126,7 +133,7 @@ pub(super) struct RunArgs {
     pub(super) events: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ScopeArg {
     /// 127.0.0.0/8 only
@@ -156,13 +163,13 @@ pub(super) struct SearchArgs {
     /// Seconds to wait for hits, from the first link on [default: until no hit has come for 2
     /// seconds, at most 10; 10 while there is none]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(super) wait: Option<std::time::Duration>,
+    pub(super) wait: Option<Duration>,
     /// Links the search may cross, 1 to 15
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u8).range(1..=15))]
     pub(super) ttl: u8,
     /// Download the first hit, or all
     #[arg(long, value_name = "WHICH")]
-    pub(super) get: Option<Which>,
+    pub(super) get: Option<GetMode>,
     #[command(flatten)]
     pub(super) fetch: FetchArgs,
     /// One JSON object a line for each hit, and for each download at its end
@@ -171,14 +178,6 @@ pub(super) struct SearchArgs {
     /// Append what becomes of each descriptor to a file, as 'run --events' does
     #[arg(long, value_name = "FILE")]
     pub(super) events: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Which {
-    /// The first that can be had
-    First,
-    /// Every hit
-    All,
 }
 
 /// How files are fetched.
@@ -190,13 +189,13 @@ pub(super) struct FetchArgs {
     /// Seconds to wait in all for sources of a file that are busy or broke off, before it is given
     /// up; 0 tries each source once
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
-    pub(super) retry: std::time::Duration,
+    pub(super) retry: Duration,
 }
 
 impl FetchArgs {
     /// The defaults, for another folder.
     pub(super) fn into_folder(output: PathBuf) -> FetchArgs {
-        FetchArgs { output, retry: std::time::Duration::from_secs(600) }
+        FetchArgs { output, retry: Duration::from_secs(600) }
     }
 }
 
@@ -229,7 +228,7 @@ pub(super) struct PingArgs {
     pub(super) ttl: u8,
     /// Seconds to wait for Pongs, from the link on
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
-    pub(super) wait: std::time::Duration,
+    pub(super) wait: Duration,
     /// One JSON object a line for each Pong
     #[arg(long)]
     pub(super) json: bool,
@@ -288,15 +287,4 @@ pub(super) struct ManArgs {
     /// A command, such as run; without one the page of servent itself
     #[arg(value_name = "COMMAND")]
     pub(super) command: Vec<String>,
-}
-
-/// A number of seconds, fractions allowed.
-pub(super) fn seconds(text: &str) -> Result<std::time::Duration, String> {
-    const DAY: f64 = 86_400.0;
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=DAY).contains(&seconds) => {
-            Ok(std::time::Duration::from_secs_f64(seconds))
-        }
-        _ => Err("give a number of seconds from 0 to 86400".to_owned()),
-    }
 }

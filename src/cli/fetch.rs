@@ -9,7 +9,7 @@ mod report;
 
 use super::exit::Failure;
 use super::oneshot::{OneShot, Step};
-use super::progress;
+use super::{output, progress};
 use crate::driver::PartialFile;
 use crate::servent::{Event, TransferId};
 use crate::transfer::download::{DownloadError, Source};
@@ -278,7 +278,7 @@ impl Fetches {
     /// What is kept of a file, to be put behind what happened to it.
     fn kept(&self, at: usize) -> String {
         self.place(at).map_or_else(String::new, |(path, have, total)| {
-            let amount = report::amount(have, total);
+            let amount = output::part_of(have, total);
             let advice = match self.jobs[at].is_of_another_size() {
                 true => "remove it to start anew",
                 false => "run the same command to resume",

@@ -22,26 +22,29 @@ mod show;
 mod sim;
 mod testnet;
 mod testnet_args;
+mod values;
 
 pub use exit::Failure;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = innermost(&matches);
     start_logging(matches!(cli.command, Command::Run(_)));
     let done = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(_) => run::run(given),
         Command::Search(args) => search::run(args),
         Command::Get(args) => get::run(&args),
         Command::Ping(args) => ping::run(args),
         Command::Decode(args) => decode::run(&args),
-        Command::Sim(args) => sim::run(args),
-        Command::Testnet(args) => testnet::run(args),
+        Command::Sim(args) => sim::run(args, given),
+        Command::Testnet(args) => testnet::run(args, given),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     };
@@ -54,6 +57,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// What was given to the command itself: to `up` of `servent testnet up`.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
 }
 
 /// Logs to stderr: `info` and above unless `RUST_LOG` says otherwise. A servent that runs for days

@@ -140,3 +140,13 @@ fn hops(hops: u8) -> String {
         hops => format!("{hops} hops"),
     }
 }
+
+/// `34.75 of 57.22 MiB`.
+pub(super) fn part_of(have: u64, total: Option<u64>) -> String {
+    let have = HumanBytes(have).to_string();
+    let Some(total) = total.map(|total| HumanBytes(total).to_string()) else { return have };
+    match (have.split_once(' '), total.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} of {total}"),
+        _ => format!("{have} of {total}"),
+    }
+}

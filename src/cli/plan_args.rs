@@ -1,11 +1,15 @@
-//! The options of networks, simulated and real: each can also stand in a plan.
+//! The options of networks, simulated and real: the flags, and the keys of a plan.
 
-use super::settings::read_bytes;
+use super::values::{Bytes, Delay, Probability, Ttl, number_or_text};
+use crate::plan::topology::Topology;
 use clap::Args;
-use std::time::Duration;
+use serde::Deserialize;
+use std::path::PathBuf;
 
-/// Everything here may also stand in a plan.
-#[derive(Debug, Default, PartialEq, Args)]
+/// A plan as it is written: the flags of `sim` and `testnet up`, or a TOML file with their long
+/// names for keys. Unknown keys are errors.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct PlanArgs {
     /// Servents; trees and edge lists bring their own number [default: 100, in a
     /// testnet 8]
@@ -15,85 +19,94 @@ pub(super) struct PlanArgs {
     /// scale-free:LINKS or file:EDGELIST [default: regular:4, in a testnet
     /// ring]
     #[arg(long, value_name = "SHAPE")]
-    pub(super) topology: Option<String>,
+    pub(super) topology: Option<Topology>,
     /// Searches, one after the other [default: 10]
     #[arg(long, value_name = "N")]
     pub(super) queries: Option<usize>,
     /// Links a search may cross, 1 to 15 [default: 7]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=15))]
-    pub(super) ttl: Option<u8>,
+    #[arg(long, value_name = "N")]
+    pub(super) ttl: Option<Ttl>,
     /// All randomness comes from this number: same plan, same seed, same run [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
     /// The node all searches start from, by its name in the edge list or its number [default: a
     /// random one for each]
     #[arg(long, value_name = "NODE")]
+    #[serde(deserialize_with = "number_or_text")]
     pub(super) from: Option<String>,
     /// Files each servent shares [default: 4]
     #[arg(long, value_name = "N")]
     pub(super) files: Option<usize>,
     /// One-way delay of every link, such as 50ms or 0.2s [default: 10 to 100 ms, drawn
     /// for each; in a testnet none]
-    #[arg(long, value_name = "TIME", value_parser = delay)]
-    pub(super) latency: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) latency: Option<Delay>,
     /// Bytes per second of every link, each way, such as 500k
-    #[arg(long, value_name = "RATE", value_parser = read_bytes)]
-    pub(super) bandwidth: Option<u64>,
+    #[arg(long, value_name = "RATE")]
+    pub(super) bandwidth: Option<Bytes>,
     /// Bytes under way or unread on a link before its writer waits [default: 64 KiB with
     /// --bandwidth or faults]
-    #[arg(long, value_name = "BYTES", value_parser = read_bytes)]
-    pub(super) window: Option<u64>,
+    #[arg(long, value_name = "BYTES")]
+    pub(super) window: Option<Bytes>,
     /// Have what is written arrive in pieces, cut at random
     #[arg(long)]
     pub(super) split: bool,
     /// Time from the start of one search to the next, in a simulation [default: 10s with faults, else 1s or more]
-    #[arg(long, value_name = "TIME", value_parser = delay)]
-    pub(super) interval: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) interval: Option<Delay>,
     /// Probability per link and second that it is reset
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub(super) reset: Option<f64>,
+    #[arg(long, value_name = "P")]
+    pub(super) reset: Option<Probability>,
     /// Probability that a dial is refused
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub(super) refuse: Option<f64>,
+    #[arg(long, value_name = "P")]
+    pub(super) refuse: Option<Probability>,
     /// Probability that a dial is never answered
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub(super) silent: Option<f64>,
+    #[arg(long, value_name = "P")]
+    pub(super) silent: Option<Probability>,
     /// Probability per node and second that it crashes, to be back within 30 s
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub(super) crash: Option<f64>,
+    #[arg(long, value_name = "P")]
+    pub(super) crash: Option<Probability>,
     /// Probability per node and second that it stops reading, for up to two minutes
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub(super) stall: Option<f64>,
+    #[arg(long, value_name = "P")]
+    pub(super) stall: Option<Probability>,
     /// When the network falls apart in two
-    #[arg(long, value_name = "TIME", value_parser = delay)]
-    pub(super) partition: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) partition: Option<Delay>,
     /// For how long it does [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = delay)]
-    pub(super) partition_for: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) partition_for: Option<Delay>,
     /// Mean time nodes stay before they leave; most stay for less, few for much longer
-    #[arg(long, value_name = "TIME", value_parser = delay)]
-    pub(super) session: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) session: Option<Delay>,
     /// Mean time until they are back [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = delay)]
-    pub(super) absence: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) absence: Option<Delay>,
+    /// `[[node]]` of a file.
+    #[arg(skip)]
+    pub(super) node: Vec<NodeEntry>,
 }
 
-/// A number from 0 to 1.
-pub(super) fn probability(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(probability) if (0.0..=1.0).contains(&probability) => Ok(probability),
-        _ => Err(format!("{text} is not a probability from 0 to 1")),
-    }
+/// What a plan says of one node.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct NodeEntry {
+    /// In edge lists often a number.
+    #[serde(deserialize_with = "number_or_text")]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) kind: NodeKind,
+    #[serde(default)]
+    pub(super) share: Vec<PathBuf>,
+    #[serde(default)]
+    pub(super) command: Vec<String>,
 }
 
-/// A time in `ms`, `s` or `m`.
-pub(super) fn delay(text: &str) -> Result<Duration, String> {
-    const DAY: f64 = 86_400.0;
-    let units = [("ms", 1e-3), ("s", 1.0), ("m", 60.0)];
-    let found = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)));
-    let seconds = found.and_then(|(number, scale)| Some(number.parse::<f64>().ok()? * scale));
-    match seconds {
-        Some(seconds) if (0.0..=DAY).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("give a time such as 50ms, 0.2s or 10m, at most a day".to_owned()),
-    }
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum NodeKind {
+    /// A servent of ours.
+    #[default]
+    Servent,
+    /// Whatever its command starts.
+    Exec,
 }

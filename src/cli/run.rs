@@ -1,6 +1,5 @@
 //! `servent run`: a full member of the network until told to stop.
 
-use super::args::RunArgs;
 use super::exit::Failure;
 use super::names::{Change, Names};
 use super::output::{self, shown};
@@ -11,6 +10,7 @@ use crate::driver::{
 };
 use crate::library::Library;
 use crate::servent::{ConnId, Event, Servent};
+use clap::ArgMatches;
 use indicatif::HumanBytes;
 use log::Level;
 use mio::Events;
@@ -32,8 +32,7 @@ const SCAN_AGAIN: Duration = Duration::from_millis(200);
 /// Lines of one kind told per [`STATUS_INTERVAL`]; more go to the debug level.
 const STORY_LINES: u32 = 20;
 
-pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
-    let explain = args.explain_limits;
+pub(super) fn run(given: &ArgMatches) -> Result<(), Failure> {
     let Settings {
         listen,
         connect,
@@ -44,8 +43,9 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         events,
         mut config,
         advertise_port,
-    } = settings::load(args)?;
-    if explain {
+        explain_limits,
+    } = settings::load(given)?;
+    if explain_limits {
         return super::limits::explain(&config, max_files, events.is_some());
     }
     let roots = share

@@ -1,10 +1,11 @@
 //! `servent search`: one Query, its hits as they come, and their files if wanted.
 
-use super::args::{SearchArgs, Which};
+use super::args::SearchArgs;
 use super::exit::Failure;
 use super::fetch::{AT_ONCE, FetchOptions, Fetches};
 use super::oneshot::{OneShot, Step};
 use super::output::{self, Printer};
+use super::values::GetMode;
 use crate::servent::{Event, Hit};
 use crate::wire::ServentId;
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
             folder: args.fetch.output.clone(),
             name: None,
             retry: args.fetch.retry,
-            at_once: if args.get == Some(Which::First) { 1 } else { AT_ONCE },
+            at_once: if args.get == Some(GetMode::First) { 1 } else { AT_ONCE },
             json: args.json,
             paths: false,
         }),
@@ -77,7 +78,7 @@ impl Search {
 
     /// One file was wanted, and is here.
     fn has_the_one(&self) -> bool {
-        self.args.get == Some(Which::First) && self.fetches.saved() > 0
+        self.args.get == Some(GetMode::First) && self.fetches.saved() > 0
     }
 
     /// When to look up from waiting: the end of the wait, or what the downloads want.

@@ -2,12 +2,13 @@
 
 use super::args::{RunArgs, ScopeArg};
 use super::exit::Failure;
+use super::values::amount;
 use crate::config::{Config, Scope};
 use crate::driver::Filter;
 use crate::library::MAX_FILES;
 use crate::transfer::url::DEFAULT_PORT;
+use clap::{ArgMatches, FromArgMatches};
 use etcetera::{BaseStrategy, base_strategy::Xdg};
-use serde::Deserialize;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -16,38 +17,6 @@ use std::path::{Path, PathBuf};
 /// Files shared unless `--max-files` says otherwise. A folder given by mistake, such as `/`, is not
 /// indexed as a whole.
 const USUAL_MAX_FILES: usize = 1_000_000;
-
-/// The same settings as [`RunArgs`], from the file. Unknown keys are errors, so that a typing
-/// mistake does not go unnoticed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct FileSettings {
-    listen: Option<String>,
-    advertise: Option<String>,
-    connect: Vec<String>,
-    links: Option<usize>,
-    max_links: Option<usize>,
-    share: Vec<PathBuf>,
-    include: Vec<String>,
-    exclude: Vec<String>,
-    max_files: Option<usize>,
-    ttl: Option<u8>,
-    speed: Option<u32>,
-    max_uploads: Option<usize>,
-    upload_limit: Option<RateSetting>,
-    no_pings: bool,
-    scope: Option<ScopeArg>,
-    state: Option<PathBuf>,
-    events: Option<PathBuf>,
-}
-
-/// A rate in the file: a plain number, or text as on the command line.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected bytes per second: a number, or text such as \"500k\"")]
-enum RateSetting {
-    Number(u64),
-    Text(String),
-}
 
 /// A host to link with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,40 +43,28 @@ pub(super) struct Settings {
     pub(super) config: Config,
     /// The port to advertise if it is not the listening one.
     pub(super) advertise_port: Option<u16>,
+    /// The limits are to be told, and nothing is to run.
+    pub(super) explain_limits: bool,
 }
 
-/// Completes the arguments from the configuration file and checks everything.
-pub(super) fn load(args: RunArgs) -> Result<Settings, Failure> {
-    check(merge(args, read_file()?))
+/// The flags and variables `given`, what they leave open from the configuration file, checked.
+pub(super) fn load(given: &ArgMatches) -> Result<Settings, Failure> {
+    check(merge(read_file()?, given)?)
 }
 
-fn merge(args: RunArgs, file: FileSettings) -> RunArgs {
-    let or = |args: Vec<String>, file| if args.is_empty() { file } else { args };
-    RunArgs {
-        listen: args.listen.or(file.listen),
-        advertise: args.advertise.or(file.advertise),
-        connect: or(args.connect, file.connect),
-        links: args.links.or(file.links),
-        max_links: args.max_links.or(file.max_links),
-        share: if args.share.is_empty() { file.share } else { args.share },
-        include: or(args.include, file.include),
-        exclude: or(args.exclude, file.exclude),
-        max_files: args.max_files.or(file.max_files),
-        ttl: args.ttl.or(file.ttl),
-        speed: args.speed.or(file.speed),
-        max_uploads: args.max_uploads.or(file.max_uploads),
-        upload_limit: args.upload_limit.or_else(|| {
-            file.upload_limit.map(|rate| match rate {
-                RateSetting::Number(number) => number.to_string(),
-                RateSetting::Text(text) => text,
-            })
-        }),
-        explain_limits: args.explain_limits,
-        no_pings: args.no_pings || file.no_pings,
-        scope: args.scope.or(file.scope),
-        state: args.state.or(file.state),
-        events: args.events.or(file.events),
-    }
+fn merge(file: RunArgs, given: &ArgMatches) -> Result<RunArgs, Failure> {
+    let no_pings = file.no_pings;
+    let mut merged = over(file, given)?;
+    // A flag that is not given says nothing.
+    merged.no_pings |= no_pings;
+    Ok(merged)
+}
+
+/// The options of a file, those that are `given` as flags or variables in their place.
+pub(super) fn over<T: FromArgMatches>(mut file: T, given: &ArgMatches) -> Result<T, Failure> {
+    let merged = file.update_from_arg_matches(given);
+    merged.map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(file)
 }
 
 fn check(args: RunArgs) -> Result<Settings, Failure> {
@@ -157,6 +114,7 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         events: args.events,
         config,
         advertise_port,
+        explain_limits: args.explain_limits,
     })
 }
 
@@ -183,30 +141,6 @@ fn parse_rate(text: &str) -> Result<u64, Failure> {
              given"
         ))),
     }
-}
-
-/// Reads a number of bytes, at least 1, written in the same way.
-pub(super) fn read_bytes(text: &str) -> Result<u64, String> {
-    amount(text)
-        .filter(|&bytes| bytes > 0)
-        .ok_or_else(|| format!("\"{text}\" is not a number of bytes such as 2000, 500k or 2.5M"))
-}
-
-fn amount(text: &str) -> Option<u64> {
-    let (number, unit) = match text.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (&text[..at], 3),
-        Some((at, 'M')) => (&text[..at], 6),
-        Some((at, 'G')) => (&text[..at], 9),
-        _ => (text, 0),
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || number.ends_with('.') {
-        return None;
-    }
-    // As many decimals as the unit has zeros; more would be less than a byte.
-    let decimals: String = fraction.chars().chain(std::iter::repeat('0')).take(unit).collect();
-    format!("{whole}{decimals}").parse().ok()
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddrV4, Failure> {
@@ -255,12 +189,12 @@ fn is_ipv6(text: &str) -> bool {
     inner.parse::<Ipv6Addr>().is_ok()
 }
 
-fn read_file() -> Result<FileSettings, Failure> {
-    let Ok(base) = Xdg::new() else { return Ok(FileSettings::default()) };
+fn read_file() -> Result<RunArgs, Failure> {
+    let Ok(base) = Xdg::new() else { return Ok(RunArgs::default()) };
     let path = base.config_dir().join("servent").join("servent.toml");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(FileSettings::default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RunArgs::default()),
         Err(error) => {
             let text = format!("cannot read the settings in {}: {error}", path.display());
             return Err(Failure::disk(text));
@@ -269,7 +203,7 @@ fn read_file() -> Result<FileSettings, Failure> {
     parse_file(&path, &text)
 }
 
-fn parse_file(path: &Path, text: &str) -> Result<FileSettings, Failure> {
+fn parse_file(path: &Path, text: &str) -> Result<RunArgs, Failure> {
     toml::from_str(text).map_err(|error| {
         let reason = plain_reason(&error);
         Failure::usage(format!("the settings in {} are wrong: {reason}", path.display()))
@@ -319,48 +253,45 @@ pub(super) fn default_state(addr: SocketAddrV4) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{Args, Command};
+
+    /// The options that this line gives.
+    fn given(line: &str) -> ArgMatches {
+        RunArgs::augment_args(Command::new("run")).get_matches_from(line.split(' '))
+    }
 
     #[test]
     fn arguments_win_over_the_file_and_the_file_over_defaults() {
-        let file =
-            "links = 2\nmax-links = 9\nshare = [\"/a\"]\nconnect = [\"x:1\"]\nevents = \"e\"";
+        let file = "links = 2\nmax-links = 9\nshare = [\"/a\"]\nconnect = [\"x:1\"]\nevents = \"e\"\n\
+                    no-pings = true\nupload-limit = 500000";
         let file = parse_file(Path::new("servent.toml"), file).unwrap();
-        let args = RunArgs { links: Some(3), connect: vec!["y".into()], ..RunArgs::default() };
-        let settings = check(merge(args, file)).unwrap();
+        let merged = merge(file, &given("run --links 3 --connect y --connect z")).unwrap();
+        let settings = check(merged).unwrap();
         assert_eq!((settings.config.links, settings.config.max_links), (3, 9));
         assert_eq!(settings.share, [PathBuf::from("/a")]);
-        assert_eq!(settings.connect, [Host::Name("y".into(), 6346)]);
-        assert_eq!(settings.config.ttl, 7);
+        assert_eq!(settings.connect, ["y", "z"].map(|host| Host::Name(host.into(), 6346)));
+        assert_eq!((settings.config.ttl, settings.config.background_pings), (7, false));
+        assert_eq!(settings.config.upload_limit, Some(500_000));
         assert_eq!(settings.events, Some(PathBuf::from("e")));
     }
 
     #[test]
     fn a_typing_mistake_in_the_file_is_named() {
-        let error = parse_file(Path::new("servent.toml"), "max_links = 9").unwrap_err();
-        assert_eq!(error.code(), 2);
-        assert!(error.text().contains("max_links"), "{}", error.text());
+        for key in ["max_links", "explain-limits"] {
+            let error = parse_file(Path::new("servent.toml"), &format!("{key} = 9")).unwrap_err();
+            assert_eq!(error.code(), 2);
+            assert!(error.text().contains(key), "{}", error.text());
+        }
     }
 
     #[test]
-    fn rates_are_in_powers_of_1000() {
-        for (text, rate) in
-            [("1", 1), ("2000", 2000), ("500k", 500_000), ("2.5M", 2_500_000), ("1.2345k", 1234)]
-        {
-            assert_eq!(parse_rate(text).unwrap(), rate, "{text}");
-        }
-        for wrong in ["", "k", ".5M", "1.M", "-1", "1e3", "5 M", "1m", "1kB", "99999999999G", "inf"]
-        {
-            let error = parse_rate(wrong).unwrap_err();
-            assert_eq!(error.code(), 2, "{wrong}");
-            assert!(error.text().contains("2.5M"), "{wrong}: {}", error.text());
-        }
+    fn a_rate_of_nothing_is_refused() {
+        assert_eq!(parse_rate("2.5M").unwrap(), 2_500_000);
+        let error = parse_rate("1kB").unwrap_err();
+        assert_eq!(error.code(), 2);
+        assert!(error.text().contains("2.5M"), "{}", error.text());
         for nothing in ["0", "0.0k", "0.1"] {
             assert!(parse_rate(nothing).unwrap_err().text().contains("no limit"), "{nothing}");
-        }
-        let file = |text| parse_file(Path::new("servent.toml"), text).unwrap();
-        for text in ["upload-limit = 500000", "upload-limit = \"500k\""] {
-            let settings = check(merge(RunArgs::default(), file(text))).unwrap();
-            assert_eq!(settings.config.upload_limit, Some(500_000), "{text}");
         }
     }
 

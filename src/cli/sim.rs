@@ -7,12 +7,13 @@ use crate::plan::topology::Graph;
 use crate::plan::{Plan, picture};
 use crate::sim::{Attention, simulate_with};
 use crate::testnet;
+use clap::ArgMatches;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::time::Instant;
 
-pub(super) fn run(args: SimArgs) -> Result<(), Failure> {
-    let (mut plan, graph) = plan::load(args.plan.as_deref(), &args.settings, Plan::default())?;
+pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
+    let (mut plan, graph) = plan::load(args.plan.as_deref(), given, Plan::default())?;
     look_at_folders(&mut plan)?;
     if args.check {
         return output::line(&plan::summary(&plan, &graph));

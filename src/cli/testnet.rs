@@ -10,6 +10,7 @@ use super::{output, plan};
 use crate::plan::Plan;
 use crate::plan::topology::Topology;
 use crate::testnet::{self, RunFolder, View, demo};
+use clap::ArgMatches;
 use etcetera::{BaseStrategy, base_strategy::Xdg};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, ErrorKind};
@@ -21,14 +22,14 @@ use std::time::Instant;
 /// Servents, unless the plan says how many.
 const USUAL_NODES: usize = 8;
 
-pub(super) fn run(args: TestnetArgs) -> Result<(), Failure> {
+pub(super) fn run(args: TestnetArgs, given: &ArgMatches) -> Result<(), Failure> {
     let folder = || folder(args.dir.clone());
     match args.command {
         TestnetCommand::Demo(args) => {
             let stop = stop_flag()?;
             demo::run(usize::from(args.nodes), args.svg.as_deref(), &stop).map_err(of_io)
         }
-        TestnetCommand::Up(args) => up(&folder()?, &args),
+        TestnetCommand::Up(args) => up(&folder()?, &args, given),
         TestnetCommand::Ps(args) => show::ps(&folder()?, args.json),
         TestnetCommand::Query(args) => searches::query(&folder()?, args),
         TestnetCommand::Trace(args) => searches::trace(&folder()?, args),
@@ -90,7 +91,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn up(folder: &RunFolder, args: &UpArgs) -> Result<(), Failure> {
+fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failure> {
     let started = Instant::now();
     let stop = stop_flag()?;
     let stopped = || stop.load(Ordering::Relaxed);
@@ -101,7 +102,7 @@ fn up(folder: &RunFolder, args: &UpArgs) -> Result<(), Failure> {
     }
     // A ring goes with any number of nodes.
     let usual = Plan { nodes: USUAL_NODES, topology: Topology::Ring, ..Plan::default() };
-    let (plan, graph) = plan::load(args.plan.as_deref(), &args.settings, usual)?;
+    let (plan, graph) = plan::load(args.plan.as_deref(), given, usual)?;
     if args.check {
         return output::line(&plan::summary(&plan, &graph));
     }

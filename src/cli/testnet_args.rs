@@ -1,9 +1,8 @@
 //! The arguments of `servent testnet`.
 
-use super::args::{Which, seconds};
-use super::plan_args::{PlanArgs, delay};
-use super::settings::read_bytes;
+use super::plan_args::PlanArgs;
 use super::show::DrawingArgs;
+use super::values::{Bytes, Delay, GetMode, seconds};
 use crate::testnet::MAX_TTL;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -151,7 +150,7 @@ pub(super) struct QueryArgs {
     pub(super) searching: SearchingArgs,
     /// Download the first hit, or all
     #[arg(long, value_name = "WHICH", requires = "node")]
-    pub(super) get: Option<Which>,
+    pub(super) get: Option<GetMode>,
     /// Folder for downloads; created if missing
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(super) output: PathBuf,
@@ -213,11 +212,11 @@ pub(super) struct FaultArgs {
     #[arg(long)]
     pub(super) all: bool,
     /// One-way delay, such as 50ms
-    #[arg(long, value_name = "TIME", value_parser = delay)]
-    pub(super) delay: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) delay: Option<Delay>,
     /// Bytes per second, each way, such as 500k
-    #[arg(long, value_name = "RATE", value_parser = read_bytes)]
-    pub(super) bandwidth: Option<u64>,
+    #[arg(long, value_name = "RATE")]
+    pub(super) bandwidth: Option<Bytes>,
     /// Nothing gets through, and nobody is told
     #[arg(long)]
     pub(super) blackhole: bool,

@@ -27,12 +27,9 @@
 //! the next run begins on a line of its own. Writing waits for the disk, and for the reader of a
 //! pipe.
 
+use super::event_record::{EventRecord, RecordedEvent};
 use crate::servent::Observation;
-use crate::stats::DropReason;
 use crate::time::Instant;
-use crate::wire::{Guid, Header, Kind};
-use serde::{Serialize, Serializer};
-use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddrV4;
@@ -48,9 +45,11 @@ const WRITE_AFTER_BYTES: usize = 1024 * 1024;
 pub(super) struct EventFile {
     pub(super) path: PathBuf,
     file: File,
-    /// Records of this turn. The last one is left open, without its closing brace: whether it is
-    /// the last of its write is known only when the next one comes, or none does.
+    /// Lines of this turn.
     buffer: Vec<u8>,
+    /// The most recent record. It becomes a line when the next one comes or the write ends: only
+    /// then is it known whether it is the last of its write.
+    pending: Option<EventRecord>,
     /// The number of the next record.
     next_seq: u64,
     /// Unix time at [`Instant::ZERO`].
@@ -70,6 +69,7 @@ impl EventFile {
         let mut events = EventFile {
             path: path.to_path_buf(),
             buffer: Vec::new(),
+            pending: None,
             next_seq: 0,
             epoch_micros: unix_micros.saturating_sub(now.as_micros()),
             file,
@@ -77,7 +77,7 @@ impl EventFile {
         if ends_within_a_line(path, &events.file) {
             events.file.write_all(b"\n")?;
         }
-        events.append(now, Record::Start { listen })?;
+        events.append(now, RecordedEvent::Start { listen })?;
         events.write()?;
         Ok(events)
     }
@@ -88,29 +88,30 @@ impl EventFile {
         if begins && self.buffer.len() >= WRITE_AFTER_BYTES {
             self.write()?;
         }
-        self.append(now, Record::of(seen))
+        self.append(now, seen.into())
     }
 
     /// Hands what was appended to the system.
     pub(super) fn write(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        self.buffer.extend_from_slice(b",\"last\":true}\n");
+        let Some(mut last) = self.pending.take() else { return Ok(()) };
+        last.last = true;
+        self.add_line(&last)?;
         let written = self.file.write_all(&self.buffer);
         self.buffer.clear();
         self.buffer.shrink_to(WRITE_AFTER_BYTES);
         written
     }
 
-    fn append(&mut self, now: Instant, record: Record<'_>) -> io::Result<()> {
+    fn append(&mut self, now: Instant, event: RecordedEvent) -> io::Result<()> {
         let time = self.epoch_micros.saturating_add(now.as_micros());
-        if !self.buffer.is_empty() {
-            self.buffer.extend_from_slice(b"}\n");
-        }
-        serde_json::to_writer(&mut self.buffer, &Line { time, seq: self.next_seq, record })?;
-        self.buffer.pop();
+        let record = EventRecord { time, seq: self.next_seq, event, last: false };
         self.next_seq += 1;
+        self.pending.replace(record).map_or(Ok(()), |before| self.add_line(&before))
+    }
+
+    fn add_line(&mut self, record: &EventRecord) -> io::Result<()> {
+        serde_json::to_writer(&mut self.buffer, record)?;
+        self.buffer.push(b'\n');
         Ok(())
     }
 }
@@ -123,125 +124,12 @@ fn ends_within_a_line(path: &Path, file: &File) -> bool {
     File::open(path).and_then(|file| file.read_exact_at(&mut last, at)).is_ok() && last != [b'\n']
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: u64,
-    seq: u64,
-    #[serde(flatten)]
-    record: Record<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Record<'a> {
-    Start {
-        listen: Option<SocketAddrV4>,
-    },
-    LinkUp {
-        peer: SocketAddrV4,
-        outbound: bool,
-    },
-    LinkDown {
-        peer: SocketAddrV4,
-        reason: String,
-        unsent: u64,
-    },
-    Received {
-        #[serde(flatten)]
-        descriptor: Descriptor,
-        payload_bytes: u32,
-    },
-    Forwarded(Descriptor),
-    Originated(Descriptor),
-    Dropped {
-        #[serde(flatten)]
-        descriptor: Descriptor,
-        reason: &'static str,
-    },
-    Refused {
-        #[serde(flatten)]
-        descriptor: Descriptor,
-        reason: &'static str,
-    },
-    Answered {
-        #[serde(serialize_with = "as_text")]
-        guid: Guid,
-        criteria: Cow<'a, str>,
-        results: usize,
-    },
-}
-
-/// A descriptor on one link.
-#[derive(Serialize)]
-struct Descriptor {
-    peer: SocketAddrV4,
-    #[serde(serialize_with = "kind_name")]
-    kind: Kind,
-    #[serde(serialize_with = "as_text")]
-    guid: Guid,
-    ttl: u8,
-    hops: u8,
-}
-
-impl Record<'_> {
-    fn of(seen: &Observation) -> Record<'_> {
-        match seen {
-            &Observation::LinkUp { peer, outbound } => Record::LinkUp { peer, outbound },
-            &Observation::LinkDown { peer, ref reason, unsent } => {
-                Record::LinkDown { peer, reason: reason.to_string(), unsent }
-            }
-            Observation::Received { peer, header } => Record::Received {
-                descriptor: Descriptor::new(*peer, header),
-                payload_bytes: header.payload_len,
-            },
-            Observation::Forwarded { peer, header } => {
-                Record::Forwarded(Descriptor::new(*peer, header))
-            }
-            Observation::Originated { peer, header } => {
-                Record::Originated(Descriptor::new(*peer, header))
-            }
-            Observation::Dropped { peer, header, reason } => Record::Dropped {
-                descriptor: Descriptor::new(*peer, header),
-                reason: reason.name(),
-            },
-            Observation::Refused { peer, header } => Record::Refused {
-                descriptor: Descriptor::new(*peer, header),
-                reason: DropReason::QueueFull.name(),
-            },
-            Observation::Answered { guid, criteria, results } => Record::Answered {
-                guid: *guid,
-                criteria: String::from_utf8_lossy(criteria),
-                results: *results,
-            },
-        }
-    }
-}
-
-impl Descriptor {
-    fn new(peer: SocketAddrV4, header: &Header) -> Descriptor {
-        let Header { guid, kind, ttl, hops, .. } = *header;
-        Descriptor { peer, kind, guid, ttl, hops }
-    }
-}
-
-fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
-    match kind {
-        Kind::Other(code) => serializer.collect_str(&format_args!("{}:0x{code:02x}", kind.name())),
-        known => serializer.serialize_str(known.name()),
-    }
-}
-
-fn as_text<S: Serializer>(
-    value: &impl std::fmt::Display,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::servent::CloseReason;
+    use crate::stats::DropReason;
+    use crate::wire::{Guid, Header, Kind};
     use std::fs;
 
     const PEER: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(127, 1, 2, 3), 6346);
@@ -315,7 +203,8 @@ mod tests {
         }
         file.write().unwrap();
         let start = r#""event":"start","listen":"127.1.2.3:6346"}"#.to_owned();
-        let lines = std::iter::once(start).chain(cases.map(|(_, line)| line));
+        let (seen, lines): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
+        let lines = std::iter::once(start).chain(lines);
         let mut expected: Vec<String> =
             lines.enumerate().map(|(seq, line)| format!("\"seq\":{seq},{line}")).collect();
         let (first, last) = (0, expected.len() - 1);
@@ -324,7 +213,15 @@ mod tests {
         }
         assert_eq!(records(&path), expected);
 
+        // What was written is read as what was seen.
         let text = fs::read_to_string(&path).unwrap();
+        let start = RecordedEvent::Start { listen: Some(PEER) };
+        let seen = std::iter::once(start).chain(seen.iter().map(RecordedEvent::from));
+        for (line, event) in text.lines().zip(seen) {
+            let record: EventRecord = serde_json::from_str(line).unwrap();
+            assert_eq!(record.event, event, "{line}");
+            assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        }
         let times = text.lines().map(|line| {
             let time = line.strip_prefix("{\"time\":").and_then(|rest| rest.split(',').next());
             time.unwrap().parse::<u64>().unwrap()
@@ -366,9 +263,8 @@ mod tests {
         }
         assert!(file.buffer.len() > 2 * WRITE_AFTER_BYTES);
         assert_eq!(written(), begun, "one descriptor, one write");
-        let whole = begun + (file.buffer.len() + ",\"last\":true}\n".len()) as u64;
         file.note(Instant::ZERO, &Observation::Received { peer, header }).unwrap();
-        assert_eq!(written(), whole, "the next one does not wait for more");
+        assert_eq!(records(&path).len(), 1 + 1 + copies, "the next one does not wait for more");
         file.write().unwrap();
         let records = records(&path);
         assert_eq!(records.len(), 1 + 1 + copies + 1);

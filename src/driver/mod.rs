@@ -9,6 +9,7 @@
 
 mod clock;
 mod disk;
+mod event_record;
 mod events;
 mod partial;
 mod resolve;
@@ -19,6 +20,7 @@ mod socket;
 mod state;
 mod watch;
 
+pub use event_record::{EventRecord, LinkDescriptor, RecordedEvent};
 pub use partial::PartialFile;
 pub use resolve::Resolved;
 pub use scan::{Filter, GlobError, Occasion, RootReport, ScanReport, Shares, Skip, list_shared};

@@ -5,6 +5,7 @@
 
 pub mod catalogue;
 pub(crate) mod chance;
+pub mod fault_schedule;
 pub mod picture;
 pub mod query_report;
 pub mod topology;
@@ -92,10 +93,10 @@ pub struct Faults {
 
 /// How long the network stays parted, and nodes stay away, unless the plan says so.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Nodes that crashed are back within so many seconds.
+/// Longest time until a node that crashed returns, in seconds.
 pub(crate) const MAX_DOWN_SECS: usize = 30;
-/// Nodes that stopped go on within so many seconds: some only after their neighbours have given
-/// them up.
+/// Longest time until a stalled node resumes, in seconds: some resume only after their neighbours
+/// have closed their links.
 pub(crate) const MAX_STALL_SECS: usize = 120;
 
 impl Faults {

@@ -2,13 +2,15 @@
 
 use super::chance::unit;
 use crate::rng::Rng;
+use serde::Deserialize;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 /// The kinds of graph a plan may name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Topology {
     /// Each with the one before.
     Line,
@@ -101,6 +103,14 @@ impl FromStr for Topology {
             },
             Ok,
         )
+    }
+}
+
+impl TryFrom<String> for Topology {
+    type Error = TopologyError;
+
+    fn try_from(text: String) -> Result<Topology, TopologyError> {
+        text.parse()
     }
 }
 

@@ -234,6 +234,7 @@ impl Servent {
     }
 
     /// What waits to be sent as or before a link; `None` once the connection is closed.
+    #[cfg(feature = "fuzzing")]
     pub(crate) fn unsent(&self, id: ConnId) -> Option<&[u8]> {
         self.links.get(id).map(|conn| conn.unsent())
     }

@@ -1,7 +1,7 @@
 //! What can be asserted of a network from outside: that it stands, answers, and keeps the rules.
 
-use super::records::{Record, What};
 use super::view::View;
+use crate::driver::{EventRecord, LinkDescriptor, RecordedEvent};
 use crate::rng::Rng;
 use crate::wire::{Deframer, Guid, Header, Kind, handshake};
 use serde::Serialize;
@@ -150,34 +150,36 @@ struct Known {
     sent_to: BTreeSet<SocketAddrV4>,
 }
 
-fn rules(view: &View, records: &[(usize, Record)]) -> [Finding; 4] {
+fn rules(view: &View, records: &[(usize, EventRecord)]) -> [Finding; 4] {
     let mut ttl = Finding::new("TTL + hops never grows, and each link costs one TTL");
     let mut back = Finding::new("nothing goes back on the link it came from");
     let mut once = Finding::new("no Query or Ping is forwarded twice to the same neighbour");
     let mut reverse = Finding::new("replies go back the way their Query or Ping came");
-    let mut known: BTreeMap<(usize, &str, &str), Known> = BTreeMap::new();
+    let mut known: BTreeMap<(usize, Kind, Guid), Known> = BTreeMap::new();
     // How the descriptor being handled arrived, for each node.
-    let mut arrived: Vec<Option<&Record>> = vec![None; view.network.nodes.len()];
+    let mut arrived: Vec<Option<&LinkDescriptor>> = vec![None; view.network.nodes.len()];
     for (node, record) in records {
-        let Some(peer) = record.peer else { continue };
-        let (kind, guid) = (record.kind.as_str(), record.guid.as_str());
+        let Some(on @ &LinkDescriptor { peer, kind, guid, .. }) = record.event.descriptor() else {
+            continue;
+        };
         let said = || {
             let name = &view.network.nodes[*node].name;
-            format!("\"{name}\": {kind} {guid} to {peer}, TTL {}, hops {}", record.ttl, record.hops)
+            let (kind, ttl, hops) = (kind.name(), on.ttl, on.hops);
+            format!("\"{name}\": {kind} {guid} to {peer}, TTL {ttl}, hops {hops}")
         };
         match record.event {
-            What::Received => {
-                arrived[*node] = Some(record);
+            RecordedEvent::Received { .. } => {
+                arrived[*node] = Some(on);
                 let entry = known.entry((*node, kind, guid)).or_default();
-                entry.first.get_or_insert((peer, record.ttl, record.hops));
+                entry.first.get_or_insert((peer, on.ttl, on.hops));
             }
-            What::Forwarded => {
+            RecordedEvent::Forwarded(_) => {
                 let Some(came) = arrived[*node] else { continue };
-                let sum = |record: &Record| u16::from(record.ttl) + u16::from(record.hops);
-                let fine = sum(record) <= sum(came) && record.hops == came.hops + 1;
+                let sum = |on: &LinkDescriptor| u16::from(on.ttl) + u16::from(on.hops);
+                let fine = sum(on) <= sum(came) && on.hops == came.hops + 1;
                 ttl.look(fine, said);
-                back.look(came.peer != Some(peer), said);
-                if matches!(kind, "query" | "ping") {
+                back.look(came.peer != peer, said);
+                if matches!(kind, Kind::Query | Kind::Ping) {
                     let entry = known.entry((*node, kind, guid)).or_default();
                     once.look(entry.sent_to.insert(peer), said);
                 } else if let Some(asked) = question_of(kind) {
@@ -192,10 +194,10 @@ fn rules(view: &View, records: &[(usize, Record)]) -> [Finding; 4] {
 }
 
 /// What a reply of this kind is a reply to.
-fn question_of(kind: &str) -> Option<&'static str> {
+fn question_of(kind: Kind) -> Option<Kind> {
     match kind {
-        "query_hit" => Some("query"),
-        "pong" => Some("ping"),
+        Kind::QueryHit => Some(Kind::Query),
+        Kind::Pong => Some(Kind::Ping),
         _ => None,
     }
 }

@@ -7,9 +7,12 @@
 
 use super::folder::Node;
 use super::process;
-use super::records::{EventTail, Record, What};
+use super::tail::EventTail;
 use super::view::View;
+use crate::driver::{EventRecord, LinkDescriptor, RecordedEvent};
 use crate::plan::trace::{Step, Trace};
+use crate::stats::DropReason;
+use crate::wire::{Guid, Kind};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -71,27 +74,28 @@ pub fn follow(view: &mut View, search: &Search) -> io::Result<Followed> {
     view.must_run(search.node)?;
     let lost_before = view.lost_records();
     let mut guest = Guest::start(view, search)?;
-    let mut seen: Vec<(usize, Record)> = Vec::new();
+    let mut seen: Vec<(usize, EventRecord)> = Vec::new();
     let (mut own, mut guid) = (Vec::new(), None);
     loop {
         own.extend(guest.events.read()?);
-        let mut see = |node, record: Record| {
-            if matches!(record.kind.as_str(), "query" | "query_hit") {
+        let mut see = |node, record: EventRecord| {
+            let kind = record.event.descriptor().map(|on| on.kind);
+            if matches!(kind, Some(Kind::Query | Kind::QueryHit)) {
                 seen.push((node, record));
             }
         };
         view.refresh(&mut see)?;
-        let is_query =
-            |record: &&Record| record.event == What::Originated && record.kind == "query";
-        guid = guid.or_else(|| own.iter().find(is_query).map(|record| record.guid.clone()));
-        if let Some(guid) = &guid {
-            seen.retain(|(_, record)| record.guid == *guid);
+        guid = guid.or_else(|| own.iter().find_map(own_query));
+        if let Some(guid) = guid {
+            let about =
+                |record: &EventRecord| record.event.descriptor().is_some_and(|on| on.guid == guid);
+            seen.retain(|(_, record)| about(record));
             let neighbour = |node, peer| view.neighbour(node, peer);
             let way = Way::new(&view.network.nodes, &neighbour, search.node, &seen);
-            let home = |record: &&Record| record.event == What::Received && record.guid == *guid;
+            let home = own.iter().filter(|record| is_received(&record.event) && about(record));
             // What a lost record was about is not known: it is taken for a copy.
             let lost = view.lost_records() + guest.events.lost() - lost_before;
-            let missing = way.missing(own.iter().filter(home).count()).map(|count| count + lost);
+            let missing = way.missing(home.count()).map(|count| count + lost);
             if missing == Some(0) || Instant::now() > deadline {
                 let hits = guest.finish()?;
                 let trace = way.trace(search);
@@ -106,6 +110,18 @@ pub fn follow(view: &mut View, search: &Search) -> io::Result<Followed> {
         }
         thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// The GUID of the guest's Query, once it was sent.
+fn own_query(record: &EventRecord) -> Option<Guid> {
+    match &record.event {
+        RecordedEvent::Originated(on) if on.kind == Kind::Query => Some(on.guid),
+        _ => None,
+    }
+}
+
+fn is_received(event: &RecordedEvent) -> bool {
+    matches!(event, RecordedEvent::Received { .. })
 }
 
 impl Guest {
@@ -175,7 +191,7 @@ struct Way<'a> {
     neighbour: &'a dyn Fn(usize, SocketAddrV4) -> Option<usize>,
     origin: usize,
     /// All about it, by node, in the order of each node.
-    records: &'a [(usize, Record)],
+    records: &'a [(usize, EventRecord)],
     /// What the origin sees as the guest.
     guest: Option<SocketAddrV4>,
 }
@@ -185,14 +201,24 @@ impl<'a> Way<'a> {
         nodes: &'a [Node],
         neighbour: &'a dyn Fn(usize, SocketAddrV4) -> Option<usize>,
         origin: usize,
-        records: &'a [(usize, Record)],
+        records: &'a [(usize, EventRecord)],
     ) -> Way<'a> {
-        let from_guest = records.iter().find(|(node, record)| {
-            let is_guest = |peer| neighbour(origin, peer).is_none();
-            *node == origin && record.event == What::Received && record.peer.is_some_and(is_guest)
-        });
-        let guest = from_guest.and_then(|(_, record)| record.peer);
-        Way { nodes, neighbour, origin, records, guest }
+        let mut way = Way { nodes, neighbour, origin, records, guest: None };
+        let guest = way
+            .descriptors()
+            .filter(|(node, record, _)| *node == origin && is_received(&record.event))
+            .find_map(|(_, _, on)| neighbour(origin, on.peer).is_none().then_some(on.peer));
+        way.guest = guest;
+        way
+    }
+
+    fn descriptors(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'a EventRecord, &'a LinkDescriptor)> + use<'a> {
+        let on = |(node, record): &'a (usize, EventRecord)| {
+            Some((*node, record, record.event.descriptor()?))
+        };
+        self.records.iter().filter_map(on)
     }
 
     /// Copies that were sent and have not arrived, when `home` of them were seen by the guest.
@@ -200,29 +226,29 @@ impl<'a> Way<'a> {
     ///
     /// Records are read with all that came of them ([`EventTail`]), and each node's in their order.
     /// So when every copy that was sent in what is read has also arrived in it, and the other way
-    /// round, nothing is under way at all.
+    /// round, nothing is in flight at all.
     fn missing(&self, home: usize) -> Option<usize> {
         let guest = self.guest?;
-        let mut under_way: BTreeMap<(usize, usize, &str), isize> = BTreeMap::new();
+        let mut in_flight: BTreeMap<(usize, usize, Kind), isize> = BTreeMap::new();
         let mut to_guest = 0;
-        for (node, record) in self.records {
-            let Some(peer) = record.peer else { continue };
-            let sent = matches!(record.event, What::Forwarded | What::Originated);
-            if *node == self.origin && peer == guest {
+        for (node, record, on) in self.descriptors() {
+            let sent = record.event.is_sent();
+            if node == self.origin && on.peer == guest {
                 to_guest += usize::from(sent);
                 continue;
             }
-            let Some(other) = (self.neighbour)(*node, peer) else { continue };
+            let Some(other) = (self.neighbour)(node, on.peer) else { continue };
             // A foreign servent does not say what it got.
-            let told = self.nodes[other].is_ours();
-            let kind = record.kind.as_str();
-            if sent && told {
-                *under_way.entry((*node, other, kind)).or_default() += 1;
-            } else if record.event == What::Received && told {
-                *under_way.entry((other, *node, kind)).or_default() -= 1;
+            if !self.nodes[other].is_ours() {
+                continue;
+            }
+            if sent {
+                *in_flight.entry((node, other, on.kind)).or_default() += 1;
+            } else if is_received(&record.event) {
+                *in_flight.entry((other, node, on.kind)).or_default() -= 1;
             }
         }
-        let between: isize = under_way.values().map(|count| count.abs()).sum();
+        let between: isize = in_flight.values().map(|count| count.abs()).sum();
         Some(between.unsigned_abs() + to_guest.abs_diff(home))
     }
 
@@ -232,43 +258,41 @@ impl<'a> Way<'a> {
             criteria: search.words.join(" "),
             ..Trace::default()
         };
-        let at_origin = |(node, record): &&(usize, Record)| {
-            *node == self.origin && record.event == What::Received && record.peer == self.guest
-        };
-        let begun = self.records.iter().find(at_origin).map_or(0, |(_, record)| record.time);
+        let begun = self.descriptors().find(|(node, record, on)| {
+            *node == self.origin && is_received(&record.event) && Some(on.peer) == self.guest
+        });
+        let begun = begun.map_or(0, |(_, record, _)| record.time);
         let mut steps: Vec<(bool, Step)> = Vec::new();
         // The step that brought each node what it handles, if that came over a link of the plan.
         let mut handled: BTreeMap<usize, Option<usize>> = BTreeMap::new();
-        for (node, record) in self.records {
-            if record.event == What::Dropped {
-                let twice = matches!(record.reason.as_str(), "duplicate" | "own echo");
-                if let Some(Some(at)) = handled.get(node) {
+        for (node, record, on) in self.descriptors() {
+            if let RecordedEvent::Dropped { reason, .. } = record.event {
+                let twice = matches!(reason, DropReason::Duplicate | DropReason::OwnEcho);
+                if let Some(Some(at)) = handled.get(&node) {
                     steps[*at].1.duplicate |= twice;
                 }
                 continue;
             }
-            let other = record.peer.and_then(|peer| (self.neighbour)(*node, peer));
-            if record.event == What::Received {
-                handled.insert(*node, other.map(|_| steps.len()));
+            let other = (self.neighbour)(node, on.peer);
+            if is_received(&record.event) {
+                handled.insert(node, other.map(|_| steps.len()));
             }
             let Some(other) = other else { continue };
-            let (from, to) = match record.event {
-                What::Received => (other, *node),
+            let (from, to) = match &record.event {
+                event if is_received(event) => (other, node),
                 // What a foreign servent gets is known only from who sent it.
-                What::Forwarded | What::Originated if !self.nodes[other].is_ours() => {
-                    (*node, other)
-                }
+                event if event.is_sent() && !self.nodes[other].is_ours() => (node, other),
                 _ => continue,
             };
-            let is_query = record.kind == "query";
+            let is_query = on.kind == Kind::Query;
             let before = |(query, step): &&(bool, Step)| *query && step.to == self.nodes[to].name;
             let known = !self.nodes[to].is_ours() && steps.iter().any(|step| before(&step));
             let step = Step {
                 micros: record.time.saturating_sub(begun),
                 from: self.nodes[from].name.clone(),
                 to: self.nodes[to].name.clone(),
-                ttl: record.ttl,
-                hops: record.hops.saturating_sub(u8::from(is_query)),
+                ttl: on.ttl,
+                hops: on.hops.saturating_sub(u8::from(is_query)),
                 duplicate: is_query && known,
             };
             steps.push((is_query, step));
@@ -318,27 +342,40 @@ mod tests {
     /// The guest has an address of its own behind those of the nodes.
     const GUEST: usize = 200;
 
-    fn record(node: usize, event: What, peer: usize, hops: u8) -> (usize, Record) {
-        let reason = if event == What::Dropped { "duplicate" } else { "" }.to_owned();
-        let (kind, peer) = ("query".to_owned(), Some(addr(peer)));
-        (node, Record { event, kind, peer, hops, ttl: 7 - hops, reason, ..Record::default() })
+    fn record(
+        node: usize,
+        event: impl FnOnce(LinkDescriptor) -> RecordedEvent,
+        peer: usize,
+        hops: u8,
+    ) -> (usize, EventRecord) {
+        let (kind, guid) = (Kind::Query, Guid([1; 16]));
+        let event = event(LinkDescriptor { peer: addr(peer), kind, guid, ttl: 7 - hops, hops });
+        (node, EventRecord { time: 0, seq: 0, event, last: true })
+    }
+
+    fn received(descriptor: LinkDescriptor) -> RecordedEvent {
+        RecordedEvent::Received { descriptor, payload_bytes: 0 }
+    }
+
+    fn dropped(descriptor: LinkDescriptor) -> RecordedEvent {
+        RecordedEvent::Dropped { descriptor, reason: DropReason::Duplicate }
     }
 
     /// Of node 0, which passes a guest's Query on to 1 and 2, which are linked with each other.
-    fn triangle() -> Vec<(usize, Record)> {
-        use What::{Dropped, Forwarded, Received};
+    fn triangle() -> Vec<(usize, EventRecord)> {
+        use RecordedEvent::Forwarded;
         vec![
-            record(0, Received, GUEST, 0),
+            record(0, received, GUEST, 0),
             record(0, Forwarded, 1, 1),
             record(0, Forwarded, 2, 1),
-            record(1, Received, 0, 1),
+            record(1, received, 0, 1),
             record(1, Forwarded, 2, 2),
-            record(2, Received, 0, 1),
+            record(2, received, 0, 1),
             record(2, Forwarded, 1, 2),
-            record(1, Received, 2, 2),
-            record(1, Dropped, 2, 2),
-            record(2, Received, 1, 2),
-            record(2, Dropped, 1, 2),
+            record(1, received, 2, 2),
+            record(1, dropped, 2, 2),
+            record(2, received, 1, 2),
+            record(2, dropped, 1, 2),
         ]
     }
 
@@ -353,8 +390,8 @@ mod tests {
         // Read in another order: the drops come last, whatever was read before them.
         records.swap(8, 9);
         // The guest sends it twice; that copy is of no link of the plan.
-        records.push(record(0, What::Received, GUEST, 0));
-        records.push(record(0, What::Dropped, GUEST, 0));
+        records.push(record(0, received, GUEST, 0));
+        records.push(record(0, dropped, GUEST, 0));
         let search = Search { node: 0, words: Vec::new(), ttl: 7, wait: Duration::ZERO };
         let way = Way::new(&nodes, &neighbour, 0, &records);
         assert_eq!(way.missing(0), Some(0));

@@ -15,8 +15,8 @@ mod keeper;
 mod orders;
 mod own;
 mod process;
-mod records;
 mod shared;
+mod tail;
 mod up;
 mod view;
 

@@ -3,8 +3,9 @@
 use super::control::{self, Status};
 use super::folder::{Conditions, Network, RunFolder};
 use super::process;
-use super::records::{Carried, EventTail, Record, Tail, What};
 use super::shared::files_in;
+use super::tail::{Carried, EventTail, Tail};
+use crate::driver::{EventRecord, RecordedEvent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddrV4;
@@ -85,7 +86,7 @@ impl View {
     ///
     /// # Errors
     /// When the network has died or its folder cannot be read.
-    pub fn refresh(&mut self, see: &mut dyn FnMut(usize, Record)) -> io::Result<()> {
+    pub fn refresh(&mut self, see: &mut dyn FnMut(usize, EventRecord)) -> io::Result<()> {
         self.status = control::status(&self.folder)?;
         let records =
             self.events.iter_mut().map(EventTail::read).collect::<io::Result<Vec<_>>>()?;
@@ -96,22 +97,22 @@ impl View {
         }
         for (node, records) in records.into_iter().enumerate() {
             for record in records {
-                self.note(node, &record);
+                self.note(node, &record.event);
                 see(node, record);
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, node: usize, record: &Record) {
+    fn note(&mut self, node: usize, event: &RecordedEvent) {
         let linked = &mut self.linked[node];
-        match (record.event, record.peer) {
-            (What::Start, _) => linked.clear(),
-            (What::LinkUp, Some(peer)) => {
-                linked.insert(peer);
+        match event {
+            RecordedEvent::Start { .. } => linked.clear(),
+            RecordedEvent::LinkUp { peer, .. } => {
+                linked.insert(*peer);
             }
-            (What::LinkDown, Some(peer)) => {
-                linked.remove(&peer);
+            RecordedEvent::LinkDown { peer, .. } => {
+                linked.remove(peer);
             }
             _ => {}
         }

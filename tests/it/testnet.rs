@@ -96,8 +96,8 @@ impl Net {
     pub(crate) fn faults(&self) -> String {
         let log = std::fs::read_to_string(self.place.path("net/keeper.log")).unwrap();
         let count = |kind: &str| log.lines().filter(|line| line.contains(kind)).count();
-        let kinds = ["Reset", "Crash", "Stall"];
-        kinds.map(|kind| format!("{} {kind}", count(kind))).join(", ")
+        let kinds = ["is reset", "crashes", "stalls"];
+        kinds.map(|kind| format!("{} × \"{kind}\"", count(kind))).join(", ")
     }
 }
 

@@ -1,8 +1,7 @@
 //! One file to be fetched, with its sources and when each is to be tried.
 
-use super::report;
 use crate::cli::exit::Failure;
-use crate::cli::progress;
+use crate::cli::{output, progress};
 use crate::servent::{FileId, Progress, TransferId};
 use crate::transfer::download::{DownloadError, Partial, Source};
 use crate::transfer::names::escape_for_terminal;
@@ -172,7 +171,7 @@ impl Job {
             match partial {
                 None => log::info!("getting \"{what}\" from {addr}"),
                 Some(Partial { have, total, .. }) => {
-                    let amount = report::amount(have, total.or(source.size));
+                    let amount = output::part_of(have, total.or(source.size));
                     log::info!("going on with \"{what}\" from {addr}: {amount} are here");
                 }
             }

@@ -32,8 +32,8 @@ pub(super) fn fault(folder: &RunFolder, args: &FaultArgs) -> Result<(), Failure>
         if args.clear {
             *conditions = plan.clone();
         }
-        conditions.delay = args.delay.unwrap_or(conditions.delay);
-        conditions.bandwidth = args.bandwidth.or(conditions.bandwidth);
+        conditions.delay = args.delay.map_or(conditions.delay, |delay| delay.0);
+        conditions.bandwidth = args.bandwidth.map(|rate| rate.0).or(conditions.bandwidth);
         conditions.blackhole |= args.blackhole;
         conditions.slow_reader |= args.slow_reader;
     };

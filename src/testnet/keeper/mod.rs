@@ -4,20 +4,20 @@
 //! socket or by a signal, and then ends what it has started.
 
 mod capture;
-mod chaos;
 mod children;
 mod pipe;
 mod relay;
 
 use super::control::{LinkStatus, Reply, Request, Status};
 use super::folder::{Network, RunFolder};
+use crate::plan::fault_schedule::{Fault, FaultSchedule};
 use crate::rng::Rng;
-use chaos::{Chaos, Fault};
+use crate::time;
 use children::Children;
 use mio::net::{UnixListener, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use relay::{DialChances, Relay, Told};
+use relay::{Relay, Told};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
@@ -58,7 +58,9 @@ struct Keeper {
     clients: Slab<Client>,
     relay: Relay,
     children: Children,
-    chaos: Chaos,
+    faults: FaultSchedule,
+    /// When the keeper started: the origin of the times of `faults`.
+    origin: Instant,
     /// The side of each node while the network is parted.
     sides: Option<Vec<bool>>,
     carried: File,
@@ -93,7 +95,7 @@ impl Keeper {
         }
         let mut rng = Rng::new(network.seed).fork();
         let relay = Relay::new(&network, registry, FIRST_RELAY, rng.fork())?;
-        let chaos = Chaos::new(network.faults.clone(), rng.fork());
+        let faults = FaultSchedule::new(network.faults.clone(), rng.fork());
         let carried = OpenOptions::new().create(true).append(true).open(folder.links())?;
         // Under its name only when it listens: whoever finds it can connect.
         let draft = folder.socket().with_extension("new");
@@ -110,7 +112,8 @@ impl Keeper {
             clients: Slab::new(),
             relay,
             children,
-            chaos,
+            faults,
+            origin: Instant::now(),
             sides: None,
             carried,
             stopping: None,
@@ -121,7 +124,9 @@ impl Keeper {
         let mut events = Events::with_capacity(1024);
         let mut next = None;
         loop {
-            let deadlines = [next, self.chaos.next_at(), self.stopping];
+            let fault = self.faults.next_at();
+            let fault = fault.map(|at| self.origin + Duration::from_micros(at.as_micros()));
+            let deadlines = [next, fault, self.stopping];
             let now = Instant::now();
             let until = deadlines.into_iter().flatten().min();
             let wait = until.map(|at| at.saturating_duration_since(now));
@@ -139,8 +144,8 @@ impl Keeper {
                 }
             }
             let now = Instant::now();
-            while let Some(fault) = self.chaos.next(now) {
-                self.fault(fault);
+            while let Some((at, fault)) = self.faults.next_due(self.fault_time(now)) {
+                self.fault(at, fault);
             }
             next = self.step_relay(now);
             self.flush();
@@ -192,19 +197,25 @@ impl Keeper {
         self.children.start(node, &dials)
     }
 
-    fn fault(&mut self, fault: Fault) {
-        log::info!("{fault:?}");
+    fn fault_time(&self, now: Instant) -> time::Instant {
+        time::Instant::ZERO + now.saturating_duration_since(self.origin)
+    }
+
+    fn fault(&mut self, at: time::Instant, fault: Fault) {
+        log::info!("{fault}");
         let done = match fault {
-            Fault::Reset { link } => {
+            Fault::Reset { link, .. } => {
                 self.relay.reset(link);
+                // The servents dial again.
+                self.faults.link_made(at, link);
                 Ok(())
             }
-            Fault::Crash { node } => self.children.end_by_plan(node, true),
+            Fault::Crash { node, .. } => self.children.end_by_plan(node, true),
             Fault::Leave { node } => self.children.end_by_plan(node, false),
             Fault::Return { node } => self.start(node),
             Fault::Stall { node } => self.children.stall(node, true),
             Fault::Resume { node } => self.children.stall(node, false),
-            Fault::Part => {
+            Fault::Partition => {
                 self.part(true);
                 Ok(())
             }
@@ -214,14 +225,14 @@ impl Keeper {
             }
         };
         if let Err(error) = done {
-            log::warn!("{fault:?}: {error}");
+            log::warn!("{fault}: {error}");
         }
     }
 
     /// Links between the two sides go dark, or are as the plan has them again.
     fn part(&mut self, dark: bool) {
         if dark {
-            self.sides = Some(self.chaos.sides(self.network.nodes.len()));
+            self.sides = Some(self.faults.sides(self.network.nodes.len()));
         }
         let Some(sides) = &self.sides else { return };
         for (number, link) in self.network.links.iter().enumerate() {
@@ -237,8 +248,7 @@ impl Keeper {
 
     fn handle_relay(&mut self, event: &mio::event::Event) {
         let Keeper { relay, poll, network, carried, .. } = self;
-        let chances = DialChances { refuse: network.faults.refuse, silent: network.faults.silent };
-        relay.handle(poll.registry(), event, chances, &mut |told| {
+        relay.handle(poll.registry(), event, &network.faults, &mut |told| {
             if let Told::Opened(opened) = told
                 && let Err(error) = write_line(carried, &opened)
             {
@@ -321,7 +331,8 @@ impl Keeper {
         let done = match request {
             Request::Status => return Reply::Status(self.status()),
             Request::Arm => {
-                self.chaos.arm(Instant::now(), self.network.nodes.len(), self.network.links.len());
+                let now = self.fault_time(Instant::now());
+                self.faults.arm(now, self.network.nodes.len(), self.network.links.len());
                 Ok(())
             }
             Request::Set { ref links, .. } | Request::Reset { ref links }

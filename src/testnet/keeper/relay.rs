@@ -4,9 +4,11 @@
 //! that dialled, so that its neighbour sees whom it is linked with.
 
 use super::super::folder::{Conditions, Network};
-use super::super::records::Carried;
+use super::super::tail::Carried;
 use super::capture::Tap;
 use super::pipe::{self, Pipe, READ_BYTES};
+use crate::plan::Faults;
+use crate::plan::fault_schedule::DialOutcome;
 use crate::rng::Rng;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -47,13 +49,6 @@ struct Pair {
     silent: bool,
     /// When a dial that is still connecting is given up.
     give_up_at: Instant,
-}
-
-/// How dials fare by the plan's chances.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct DialChances {
-    pub(super) refuse: f64,
-    pub(super) silent: f64,
 }
 
 /// All links.
@@ -138,12 +133,12 @@ impl Relay {
         &mut self,
         registry: &Registry,
         event: &mio::event::Event,
-        chances: DialChances,
+        faults: &Faults,
         tell: &mut dyn FnMut(Told),
     ) {
         let number = event.token().0 - self.first_token;
         if number < self.ways.len() {
-            return self.accept(number, registry, chances);
+            return self.accept(number, registry, faults);
         }
         let (key, side) = ((number - self.ways.len()) / 2, (number - self.ways.len()) % 2);
         let Some(pair) = self.pairs.get_mut(key) else { return };
@@ -166,15 +161,15 @@ impl Relay {
         }
     }
 
-    fn accept(&mut self, way: usize, registry: &Registry, chances: DialChances) {
+    fn accept(&mut self, way: usize, registry: &Registry, faults: &Faults) {
         // What is not accepted for want of descriptors is dialled again later.
         while let Ok((stream, _)) = self.ways[way].listener.accept() {
-            let draw = crate::plan::chance::unit(&mut self.rng);
-            if draw < chances.refuse {
+            let outcome = faults.dial(&mut self.rng);
+            if outcome == DialOutcome::Refused {
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 continue;
             }
-            let silent = draw - chances.refuse < chances.silent;
+            let silent = outcome == DialOutcome::Silent;
             if let Err(error) = self.carry(way, stream, silent, registry) {
                 log::info!("cannot carry a connection: {error}");
             }
@@ -333,7 +328,6 @@ fn v4(addr: SocketAddr) -> io::Result<SocketAddrV4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Faults;
     use crate::testnet::folder::{Link, Node};
     use mio::{Events, Poll};
 
@@ -382,13 +376,13 @@ mod tests {
         }
 
         fn until(&mut self, what: &str, holds: impl Fn(&Relay) -> bool) {
-            let chances = DialChances { refuse: 0.0, silent: 1.0 };
+            let faults = Faults { silent: 1.0, ..Faults::default() };
             let deadline = Instant::now() + Duration::from_secs(60);
             while !holds(&self.relay) {
                 assert!(Instant::now() < deadline, "no sign of {what}");
                 self.poll.poll(&mut self.events, Some(Duration::from_millis(100))).unwrap();
                 for event in self.events.iter() {
-                    self.relay.handle(self.poll.registry(), event, chances, &mut |_| {});
+                    self.relay.handle(self.poll.registry(), event, &faults, &mut |_| {});
                 }
                 self.relay.step(Instant::now(), false, &mut |_| {});
             }

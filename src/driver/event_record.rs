@@ -1,0 +1,191 @@
+//! One line of the file of `--events`: the type that writes it and reads it.
+//!
+//! The fields of the JSON object stand in the order of declaration; `event` names the variant of
+//! [`RecordedEvent`], and its fields follow. [`super::events`] has the table and says when lines are
+//! written.
+
+use crate::servent::Observation;
+use crate::stats::DropReason;
+use crate::wire::{Guid, Header, Kind};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::net::SocketAddrV4;
+use uuid::Uuid;
+
+/// A line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Unix time in microseconds.
+    pub time: u64,
+    /// Running number in its run; 0 is [`RecordedEvent::Start`].
+    pub seq: u64,
+    /// What was seen.
+    #[serde(flatten)]
+    pub event: RecordedEvent,
+    /// Ends a write: every descriptor received so far is followed by all that came of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
+}
+
+/// What a servent saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named as in the table of the file")]
+pub enum RecordedEvent {
+    /// A run begins.
+    Start { listen: Option<SocketAddrV4> },
+    /// A link stands.
+    LinkUp { peer: SocketAddrV4, outbound: bool },
+    /// A link ended, with so many copies queued and not sent in full.
+    LinkDown { peer: SocketAddrV4, reason: String, unsent: u64 },
+    /// A descriptor arrived.
+    Received {
+        #[serde(flatten)]
+        descriptor: LinkDescriptor,
+        payload_bytes: u32,
+    },
+    /// A copy was queued on behalf of others.
+    Forwarded(LinkDescriptor),
+    /// A copy of its own making was queued.
+    Originated(LinkDescriptor),
+    /// The descriptor that arrived went no further.
+    Dropped {
+        #[serde(flatten)]
+        descriptor: LinkDescriptor,
+        #[serde(serialize_with = "reason_name", deserialize_with = "reason_of_name")]
+        reason: DropReason,
+    },
+    /// A neighbour's queue had no room for a copy.
+    Refused {
+        #[serde(flatten)]
+        descriptor: LinkDescriptor,
+        #[serde(serialize_with = "reason_name", deserialize_with = "reason_of_name")]
+        reason: DropReason,
+    },
+    /// A Query was answered from the library.
+    Answered {
+        #[serde(serialize_with = "guid_text", deserialize_with = "guid_of_text")]
+        guid: Guid,
+        criteria: String,
+        results: usize,
+    },
+    /// An event of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A descriptor on one link, as it arrived or as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDescriptor {
+    /// The remote end of the link's socket.
+    pub peer: SocketAddrV4,
+    /// What it is.
+    #[serde(serialize_with = "kind_name", deserialize_with = "kind_of_name")]
+    pub kind: Kind,
+    /// Names the descriptor.
+    #[serde(serialize_with = "guid_text", deserialize_with = "guid_of_text")]
+    pub guid: Guid,
+    /// Links it may still cross.
+    pub ttl: u8,
+    /// Links it has crossed.
+    pub hops: u8,
+}
+
+impl RecordedEvent {
+    /// The descriptor it is about, unless it is about a link or a Query as a whole.
+    pub fn descriptor(&self) -> Option<&LinkDescriptor> {
+        match self {
+            RecordedEvent::Received { descriptor, .. }
+            | RecordedEvent::Forwarded(descriptor)
+            | RecordedEvent::Originated(descriptor)
+            | RecordedEvent::Dropped { descriptor, .. }
+            | RecordedEvent::Refused { descriptor, .. } => Some(descriptor),
+            _ => None,
+        }
+    }
+
+    /// Whether a copy was queued for a link.
+    pub fn is_sent(&self) -> bool {
+        matches!(self, RecordedEvent::Forwarded(_) | RecordedEvent::Originated(_))
+    }
+}
+
+impl From<&Observation> for RecordedEvent {
+    fn from(seen: &Observation) -> RecordedEvent {
+        let on = LinkDescriptor::new;
+        match *seen {
+            Observation::LinkUp { peer, outbound } => RecordedEvent::LinkUp { peer, outbound },
+            Observation::LinkDown { peer, ref reason, unsent } => {
+                RecordedEvent::LinkDown { peer, reason: reason.to_string(), unsent }
+            }
+            Observation::Received { peer, ref header } => RecordedEvent::Received {
+                descriptor: on(peer, header),
+                payload_bytes: header.payload_len,
+            },
+            Observation::Forwarded { peer, ref header } => {
+                RecordedEvent::Forwarded(on(peer, header))
+            }
+            Observation::Originated { peer, ref header } => {
+                RecordedEvent::Originated(on(peer, header))
+            }
+            Observation::Dropped { peer, ref header, reason } => {
+                RecordedEvent::Dropped { descriptor: on(peer, header), reason }
+            }
+            Observation::Refused { peer, ref header } => RecordedEvent::Refused {
+                descriptor: on(peer, header),
+                reason: DropReason::QueueFull,
+            },
+            Observation::Answered { guid, ref criteria, results } => RecordedEvent::Answered {
+                guid,
+                criteria: String::from_utf8_lossy(criteria).into_owned(),
+                results,
+            },
+        }
+    }
+}
+
+impl LinkDescriptor {
+    fn new(peer: SocketAddrV4, header: &Header) -> LinkDescriptor {
+        let Header { guid, kind, ttl, hops, .. } = *header;
+        LinkDescriptor { peer, kind, guid, ttl, hops }
+    }
+}
+
+fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    match kind {
+        Kind::Other(code) => serializer.collect_str(&format_args!("{}:0x{code:02x}", kind.name())),
+        known => serializer.serialize_str(known.name()),
+    }
+}
+
+fn kind_of_name<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
+    let name = String::deserialize(from)?;
+    if let Some((_, code)) = name.split_once(":0x") {
+        return u8::from_str_radix(code, 16).map(Kind::from_code).map_err(D::Error::custom);
+    }
+    [Kind::Ping, Kind::Pong, Kind::Bye, Kind::Push, Kind::Query, Kind::QueryHit]
+        .into_iter()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| D::Error::custom(format!("\"{name}\" is not a kind of descriptor")))
+}
+
+fn guid_text<S: Serializer>(guid: &Guid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(guid)
+}
+
+fn guid_of_text<'de, D: Deserializer<'de>>(from: D) -> Result<Guid, D::Error> {
+    let text = String::deserialize(from)?;
+    Uuid::try_parse(&text).map(|id| Guid(id.into_bytes())).map_err(D::Error::custom)
+}
+
+fn reason_name<S: Serializer>(reason: &DropReason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.name())
+}
+
+fn reason_of_name<'de, D: Deserializer<'de>>(from: D) -> Result<DropReason, D::Error> {
+    let name = String::deserialize(from)?;
+    DropReason::ALL
+        .into_iter()
+        .find(|reason| reason.name() == name)
+        .ok_or_else(|| D::Error::custom(format!("\"{name}\" is not a reason of a drop")))
+}

@@ -1,0 +1,168 @@
+//! Following files that grow: the events that servents write with `--events`, and the keeper's list
+//! of connections.
+
+use crate::driver::{EventRecord, RecordedEvent};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+
+/// Reads the events of one servent, whole writes at a time.
+///
+/// A servent appends what it received and all that came of it in one write, of which a reader may
+/// see a part. Records wait until the last one of their write is there, so a record is never given
+/// out without its consequences.
+#[derive(Debug)]
+pub(super) struct EventTail {
+    tail: Tail,
+    /// Records of a write whose end is not there yet.
+    incomplete: Vec<EventRecord>,
+    /// The number that the next record must have.
+    next_seq: u64,
+    /// Records that were never written.
+    lost: usize,
+}
+
+impl EventTail {
+    /// Reads `path` from its beginning. The file may not be there yet.
+    pub(super) fn new(path: PathBuf) -> EventTail {
+        EventTail { tail: Tail::new(path), incomplete: Vec::new(), next_seq: 0, lost: 0 }
+    }
+
+    /// The records of the writes that were completed since the last call.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read(&mut self) -> io::Result<Vec<EventRecord>> {
+        let mut complete = Vec::new();
+        for record in self.tail.read::<EventRecord>()? {
+            if matches!(record.event, RecordedEvent::Start { .. }) {
+                // The run before was killed within a write: no more of it will come.
+                complete.append(&mut self.incomplete);
+                self.next_seq = 0;
+            }
+            let gap = record.seq.saturating_sub(self.next_seq);
+            self.lost += usize::try_from(gap).unwrap_or(usize::MAX);
+            self.next_seq = record.seq + 1;
+            let last = record.last;
+            self.incomplete.push(record);
+            if last {
+                complete.append(&mut self.incomplete);
+            }
+        }
+        Ok(complete)
+    }
+
+    /// How many records are known to be missing, by the gaps in their numbers.
+    pub(super) fn lost(&self) -> usize {
+        self.lost
+    }
+}
+
+/// A connection the keeper carries, as a line of its list.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Carried {
+    /// The number of the link.
+    pub(super) link: usize,
+    /// What the dialling node sees as its peer.
+    pub(super) from_sees: SocketAddrV4,
+    /// What the dialled node sees as its peer.
+    pub(super) to_sees: SocketAddrV4,
+}
+
+/// Reads a growing file of JSON lines.
+#[derive(Debug)]
+pub(super) struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+    /// The beginning of a line whose end is not there yet.
+    unfinished: Vec<u8>,
+}
+
+impl Tail {
+    /// Reads `path` from its beginning. The file may not be there yet.
+    pub(super) fn new(path: PathBuf) -> Tail {
+        Tail { path, file: None, unfinished: Vec::new() }
+    }
+
+    /// The complete lines that were added since the last call. Malformed lines are skipped: a
+    /// servent that was killed may leave one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read<T: DeserializeOwned>(&mut self) -> io::Result<Vec<T>> {
+        let mut bytes = std::mem::take(&mut self.unfinished);
+        if let Some(file) = self.open()? {
+            file.read_to_end(&mut bytes)?;
+        }
+        let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let (lines, unfinished) = bytes.split_at(complete);
+        self.unfinished = unfinished.to_vec();
+        Ok(lines
+            .split(|byte| *byte == b'\n')
+            .filter_map(|l| serde_json::from_slice(l).ok())
+            .collect())
+    }
+
+    fn open(&mut self) -> io::Result<Option<&mut File>> {
+        if self.file.is_none() {
+            match File::open(&self.path) {
+                Ok(file) => self.file = Some(file),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.file.as_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_record_is_read_only_with_all_that_came_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let mut tail = EventTail::new(path.clone());
+        let mut file = File::create(&path).unwrap();
+        let mut read_after = |text: &str| {
+            file.write_all(text.as_bytes()).unwrap();
+            let records = tail.read().unwrap();
+            (records.iter().map(|record| record.seq).collect::<Vec<_>>(), tail.lost())
+        };
+        let line = |seq, event: &RecordedEvent, last| {
+            let record = EventRecord { time: 1, seq, event: event.clone(), last };
+            serde_json::to_string(&record).unwrap() + "\n"
+        };
+        let (start, more) = (RecordedEvent::Start { listen: None }, RecordedEvent::Unknown);
+        assert_eq!(read_after(&line(0, &start, true)), (vec![0], 0));
+        assert_eq!(read_after(&line(1, &more, false)), (vec![], 0), "half a write");
+        assert_eq!(read_after(&line(2, &more, false)), (vec![], 0));
+        assert_eq!(read_after(&line(3, &more, true)), (vec![1, 2, 3], 0));
+        assert_eq!(read_after(&line(4, &more, false)), (vec![], 0), "killed here");
+        assert_eq!(read_after(&line(0, &start, true)), (vec![4, 0], 0), "the next run");
+        assert_eq!(read_after(&line(4, &more, true)), (vec![4], 3), "1 to 3 were not written");
+    }
+
+    #[test]
+    fn lines_are_read_once_and_only_when_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let mut tail = Tail::new(path.clone());
+        assert!(tail.read::<EventRecord>().unwrap().is_empty(), "not there yet");
+        let mut file = File::create(&path).unwrap();
+        let start = "{\"time\":1,\"seq\":0,\"event\":\"start\",\"listen\":null,\"last\":true}\n";
+        file.write_all(start.as_bytes()).unwrap();
+        file.write_all(b"{\"time\":2,\"seq\":1,\"eve").unwrap();
+        let first: Vec<EventRecord> = tail.read().unwrap();
+        assert_eq!(first.iter().map(|record| record.time).collect::<Vec<_>>(), [1]);
+        file.write_all(b"nt\":\"new thing\",\"more\":[1]}\nnonsense\n").unwrap();
+        let second: Vec<EventRecord> = tail.read().unwrap();
+        assert_eq!((second.len(), second[0].time), (1, 2));
+        assert_eq!(second[0].event, RecordedEvent::Unknown, "an event of a later version");
+    }
+}
