@@ -126,7 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A guest takes part for the length of one search: it forwards nothing for others.
     let mut seeker = Node::new(2, Role::Guest, Library::empty())?;
     let (addr, now) = (sharer.addr()?, seeker.now());
-    seeker.core.keep(now, addr);
+    seeker.core.add_static_peer(now, addr);
     seeker.core.search(now, "zebra", None)?;
     while seeker.now() < Instant::ZERO + Duration::from_secs(10) {
         sharer.turn()?;

@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sharer_addr: SocketAddrV4 = "127.0.0.2:6346".parse()?;
 
     // The seeker wants a link. Its timer starts the dial, which comes out as an output.
-    seeker.keep(now, sharer_addr);
+    seeker.add_static_peer(now, sharer_addr);
     seeker.handle_timeout(now);
     let to_sharer = loop {
         match seeker.poll_output() {
