@@ -20,7 +20,7 @@ pub use transfer::transfer;
 use crate::transfer::names::{MAX_NAME_BYTES, escape_for_terminal, safe_local_name};
 use crate::transfer::url::TransferUrl;
 use crate::wire::giv::Giv;
-use crate::wire::handshake::{CONNECT, Dispatch, OK, dispatch, read_answer, read_hello};
+use crate::wire::handshake::{CONNECT, Dispatch, OK, dispatch, read_answer, read_connect};
 use crate::wire::http_head::{
     GetPath, GetRequest, Reply, RequestHead, ResponseHead, Status, Version, encode_name,
     parse_request, parse_response,
@@ -193,9 +193,9 @@ pub fn handshake(data: &[u8]) {
         decided => Some(decided),
     });
     // The line in the error grows with what has been read of it; the verdict does not.
-    stays_decided(data, |bytes| read_hello(bytes).map_err(drop).transpose());
+    stays_decided(data, |bytes| read_connect(bytes).map_err(drop).transpose());
     stays_decided(data, |bytes| read_answer(bytes).map_err(drop).transpose());
-    for (read, exact) in [(read_hello as fn(&[u8]) -> _, CONNECT), (read_answer, OK)] {
+    for (read, exact) in [(read_connect as fn(&[u8]) -> _, CONNECT), (read_answer, OK)] {
         match read(data) {
             Ok(Some(len)) => {
                 assert!(data[..len].ends_with(b"\n"), "a hello ends with its blank line");
@@ -211,7 +211,7 @@ pub fn handshake(data: &[u8]) {
         let followed = [exact, data].concat();
         assert_eq!(read(&followed), Ok(Some(exact.len())), "what follows belongs to the link");
     }
-    if let Ok(Some(_)) = read_hello(data) {
+    if let Ok(Some(_)) = read_connect(data) {
         assert_eq!(dispatch(data), Dispatch::Gnutella);
     }
 }

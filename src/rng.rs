@@ -28,7 +28,7 @@ impl Rng {
         hasher.finish()
     }
 
-    /// An independent generator; what it yields says nothing about this one.
+    /// An independent generator: its output says nothing about this one.
     pub fn fork(&mut self) -> Rng {
         Rng { key: (self.next_u64(), self.next_u64()), counter: 0 }
     }

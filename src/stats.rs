@@ -1,42 +1,43 @@
-//! Plain counters: descriptors per kind and direction, and every drop under its reason.
+//! Counters: descriptors by kind and direction, and every drop under its reason.
 
 use crate::wire::Kind;
 use std::fmt;
 
-/// Why a copy of a descriptor went no further. Every drop has exactly one reason.
+/// Why a copy of a descriptor was dropped. Every drop has exactly one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// The payload does not follow its layout.
     Malformed,
     /// Not a kind of 0.4.
     UnknownKind,
-    /// TTL + hops above 15, or hops at their end: somebody tampers or loops.
+    /// TTL + hops above 15, or hops at 255: tampering, or a loop.
     TtlTooHigh,
-    /// This (GUID, kind) was here before.
+    /// This (GUID, kind) arrived before.
     Duplicate,
     /// Our own descriptor came back.
     OwnEcho,
     /// A reply or Push that may not cross another link.
     TtlSpent,
-    /// A reply to nothing we sent or forwarded, or a Push for a servent we know no way to.
+    /// A reply to nothing that was sent or forwarded, or a Push for a servent without a known route.
     NoRoute,
-    /// The link on the recorded way back is gone.
+    /// The link on the recorded route has ended.
     LinkGone,
-    /// The recorded way back is the link it came from.
+    /// The recorded route is the link it arrived on.
     BackToSource,
-    /// More Pings than a link may ask.
+    /// More Pings than a link may send.
     PingThrottled,
     /// A Pong or Push with an address outside the scope.
     OutOfScope,
     /// A hit with a blank or our own servent id, or with its own GUID for one.
     ForgedHit,
-    /// The same hit came before, to a search of our own.
+    /// The same hit to a search of our own arrived before.
     RepeatedHit,
-    /// More results than one search takes, of all links or of this one.
+    /// More results than one search takes, from all links or from this one.
     TooManyResults,
-    /// A Push for us, who share nothing.
+    /// A Push for this servent, which shares nothing.
     PushNotServed,
-    /// More Pushes for us than we connect for, or one to where nobody was a while ago.
+    /// A Push for this servent beyond the limits on connections for Pushes, or to an address where nothing listened
+    /// lately.
     PushThrottled,
     /// A guest forwards nothing.
     NotRouting,
@@ -44,11 +45,11 @@ pub enum DropReason {
     QueueFull,
     /// Still queued when its link ended; it was counted as sent before.
     LinkEnded,
-    /// It had arrived, and its link ended before it was its turn.
+    /// Its link ended while it was unread.
     Unread,
     /// More Pongs than the Pings sent on the link admit, or than a link may send in a second.
     PongThrottled,
-    /// A Query whose search text is longer than servents look for.
+    /// A Query whose search text is longer than servents relay.
     QueryTooLong,
 }
 
@@ -157,12 +158,12 @@ pub struct Stats {
     pub received: PerKind,
     /// Copies queued to a neighbour on behalf of others.
     pub forwarded: PerKind,
-    /// Copies queued to a neighbour of our own making, replies included.
+    /// Copies of this servent's own making queued to a neighbour, replies included.
     pub originated: PerKind,
     /// Queued copies that left their send queue, to the last byte. What was queued and neither left
     /// nor is queued still was dropped for [`DropReason::LinkEnded`].
     pub sent: u64,
-    /// Descriptors that were meant for us: queries looked up, replies to our own.
+    /// Descriptors for this servent: Queries looked up, replies to its own requests.
     pub delivered: PerKind,
     dropped: [u64; DropReason::ALL.len()],
     /// Queries answered with at least one result.
@@ -175,7 +176,7 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Writes that took them.
     pub writes: u64,
-    /// Units of work that descriptors of neighbours caused; one is about 80 instructions.
+    /// Work that descriptors of neighbours caused, in units of about 80 instructions.
     pub work: u64,
 }
 

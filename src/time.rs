@@ -1,4 +1,4 @@
-//! The core's own clock reading: a number of microseconds handed in by whoever drives it.
+//! The core's own reading of a clock: a number of microseconds, handed in by the driver.
 //!
 //! There is deliberately no `now()`. The driver reads a monotonic clock once per turn, the
 //! simulator and the tests count for themselves, and the same inputs give the same run.

@@ -1,4 +1,4 @@
-//! What passes between the core and whoever drives it: ids, requests, reports, reasons.
+//! The types that pass between the core and its driver: ids, outputs, events, reasons.
 
 use crate::transfer::download::{Against, DiskFault, DownloadError, PushVia, Source};
 use crate::transfer::names::escape_for_terminal;
@@ -9,16 +9,17 @@ use crate::wire::{FrameError, Guid, ServentId};
 use std::fmt;
 use std::net::SocketAddrV4;
 
-/// One socket, from the wish to connect until it is closed. Doubles as the poll token.
+/// One socket, from [`Output::Connect`] or `handle_accepted` until it is closed. Doubles as the poll
+/// token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     pub(super) index: u32,
-    /// Tells this tenant of the slab slot from the one before.
+    /// Tells this socket from earlier ones in the same slab slot.
     pub(super) generation: u32,
 }
 
 impl ConnId {
-    /// The slot it has until it is closed; below `Limits::max_connections`.
+    /// The slab slot it has until it is closed; below `Limits::max_connections`.
     pub fn index(self) -> usize {
         self.index as usize
     }
@@ -40,24 +41,24 @@ impl ConnId {
 pub enum Output {
     /// Open a TCP connection; report with `handle_connected` or `handle_closed`.
     Connect {
-        /// Its id from now on.
+        /// The id of the new socket.
         conn: ConnId,
-        /// Whom to connect to.
+        /// The address to connect to.
         addr: SocketAddrV4,
     },
     /// Drop the socket; nothing more is to be reported for it.
     Close {
-        /// Which.
+        /// The socket.
         conn: ConnId,
     },
     /// Do something with a file; report with `handle_file`.
     File {
-        /// Which file.
+        /// The file.
         file: FileId,
-        /// What to do.
+        /// The operation.
         op: FileOp,
     },
-    /// Something happened that a user may care about.
+    /// Something a user may want to know.
     Event(Event),
 }
 
@@ -74,12 +75,12 @@ pub struct TransferId(pub(super) u64);
 pub enum FileOp {
     /// Open the shared file with this number; answer `Opened` or `OpenFailed`.
     OpenShared {
-        /// The library's number.
+        /// Its number in the library.
         number: u32,
     },
     /// Open or create the partial file of a download; answer `Opened` or `Fault`.
     OpenPartial {
-        /// Bytes that are to be in it already.
+        /// Bytes it must hold already.
         have: u64,
         /// Size of the whole file, if known.
         total: Option<u64>,
@@ -92,37 +93,37 @@ pub enum FileOp {
     },
     /// Compare with what is on the disk; answer `Compared` or `Fault`.
     Compare {
-        /// With which file.
+        /// The file on the disk.
         against: Against,
-        /// Where.
+        /// Offset of the first byte.
         offset: u64,
-        /// What.
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// Write to the partial file; answer `Written` or `Fault`.
     Write {
-        /// Where.
+        /// Offset of the first byte.
         offset: u64,
-        /// What.
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// Make the partial file durable; answer `Synced` or `Fault`.
     Sync,
-    /// Give the file its name without replacing another; answer `Finished` or `Fault`.
+    /// Give the file its final name without replacing another; answer `Finished` or `Fault`.
     Finish,
-    /// One of the complete files that have agreed so far is the file; answer `Finished` or
-    /// `Fault`.
+    /// Use one of the complete files that agreed in all comparisons as the result; answer `Finished`
+    /// or `Fault`.
     UseComplete,
     /// Close it; no answer.
     Close,
 }
 
-/// What came of a file operation.
+/// The outcome of a file operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileDone {
-    /// It is open.
+    /// The file is open.
     Opened {
-        /// Its size in bytes as it is now.
+        /// Its present size in bytes.
         size: u64,
     },
     /// A shared file could not be opened.
@@ -136,21 +137,21 @@ pub enum FileDone {
     },
     /// Bytes are written.
     Written {
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
     },
-    /// It is durable.
+    /// The file is durable.
     Synced,
-    /// It has its name.
+    /// The file has its final name.
     Finished,
     /// The local disk failed a download.
     Fault(DiskFault),
 }
 
-/// What happened.
+/// Something that happened.
 #[derive(Debug)]
 pub enum Event {
-    /// A neighbour is there.
+    /// A link is established.
     LinkUp {
         /// Its connection.
         conn: ConnId,
@@ -159,67 +160,67 @@ pub enum Event {
         /// Whether we dialled.
         outbound: bool,
     },
-    /// A neighbour is gone.
+    /// A link ended.
     LinkDown {
         /// Its connection.
         conn: ConnId,
         /// Its address.
         addr: SocketAddrV4,
-        /// Who ended it, and why.
+        /// Which side ended it, and why.
         reason: CloseReason,
     },
-    /// We dialled and no link came of it.
+    /// A dial ended without a link.
     DialFailed {
-        /// Whom.
+        /// The address dialled.
         addr: SocketAddrV4,
-        /// Why not.
+        /// The cause.
         reason: CloseReason,
     },
-    /// We answered a Query.
+    /// A Query of a neighbour was answered.
     Answered {
-        /// Its words, as they came.
+        /// Its search text as received.
         criteria: Vec<u8>,
-        /// In how many results.
+        /// Number of results.
         results: usize,
     },
     /// A Pong to a Ping of our own.
     Pong {
-        /// The Ping.
+        /// GUID of the Ping.
         ping: Guid,
-        /// Who answers; port 0 means it takes no connections.
+        /// Address of the servent; port 0 means that it accepts no connections.
         addr: SocketAddrV4,
         /// Files it shares.
         files: u32,
         /// KiB it shares.
         kib: u32,
-        /// How many servents lie between.
+        /// Servents between it and this one.
         hops: u8,
     },
     /// A result of a search of our own.
     Hit {
-        /// The search.
+        /// GUID of the search.
         search: Guid,
-        /// What was found.
+        /// The result.
         hit: Hit,
     },
     /// An upload of a file ended.
     Served {
-        /// To whom.
+        /// Address of the peer.
         addr: SocketAddrV4,
         /// The library's number of the file.
         number: u32,
-        /// Bytes of it that went out.
+        /// Bytes of it that were sent.
         bytes: u64,
-        /// Whether that was all that was asked for.
+        /// Whether all requested bytes were sent.
         complete: bool,
     },
     /// A request was answered with 404, 416 or 503.
     Refused {
-        /// Who asked.
+        /// Address of the peer.
         addr: SocketAddrV4,
-        /// Which of them.
+        /// The status.
         status: Status,
-        /// The path asked for as it came, cut at 256 bytes.
+        /// The requested path as received, cut at 256 bytes.
         path: Vec<u8>,
     },
     /// A shared file is gone or changed: the folders should be scanned again.
@@ -229,28 +230,28 @@ pub enum Event {
     },
     /// The source of a download was asked by a Push to connect to us.
     Pushed {
-        /// Which.
+        /// The download.
         transfer: TransferId,
     },
     /// A download is complete.
     Downloaded {
-        /// Which.
+        /// The download.
         transfer: TransferId,
         /// The file's size.
         bytes: u64,
-        /// It was complete before, and nothing was written.
+        /// The file was complete before, and nothing was written.
         already_here: bool,
     },
     /// A download ended without its file; what was received is kept.
     DownloadFailed {
-        /// Which.
+        /// The download.
         transfer: TransferId,
-        /// Why.
+        /// The cause.
         error: DownloadError,
     },
 }
 
-/// One result, with what its QueryHit says of the servent that has it.
+/// One result, with what its QueryHit says of its servent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
     /// The file's name as the servent gives it: untrusted text, invalid UTF-8 replaced.
@@ -259,17 +260,17 @@ pub struct Hit {
     pub size: u32,
     /// Where it can be fetched.
     pub addr: SocketAddrV4,
-    /// Whether that address may be connected to; see [`crate::config::Scope`]. A guest, which has
-    /// no scope of its own, takes addresses at least as public as that of the neighbour the hit
-    /// came from.
+    /// Whether that address may be connected to; see [`crate::config::Scope`]. A guest has no scope
+    /// of its own and accepts addresses at least as public as that of the neighbour that sent the
+    /// hit.
     pub in_scope: bool,
-    /// Its number there.
+    /// The file's index at its servent.
     pub index: u32,
-    /// Claimed speed.
+    /// Speed the servent claims.
     pub speed_kbps: u32,
-    /// Who has it.
+    /// The servent that has it.
     pub servent: ServentId,
-    /// How many servents lie between.
+    /// Servents between it and this one.
     pub hops: u8,
     /// Whether it asks for a Push; `None` if it does not say.
     pub push: Option<bool>,
@@ -280,13 +281,13 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// Where to fetch it: by a Push only if its address may not be connected to.
+    /// The source to fetch it from: by a Push only if its address may not be connected to.
     pub fn into_source(self) -> Source {
         Source {
             addr: self.addr,
             index: self.index,
             name: self.name,
-            // A size that fills the field is not known.
+            // A size that fills the field stands for any size that does not fit it.
             size: (self.size != u32::MAX).then_some(u64::from(self.size)),
             push: Some(PushVia {
                 servent: self.servent,
@@ -300,7 +301,7 @@ impl Hit {
 /// Bytes to be written to one socket.
 #[derive(Debug)]
 pub enum TxChunk<'a> {
-    /// These.
+    /// Bytes in memory.
     Bytes(&'a [u8]),
     /// A range of an open file.
     File {
@@ -308,26 +309,26 @@ pub enum TxChunk<'a> {
         file: FileId,
         /// First byte.
         offset: u64,
-        /// How many, never 0.
+        /// Number of bytes, never 0.
         len: usize,
     },
 }
 
-/// What ended a socket, as far as the operating system said.
+/// What ended a socket, as the operating system reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IoFailure {
-    /// The other side closed in good order.
+    /// The peer closed its end.
     Eof,
-    /// Nobody listens there.
+    /// Nothing listens there.
     Refused,
-    /// No way there.
+    /// There is no route to the host.
     Unreachable,
-    /// Cut in the middle.
+    /// The peer reset the connection.
     Reset,
-    /// This machine refused: no network, no file descriptors, no memory. Says nothing about the
+    /// This machine refused: no network, no file descriptors, no memory. It says nothing about the
     /// peer.
     Local(String),
-    /// Anything else, in the system's words.
+    /// Anything else, in the operating system's words.
     Other(String),
 }
 
@@ -344,39 +345,39 @@ impl fmt::Display for IoFailure {
     }
 }
 
-/// Why a socket was closed, and by whom.
+/// Why a socket was closed, and by which side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The peer, or the network.
+    /// The peer or the network ended it.
     Io(IoFailure),
-    /// The peer said why.
+    /// The peer sent a Bye.
     Bye {
-        /// 2xx no fault, 4xx ours, 5xx its own trouble.
+        /// 2xx no fault, 4xx our fault, 5xx the peer's.
         code: u16,
-        /// Its words, untrusted.
+        /// Its text, untrusted.
         text: String,
     },
-    /// Its answer to our hello, or its hello, was not what 0.4 asks for.
+    /// The peer's side of the handshake was not one of 0.4.
     Handshake(HandshakeError),
-    /// Its stream fell out of step.
+    /// Its stream could not be followed.
     Frame(FrameError),
-    /// It was silent for too long.
+    /// The peer was silent for too long.
     Timeout(&'static str),
-    /// It stopped reading.
+    /// The peer stopped reading.
     Stalled,
-    /// We have all the links we want.
+    /// All link slots are taken.
     Full,
-    /// We had dialled ourselves.
+    /// The dialled address is our own.
     OwnAddress,
-    /// There are two links with this servent, and the other one stays.
+    /// A second link with the same servent stays instead.
     Duplicate,
-    /// Its first line is nothing we speak, or answers nothing we asked.
+    /// Its first line is in no protocol spoken here, or answers no Push of ours.
     Unasked,
-    /// An inbound HTTP connection is over.
+    /// An inbound HTTP connection ended.
     Upload(UploadClose),
-    /// The download on it is over, well or not.
+    /// The download on it ended, with or without success.
     TransferEnded,
-    /// We are done.
+    /// This servent stops.
     Shutdown,
 }
 
@@ -407,14 +408,14 @@ impl fmt::Display for CloseReason {
 /// Why a search was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchError {
-    /// Longer than others forward.
+    /// The text is longer than others forward.
     TooLong {
-        /// Bytes given.
+        /// Its length in bytes.
         got: usize,
     },
-    /// A NUL ends the text on the wire.
+    /// The text holds a NUL, which would end it on the wire.
     HoldsNul,
-    /// No servent answers it.
+    /// No servent answers such a text.
     Unanswerable(crate::library::CriteriaError),
 }
 

@@ -1,4 +1,4 @@
-//! How much memory a servent may come to hold: every queue, table and buffer at its limit.
+//! Upper bound on a servent's memory: every queue, table and buffer at its limit.
 
 use super::connection::{ACCOUNT_BYTES_PER_BYTE, Connection, Link};
 use super::io::{ConnId, Event};
@@ -11,19 +11,19 @@ use crate::wire::http_head::MAX_HEAD_BYTES;
 use crate::wire::{HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_QUERY_BYTES};
 use std::net::SocketAddrV4;
 
-/// Buffers that grow while they are filled double their size, or hold the old beside the new.
+/// Factor for buffers that grow while they are filled: they double, or hold old and new at once.
 const GROWTH: usize = 2;
-/// What a map or the allocator adds to a small entry.
+/// Bytes a map and the allocator add to a small entry.
 const ENTRY_BYTES: usize = 64;
-/// Code, stacks, the allocator's own, the clock's and the log's: a servent that holds nothing.
+/// Code, stacks, and the fixed memory of allocator, clock and log.
 const PROGRAM_BYTES: usize = 10 << 20;
 
-/// Something that is held, how many of it at most, and how much each takes.
+/// One row of the bound: what is held, how many at most, and how large each may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// What it is, in the plural.
+    /// What is held, in the plural.
     pub what: &'static str,
-    /// So many are held at most.
+    /// How many are held at most.
     pub count: usize,
     /// Bytes of each, at most.
     pub bytes: usize,
@@ -37,12 +37,12 @@ impl Cost {
 }
 
 impl Config {
-    /// All that a servent with these settings holds at most, apart from what it shares: that is
-    /// about 100 bytes for each file.
+    /// Everything a servent with these settings may hold, except its library: about 100 bytes for
+    /// each shared file.
     ///
-    /// `untold` is how many events its driver keeps; `observed` whether what becomes of each
-    /// descriptor is written down.
-    pub fn memory(&self, untold: usize, observed: bool) -> Vec<Cost> {
+    /// `pending_events` is how many events its driver keeps; `observed` whether observations are
+    /// switched on.
+    pub fn memory(&self, pending_events: usize, observed: bool) -> Vec<Cost> {
         let limits = &self.limits;
         let cost = |what, count, bytes| Cost { what, count, bytes };
         let strangers = limits.max_connections - self.max_links;
@@ -51,7 +51,7 @@ impl Config {
         let queue = limits.send_queue_bytes;
         let pongs = self.max_links * limits.pongs_per_link;
         let event = size_of::<Event>() + MAX_QUERY_BYTES;
-        // What one share of work lets a link cause, and the text it becomes.
+        // One share of work bounds the observations of one visit; each is formatted as text.
         let observations = if observed { budget::MOST_COPIES } else { 0 };
         vec![
             cost("the program itself", 1, PROGRAM_BYTES),
@@ -67,12 +67,16 @@ impl Config {
                 GROWTH * largest + size_of::<Link>(),
             ),
             cost("send queues", self.max_links, GROWTH * queue),
-            cost("books on who fills a send queue", self.max_links, ACCOUNT_BYTES_PER_BYTE * queue),
+            cost(
+                "accounts of who fills a send queue",
+                self.max_links,
+                ACCOUNT_BYTES_PER_BYTE * queue,
+            ),
             cost("ids of Pings", limits.ping_routes, BYTES_PER_ID),
             cost("ids of Queries", limits.query_routes, BYTES_PER_ID),
             cost("ids of Pushes", limits.push_routes, BYTES_PER_ID),
             cost("servent ids", limits.servent_routes, BYTES_PER_ID),
-            // The largest table while it doubles.
+            // The largest table, while it doubles.
             cost("ids being moved to a larger table", limits.query_routes / 4, BYTES_PER_ID),
             cost("cached Pongs", pongs, size_of::<(Instant, CachedPong)>() + 2 * ENTRY_BYTES),
             cost(
@@ -80,11 +84,11 @@ impl Config {
                 limits.host_cache_entries,
                 size_of::<SocketAddrV4>() + 4 * ENTRY_BYTES,
             ),
-            cost("Pushes kept in mind", limits.pushes_remembered(), size_of::<(Instant, ConnId)>()),
-            // Each read is passed on before the next; the smallest descriptor causes one event.
+            cost("Pushes remembered", limits.pushes_remembered(), size_of::<(Instant, ConnId)>()),
+            // A read is forwarded before the next; the smallest descriptor causes one event.
             cost("bytes of one read, and what they cause", GROWTH * READ_BYTES, 16),
             cost("input that waits for its share of work", self.max_links, READ_BYTES),
-            cost("events not told yet", untold, event),
+            cost("pending events", pending_events, event),
             cost("records of --events", observations, GROWTH * size_of::<Observation>()),
         ]
         .into_iter()

@@ -1,14 +1,13 @@
-//! The upload limit: how many bytes of files may go out, all uploads together.
+//! The upload limit: a token bucket for all uploads together, which holds a quarter of a second.
 //!
-//! A token bucket that holds a quarter of a second. Sharing it is the business of the list of
-//! uploads, in which each gets one step in turn.
+//! It is shared by turns: the list of uploads gives each one step.
 
 use crate::time::Instant;
 use std::time::Duration;
 
-/// Bytes that may be saved up, in seconds of the limit.
+/// Depth of the bucket, in time at the limit.
 const BURST: Duration = Duration::from_millis(250);
-/// A step below this fraction of the burst is not worth a system call.
+/// Smallest step, as a fraction of the burst: less is not worth a system call.
 const STEP_FRACTION: u64 = 4;
 
 /// A token bucket, or none.
@@ -25,12 +24,12 @@ impl RateLimit {
         RateLimit { bytes_per_second, tokens: 0, refilled: now, blocked_until: None }
     }
 
-    /// Adds what time has brought. False if that is not enough for a step yet.
+    /// Adds the tokens earned since the last call. False if there are too few for a step.
     pub(super) fn refill(&mut self, now: Instant) -> bool {
         let Some(rate) = self.bytes_per_second else { return true };
         let burst = bytes_in(BURST, rate).max(1);
         let earned = bytes_in(now.since(self.refilled), rate);
-        // What is earned for a fraction of a byte stays on the clock.
+        // Time that has not earned a whole byte yet is not lost.
         if earned > 0 {
             self.tokens = self.tokens.saturating_add(earned).min(burst);
             self.refilled = now;
@@ -46,7 +45,7 @@ impl RateLimit {
         false
     }
 
-    /// How much of `step` may go out now.
+    /// Bytes of `step` that may be sent now.
     pub(super) fn allowance(&self, step: usize) -> usize {
         match self.bytes_per_second {
             None => step,
@@ -54,14 +53,14 @@ impl RateLimit {
         }
     }
 
-    /// So many bytes went out.
+    /// `bytes` were sent.
     pub(super) fn spend(&mut self, bytes: usize) {
         if self.bytes_per_second.is_some() {
             self.tokens = self.tokens.saturating_sub(bytes as u64);
         }
     }
 
-    /// When there is enough for a step again, if there was not.
+    /// When there are enough tokens for a step again, if there were too few.
     pub(super) fn blocked_until(&self) -> Option<Instant> {
         self.blocked_until
     }

@@ -1,5 +1,5 @@
-//! Bye (0x02): why the sender is about to close. From 0.6; a 0.4 servent never sends it, but any
-//! peer may, and the right answer is to close at once.
+//! Bye (0x02): why the sender is about to close. It comes from 0.6; this servent never sends it over
+//! 0.4, but any peer may, and the answer is to close at once.
 
 use super::error::DecodeError;
 use super::header::Kind;
@@ -15,14 +15,14 @@ mod field {
 /// A Bye's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bye<'a> {
-    /// 2xx no fault, 4xx the receiver's fault, 5xx the sender's own trouble.
+    /// 2xx no fault, 4xx the receiver's fault, 5xx the sender's.
     pub code: u16,
-    /// What follows the code, its final NUL and what comes after included.
+    /// Everything behind the code, up to the end of the payload.
     pub rest: &'a [u8],
 }
 
 impl<'a> Bye<'a> {
-    /// Reads a payload of 3 to 4,096 bytes. A missing NUL is forgiven: the link ends anyway.
+    /// Reads a payload of 3 to 4,096 bytes. A missing NUL is accepted: the link ends anyway.
     pub fn decode(payload: &'a [u8]) -> Result<Bye<'a>, DecodeError> {
         check_len(Kind::Bye, payload, 3..4_097)?;
         Ok(Bye {

@@ -1,15 +1,15 @@
 //! Cuts the byte stream of a link into descriptors.
 //!
-//! What lies complete in the read buffer is handed out as a view into it. Only a descriptor that
-//! straddles two reads is copied together, so an idle link owns no buffer and a busy one copies
-//! at most one descriptor per read.
+//! A descriptor that lies complete in the read buffer is handed out as a view into it. Only one that
+//! straddles two reads is copied, so an idle link owns no buffer and a busy one copies at most one
+//! descriptor per read.
 
 use super::error::FrameError;
 use super::header::{HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
 use bytes::BytesMut;
 
-/// A descriptor as it lies in the read buffer, whole. Read where it lies: moving a decoded header
-/// about makes the processor wait for stores still on their way.
+/// A whole descriptor as it lies in the read buffer. The header is decoded on access: passing a
+/// decoded one around stalls the processor on store forwarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawDescriptor<'a> {
     head: &'a [u8; HEADER_BYTES],
@@ -94,14 +94,13 @@ impl<'a> Descriptors<'a> {
         Ok(Some(RawDescriptor::new(frame)))
     }
 
-    /// The input that no descriptor was handed out of. The rest of the stream begins with it.
+    /// The input behind the last descriptor that was handed out.
     pub fn into_rest(mut self) -> &'a [u8] {
         self.forget_handed_out();
         self.input
     }
 
-    /// The descriptors that come next and lie complete in the input, `most` of them. Nothing is
-    /// taken.
+    /// The next descriptors that lie complete in the input, at most `most`. Nothing is consumed.
     pub fn ahead(&self, most: usize) -> impl Iterator<Item = RawDescriptor<'_>> {
         let mut input = if self.deframer.pending.is_empty() { self.input } else { &[] };
         let next = move || {
@@ -113,7 +112,7 @@ impl<'a> Descriptors<'a> {
         std::iter::from_fn(next).take(most)
     }
 
-    /// Drops the descriptor that was put together and handed out.
+    /// Drops the pending descriptor, which was handed out.
     fn forget_handed_out(&mut self) {
         if self.handed_out {
             self.handed_out = false;

@@ -1,11 +1,11 @@
-//! What can be wrong with a peer's bytes, by consequence: a [`DecodeError`] costs one descriptor,
+//! Errors in a peer's bytes, by consequence: a [`DecodeError`] costs one descriptor,
 //! a [`FrameError`] costs the link.
 
 use super::header::{Kind, MAX_PAYLOAD_BYTES};
 use std::fmt;
 
 /// A payload that does not follow its descriptor's layout. The descriptor is dropped and counted;
-/// the stream is still in step, because the header's length was believable.
+/// the stream stays in step, because the header's length was valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// Fewer bytes than the fixed fields need.
@@ -14,23 +14,23 @@ pub enum DecodeError {
         kind: Kind,
         /// Bytes its fixed fields take.
         need: usize,
-        /// Bytes that came.
+        /// Bytes received.
         got: usize,
     },
     /// More bytes than this kind may have.
     TooLong {
         /// Which descriptor.
         kind: Kind,
-        /// The most we accept.
+        /// The most that is accepted.
         limit: usize,
-        /// Bytes that came.
+        /// Bytes received.
         got: usize,
     },
-    /// A text that never ends.
+    /// A text field without its NUL.
     MissingNul {
         /// Which descriptor.
         kind: Kind,
-        /// The field that has no NUL after it.
+        /// The field.
         field: &'static str,
     },
     /// A QueryHit with a result count of zero.

@@ -1,9 +1,8 @@
 //! The line `GIV INDEX:SERVENT-ID/NAME` that opens a connection made in answer to a Push.
 //!
-//! The reader trusts only the servent id: what was pushed for is known from our own Push, and
-//! peers disagree about index and name (LimeWire sends `0:ID/file`). The writer is what the
-//! pickiest reader, GNU Serveez, compares byte for byte: the index of the Push, upper-case hex,
-//! two LF.
+//! Only the servent id is relied on: the file is known from our own Push, and peers disagree about
+//! index and name (LimeWire sends `0:ID/file`). The line is written as GNU Serveez, the strictest
+//! reader, compares it byte for byte: the index of the Push, upper-case hex, two LF.
 
 use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use std::fmt;
@@ -14,14 +13,14 @@ pub const MAX_GIV_BYTES: usize = 1024;
 
 const TAG: &[u8] = b"GIV ";
 
-/// What a pushing servent says about itself.
+/// What the servent that answers a Push says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Giv {
-    /// As in the Push, or whatever the peer thinks fit.
+    /// The index of the Push; some peers send another number.
     pub index: u32,
-    /// Who is calling; the key to the Push that was sent.
+    /// The servent that connects: the one the Push was sent to.
     pub servent_id: [u8; 16],
-    /// The name it believes is wanted; bytes that are not UTF-8 are replaced.
+    /// Name of the file; bytes that are not UTF-8 are replaced.
     pub name: String,
 }
 

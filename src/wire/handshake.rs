@@ -1,31 +1,31 @@
-//! The 0.4 hello and its answer, and the one-port dispatch by first line.
+//! The lines of the 0.4 handshake, and the dispatch of inbound connections by their first line.
 //!
-//! We send the exact bytes GNU Serveez compares against and read a little more generously: CR LF
-//! line ends are taken (annotated 0.4 specification, section 2), headers and other versions are
-//! not, since 0.4 has none.
+//! Sent are the exact bytes that GNU Serveez compares against. Read is a little more: CR LF line
+//! ends are accepted (annotated 0.4 specification, section 2); headers and other versions are not,
+//! since 0.4 has none.
 
 use std::fmt;
 
-/// What the dialling side sends.
+/// Handshake of the dialling side.
 pub const CONNECT: &[u8] = b"GNUTELLA CONNECT/0.4\n\n";
-/// What the accepting side answers.
+/// Answer of the accepting side.
 pub const OK: &[u8] = b"GNUTELLA OK\n\n";
 
-/// A first line may be this long before we stop reading it.
+/// Longest first line that is read.
 const MAX_LINE_BYTES: usize = 128;
 
-/// What a connection that came in turns out to be.
+/// What an inbound connection turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dispatch {
-    /// Not enough bytes to tell.
+    /// More bytes are needed.
     NeedMore,
-    /// `GNUTELLA CONNECT/…`: a neighbour.
+    /// `GNUTELLA CONNECT/…`: a link.
     Gnutella,
-    /// `GET ` or `HEAD `: somebody wants a file.
+    /// `GET ` or `HEAD `: a request for a file.
     Http,
     /// `GIV `: a servent answers our Push.
     Giv,
-    /// None of these: close without a word.
+    /// None of these: to be closed without an answer.
     Unknown,
 }
 
@@ -47,17 +47,17 @@ pub fn dispatch(bytes: &[u8]) -> Dispatch {
     if undecided { Dispatch::NeedMore } else { Dispatch::Unknown }
 }
 
-/// Why a hello came to nothing.
+/// Why a handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeError {
-    /// The dialling side speaks something else.
+    /// The dialling side does not speak 0.4.
     Unsupported {
-        /// Its first line, or as much of it as we read.
+        /// Its first line, as far as it was read.
         line: String,
     },
     /// The accepting side answered something other than OK.
     Refused {
-        /// Its first line, or as much of it as we read.
+        /// Its first line, as far as it was read.
         line: String,
     },
 }
@@ -77,12 +77,12 @@ impl fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-/// Reads a hello. `Ok(Some(n))`: complete in `n` bytes, binary descriptors follow; `Ok(None)`:
+/// Reads the dialling side's handshake. `Ok(Some(n))`: complete in `n` bytes, binary descriptors follow; `Ok(None)`:
 /// more bytes are needed.
 ///
 /// # Errors
-/// [`HandshakeError::Unsupported`] as soon as the bytes cannot become a 0.4 hello.
-pub fn read_hello(bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
+/// [`HandshakeError::Unsupported`] as soon as the bytes cannot become one of 0.4.
+pub fn read_connect(bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
     match line_and_blank(bytes, b"GNUTELLA CONNECT/0.4") {
         Match::Complete(len) => Ok(Some(len)),
         Match::Partial => Ok(None),
@@ -90,8 +90,8 @@ pub fn read_hello(bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
     }
 }
 
-/// Reads the answer to our hello, like [`read_hello`]. Some old servents echo the hello instead
-/// of saying OK, which counts as acceptance (annotated 0.4 specification, section 2).
+/// Reads the accepting side's answer, like [`read_connect`]. Some old servents echo our line instead
+/// of answering OK, which counts as acceptance (annotated 0.4 specification, section 2).
 ///
 /// # Errors
 /// [`HandshakeError::Refused`] once a whole line, or more than a line may have, says otherwise.
@@ -105,7 +105,7 @@ pub fn read_answer(bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
             Match::Never => {}
         }
     }
-    // A refusal is worth reading to its end of line: it says why.
+    // A refusal is read to the end of its line: it says why.
     let line_open = memchr::memchr(b'\n', bytes).is_none() && bytes.len() < MAX_LINE_BYTES;
     if partial || line_open {
         return Ok(None);

@@ -7,8 +7,8 @@ use std::fmt;
 /// Size of a header.
 pub const HEADER_BYTES: usize = 23;
 
-/// The largest payload of any kind. gtk-gnutella and LimeWire draw the same line; a header that
-/// announces more closes the link before anything is stored.
+/// Largest payload of any kind, as in gtk-gnutella and LimeWire. A header that announces more closes
+/// the link before anything is stored.
 pub const MAX_PAYLOAD_BYTES: usize = 65_536;
 
 mod field {
@@ -20,22 +20,22 @@ mod field {
     pub(super) const LENGTH: Range<usize> = 19..23;
 }
 
-/// The descriptor kinds of Gnutella 0.4, Bye from 0.6, and everything else by its number.
+/// The descriptor kinds of Gnutella 0.4, Bye from 0.6, and any other by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// 0x00: who is there?
+    /// 0x00: asks which servents there are.
     Ping,
-    /// 0x01: I am, or I know somebody.
+    /// 0x01: answers a Ping with the address of a servent.
     Pong,
-    /// 0x02: I am leaving, and why (0.6, understood everywhere).
+    /// 0x02: the sender closes, and why (0.6, accepted on every link).
     Bye,
-    /// 0x40: connect to me, I want one of your files.
+    /// 0x40: asks a servent to connect and offer a file.
     Push,
-    /// 0x80: who has such a file?
+    /// 0x80: asks for files by words.
     Query,
-    /// 0x81: I have.
+    /// 0x81: answers a Query with results.
     QueryHit,
-    /// A kind we do not know: skipped by its length, never forwarded.
+    /// Unknown: skipped by its length, never forwarded.
     Other(u8),
 }
 
@@ -94,16 +94,16 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A decoded header. Every 23 bytes are one; whether it makes sense is for others to judge.
+/// A decoded header. Any 23 bytes decode; whether the values are valid is judged by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Names the descriptor; a reply carries the id of what it replies to.
     pub guid: Guid,
     /// What the payload is.
     pub kind: Kind,
-    /// How many more links it may cross, the one it came by included.
+    /// Links it may still cross, including the one it arrived on.
     pub ttl: u8,
-    /// How many links it had crossed before the one it came by.
+    /// Links it had crossed before the one it arrived on.
     pub hops: u8,
     /// Payload bytes that follow.
     pub payload_len: u32,
@@ -135,7 +135,7 @@ impl Header {
         bytes
     }
 
-    /// Writes TTL and hops into a descriptor that has this header otherwise.
+    /// Writes TTL and hops into an encoded descriptor whose header is otherwise this one.
     pub(crate) fn patch_travel(&self, frame: &mut [u8]) {
         (frame[field::TTL], frame[field::HOPS]) = (self.ttl, self.hops);
     }
@@ -143,7 +143,7 @@ impl Header {
     /// Appends header and payload to `out`. The header's length is taken from the payload.
     ///
     /// # Panics
-    /// When the payload is over [`MAX_PAYLOAD_BYTES`]: we only frame what we built or accepted.
+    /// When the payload is over [`MAX_PAYLOAD_BYTES`]: only what was built or accepted here is encoded.
     pub fn frame(mut self, payload: &[u8], out: &mut Vec<u8>) {
         assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payloads are bounded where they are built");
         self.payload_len = u32::try_from(payload.len()).expect("bounded above");

@@ -77,7 +77,7 @@ pub enum Status {
     RangeNotSatisfiable,
     /// 431: the head is longer than [`MAX_HEAD_BYTES`]
     HeadTooLarge,
-    /// 501: a method nobody defined
+    /// 501: an unknown method
     NotImplemented,
     /// 503: no upload slot is free
     Busy,
@@ -119,7 +119,7 @@ impl Status {
     }
 }
 
-/// A complete head, cut into its first line and its header lines.
+/// A complete head, split into its first line and its header lines.
 struct Parts<'b, 'h> {
     line: &'b [u8],
     headers: &'h [Header<'b>],
@@ -127,13 +127,13 @@ struct Parts<'b, 'h> {
     len: usize,
 }
 
-/// Why a head cannot be cut into parts.
+/// Why a head cannot be split.
 enum PartsError {
     TooLarge,
     Malformed,
 }
 
-/// Cuts the head at the start of `buf`; `None` while its blank line is missing.
+/// Splits the head at the start of `buf`; `None` while its blank line is missing.
 fn parts<'b, 'h>(
     buf: &'b [u8],
     headers: &'h mut [Header<'b>; MAX_HEADERS],

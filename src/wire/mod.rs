@@ -1,5 +1,5 @@
-//! The wire: bytes to meaning and back, for the connection hello, the 23-byte descriptor header,
-//! the six descriptors of Gnutella 0.4, HTTP heads and the GIV line.
+//! The wire: bytes to meaning and back, for the handshake, the 23-byte descriptor header, the six
+//! descriptors of Gnutella 0.4, HTTP heads and the GIV line.
 //!
 //! Two levels per format. A *view* (`Query<'a>`, `QueryHit<'a>`, …) borrows the payload and names
 //! its fields; the bytes it was read from are what gets forwarded, so extensions we do not

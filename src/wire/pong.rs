@@ -20,7 +20,7 @@ mod field {
 /// A Pong's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pong<'a> {
-    /// Where it accepts connections; port 0 means nowhere.
+    /// Address at which it accepts connections; port 0 means that it accepts none.
     pub addr: SocketAddrV4,
     /// Files shared.
     pub files: u32,

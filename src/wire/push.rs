@@ -19,14 +19,14 @@ mod field {
     pub(super) const EXTENSION: usize = 26;
 }
 
-/// A Push's payload. Mind the order: here the address comes before the port.
+/// A Push's payload. Unlike in a Pong or QueryHit, the address comes before the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Push<'a> {
-    /// Who shall connect.
+    /// The servent that is to connect.
     pub servent: ServentId,
-    /// The file it shall send, by its number there.
+    /// The file it is to offer, by its index there.
     pub index: u32,
-    /// Where it shall connect to.
+    /// The address it is to connect to.
     pub addr: SocketAddrV4,
     /// Opaque bytes, usually none.
     pub extension: &'a [u8],

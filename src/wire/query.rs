@@ -1,4 +1,4 @@
-//! Query (0x80): a minimum speed, the words searched for, and whatever later servents append.
+//! Query (0x80): a minimum speed, the words searched for, and extensions of later servents.
 
 use super::error::DecodeError;
 use super::header::Kind;
@@ -7,10 +7,10 @@ use super::reader::{check_len, split_nul};
 /// The longest search text we originate. Serveez drops payloads above 257 bytes and
 /// gtk-gnutella does not forward those above 256: two for the speed, one for the NUL.
 pub const MAX_CRITERIA_BYTES: usize = 253;
-/// The longest search text of others that is looked for and passed on. gtk-gnutella relays no longer
+/// The longest search text of others that is answered and forwarded. gtk-gnutella relays no longer
 /// Query; a longer text can only be meant to cost work.
 pub const MAX_FORWARDED_CRITERIA_BYTES: usize = 256;
-/// The longest payload that is accepted of others.
+/// The longest payload that is accepted.
 pub const MAX_QUERY_BYTES: usize = 4_096;
 
 /// Four spaces: "list everything you share", asked of a direct neighbour only (0.6 draft,
@@ -32,8 +32,8 @@ pub enum MinSpeed {
 }
 
 impl MinSpeed {
-    /// What we send: Serveez answers it because it is slow enough, gtk-gnutella because it is
-    /// not zero (it drops `00 00` as ancient).
+    /// The value we send: low enough for Serveez to answer, and not zero, which gtk-gnutella drops
+    /// as ancient.
     pub const ANY: MinSpeed = MinSpeed::Kbps(1);
 
     fn decode(bytes: [u8; 2]) -> MinSpeed {
@@ -62,7 +62,7 @@ impl MinSpeed {
 /// A Query's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
-    /// Who should answer.
+    /// Which servents should answer.
     pub speed: MinSpeed,
     /// The words searched for, UTF-8 in practice, without the NUL.
     pub criteria: &'a [u8],

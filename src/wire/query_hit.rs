@@ -1,4 +1,4 @@
-//! QueryHit (0x81): where the answering servent can be reached, its results, an optional vendor
+//! QueryHit (0x81): the address of the answering servent, its results, an optional vendor
 //! trailer and its servent id.
 
 use super::error::DecodeError;
@@ -28,29 +28,29 @@ mod field {
 /// A QueryHit's payload, its results checked but not copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryHit<'a> {
-    /// Where the files can be fetched from.
+    /// Address the files can be fetched from.
     pub addr: SocketAddrV4,
-    /// What the servent says of its speed.
+    /// Speed the servent claims.
     pub speed_kbps: u32,
-    /// How many results there are, never 0.
+    /// Number of results, never 0.
     pub count: u8,
     results: &'a [u8],
-    /// What lies between the results and the servent id; see [`QueryHit::trailer`].
+    /// The bytes between the results and the servent id; see [`QueryHit::trailer`].
     pub trailer_bytes: &'a [u8],
-    /// Who answers.
+    /// The servent that answers.
     pub servent: ServentId,
 }
 
 /// One file in a QueryHit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HitResult<'a> {
-    /// The file's number at the servent that has it; 0 is as good as any.
+    /// The file's index at its servent; any value, 0 included, is valid.
     pub index: u32,
     /// Size in bytes; `u32::MAX` when it does not fit (the size is then in a GGEP extension).
     pub size: u32,
     /// The name, UTF-8 in practice.
     pub name: &'a [u8],
-    /// What lies between the two NULs, opaque; plain 0.4 has nothing there.
+    /// The bytes between the two NULs, opaque; empty in plain 0.4.
     pub extension: &'a [u8],
 }
 
@@ -138,7 +138,7 @@ pub struct Trailer<'a> {
     pub vendor: [u8; 4],
     /// The open data; its first two bytes hold the flags.
     pub open: &'a [u8],
-    /// What follows: vendor bytes, GGEP, XML.
+    /// The bytes behind it: vendor data, GGEP, XML.
     pub private: &'a [u8],
 }
 
@@ -161,7 +161,7 @@ impl<'a> Trailer<'a> {
         self.flag(0x04, 0, 1)
     }
 
-    /// The two flag bytes of a servent that says whether it is busy and nothing else.
+    /// The two flag bytes that say whether the servent is busy and nothing else.
     pub fn busy_flags(busy: bool) -> [u8; 2] {
         [0x04, if busy { 0x04 } else { 0 }]
     }

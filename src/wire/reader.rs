@@ -24,7 +24,7 @@ pub(super) fn check_len(
 
 /// Splits at the first NUL, which belongs to neither half.
 pub(super) fn split_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    // What stands between two NULs is mostly nothing.
+    // Mostly there is nothing between the two NULs of a result.
     let at = if bytes.first() == Some(&0) { 0 } else { memchr::memchr(0, bytes)? };
     Some((&bytes[..at], &bytes[at + 1..]))
 }

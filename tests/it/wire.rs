@@ -206,9 +206,9 @@ fn a_truncated_stream_waits_for_the_rest() {
 fn a_truncated_line_waits_for_the_rest() {
     let (connect, ok, giv) = (load("text-connect-04"), load("text-ok-04"), load("text-giv"));
     for len in 0..connect.len() {
-        assert_eq!(handshake::read_hello(&connect[..len]), Ok(None), "{len}");
+        assert_eq!(handshake::read_connect(&connect[..len]), Ok(None), "{len}");
     }
-    assert_eq!(handshake::read_hello(&connect), Ok(Some(connect.len())));
+    assert_eq!(handshake::read_connect(&connect), Ok(Some(connect.len())));
     for len in 0..ok.len() {
         assert_eq!(handshake::read_answer(&ok[..len]), Ok(None), "{len}");
     }

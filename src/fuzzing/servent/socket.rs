@@ -63,7 +63,7 @@ impl Socket {
         let stream = [&self.heard[..], bytes].concat();
         let hello = match (is_link, self.inbound) {
             (true, _) => Some(0),
-            (false, true) => handshake::read_hello(&stream).unwrap_or(None),
+            (false, true) => handshake::read_connect(&stream).unwrap_or(None),
             (false, false) if self.greets => handshake::read_answer(&stream).unwrap_or(None),
             (false, false) => None,
         };

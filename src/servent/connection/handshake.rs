@@ -9,7 +9,7 @@
 //! there is room for the link is asked between `Offered` and `grant`, when the peer has shown that
 //! it speaks Gnutella.
 
-use crate::wire::handshake::{CONNECT, HandshakeError, OK, read_answer, read_hello};
+use crate::wire::handshake::{CONNECT, HandshakeError, OK, read_answer, read_connect};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Version of the protocol a link speaks.
@@ -109,7 +109,7 @@ impl Handshake {
         bytes: &[u8],
     ) -> Result<Progress, HandshakeError> {
         self.received.extend_from_slice(bytes);
-        let read = if self.dialled { read_answer } else { read_hello };
+        let read = if self.dialled { read_answer } else { read_connect };
         Ok(match read(&self.received)? {
             None => Progress::NeedMore,
             Some(consumed) => {

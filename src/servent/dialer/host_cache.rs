@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// After a failure the next try waits this long, doubled with every further one.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(60);
-/// A servent that answered and refused is most likely full, and stays so for a while.
+/// A servent that answered and refused is most likely full, and tried again much later.
 const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(600);
 /// A host whose link ended may be tried again soon.
 const RETRY_AFTER_LINK: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ const MAX_FAILURES: u8 = 5;
 /// The hosts with the most recent lasting links are protected: neither failures nor newly learnt
 /// addresses remove them, so a servent that was offline finds its way back.
 const MAX_PROTECTED: usize = 64;
-/// An address heard of again is moved up at most this often.
+/// Least time between two renewals of an address that is reported again.
 const RENEW_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +30,11 @@ struct Host {
     answered: bool,
     /// When the last link to it that lasted ended, while it is one of [`MAX_PROTECTED`].
     protected: Option<Instant>,
-    /// The link that told of it first; `None` for the user and the last run.
+    /// The link that reported it first; `None` for the user and the last run.
     source: Option<LinkKey>,
 }
 
-/// What an address is worth: a full cache gives up the least.
+/// Sort key of eviction: a full cache evicts the lowest.
 type Worth = (bool, u8, bool, Instant, SocketAddrV4);
 
 impl Host {
@@ -44,19 +44,19 @@ impl Host {
     }
 }
 
-/// A bounded set of addresses. Learning and giving up an address take O(log n).
+/// A bounded set of addresses. Learning and evicting an address take O(log n).
 #[derive(Debug)]
 pub struct HostCache {
     hosts: BTreeMap<SocketAddrV4, Host>,
-    /// All of them, the least worth first.
+    /// All addresses, the first to be evicted first.
     by_worth: BTreeSet<Worth>,
     /// The same for each source.
     by_source: BTreeMap<Option<LinkKey>, BTreeSet<Worth>>,
-    /// How many addresses each source told of.
+    /// Number of addresses by source.
     counts: BTreeSet<(usize, Option<LinkKey>)>,
     protected: BTreeSet<(Instant, SocketAddrV4)>,
     limit: usize,
-    /// Counts changes of what is stored between runs.
+    /// Counts changes of what is saved between runs.
     version: u64,
 }
 
@@ -74,10 +74,11 @@ impl HostCache {
         }
     }
 
-    /// Adds an address that `source` told of, or renews it; true if it is new. A full cache gives
-    /// up its worst address for it: the one that failed most; of these one that never answered; of
-    /// these one from the source that has told of most, so that none fills the cache with what it
-    /// likes; and of these the one not heard of for longest. Protected ones go last.
+    /// Adds an address that `source` reported, or renews it; true if it is new.
+    ///
+    /// A full cache evicts an address for it, by these criteria in order: not protected; most
+    /// failures; never answered; from the source that reported most addresses, so that no source
+    /// can fill the cache; longest not reported.
     pub fn learn(&mut self, now: Instant, addr: SocketAddrV4, source: Option<LinkKey>) -> bool {
         if let Some(host) = self.hosts.get(&addr) {
             if now.since(host.last_seen) >= RENEW_AFTER {
@@ -131,7 +132,7 @@ impl HostCache {
         waiting.map(|(_, host)| host.next_try).min()
     }
 
-    /// Nobody was there, or nobody spoke, or a link ended as soon as it stood.
+    /// A dial failed, the peer did not complete the handshake, or the link ended at once.
     pub fn failed(&mut self, now: Instant, addr: SocketAddrV4) {
         let Some(host) = self.hosts.get(&addr) else { return };
         let failures = (host.failures + 1).min(MAX_FAILURES);
@@ -177,7 +178,7 @@ impl HostCache {
         }
     }
 
-    /// Forgets an address: it turned out to be our own, say.
+    /// Forgets an address, for example because it is our own.
     pub fn remove(&mut self, addr: SocketAddrV4) {
         if let Some(host) = self.hosts.remove(&addr) {
             self.unlist(addr, host);
@@ -188,7 +189,7 @@ impl HostCache {
         }
     }
 
-    /// The addresses, those that ever answered first, each with whether it did.
+    /// The addresses with whether each ever answered; those that did come first.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddrV4, bool)> + '_ {
         let of = |answered| {
             let hosts = self.hosts.iter().filter(move |(_, host)| host.answered == answered);

@@ -1,9 +1,9 @@
 //! Recent Pongs, kept per link, to answer Pings without flooding them (0.6 draft, 2.2.4).
 //!
 //! An address is listed once, by the nearest fresh Pong about it: a farther copy neither replaces nor
-//! renews it. What a link delivered is never told back to it (split horizon), and every servent on
-//! the way keeps a Pong for at most one lifetime, so a host that died is told of for at most one
-//! lifetime more at each hop.
+//! renews it. What a link delivered is never sent back to it (split horizon). Every servent on the way
+//! keeps a Pong for at most one lifetime, so a dead host is reported for at most one lifetime more at
+//! each hop.
 
 use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
@@ -11,16 +11,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-/// What a Pong said, and how far it had come.
+/// The content of a Pong, and the distance it had travelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedPong {
-    /// Where the servent accepts connections.
+    /// Address at which the servent accepts connections.
     pub addr: SocketAddrV4,
     /// Files it shares.
     pub files: u32,
     /// KiB it shares.
     pub kib: u32,
-    /// Hops of the Pong as it reached us.
+    /// Hops of the Pong on arrival.
     pub hops: u8,
 }
 
@@ -35,7 +35,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct PongCache {
     by_addr: BTreeMap<SocketAddrV4, Entry>,
-    /// The addresses each link told of, the least recent first.
+    /// The addresses each link reported, the least recent first.
     by_link: BTreeMap<LinkKey, VecDeque<SocketAddrV4>>,
     per_link: usize,
     max_age: Duration,
@@ -48,7 +48,7 @@ impl PongCache {
     }
 
     /// Remembers a Pong that `link` delivered, unless a nearer one about the same address is fresh.
-    /// A full link gives up its least recent Pong that is not its neighbour's own.
+    /// A link at its limit loses its least recent Pong that is not its neighbour's own.
     pub fn insert(&mut self, now: Instant, link: LinkKey, pong: CachedPong) {
         if let Some(known) = self.by_addr.get(&pong.addr) {
             let fresh = now.since(known.at) < self.max_age;
@@ -78,8 +78,7 @@ impl PongCache {
     }
 
     /// Up to `count` fresh Pongs that `asker` did not deliver and that are not about `asker_addr`,
-    /// where it listens: the most recent first, and as far as possible one of every link before a
-    /// second of any.
+    /// its listening address: one of each link in turn, the most recent of a link first.
     pub fn answer(
         &self,
         now: Instant,

@@ -3,14 +3,14 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use std::fmt;
 
-/// Everything but letters, digits and `-_.~` is encoded, so that no reader can misunderstand.
+/// Everything but letters, digits and `-_.~` is encoded, so that all readers agree.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Which file a path asks for.
 ///
 /// Peers that do not encode (GNU Serveez) send the bytes of a name as they are, so its `%20` may be
-/// part of the name; the path alone does not tell. Both readings are kept, and at least one is
-/// there. A reading is never empty, `.` or `..`, and has no `/`, `\` or NUL.
+/// part of the name; the path alone does not tell. Both readings are kept, at least one of them
+/// valid: not empty, `.` or `..`, and without `/`, `\` and NUL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetPath {
     /// The index from the hit; some peers send 0 for "the file of this name".
@@ -140,7 +140,7 @@ mod tests {
         ] {
             assert_eq!(name(path), Err(GetPathError::Name), "{path}");
         }
-        // As bytes of a name they are harmless, and some file may be called so.
+        // As bytes of a name they are harmless, and a file may have such a name.
         for path in
             ["/get/1/%2e%2e%2fetc", "/get/1/a%5Cb", "/get/1/%2e%2E/", "/get/1/a%00", "/get/1/%ff"]
         {

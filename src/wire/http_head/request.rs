@@ -1,4 +1,4 @@
-//! Request heads: what peers ask our library, and what we ask theirs.
+//! Request heads, read and written.
 
 use super::{
     MAX_HEADERS, PRODUCT, PartsError, RangeSpec, Status, Version, content_length, header,
@@ -15,10 +15,10 @@ pub enum Method {
     Head,
 }
 
-/// A request as far as a file server cares.
+/// The parts of a request that matter for serving files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
-    /// What is to be done.
+    /// The method.
     pub method: Method,
     /// The path with its leading slash, as sent: still percent-encoded, maybe with raw spaces.
     pub path: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct RequestHead {
     pub has_host: bool,
     /// The range asked for; a `Range` header that makes no sense is ignored.
     pub range: Option<RangeSpec>,
-    /// Whether the sender wants to go on using the connection.
+    /// Whether the sender keeps the connection open for another request.
     pub keep_alive: bool,
     /// Whether a `Content-Range` header is there. It means nothing in a request, but Serveez
     /// sends it, and accepts nothing but `HTTP 200 OK` in return.
@@ -45,15 +45,15 @@ impl RequestHead {
     }
 }
 
-/// Why a request is refused. The connection is closed after saying so: where the next request
-/// starts is not known.
+/// Why a request is refused. The connection is closed after the answer, since the start of the next
+/// request is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
     /// Not an HTTP request
     Malformed,
     /// No end within [`MAX_HEAD_BYTES`](super::MAX_HEAD_BYTES), or more than 64 header lines
     TooLarge,
-    /// A body follows; nobody has one to send here
+    /// A body follows, which no request served here has
     HasBody,
     /// A method of HTTP that is not served
     NotAllowed,

@@ -1,4 +1,4 @@
-//! Response heads: what peers answer us, and what we answer them.
+//! Response heads, read and written.
 
 use super::{
     ContentRange, MAX_HEADERS, PRODUCT, PartsError, Status, Version, content_length, decimal,
@@ -7,20 +7,20 @@ use super::{
 use std::fmt;
 use std::time::Duration;
 
-/// A response as far as a downloader cares.
+/// The parts of a response that matter for fetching a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {
     /// The three digits, 100 to 999.
     pub status: u16,
-    /// Length of the body in bytes, if told.
+    /// Length of the body in bytes, if given.
     pub content_length: Option<u64>,
-    /// Which bytes the body holds, if told.
+    /// The range that the body holds, if given.
     pub content_range: Option<ContentRange>,
     /// Whether another request may follow on this connection.
     pub keep_alive: bool,
-    /// How long a busy peer wants to be left alone, if it said so in seconds.
+    /// `Retry-After` of a busy peer, if given in seconds.
     pub retry_after: Option<Duration>,
-    /// What changes with the file, if told: its `ETag`, else its `Last-Modified`.
+    /// Validator of the file's version, if given: its `ETag`, else its `Last-Modified`.
     pub validator: Option<Vec<u8>>,
 }
 
@@ -31,7 +31,7 @@ pub enum ResponseError {
     Malformed,
     /// No end within [`MAX_HEAD_BYTES`](super::MAX_HEAD_BYTES), or more than 64 header lines
     TooLarge,
-    /// The body is chunked or compressed in transit; no Gnutella servent does that to a file
+    /// The body is chunked or compressed, which no Gnutella servent does to a file
     TransferEncoding,
 }
 

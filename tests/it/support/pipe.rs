@@ -57,7 +57,7 @@ impl Tap {
             self.stream.extend_from_slice(bytes);
         }
         if self.phase == Phase::Hello {
-            self.phase = self.read_hello();
+            self.phase = self.read_connect();
         }
         if self.phase != Phase::Link {
             return Vec::new();
@@ -68,7 +68,7 @@ impl Tap {
         })
     }
 
-    fn read_hello(&mut self) -> Phase {
+    fn read_connect(&mut self) -> Phase {
         for hello in [&b"GNUTELLA CONNECT/0.4\n\n"[..], b"GNUTELLA OK\n\n"] {
             if self.stream.starts_with(hello) {
                 self.stream.drain(..hello.len());
