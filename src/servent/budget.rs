@@ -199,8 +199,17 @@ pub(super) struct Account {
     credit: i32,
     /// The round of the last share; 0 before the first.
     round: u32,
-    /// Input that waits for the next share, at most one read.
-    unread: Option<Box<BytesMut>>,
+    /// Input that waits for the next share.
+    unread: Option<Box<Unread>>,
+}
+
+/// Input of a link that waits for its share of work.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// At most one read.
+    pub(super) bytes: BytesMut,
+    /// The peer has closed its end behind it.
+    pub(super) ended: bool,
 }
 
 impl Account {
@@ -221,17 +230,24 @@ impl Account {
     #[inline]
     pub(super) fn append_unread(&mut self, bytes: &[u8]) -> bool {
         let Some(unread) = &mut self.unread else { return false };
-        unread.extend_from_slice(bytes);
+        unread.bytes.extend_from_slice(bytes);
         true
     }
 
+    /// Notes that the peer has closed its end behind input that waits.
+    pub(super) fn end_unread(&mut self) {
+        if let Some(unread) = &mut self.unread {
+            unread.ended = true;
+        }
+    }
+
     /// Keeps input for the next share.
-    pub(super) fn keep_unread(&mut self, unread: Box<BytesMut>) {
+    pub(super) fn keep_unread(&mut self, unread: Box<Unread>) {
         self.unread = Some(unread);
     }
 
     /// Takes the input that waits.
-    pub(super) fn take_unread(&mut self) -> Option<Box<BytesMut>> {
+    pub(super) fn take_unread(&mut self) -> Option<Box<Unread>> {
         self.unread.take()
     }
 }

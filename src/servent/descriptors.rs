@@ -12,6 +12,7 @@ use crate::wire::{
     Bye, Guid, Header, Kind, Ping, Pong, Push, Query, QueryHit, RawDescriptor, ServentId,
 };
 use std::net::SocketAddrV4;
+use std::num::NonZeroU16;
 
 /// The link a descriptor arrived on.
 #[derive(Clone, Copy)]
@@ -139,7 +140,7 @@ impl Servent {
         if asked_by_us && header.hops == 0 && pong.addr.ip() == source.peer.ip() {
             // Its own Pong says where it listens: it need not be dialled too.
             if let Some(link) = self.links.link_mut(source.id) {
-                link.peer.listening_port = Some(pong.addr.port());
+                link.pong_port = NonZeroU16::new(pong.addr.port());
                 self.settle_duplicate(now, pong.addr);
             }
         }

@@ -29,7 +29,6 @@ const PUSH_AGAIN: Duration = Duration::from_secs(10);
 struct Task {
     download: Download,
     conn: Option<ConnId>,
-    file: FileId,
     /// When the next Push is due while the source is waited for.
     next_push: Option<Instant>,
     /// A Push was sent for it.
@@ -49,7 +48,6 @@ pub struct Progress {
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
     tasks: BTreeMap<TransferId, Task>,
-    by_file: BTreeMap<FileId, TransferId>,
     /// Addresses whose servents close when asked for a percent-encoded name (GNU Serveez).
     raw_hosts: VecDeque<SocketAddrV4>,
     /// The Pushes sent within the last [`PUSH_WINDOW`], oldest first.
@@ -68,22 +66,21 @@ pub(super) enum PushStep {
 }
 
 impl Downloads {
-    pub(super) fn add(&mut self, id: TransferId, file: FileId, download: Download) {
-        let task = Task { download, conn: None, file, next_push: None, pushed: false };
+    /// Adds a download. Its file has the same number as the download itself.
+    pub(super) fn add(&mut self, id: TransferId, download: Download) -> FileId {
+        let task = Task { download, conn: None, next_push: None, pushed: false };
         self.tasks.insert(id, task);
-        self.by_file.insert(file, id);
+        FileId(id.0)
     }
 
     /// A download ended. Returns its file, to be closed, and its connection.
     pub(super) fn remove(&mut self, id: TransferId) -> Option<(FileId, Option<ConnId>)> {
-        let task = self.tasks.remove(&id)?;
-        self.by_file.remove(&task.file);
-        Some((task.file, task.conn))
+        self.tasks.remove(&id).map(|task| (FileId(id.0), task.conn))
     }
 
     /// The download that a file belongs to.
     pub(super) fn transfer_of(&self, file: FileId) -> Option<TransferId> {
-        self.by_file.get(&file).copied()
+        self.tasks.get_key_value(&TransferId(file.0)).map(|(&id, _)| id)
     }
 
     /// How far a download is; `None` once it ended.
@@ -99,8 +96,8 @@ impl Downloads {
 
     /// What a download wants done next, and its file.
     pub(super) fn poll(&mut self, id: TransferId) -> Option<(FileId, DownloadStep)> {
-        let task = self.tasks.get_mut(&id)?;
-        task.download.poll().map(|step| (task.file, step))
+        let step = self.tasks.get_mut(&id)?.download.poll()?;
+        Some((FileId(id.0), step))
     }
 
     /// The connection of a download, and when that wants its timeout.

@@ -1,5 +1,8 @@
 //! The way in: bytes of links become descriptors, within each link's share of work.
 
+use super::budget::Unread;
+use super::connection::Link;
+use super::descriptors::Source;
 use super::io::{CloseReason, ConnId, IoFailure};
 use super::{Observation, RouteTable, Servent};
 use crate::config::READ_BYTES;
@@ -8,9 +11,6 @@ use crate::time::Instant;
 use crate::wire::{Deframer, Descriptors, FrameError};
 use bytes::{Buf, BytesMut};
 use std::net::SocketAddrV4;
-
-use super::connection::Link;
-use super::descriptors::Source;
 
 impl Servent {
     /// How many bytes of this connection may be read and handed to
@@ -38,7 +38,8 @@ impl Servent {
             None => 0,
         };
         if taken < bytes.len() {
-            self.keep_unread(now, id, Box::new(BytesMut::from(&bytes[taken..])));
+            let bytes = BytesMut::from(&bytes[taken..]);
+            self.keep_unread(now, id, Box::new(Unread { bytes, ended: false }));
         }
     }
 
@@ -56,11 +57,11 @@ impl Servent {
                 continue;
             };
             let Some(mut unread) = link.account.take_unread() else { continue };
-            let taken = self.serve(now, id, &unread, credit);
-            unread.advance(taken);
-            if !unread.is_empty() {
+            let taken = self.serve(now, id, &unread.bytes, credit);
+            unread.bytes.advance(taken);
+            if !unread.bytes.is_empty() {
                 self.keep_unread(now, id, unread);
-            } else if self.links.link(id).is_some_and(|link| link.ended) {
+            } else if unread.ended {
                 self.close(now, id, CloseReason::Io(IoFailure::Eof));
             }
         }
@@ -135,7 +136,7 @@ impl Servent {
         Ok(bytes.len() - left)
     }
 
-    fn keep_unread(&mut self, now: Instant, id: ConnId, unread: Box<BytesMut>) {
+    fn keep_unread(&mut self, now: Instant, id: ConnId, unread: Box<Unread>) {
         let Some(link) = self.links.link_mut(id) else { return };
         link.account.keep_unread(unread);
         self.budget.serve_later(now, id);
@@ -145,7 +146,7 @@ impl Servent {
     pub(super) fn drop_unread(&mut self, peer: SocketAddrV4, link: &mut Link) {
         if let Some(unread) = link.account.take_unread() {
             let mut deframer = link.deframer.take().unwrap_or_default();
-            self.count_unread(peer, &mut deframer.feed(&unread));
+            self.count_unread(peer, &mut deframer.feed(&unread.bytes));
         }
     }
 

@@ -98,7 +98,7 @@ impl Servent {
         match &mut conn.phase {
             // What it said before it closed is still read, in its turn.
             Phase::Link(link) if link.account.is_waiting() && failure == IoFailure::Eof => {
-                link.ended = true;
+                link.account.end_unread();
             }
             Phase::Upload => {
                 self.uploads.handle_closed(now, id, &failure);

@@ -201,7 +201,7 @@ impl Servent {
                 addr: conn.remote,
                 local_ip: conn.local_ip,
                 outbound: conn.is_dialled(),
-                peer: &link.peer,
+                peer: link.peer(),
             })
         })
     }

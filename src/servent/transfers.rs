@@ -39,8 +39,8 @@ impl Servent {
     ) -> Result<(TransferId, FileId), DownloadError> {
         let raw = self.downloads.wants_raw_names(source.addr);
         let download = Download::new(now, source, kept, raw, DownloadLimits::default())?;
-        let (id, file) = (TransferId(self.fresh_id()), FileId(self.fresh_id()));
-        self.downloads.add(id, file, download);
+        let id = TransferId(self.fresh_id());
+        let file = self.downloads.add(id, download);
         self.drive_download(now, id);
         Ok((id, file))
     }

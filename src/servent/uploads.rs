@@ -41,7 +41,6 @@ pub(super) const UPLOAD_BYTES: usize = size_of::<Uploading>();
 #[derive(Debug)]
 pub(super) struct Uploads {
     by_conn: BTreeMap<ConnId, Uploading>,
-    by_file: BTreeMap<FileId, ConnId>,
     slots_by_ip: PerAddressCount,
     slots_taken: usize,
     rate: RateLimit,
@@ -71,7 +70,6 @@ impl Uploads {
     pub(super) fn new(config: &Config, now: Instant) -> Uploads {
         Uploads {
             by_conn: BTreeMap::new(),
-            by_file: BTreeMap::new(),
             slots_by_ip: PerAddressCount::default(),
             slots_taken: 0,
             rate: RateLimit::new(config.upload_limit, now),
@@ -100,7 +98,7 @@ impl Uploads {
     /// The connection is closed. Returns the file it held a slot for.
     pub(super) fn end(&mut self, id: ConnId) -> Option<FileId> {
         let ended = self.by_conn.remove(&id)?;
-        ended.file.inspect(|&file| self.free_slot(ended.ip, file))
+        ended.file.inspect(|_| self.free_slot(ended.ip))
     }
 
     /// Whether a connection holds a slot.
@@ -108,9 +106,10 @@ impl Uploads {
         self.by_conn.get(&id).is_some_and(|uploading| uploading.file.is_some())
     }
 
-    /// The upload that a file was opened for.
+    /// The upload that a file was opened for. Takes O(n).
     pub(super) fn conn_of(&self, file: FileId) -> Option<ConnId> {
-        self.by_file.get(&file).copied()
+        let holder = self.by_conn.iter().find(|(_, uploading)| uploading.file == Some(file));
+        holder.map(|(&id, _)| id)
     }
 
     pub(super) fn handle_bytes(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
@@ -197,21 +196,19 @@ impl Uploads {
         uploading.file = Some(file);
         self.slots_taken += 1;
         self.slots_by_ip.add(uploading.ip);
-        self.by_file.insert(file, id);
     }
 
     /// An upload needs its file no more. Returns it, to be closed.
     pub(super) fn release_slot(&mut self, id: ConnId) -> Option<FileId> {
         let uploading = self.by_conn.get_mut(&id)?;
         let (ip, file) = (uploading.ip, uploading.file.take()?);
-        self.free_slot(ip, file);
+        self.free_slot(ip);
         Some(file)
     }
 
-    fn free_slot(&mut self, ip: Ipv4Addr, file: FileId) {
+    fn free_slot(&mut self, ip: Ipv4Addr) {
         self.slots_taken -= 1;
         self.slots_by_ip.remove(ip);
-        self.by_file.remove(&file);
     }
 
     fn note_release(&mut self, id: ConnId, fetched: bool) {

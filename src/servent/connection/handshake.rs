@@ -10,7 +10,7 @@
 //! it speaks Gnutella.
 
 use crate::wire::handshake::{CONNECT, HandshakeError, OK, read_answer, read_connect};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 /// Version of the protocol a link speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +35,19 @@ impl Features {
     pub const NONE: Features = Features(0);
 }
 
-/// What is known of the peer of a link.
+/// What a handshake says of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
-    /// What the link speaks.
+    /// The version that the link speaks.
     pub version: Version,
     /// Its place in the network.
     pub role: PeerRole,
-    /// See [`Features`].
+    /// What it can do beyond its version.
     pub features: Features,
-    /// The port it listens on: in 0.4 that of its own Pong, if the address in it fits the socket.
-    pub listening_port: Option<u16>,
+    /// The address it says it listens on. In 0.4 only its Pong says that.
+    pub listening_addr: Option<SocketAddrV4>,
     /// Its program, as it names it.
-    pub agent: Option<Box<str>>,
+    pub agent: Option<String>,
 }
 
 impl PeerInfo {
@@ -56,14 +56,9 @@ impl PeerInfo {
         version: Version::V0_4,
         role: PeerRole::Servent,
         features: Features::NONE,
-        listening_port: None,
+        listening_addr: None,
         agent: None,
     };
-
-    /// Where a peer at `ip` listens, as far as it is known.
-    pub fn listening_addr(&self, ip: Ipv4Addr) -> Option<SocketAddrV4> {
-        self.listening_port.map(|port| SocketAddrV4::new(ip, port))
-    }
 }
 
 /// One side of a handshake.

@@ -5,6 +5,8 @@ use crate::servent::budget::Account;
 use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
 use crate::wire::Deframer;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU16;
 
 /// Keepalives (Pings with TTL 1) answered per link and second.
 const KEEPALIVES_PER_SECOND: u8 = 10;
@@ -15,7 +17,10 @@ const SECOND_MILLIS: u32 = 1_000;
 /// The state of an established link beyond its socket.
 #[derive(Debug)]
 pub(in crate::servent) struct Link {
-    pub(in crate::servent) peer: PeerInfo,
+    /// `None` for a peer of which its handshake said no more than that it speaks 0.4.
+    peer: Option<Box<PeerInfo>>,
+    /// The port it listens on: that of its own Pong, if the address in it fits the socket.
+    pub(in crate::servent) pong_port: Option<NonZeroU16>,
     /// `None` until a descriptor straddles two reads, so that an idle link is small.
     pub(in crate::servent) deframer: Option<Box<Deframer>>,
     /// Its share of work, and input that waits for it.
@@ -25,8 +30,6 @@ pub(in crate::servent) struct Link {
     pub(in crate::servent) last_heard: Instant,
     /// A keepalive was sent since `last_heard`.
     pub(in crate::servent) keepalive_sent: bool,
-    /// The peer has closed its end while input of it was unread.
-    pub(in crate::servent) ended: bool,
     /// Its name in route tables.
     pub(in crate::servent) key: LinkKey,
     /// It is the one that stayed of two links with this servent, instead of the one we dialled.
@@ -50,19 +53,30 @@ struct Admitted {
 impl Link {
     pub(in crate::servent) fn new(now: Instant, key: LinkKey, peer: PeerInfo) -> Link {
         Link {
-            peer,
+            peer: (peer != PeerInfo::V0_4).then(|| Box::new(peer)),
+            pong_port: None,
             deframer: None,
             account: Account::default(),
             since: now,
             last_heard: now,
             keepalive_sent: false,
-            ended: false,
             key,
             stands_for_ours: false,
             pongs_due: 0,
             second_began: millis(now),
             this_second: Admitted::default(),
         }
+    }
+
+    /// What the handshake said of the peer.
+    pub(in crate::servent) fn peer(&self) -> &PeerInfo {
+        self.peer.as_deref().unwrap_or(&PeerInfo::V0_4)
+    }
+
+    /// Where a peer at `ip` listens, as far as it is known.
+    pub(in crate::servent) fn listening_addr(&self, ip: Ipv4Addr) -> Option<SocketAddrV4> {
+        let by_pong = self.pong_port.map(|port| SocketAddrV4::new(ip, port.get()));
+        by_pong.or(self.peer().listening_addr)
     }
 
     /// Whether a Ping that is more than a keepalive may be answered: one a second.

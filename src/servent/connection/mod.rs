@@ -118,7 +118,7 @@ impl Connection {
     pub(super) fn listening_addr(&self) -> Option<SocketAddrV4> {
         match &self.phase {
             _ if self.is_dialled() => Some(self.remote),
-            Phase::Link(link) => link.peer.listening_addr(*self.remote.ip()),
+            Phase::Link(link) => link.listening_addr(*self.remote.ip()),
             _ => None,
         }
     }
