@@ -381,7 +381,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         if !std::mem::replace(&mut self.hosts[node].busy, true) {
             self.busy.push(u32::try_from(node).expect("checked by wires"));
         }
-        self.hosts[node].node.start_turn();
+        self.hosts[node].node.start_turn(now);
         loop {
             self.carry_out_all(node);
             let host = &mut self.hosts[node];

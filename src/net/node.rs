@@ -40,7 +40,7 @@ pub trait Node {
     fn handle_timeout(&mut self, now: Instant);
 
     /// A turn of its loop begins.
-    fn start_turn(&mut self);
+    fn start_turn(&mut self, now: Instant);
     /// The next thing to do outside, other than sending.
     fn poll_output(&mut self) -> Option<Output<Self::Conn, Self::Outward>>;
     /// The next bytes to write and where; [`Node::sent`] answers.

@@ -1,64 +1,25 @@
-//! Faults, by the plan's chances and by command.
+//! What a fault does to the network, whether it is due by the plan's schedule or done by command.
 
-use super::fault_schedule::Fault;
 use super::node::ServentNode;
 use super::simulation::Simulation;
 use crate::net::State;
-use crate::plan::chance::pareto;
-use crate::plan::{MAX_DOWN_SECS, MAX_STALL_SECS};
-use std::time::Duration;
+use crate::plan::fault_schedule::Fault;
 
 impl<N: ServentNode> Simulation<'_, N> {
-    fn some_seconds(&mut self, most: usize) -> Duration {
-        Duration::from_secs(1 + self.net.rng.below(most) as u64)
-    }
-
-    fn schedule(&mut self, after: Duration, fault: Fault) {
-        let at = self.net.now() + after;
-        self.net.observer.faults.schedule(at, fault);
-    }
-
-    /// A scheduled fault happens, and what follows from it is scheduled.
+    /// A fault of the schedule happens.
     pub(super) fn fault(&mut self, fault: Fault) {
-        let lives = |it: &Self, node: usize, life: u32| {
-            it.lives[node] == life && it.net.state(node) == State::Up
-        };
         match fault {
-            Fault::Reset { wire } => {
-                let cut = self.net.rng.below(2) == 0;
-                self.reset(wire, cut);
-            }
-            Fault::Crash { node, life } if lives(self, node, life) => {
-                let dark = self.net.rng.below(2) == 0;
-                self.crash(node, dark, "crash");
-                let after = self.some_seconds(MAX_DOWN_SECS);
-                self.schedule(after, Fault::Return { node });
-            }
-            Fault::Leave { node, life } if lives(self, node, life) => {
-                self.crash(node, false, "leave");
-                let mean = self.net.observer.faults.faults.mean_absence();
-                let after = pareto(mean, &mut self.net.rng);
-                self.schedule(after, Fault::Return { node });
-            }
+            Fault::Reset { link, mid_stream } => self.reset(link, mid_stream),
+            Fault::Crash { node, silent } => self.crash(node, silent, "crash"),
+            Fault::Leave { node } => self.crash(node, false, "leave"),
             Fault::Return { node } => self.come_back(node),
-            Fault::Stall { node, life } if lives(self, node, life) => {
-                self.stall(node);
-                let after = self.some_seconds(MAX_STALL_SECS);
-                self.schedule(after, Fault::Resume { node, life });
-            }
-            Fault::Resume { node, life } if lives(self, node, life) => {
-                self.resume(node);
-                let (now, faults) = (self.net.now(), &mut self.net.observer.faults);
-                faults.plan_stall(now, node, life, &mut self.net.rng);
-            }
-            Fault::Part => {
-                let sides = (0..self.lives.len()).map(|_| self.net.rng.below(2) == 0).collect();
+            Fault::Stall { node } => self.stall(node),
+            Fault::Resume { node } => self.resume(node),
+            Fault::Partition => {
+                let sides = self.net.observer.schedule.sides(self.libraries.len());
                 self.part(sides);
-                let after = self.net.observer.faults.faults.parted_for();
-                self.schedule(after, Fault::Heal);
             }
             Fault::Heal => self.heal(),
-            _ => {}
         }
     }
 
@@ -99,10 +60,7 @@ impl<N: ServentNode> Simulation<'_, N> {
         let identity = self.net.node(node).servent().identity();
         let revived = self.make(node, identity, seed);
         self.net.revive(node, revived);
-        self.lives[node] += 1;
         self.keep_links(node);
-        let (now, life) = (self.net.now(), self.lives[node]);
-        self.net.observer.faults.plan_life(now, node, life, &mut self.net.rng);
     }
 
     pub(super) fn stall(&mut self, node: usize) {

@@ -10,10 +10,9 @@
 //! | `simulation` | the network, its libraries, its counters, the report |
 //! | `searches` | how a search begins and ends |
 //! | `watcher` | what is seen of each descriptor and dial |
-//! | `fault_schedule`, `faults` | what fails when, and what it does |
+//! | `faults` | what a fault does to the network |
 //! | `node` | the core as a node |
 
-mod fault_schedule;
 mod faults;
 mod neighbours;
 mod node;

@@ -90,7 +90,7 @@ impl Node for Servent {
         self.handle_timeout(now);
     }
 
-    fn start_turn(&mut self) {
+    fn start_turn(&mut self, _now: Instant) {
         self.start_turn();
     }
 

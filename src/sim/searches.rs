@@ -33,8 +33,8 @@ impl<N: ServentNode> Simulation<'_, N> {
         let guid = servent
             .search(now, &name_of(file), Some(ttl))
             .expect("the catalogue's names are searchable");
-        let (nodes, watcher) = (self.lives.len(), &mut self.net.observer);
-        let (changing, scratch) = (watcher.faults.is_armed(), std::mem::take(&mut watcher.scratch));
+        let (nodes, watcher) = (self.libraries.len(), &mut self.net.observer);
+        let (changing, scratch) = (watcher.armed, std::mem::take(&mut watcher.scratch));
         let flood = Flood::new((origin, ttl), nodes, changing, watcher.oracles, scratch);
         watcher.search = Some((guid, flood));
         if let Some((_, trace)) = &mut watcher.written {
@@ -54,7 +54,7 @@ impl<N: ServentNode> Simulation<'_, N> {
         self.check_busy()?;
         let watcher = &mut self.net.observer;
         let from = watcher.graph.names[origin].clone();
-        let even = plan.is_even() && !watcher.faults.is_armed() && !watcher.outlasted;
+        let even = plan.is_even() && !watcher.armed && !watcher.outlasted;
         let (hits, search) = (watcher.hits, watcher.search.take());
         let Some((guid, flood)) = search else {
             return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });

@@ -1,7 +1,6 @@
 //! A run: a network of servents, what the plan wants done to it, and where every copy of a
 //! descriptor is in the end.
 
-use super::fault_schedule::FaultSchedule;
 use super::node::ServentNode;
 use super::report::{QueryReport, Report};
 use super::shares::Shares;
@@ -10,6 +9,7 @@ use crate::config::{Config, Limits, Scope};
 use crate::library::Library;
 use crate::net::{LinkParams, Net, State};
 use crate::plan::Plan;
+use crate::plan::fault_schedule::FaultSchedule;
 use crate::plan::topology::Graph;
 use crate::rng::Rng;
 use crate::rules::{Ledger, Violation, check_bound};
@@ -41,9 +41,7 @@ pub(super) struct Simulation<'a, N: ServentNode> {
     config: Arc<Config>,
     make_node: MakeNode<'a, N>,
     /// What each node shares.
-    libraries: Vec<Arc<Library>>,
-    /// How often each node has restarted.
-    pub(super) lives: Vec<u32>,
+    pub(super) libraries: Vec<Arc<Library>>,
     pub(super) retired: RetiredStats,
 }
 
@@ -79,7 +77,9 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         make_node: MakeNode<'a, N>,
     ) -> Result<Simulation<'a, N>, Violation> {
         let rng = Rng::new(plan.seed);
-        let watcher = Watcher::new(graph, FaultSchedule::new(&plan.faults), oracles);
+        // A generator of its own, so that the schedule does not depend on what the network draws.
+        let schedule = FaultSchedule::new(plan.faults.clone(), Rng::new(!plan.seed));
+        let watcher = Watcher::new(graph, &plan.faults, schedule, oracles);
         let nodes = graph.names.len();
         let degrees = (0..nodes).map(|node| watcher.neighbours.degree(node));
         let config = Arc::new(config(changing, degrees.max().unwrap_or(0)));
@@ -95,7 +95,6 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             config,
             make_node,
             libraries: Vec::with_capacity(nodes),
-            lives: vec![0; nodes],
             retired: RetiredStats::default(),
         };
         simulation.net.reserve(nodes, graph.edges.len());
@@ -111,15 +110,14 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
     }
 
     fn link_up(&mut self, changing: bool) -> Result<(), Violation> {
-        for node in 0..self.lives.len() {
+        for node in 0..self.libraries.len() {
             self.keep_links(node);
         }
         let now = self.net.now();
         self.run(now, now + SETTLE_TIMEOUT)?;
         if changing {
-            let (now, wires) = (self.net.now(), self.net.wires());
-            let faults = &mut self.net.observer.faults;
-            faults.arm(now, self.lives.len(), wires, &mut self.net.rng);
+            let (now, nodes, wires) = (self.net.now(), self.libraries.len(), self.net.wires());
+            self.net.observer.arm(now, nodes, wires);
         }
         Ok(())
     }
@@ -148,7 +146,8 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             if let Some(violation) = self.net.observer.violation.take() {
                 return Err(violation);
             }
-            if let Some(fault) = self.net.observer.faults.pop() {
+            let now = self.net.now();
+            while let Some((_, fault)) = self.net.observer.schedule.next_due(now) {
                 self.fault(fault);
             }
         }
@@ -193,7 +192,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         plan: &Plan,
         queries: Vec<QueryReport>,
     ) -> Result<Report, Violation> {
-        (0..self.lives.len()).try_for_each(|node| self.check_bounds(node))?;
+        (0..self.libraries.len()).try_for_each(|node| self.check_bounds(node))?;
         let in_flight = self.net.count_in_flight();
         let mut drops = BTreeMap::new();
         for reason in DropReason::ALL {

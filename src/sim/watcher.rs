@@ -1,9 +1,10 @@
 //! What is watched while a network runs: descriptors as they cross links, dials, and hits.
 
-use super::fault_schedule::FaultSchedule;
 use super::neighbours::Neighbours;
 use super::node::{Outward, ServentNode};
 use crate::net::{Crossing, Dial, DialFate, Holder, Observer};
+use crate::plan::Faults;
+use crate::plan::fault_schedule::{DialOutcome, FaultSchedule};
 use crate::plan::topology::Graph;
 use crate::plan::trace::Trace;
 use crate::rng::Rng;
@@ -19,8 +20,10 @@ use std::hash::Hasher;
 pub(super) struct Watcher<'a> {
     pub(super) graph: &'a Graph,
     pub(super) neighbours: Neighbours,
-    /// Random faults; nothing fails until they are armed.
-    pub(super) faults: FaultSchedule<'a>,
+    faults: &'a Faults,
+    pub(super) schedule: FaultSchedule,
+    /// All links have stood: faults may happen from now on.
+    pub(super) armed: bool,
     /// How often each kind of fault happened.
     pub(super) injected: BTreeMap<&'static str, u64>,
     /// Rules are checked.
@@ -50,11 +53,18 @@ pub(super) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(graph: &'a Graph, faults: FaultSchedule<'a>, oracles: bool) -> Watcher<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        faults: &'a Faults,
+        schedule: FaultSchedule,
+        oracles: bool,
+    ) -> Watcher<'a> {
         Watcher {
             graph,
             neighbours: Neighbours::new(graph),
             faults,
+            schedule,
+            armed: false,
             injected: BTreeMap::new(),
             oracles,
             violation: None,
@@ -70,6 +80,12 @@ impl<'a> Watcher<'a> {
             untaken: 0,
             before: (0, 0),
         }
+    }
+
+    /// All links stand: faults may happen.
+    pub(super) fn arm(&mut self, now: Instant, nodes: usize, wires: usize) {
+        self.armed = true;
+        self.schedule.arm(now, nodes, wires);
     }
 
     /// Counts a fault and puts it into the trace.
@@ -111,13 +127,21 @@ impl<'a> Watcher<'a> {
 
 impl<N: ServentNode> Observer<N> for Watcher<'_> {
     fn dialled(&mut self, dial: &Dial, rng: &mut Rng) -> DialFate {
-        let fate = self.faults.dialled(dial, rng);
-        match fate {
-            DialFate::Refused => self.note_fault(dial.at, "refused dial", dial.wire),
-            DialFate::Swallowed => self.note_fault(dial.at, "silent dial", dial.wire),
-            _ => {}
+        if !self.armed {
+            return DialFate::Arrives;
         }
-        fate
+        self.schedule.link_made(dial.at, dial.wire);
+        match self.faults.dial(rng) {
+            DialOutcome::Connects => DialFate::Arrives,
+            DialOutcome::Refused => {
+                self.note_fault(dial.at, "refused dial", dial.wire);
+                DialFate::Refused
+            }
+            DialOutcome::Silent => {
+                self.note_fault(dial.at, "silent dial", dial.wire);
+                DialFate::Swallowed
+            }
+        }
     }
 
     fn cut(&mut self, at: Instant, wire: usize) {
@@ -160,7 +184,7 @@ impl<N: ServentNode> Observer<N> for Watcher<'_> {
     fn alarm(&self) -> Option<Instant> {
         match self.violation {
             Some(_) => Some(Instant::ZERO),
-            None => self.faults.next_at(),
+            None => self.schedule.next_at(),
         }
     }
 

@@ -1,8 +1,8 @@
-//! Who gets a copy of what: single rules on scripted links, then whole networks whose taps are
+//! Holder gets a copy of what: single rules on scripted links, then whole networks whose taps are
 //! read afterwards. Rows P-21 to P-25, P-31 to P-37, P-48, P-49, P-53 and P-55 of the checklist.
 
 use crate::support::descriptor::{guid, hit, ping, pong, push, query, servent_id};
-use crate::support::{Bench, Descriptor, Graph, Net, Who, vectors};
+use crate::support::{Bench, Descriptor, Graph, Holder, Net, vectors};
 use servent::stats::DropReason;
 use servent::wire::{Guid, Kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -229,7 +229,7 @@ fn extensions_survive_forwarding() {
 
 /// Descriptor copies of `kind` that crossed the network.
 fn copies(net: &Net, kind: Kind) -> usize {
-    net.crossings.iter().filter(|crossing| crossing.descriptor.kind == kind).count()
+    net.observer.crossings.iter().filter(|crossing| crossing.descriptor.kind == kind).count()
 }
 
 /// With equal latencies a Query reaches exactly the nodes within its TTL.
@@ -269,7 +269,7 @@ fn a_flood_costs_twice_the_links_less_a_tree() {
 fn busy_network(seed: u64) -> Net {
     let graph = Graph::random(seed, 30, 30);
     let mut net = Net::of_graph(seed, &graph, 5);
-    net.split_oddly = true;
+    net.params.split = true;
     for node in [0, 7, 14, 21] {
         net.tell(node, |core, now| core.search(now, "free notes", Some(5))).unwrap();
         net.tell(node, |core, now| core.ping(now, Some(4)));
@@ -290,16 +290,16 @@ fn busy_network(seed: u64) -> Net {
     net
 }
 
-/// Who sent what to whom, read off the taps: no rule of routing is broken anywhere.
+/// Holder sent what to whom, read off the taps: no rule of routing is broken anywhere.
 #[test]
 fn no_descriptor_breaks_the_rules_in_a_whole_network() {
     for seed in 1..=4 {
         let net = busy_network(seed);
         // Where a core first got a broadcast from, and how much reach it had then.
-        let mut first: BTreeMap<(Who, Guid, Kind), (Who, u16)> = BTreeMap::new();
-        let mut sent: BTreeSet<(Who, Who, Guid, Kind)> = BTreeSet::new();
-        let mut hits_came_by: BTreeMap<(Who, Vec<u8>), BTreeSet<Who>> = BTreeMap::new();
-        for crossing in &net.crossings {
+        let mut first: BTreeMap<(Holder, Guid, Kind), (Holder, u16)> = BTreeMap::new();
+        let mut sent: BTreeSet<(Holder, Holder, Guid, Kind)> = BTreeSet::new();
+        let mut hits_came_by: BTreeMap<(Holder, Vec<u8>), BTreeSet<Holder>> = BTreeMap::new();
+        for crossing in &net.observer.crossings {
             let (from, to, d) = (crossing.from, crossing.to, &crossing.descriptor);
             let reach = u16::from(d.ttl) + u16::from(d.hops);
             match d.kind {
@@ -325,7 +325,7 @@ fn no_descriptor_breaks_the_rules_in_a_whole_network() {
                 Kind::Push => {
                     let target = d.payload[..16].to_vec();
                     let known = hits_came_by.get(&(from, target));
-                    let outsider = matches!(from, Who::Raw(_));
+                    let outsider = matches!(from, Holder::Peer(_));
                     assert!(outsider || known.is_some_and(|links| links.contains(&to)));
                     assert!(sent.insert((from, to, d.guid, d.kind)), "sent twice: {crossing:?}");
                 }
@@ -343,8 +343,10 @@ fn no_descriptor_breaks_the_rules_in_a_whole_network() {
 fn every_copy_is_accounted_for() {
     for seed in 1..=4 {
         let net = busy_network(seed);
-        let from_outside = net.crossings.iter().filter(|c| matches!(c.from, Who::Raw(_))).count();
-        let to_outside = net.crossings.iter().filter(|c| matches!(c.to, Who::Raw(_))).count();
+        let from_outside =
+            net.observer.crossings.iter().filter(|c| matches!(c.from, Holder::Peer(_))).count();
+        let to_outside =
+            net.observer.crossings.iter().filter(|c| matches!(c.to, Holder::Peer(_))).count();
         let (mut copies_sent, mut copies_received) = (0, 0);
         for node in 0..30 {
             let stats = net.core(node).stats();
@@ -358,7 +360,7 @@ fn every_copy_is_accounted_for() {
             copies_sent += stats.forwarded.total() + stats.originated.total();
             copies_received += stats.received.total();
         }
-        let crossed = net.crossings.len();
+        let crossed = net.observer.crossings.len();
         assert_eq!(usize::try_from(copies_sent).unwrap(), crossed - from_outside);
         assert_eq!(usize::try_from(copies_received).unwrap(), crossed - to_outside);
     }
