@@ -68,6 +68,27 @@ pub enum Rule {
     Bounded,
 }
 
+impl Rule {
+    /// What must hold, in words for people.
+    pub fn statement(self) -> &'static str {
+        match self {
+            Rule::TtlNeverGrows => "each link costs at least one TTL",
+            Rule::HopsCount => "hops count the links crossed",
+            Rule::Unchanged => "what is forwarded is not changed",
+            Rule::OnlyWhatCame => "nothing is forwarded that did not come",
+            Rule::NotBackToSource => "nothing goes back on the link it came from",
+            Rule::ForwardedOnce => {
+                "no Ping, Query or Push is forwarded twice to the same neighbour"
+            }
+            Rule::ReversePath => "replies go back the way their Ping or Query came",
+            Rule::NothingLost => "every copy sent is received, lost with its link, or on its way",
+            Rule::Reach => "a Query reaches the nodes within its TTL",
+            Rule::FloodCost => "a flood costs each link twice, less the links of a tree",
+            Rule::Bounded => "no table holds more than its limit",
+        }
+    }
+}
+
 impl Violation {
     fn new(rule: Rule, detail: impl Into<String>) -> Violation {
         Violation { rule, detail: detail.into() }

@@ -60,6 +60,14 @@ impl<L: Copy + Ord> NodeRules<L> {
         self.servents.clear();
     }
 
+    /// The node may have started anew: what it sent before does not count against it.
+    pub fn forgive(&mut self) {
+        for passage in self.known.values_mut() {
+            passage.own = false;
+            passage.sent_to.clear();
+        }
+    }
+
     /// A descriptor reached the node. The payload is judged only where it is known.
     pub fn received(&mut self, from: L, header: &Header, payload: Option<&[u8]>) {
         let passage = self.known.entry((header.kind, header.guid)).or_default();
@@ -251,6 +259,8 @@ mod tests {
         node.received(1, &header(QUERY, 5, 2), Some(b"words"));
         let sent = node.sent(2, &header(QUERY, 4, 3), Some(b"other"));
         assert!(sent.is_err_and(|violation| violation.rule == Rule::Unchanged));
+        node.forgive();
+        assert_eq!(node.sent(2, &header(QUERY, 4, 3), None), Ok(()), "perhaps in another life");
         node.forget();
         let sent = node.sent(2, &header(QUERY, 4, 3), None);
         assert!(sent.is_err_and(|violation| violation.rule == Rule::OnlyWhatCame));

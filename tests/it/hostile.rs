@@ -119,7 +119,7 @@ fn strangers_with_requests_make_way_for_newcomers() {
             let stranger = sut.net.dial_from([10, 5, high, low].into(), 0);
             sut.send_bytes(stranger, says);
         }
-        // Holder asked for a file and has a slot stays.
+        // Who asked for a file and has a slot stays.
         let fetcher = sut.net.dial_from([10, 6, 0, 1].into(), 0);
         sut.net.stop_reading(fetcher);
         sut.send_bytes(fetcher, b"GET /get/8/free%20bsd%20notes.txt HTTP/1.1\r\nHost: x\r\n\r\n");
