@@ -112,8 +112,10 @@ pub mod driver;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod library;
+pub mod net;
 pub mod plan;
 pub mod rng;
+pub mod rules;
 pub mod servent;
 pub mod sim;
 pub mod stats;

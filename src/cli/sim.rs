@@ -5,7 +5,7 @@ use super::exit::Failure;
 use super::{output, plan, show};
 use crate::plan::topology::Graph;
 use crate::plan::{Plan, picture};
-use crate::sim::{Attention, simulate_with};
+use crate::sim::{RunOptions, simulate_with};
 use crate::testnet;
 use clap::ArgMatches;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,7 +22,7 @@ pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
     let bar = bar(plan.queries);
     let started = Instant::now();
     let traced = args.trace || args.drawing.is_asked();
-    let attention = Attention { traced, oracles: !args.no_oracles };
+    let attention = RunOptions { traced, oracles: !args.no_oracles };
     let (mut linked, mut searched) = (started, started);
     let mut progress = |done| {
         bar.set_position(done as u64);

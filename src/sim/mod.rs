@@ -1,22 +1,27 @@
 //! The simulator: thousands of virtual servents in one process under virtual time.
 //!
 //! The servents are the real ones, the core unchanged; what is simulated is the network between
-//! them and the clock. Same plan, same seed: same trace on every machine. Rules of the protocol
-//! are watched while it runs ([`oracle`]), not only reported at the end.
+//! them ([`crate::net`]) and the clock. Same plan, same seed: same trace on every machine. The
+//! rules of the protocol ([`crate::rules`]) are checked while it runs.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `run` | the ways to run a simulation |
+//! | `simulation` | the network, its libraries, its counters, the report |
+//! | `searches` | how a search begins and ends |
+//! | `watcher` | what is seen of each descriptor and dial |
+//! | `faults` | what a fault does to the network |
+//! | `node` | the core as a node |
 
-mod books;
-mod event_queue;
 mod faults;
-mod fetch;
-mod link;
 mod neighbours;
-mod network;
-pub mod oracle;
-mod parcels;
+mod node;
 pub mod report;
+mod run;
 mod searches;
 mod shares;
-mod traffic;
+mod simulation;
+mod watcher;
 
-pub use faults::{Operation, play};
-pub use network::{Attention, simulate, simulate_with};
+pub use node::{Outward, ServentNode};
+pub use run::{Operation, RunOptions, play, simulate, simulate_nodes, simulate_with};

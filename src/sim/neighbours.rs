@@ -1,11 +1,10 @@
-//! Who is linked with whom, by node: the graph as oracles and nodes ask for it, in little room.
+//! The graph by node: neighbours, degrees, distances.
 
-use super::oracle::index;
 use crate::plan::topology::Graph;
 
 /// The neighbours of every node.
 pub(super) struct Neighbours {
-    /// Where the neighbours of each node begin in `all`; those of the last end at its end.
+    /// The index in `all` of each node's first neighbour, and its length.
     starts: Vec<u32>,
     all: Vec<u32>,
 }
@@ -30,7 +29,7 @@ impl Neighbours {
         Neighbours { starts, all }
     }
 
-    /// Those of a node, in the order of the graph's edges.
+    /// The neighbours of a node, in the order of the graph's edges.
     pub(super) fn of(&self, node: usize) -> &[u32] {
         &self.all[self.starts[node] as usize..self.starts[node + 1] as usize]
     }
@@ -39,13 +38,13 @@ impl Neighbours {
         (self.starts[node + 1] - self.starts[node]) as usize
     }
 
-    /// Whom a node keeps links with: each link is kept by its lower node.
+    /// The nodes that a node keeps links with: each link is kept by its lower node.
     pub(super) fn kept_by(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
         self.of(node).iter().map(|&other| other as usize).filter(move |&other| other > node)
     }
 
     /// For each distance from `origin` up to `most`, how many nodes lie there: index 0 is the
-    /// origin itself. Shorter if there is nobody as far away.
+    /// origin itself. Shorter if no node is as far away.
     pub(super) fn shells(&self, origin: usize, most: usize) -> Vec<usize> {
         let mut seen = vec![false; self.starts.len() - 1];
         seen[origin] = true;
@@ -58,6 +57,11 @@ impl Neighbours {
         }
         counts
     }
+}
+
+/// The number of a node, in half the room.
+fn index(node: usize) -> u32 {
+    u32::try_from(node).expect("at most 10,000,000 nodes")
 }
 
 #[cfg(test)]

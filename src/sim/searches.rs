@@ -1,49 +1,49 @@
-//! Searches: how one begins, when it is over, and what is told of it.
+//! Searches: how one begins, when it is over, and what is reported of it.
 
-use super::network::{Network, PATIENCE, State};
-use super::oracle::{QueryWatch, Violation};
+use super::node::ServentNode;
 use super::report::QueryReport;
+use super::simulation::{SETTLE_TIMEOUT, Simulation};
+use crate::net::State;
 use crate::plan::Plan;
 use crate::plan::catalogue::{name_of, some_file};
+use crate::rules::{Flood, Violation};
 
-impl Network<'_> {
+impl<N: ServentNode> Simulation<'_, N> {
     /// One search from start to silence, or as long as the plan gives it.
     pub(super) fn search(&mut self, plan: &Plan) -> Result<QueryReport, Violation> {
-        let named = plan
-            .from
-            .as_ref()
-            .and_then(|from| self.graph.names.iter().position(|name| name == from));
-        let origin = named.unwrap_or_else(|| self.rng.below(self.graph.names.len()));
-        let file = some_file(&mut self.rng);
+        let names = &self.net.observer.graph.names;
+        let named = plan.from.as_ref().and_then(|from| names.iter().position(|name| name == from));
+        let origin = named.unwrap_or_else(|| self.net.rng.below(names.len()));
+        let file = some_file(&mut self.net.rng);
         self.begin_search(origin, plan.ttl, file);
-        let until = self.now + plan.pause();
-        let most = if self.faults.is_none() { until + PATIENCE } else { until };
+        let until = self.net.now() + plan.pause();
+        let most = if plan.faults.is_none() { until + SETTLE_TIMEOUT } else { until };
         self.run(until, most)?;
         self.end_search(origin, plan)
     }
 
-    /// A node that is not there searches nothing and reaches nobody.
+    /// A node that is down searches nothing and reaches no other.
     pub(super) fn begin_search(&mut self, origin: usize, ttl: u8, file: usize) {
-        self.hits = 0;
-        if self.nodes[origin].state != State::Up {
+        self.net.observer.hits = 0;
+        if self.net.state(origin) != State::Up {
             return;
         }
-        let now = self.now;
-        let guid = self.nodes[origin]
-            .core
+        let (now, forgotten_after) = (self.net.now(), self.query_route_age());
+        let servent = self.net.node_mut(origin).servent_mut();
+        let guid = servent
             .search(now, &name_of(file), Some(ttl))
             .expect("the catalogue's names are searchable");
-        let changing = self.armed;
-        let slate = std::mem::take(&mut self.slate);
-        let mut watch = QueryWatch::new((origin, ttl), self.nodes.len(), changing, slate);
-        watch.strict = self.oracles;
-        self.watch = Some((guid, watch));
-        if let Some((_, trace)) = &mut self.written {
-            trace.from.clone_from(&self.graph.names[origin]);
+        let (nodes, watcher) = (self.libraries.len(), &mut self.net.observer);
+        let (changing, scratch) = (watcher.armed, std::mem::take(&mut watcher.scratch));
+        let flood = Flood::new((origin, ttl), nodes, changing, watcher.oracles, scratch);
+        watcher.search = Some((guid, flood));
+        if let Some((_, trace)) = &mut watcher.written {
+            trace.from.clone_from(&watcher.graph.names[origin]);
             trace.criteria = name_of(file);
         }
-        self.watched_until = now + self.config.limits.query_route_age;
-        self.drain(origin);
+        watcher.forgotten_at = now + forgotten_after;
+        watcher.outlasted = false;
+        self.net.turn(origin);
     }
 
     pub(super) fn end_search(
@@ -51,27 +51,30 @@ impl Network<'_> {
         origin: usize,
         plan: &Plan,
     ) -> Result<QueryReport, Violation> {
-        self.check_busy().map_err(|violation| violation.at(self.now))?;
-        let from = self.graph.names[origin].clone();
-        let faded = self.faded.take();
-        let even = plan.is_even() && !self.armed && faded.is_none();
-        let Some((guid, watch)) = self.watch.take().or(faded) else {
+        self.check_busy()?;
+        let watcher = &mut self.net.observer;
+        let from = watcher.graph.names[origin].clone();
+        let even = plan.is_even() && !watcher.armed && !watcher.outlasted;
+        let (hits, search) = (watcher.hits, watcher.search.take());
+        let Some((guid, flood)) = search else {
             return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });
         };
-        self.nodes[origin].core.end_request(guid);
-        watch
-            .finish(self.graph, &self.neighbours, even)
-            .map_err(|violation| violation.at(self.now))?;
+        self.net.node_mut(origin).servent_mut().end_request(guid);
+        let neighbours = &self.net.observer.neighbours;
+        let shells = neighbours.shells(origin, flood.ttl().into());
+        flood
+            .finish(&shells, |node| neighbours.degree(node), even)
+            .map_err(|violation| self.now_broken(violation))?;
         let report = QueryReport {
             from,
-            ttl: watch.ttl(),
-            reached: watch.reached(),
-            query_descriptors: watch.copies,
-            duplicates: watch.copies - watch.reached(),
-            hits: self.hits,
-            reach_per_hop: watch.per_hop.get(1..).unwrap_or_default().to_vec(),
+            ttl: flood.ttl(),
+            reached: flood.reached(),
+            query_descriptors: flood.copies(),
+            duplicates: flood.copies() - flood.reached(),
+            hits,
+            reach_per_hop: flood.per_hop().to_vec(),
         };
-        self.slate = watch.into_slate();
+        self.net.observer.scratch = flood.into_scratch();
         Ok(report)
     }
 }

@@ -3,21 +3,21 @@
 use super::view::View;
 use crate::driver::{EventRecord, LinkDescriptor, RecordedEvent};
 use crate::rng::Rng;
+use crate::rules::{NodeRules, Rule, Sources, Violation};
 use crate::wire::{Deframer, Guid, Header, Kind, handshake};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// A servent answers a Ping within this time.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Broken rules that are named one by one; the rest is counted.
-const NAMED: usize = 10;
+/// How long a servent may take to answer a Ping.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Violations of a rule that are listed; the rest is counted.
+const MAX_NAMED: usize = 10;
 
-/// So often at most a network is looked at that does not stay the same.
-const LOOKS: usize = 5;
+/// How often the check is repeated because processes started or ended meanwhile.
+const MAX_LOOKS: usize = 5;
 
 /// One thing that was asserted.
 #[derive(Clone, Debug, Serialize)]
@@ -41,7 +41,7 @@ impl Finding {
         self.looked_at += 1;
         match holds {
             true => {}
-            false if self.wrong.len() < NAMED => self.wrong.push(what()),
+            false if self.wrong.len() < MAX_NAMED => self.wrong.push(what()),
             false => self.more_wrong += 1,
         }
     }
@@ -65,7 +65,7 @@ pub fn check(folder: &super::RunFolder) -> io::Result<Vec<Finding>> {
         findings.extend(rules(&view, &records));
         looks += 1;
         let all_hold = findings.iter().all(Finding::holds);
-        if all_hold || looks == LOOKS || !view.has_changed()? {
+        if all_hold || looks == MAX_LOOKS || !view.has_changed()? {
             return Ok(findings);
         }
     }
@@ -110,9 +110,9 @@ fn answers(view: &View) -> Finding {
 
 /// Links with a servent, asks for itself only, and leaves.
 fn ping(addr: SocketAddrV4) -> io::Result<SocketAddrV4> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(addr), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(addr), ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.write_all(handshake::CONNECT)?;
     let mut answer = [0; handshake::OK.len()];
     stream.read_exact(&mut answer)?;
@@ -139,65 +139,104 @@ fn ping(addr: SocketAddrV4) -> io::Result<SocketAddrV4> {
             }
         }
     }
-    Err(io::Error::other(format!("no Pong within {} s", PATIENCE.as_secs())))
+    Err(io::Error::other(format!("no Pong within {} s", ANSWER_TIMEOUT.as_secs())))
 }
 
-/// What is remembered of a descriptor at one node.
-#[derive(Default)]
-struct Known {
-    /// Where it first came from, and with which TTL and hops.
-    first: Option<(SocketAddrV4, u8, u8)>,
-    sent_to: BTreeSet<SocketAddrV4>,
-}
+/// Rules that can be judged from the records of a network. A copy that is swallowed cannot be told
+/// from one that found a queue full.
+const JUDGED: [Rule; 6] = [
+    Rule::TtlNeverGrows,
+    Rule::HopsCount,
+    Rule::OnlyWhatCame,
+    Rule::NotBackToSource,
+    Rule::ForwardedOnce,
+    Rule::ReversePath,
+];
 
-fn rules(view: &View, records: &[(usize, EventRecord)]) -> [Finding; 4] {
-    let mut ttl = Finding::new("TTL + hops never grows, and each link costs one TTL");
-    let mut back = Finding::new("nothing goes back on the link it came from");
-    let mut once = Finding::new("no Query or Ping is forwarded twice to the same neighbour");
-    let mut reverse = Finding::new("replies go back the way their Query or Ping came");
-    let mut known: BTreeMap<(usize, Kind, Guid), Known> = BTreeMap::new();
-    // How the descriptor being handled arrived, for each node.
-    let mut arrived: Vec<Option<&LinkDescriptor>> = vec![None; view.network.nodes.len()];
-    for (node, record) in records {
-        let Some(on @ &LinkDescriptor { peer, kind, guid, .. }) = record.event.descriptor() else {
-            continue;
-        };
-        let said = || {
-            let name = &view.network.nodes[*node].name;
-            let (kind, ttl, hops) = (kind.name(), on.ttl, on.hops);
-            format!("\"{name}\": {kind} {guid} to {peer}, TTL {ttl}, hops {hops}")
-        };
-        match record.event {
-            RecordedEvent::Received { .. } => {
-                arrived[*node] = Some(on);
-                let entry = known.entry((*node, kind, guid)).or_default();
-                entry.first.get_or_insert((peer, on.ttl, on.hops));
+/// Clocks of two servents disagree by less than this: each reads its own once a turn.
+const CLOCK_SLACK_MICROS: u64 = 1_000_000;
+
+/// Every descriptor that was sent, held against what its sender had.
+fn rules(view: &View, records: &[(usize, EventRecord)]) -> Vec<Finding> {
+    let mut findings = JUDGED.map(|rule| Finding::new(rule.statement()));
+    let mut judge = |node: usize, kind: Kind, judged: Result<(), Violation>| {
+        let is_reply = matches!(kind, Kind::Pong | Kind::QueryHit);
+        let broken = judged.err();
+        for (rule, finding) in JUDGED.iter().zip(&mut findings) {
+            let violation = broken.as_ref().filter(|violation| violation.rule == *rule);
+            if is_reply || *rule != Rule::ReversePath || violation.is_some() {
+                finding.look(violation.is_none(), || {
+                    let detail = violation.map_or("", |violation| &violation.detail);
+                    format!("\"{}\" {detail}", view.network.nodes[node].name)
+                });
             }
-            RecordedEvent::Forwarded(_) => {
-                let Some(came) = arrived[*node] else { continue };
-                let sum = |on: &LinkDescriptor| u16::from(on.ttl) + u16::from(on.hops);
-                let fine = sum(on) <= sum(came) && on.hops == came.hops + 1;
-                ttl.look(fine, said);
-                back.look(came.peer != peer, said);
-                if matches!(kind, Kind::Query | Kind::Ping) {
-                    let entry = known.entry((*node, kind, guid)).or_default();
-                    once.look(entry.sent_to.insert(peer), said);
-                } else if let Some(asked) = question_of(kind) {
-                    let asked = known.get(&(*node, asked, guid)).and_then(|known| known.first);
-                    reverse.look(asked.is_some_and(|(from, ..)| from == peer), said);
-                }
-            }
-            _ => {}
+        }
+    };
+    for (node, member) in view.network.nodes.iter().enumerate() {
+        match member.is_ours() {
+            true => own_records(node, records, &mut judge),
+            false => records_of_neighbours(view, node, records, &mut judge),
         }
     }
-    [ttl, back, once, reverse]
+    findings.into()
 }
 
-/// What a reply of this kind is a reply to.
-fn question_of(kind: Kind) -> Option<Kind> {
-    match kind {
-        Kind::QueryHit => Some(Kind::Query),
-        Kind::Pong => Some(Kind::Ping),
-        _ => None,
+type Judge<'a> = dyn FnMut(usize, Kind, Result<(), Violation>) + 'a;
+
+/// A servent of ours writes down what it does.
+fn own_records(node: usize, records: &[(usize, EventRecord)], judge: &mut Judge<'_>) {
+    let mut rules = NodeRules::new(Sources::First);
+    for (_, record) in records.iter().filter(|(by, _)| *by == node) {
+        let Some(on) = record.event.descriptor() else {
+            if matches!(record.event, RecordedEvent::Start { .. }) {
+                rules.forget();
+            }
+            continue;
+        };
+        if matches!(record.event, RecordedEvent::Received { .. }) {
+            rules.received(on.peer, &header(on), None);
+        } else if record.event.is_sent() {
+            judge(node, on.kind, rules.sent(on.peer, &header(on), None));
+        }
     }
+}
+
+/// Another program is seen by its neighbours: what they sent it, it had, and what they received from
+/// it, it sent. In which order it had what, they cannot tell.
+fn records_of_neighbours(
+    view: &View,
+    node: usize,
+    records: &[(usize, EventRecord)],
+    judge: &mut Judge<'_>,
+) {
+    let mut seen = Vec::new();
+    for (by, record) in records {
+        let peer = match &record.event {
+            RecordedEvent::LinkDown { peer, .. } => Some(*peer),
+            event => event.descriptor().map(|on| on.peer),
+        };
+        let Some(link) = peer.and_then(|peer| view.link_of(*by, peer)) else { continue };
+        let ends = view.network.links[link];
+        if *by != node && (ends.from == node || ends.to == node) {
+            let had_before = u64::from(record.event.is_sent()) * CLOCK_SLACK_MICROS;
+            seen.push((record.time.saturating_sub(had_before), link, &record.event));
+        }
+    }
+    seen.sort_by_key(|(time, ..)| *time);
+    let mut rules = NodeRules::new(Sources::Any);
+    for (_, link, event) in seen {
+        let Some(on) = event.descriptor() else {
+            rules.forgive();
+            continue;
+        };
+        if event.is_sent() {
+            rules.received(link, &header(on), None);
+        } else if matches!(event, RecordedEvent::Received { .. }) {
+            judge(node, on.kind, rules.sent(link, &header(on), None));
+        }
+    }
+}
+
+fn header(on: &LinkDescriptor) -> Header {
+    Header { guid: on.guid, kind: on.kind, ttl: on.ttl, hops: on.hops, payload_len: 0 }
 }

@@ -54,7 +54,7 @@ fn a_star_around_a_bootstrap_grows_into_a_net_that_does_not_need_it() {
             assert!(is_content(&net, node), "outbound links of {node}");
             let own = net.addr(node);
             assert!(
-                net.dials.iter().all(|d| d.core != node || d.addr != own),
+                net.observer.dials.iter().all(|d| d.node != node || d.addr != own),
                 "{node} dials itself"
             );
         }
@@ -77,7 +77,7 @@ fn a_star_around_a_bootstrap_grows_into_a_net_that_does_not_need_it() {
 
 /// When a core dialled `addr`, in seconds since its first try.
 fn dial_times(net: &Net, addr: SocketAddrV4) -> Vec<u64> {
-    let dials: Vec<_> = net.dials.iter().filter(|dial| dial.addr == addr).collect();
+    let dials: Vec<_> = net.observer.dials.iter().filter(|dial| dial.addr == addr).collect();
     dials.iter().map(|dial| dial.at.since(dials[0].at).as_secs()).collect()
 }
 
@@ -149,7 +149,7 @@ fn only_as_many_hosts_are_dialled_as_links_are_wanted() {
         sut.tell(|core, now| core.learn_host(now, addr));
     }
     sut.wait_secs(5);
-    assert_eq!(sut.net.dials.len(), 4);
+    assert_eq!(sut.net.observer.dials.len(), 4);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_servent_that_dials_itself_notices_and_does_not_do_it_again() {
     net.tell(node, |core, now| core.add_static_peer(now, own));
     net.run_for(MINUTE * 10);
     assert_eq!(net.core(node).neighbours().count(), 0);
-    assert_eq!(net.dials.len(), 1);
+    assert_eq!(net.observer.dials.len(), 1);
     let noticed =
         |event: &Event| matches!(event, Event::LinkDown { reason: CloseReason::OwnAddress, .. });
     assert!(net.events(node).iter().any(noticed));
@@ -182,7 +182,7 @@ fn a_guest_is_never_learnt_and_forwards_nothing() {
     let guest_ip = *net.addr(guest).ip();
     let learnt: Vec<_> = net.core(host).hosts().addrs().collect();
     assert_eq!(learnt, [net.addr(other)], "through the guest's cache, and not the guest");
-    assert!(net.dials.iter().all(|dial| *dial.addr.ip() != guest_ip));
+    assert!(net.observer.dials.iter().all(|dial| *dial.addr.ip() != guest_ip));
     net.tell(host, |core, now| core.search(now, "zebra", None)).unwrap();
     net.settle();
     assert!(net.core(guest).stats().received.get(Kind::Query) > 0);
@@ -224,7 +224,7 @@ fn a_neighbour_that_dialled_us_is_not_dialled_too() {
     net.tell(b, |core, now| core.add_static_peer(now, addr));
     net.run_for(MINUTE * 5);
     assert_eq!((net.neighbours(a), net.neighbours(b)), (vec![b], vec![a]));
-    assert_eq!(net.dials.len(), 1);
+    assert_eq!(net.observer.dials.len(), 1);
 }
 
 /// A peer that takes the link and ends it at once is no better than one that refuses.
@@ -262,13 +262,13 @@ fn being_offline_costs_no_host_and_few_dials() {
         sut.tell(|core, now| core.learn_host(now, host));
     }
     let named = "127.0.0.96:6346".parse().unwrap();
-    sut.net.offline = true;
+    sut.net.observer.offline = true;
     sut.tell(|core, now| core.add_static_peer(now, named));
     sut.wait(MINUTE * 35);
     assert_eq!(sut.core().hosts().len(), 200);
-    let tries = sut.net.dials.len();
+    let tries = sut.net.observer.dials.len();
     assert!((35..=400).contains(&tries), "{tries} dials in 35 minutes without a network");
-    sut.net.offline = false;
+    sut.net.observer.offline = false;
     sut.net.listen(named);
     let mut accepted = (0..60).filter_map(|_| {
         sut.wait_secs(1);
@@ -311,7 +311,7 @@ fn nobody_is_told_an_address_that_cannot_be_reached() {
     let mut sut = Bench::with(|config| config.listen_ip = [127, 0, 0, 1].into());
     let remote: SocketAddrV4 = "10.9.9.9:6346".parse().unwrap();
     sut.net.listen(remote);
-    sut.net.local_ip = Some([10, 0, 0, 7].into());
+    sut.net.source_ip = Some([10, 0, 0, 7].into());
     sut.tell(|core, now| core.add_static_peer(now, remote));
     let peer = sut.net.accept(remote).unwrap();
     sut.take(peer, CONNECT.len());
@@ -327,7 +327,7 @@ fn an_address_no_longer_kept_is_not_dialled_again() {
     sut.tell(|core, now| core.add_static_peer(now, nobody));
     sut.wait_secs(2);
     sut.tell(|core, _| core.remove_static_peer(nobody));
-    let dials = sut.net.dials.len();
+    let dials = sut.net.observer.dials.len();
     sut.wait_secs(600);
-    assert_eq!(sut.net.dials.len(), dials);
+    assert_eq!(sut.net.observer.dials.len(), dials);
 }

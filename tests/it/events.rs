@@ -3,7 +3,7 @@
 
 use crate::process::{Place, Running, assert_code, eventually, lines, told};
 use crate::support::descriptor::{guid, hit, ping, query, servent_id};
-use crate::support::{Bench, Descriptor, Graph, Net, Who, shared_files};
+use crate::support::{Bench, Descriptor, Graph, Holder, Net, shared_files};
 use serde_json::Value;
 use servent::servent::{CloseReason, IoFailure, Observation};
 use servent::stats::{DropReason, Stats};
@@ -201,10 +201,10 @@ fn a_whole_network_notes_what_it_counts_and_what_crosses() {
             _ => None,
         }));
     }
-    for crossing in &net.crossings {
+    for crossing in &net.observer.crossings {
         let header = header(&crossing.descriptor);
         for (who, direction) in [(crossing.from, "out"), (crossing.to, "in")] {
-            if let Who::Core(node) = who {
+            if let Holder::Node(node) = who {
                 crossed.push((node, direction, key(&header)));
             }
         }

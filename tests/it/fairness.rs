@@ -1,7 +1,7 @@
 //! Shares of work: what a link makes the servent do beyond its share waits, whatever its bytes.
 
 use crate::support::descriptor::{guid, hit, query, servent_id};
-use crate::support::{Bench, Crossing, Peer, Who};
+use crate::support::{Bench, Crossing, Holder, Peer};
 use servent::servent::{CloseReason, Event, IoFailure};
 use servent::stats::DropReason;
 use servent::wire::Kind;
@@ -34,8 +34,8 @@ fn answered(sut: &Bench) -> u64 {
 
 /// Answered Queries whose first hit arrived at `peer` before what `until` accepts.
 fn answered_before(sut: &Bench, peer: Peer, until: impl Fn(&Crossing) -> bool) -> usize {
-    let before = sut.net.crossings.iter().take_while(|crossing| !until(crossing));
-    let hits = before.filter(|c| c.to == Who::Raw(peer) && c.descriptor.kind == Kind::QueryHit);
+    let before = sut.net.observer.crossings.iter().take_while(|crossing| !until(crossing));
+    let hits = before.filter(|c| c.to == Holder::Peer(peer) && c.descriptor.kind == Kind::QueryHit);
     let mut guids: Vec<_> = hits.map(|c| c.descriptor.guid).collect();
     guids.dedup();
     guids.len()
@@ -45,12 +45,12 @@ fn answered_before(sut: &Bench, peer: Peer, until: impl Fn(&Crossing) -> bool) -
 fn a_query_waits_for_one_share_of_a_dear_flood_and_no_more() {
     let mut sut = sharing_many();
     let [villain, a, b] = sut.links();
-    sut.net.crossings.clear();
+    sut.net.observer.crossings.clear();
     sut.net.write(villain, &dear_queries(1_000));
     sut.net.write(a, &query(guid(1), "between friends").bytes());
     sut.net.settle();
-    let friends = |c: &Crossing| c.to == Who::Raw(b) && c.descriptor.guid == guid(1);
-    assert!(sut.net.crossings.iter().any(friends));
+    let friends = |c: &Crossing| c.to == Holder::Peer(b) && c.descriptor.guid == guid(1);
+    assert!(sut.net.observer.crossings.iter().any(friends));
     let before = answered_before(&sut, villain, friends);
     assert!((1..=PER_SHARE).contains(&before), "{before} dear Queries came first");
     assert_eq!(answered(&sut), u64::from(QUERIES), "all of them have their turn");
@@ -60,14 +60,16 @@ fn a_query_waits_for_one_share_of_a_dear_flood_and_no_more() {
 fn dear_links_take_turns() {
     let mut sut = sharing_many();
     let [a, b] = sut.links();
-    sut.net.crossings.clear();
+    // Hits arrive in the order they were queued in.
+    sut.net.params.window = None;
+    sut.net.observer.crossings.clear();
     sut.net.write(a, &dear_queries(1_000));
     sut.net.write(b, &dear_queries(2_000));
     sut.net.settle();
     assert_eq!(answered(&sut), 2 * u64::from(QUERIES));
     // When the first has its last answer, the second has all but those of one share.
     let last = guid(1_000 + QUERIES - 1);
-    let of_b = answered_before(&sut, b, |c| c.descriptor.guid == last && c.to == Who::Raw(a));
+    let of_b = answered_before(&sut, b, |c| c.descriptor.guid == last && c.to == Holder::Peer(a));
     assert!(of_b + PER_SHARE >= QUERIES as usize, "{of_b} of the second, all of the first");
 }
 
@@ -189,16 +191,16 @@ fn a_query_waits_for_a_few_answered_requests_and_no_more() {
     let asks = b"GET /get/1/nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     let fetchers: [Peer; 3] = std::array::from_fn(|_| sut.dial());
     let before = sut.core().stats().writes;
-    sut.net.crossings.clear();
+    sut.net.observer.crossings.clear();
     for fetcher in fetchers {
         sut.net.write(fetcher, &asks);
     }
     sut.net.write(a, &query(guid(1), "between friends").bytes());
-    while sut.net.crossings.is_empty() {
+    while sut.net.observer.crossings.is_empty() {
         sut.net.step();
     }
-    let crossed = &sut.net.crossings[0];
-    assert_eq!((crossed.to, crossed.descriptor.guid), (Who::Core(0), guid(1)));
+    let crossed = &sut.net.observer.crossings[0];
+    assert_eq!((crossed.to, crossed.descriptor.guid), (Holder::Node(0), guid(1)));
     let answered = sut.core().stats().writes - before;
     assert!((1..=16).contains(&answered), "{answered} answers were written first");
     sut.net.settle();

@@ -105,7 +105,7 @@ fn a_firewalled_source_is_pushed_at_once() {
     let us = sut.addr();
     assert_eq!(push.payload[20..24], us.ip().octets());
     assert_eq!(push.payload[24..], us.port().to_le_bytes());
-    assert_eq!(sut.net.dials.len(), 0, "connecting would be in vain");
+    assert_eq!(sut.net.observer.dials.len(), 0, "connecting would be in vain");
     let pushed = |event: &Event| matches!(event, Event::Pushed { transfer: t } if *t == transfer);
     assert!(sut.events().iter().any(pushed));
 }
@@ -175,13 +175,13 @@ fn a_source_that_refuses_is_pushed() {
     let source = found(&mut sut, link, &["hello.txt"], false).remove(0);
     assert_eq!(source.addr, DEAD_END.parse().unwrap());
     fetch(&mut sut, source);
-    assert_eq!(sut.net.dials.len(), 1, "first the direct way");
+    assert_eq!(sut.net.observer.dials.len(), 1, "first the direct way");
     assert_eq!(sut.receive_one(link).kind, Kind::Push);
     let source = call(&mut sut);
     assert!(request(&mut sut, source).starts_with("GET /get/7/hello.txt "));
     sut.send_bytes(source, ANSWER);
     assert_saved(&mut sut, 1);
-    assert_eq!(sut.net.dials.len(), 1);
+    assert_eq!(sut.net.observer.dials.len(), 1);
 }
 
 #[test]
@@ -438,7 +438,10 @@ fn twelve_files_of_a_firewalled_servent_arrive() {
     }
     net.run_for(std::time::Duration::from_secs(60));
     assert_eq!(net.downloads(searcher).len(), 12, "{:?}", net.events(searcher));
-    assert!(net.dials.iter().filter(|dial| dial.core == sharer).count() <= 5, "few connections");
+    assert!(
+        net.observer.dials.iter().filter(|dial| dial.node == sharer).count() <= 5,
+        "few connections"
+    );
 }
 
 /// A hit from another machine cannot have a port of this one connected to.
@@ -478,10 +481,10 @@ fn an_address_out_of_scope_is_never_connected_to() {
         });
         let hit = hit.unwrap();
         assert_eq!((hit.addr.ip().octets(), hit.in_scope), (named, in_scope), "{role:?} {near:?}");
-        let dials = sut.net.dials.len();
+        let dials = sut.net.observer.dials.len();
         fetch(&mut sut, hit.into_source());
         let pushed = sut.receive_asked(link).iter().filter(|d| d.kind == Kind::Push).count();
-        let connected = sut.net.dials.len() - dials;
+        let connected = sut.net.observer.dials.len() - dials;
         assert_eq!(connected, usize::from(in_scope), "{near:?} {named:?}");
         assert!(in_scope || pushed == 1, "it is asked to connect instead");
     }

@@ -164,8 +164,13 @@ fn a_neighbour_cannot_make_us_a_port_scanner() {
         }
         sut.wait_secs(1);
     }
-    let dials =
-        sut.net.dials.iter().filter(|dial| dial.addr.ip().octets() == [127, 9, 9, 9]).count();
+    let dials = sut
+        .net
+        .observer
+        .dials
+        .iter()
+        .filter(|dial| dial.addr.ip().octets() == [127, 9, 9, 9])
+        .count();
     assert!((1..=16).contains(&dials), "{dials} dials in ten seconds");
 }
 
@@ -209,10 +214,10 @@ fn many_ports_of_one_address_are_one_victim() {
         sut.send(peer, &pong(asked, SocketAddrV4::new([10, 9, 9, 9].into(), port)));
     }
     sut.wait_secs(15);
-    assert_eq!(sut.net.dials.len(), 4, "in one window");
+    assert_eq!(sut.net.observer.dials.len(), 4, "in one window");
     sut.send(peer, &ping(guid(1)).ttl(1));
     sut.wait_secs(16);
-    assert_eq!(sut.net.dials.len(), 8, "in the next");
+    assert_eq!(sut.net.observer.dials.len(), 8, "in the next");
 }
 
 /// It would be dialled if nobody claimed to listen there.
@@ -225,7 +230,10 @@ fn a_neighbour_cannot_pass_for_a_named_host() {
     sut.send(liar, &pong(asked, named));
     sut.tell(|core, now| core.add_static_peer(now, named));
     sut.wait_secs(1);
-    assert!(sut.net.dials.iter().any(|dial| dial.addr == named), "{named} was not dialled");
+    assert!(
+        sut.net.observer.dials.iter().any(|dial| dial.addr == named),
+        "{named} was not dialled"
+    );
 }
 
 /// Names longer than any file system has are not worth our memory.
@@ -254,7 +262,7 @@ fn attack(bytes: &[u8]) {
     let [villain, bystander] = sut.links();
     sut.tell(|core, now| core.search(now, "hello", None)).unwrap();
     sut.read(bystander);
-    sut.net.split_oddly = true;
+    sut.net.params.split = true;
     sut.send_bytes(villain, bytes);
     sut.wait_secs(2);
     sut.receive(bystander);
@@ -302,7 +310,7 @@ proptest! {
         rest in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b'\r')], 0..600),
     ) {
         let mut sut = Bench::new();
-        sut.net.split_oddly = true;
+        sut.net.params.split = true;
         let link = sut.link();
         let stranger = sut.dial();
         sut.send_bytes(stranger, &[opening, &rest].concat());

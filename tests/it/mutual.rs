@@ -34,14 +34,18 @@ fn of_two_links_the_one_of_the_lower_address_stays() {
             net.core(node).neighbours().map(|link| link.outbound).collect()
         };
         assert_eq!((links(&net, 0), links(&net, 1)), (vec![true], vec![false]));
-        let dials = net.dials.len();
+        let dials = net.observer.dials.len();
         net.run_for(secs(600));
         assert_eq!((links(&net, 0), links(&net, 1)), (vec![true], vec![false]));
-        assert_eq!(net.dials.len(), dials, "the link that stays is as good as the own one");
+        assert_eq!(
+            net.observer.dials.len(),
+            dials,
+            "the link that stays is as good as the own one"
+        );
         // It stands for the other's own only while it stands.
         net.kill(0);
         net.run_for(secs(70));
-        assert!(net.dials.len() > dials);
+        assert!(net.observer.dials.len() > dials);
     }
 }
 
@@ -82,9 +86,9 @@ fn a_peer_that_dials_again_keeps_its_link_and_ours_ends() {
     let again = sut.net.dial_from(*addr.ip(), 0);
     claims(&mut sut, again, addr);
     assert!(sut.is_closed(ours) && !sut.is_closed(again), "it does not follow the rule");
-    let dials = sut.net.dials.len();
+    let dials = sut.net.observer.dials.len();
     sut.wait_secs(80);
-    assert_eq!(sut.net.dials.len(), dials, "and has the link that was asked for");
+    assert_eq!(sut.net.observer.dials.len(), dials, "and has the link that was asked for");
 }
 
 /// The other side may close the link that goes before this one knows that there are two.
@@ -96,12 +100,12 @@ fn a_link_that_the_peer_closed_for_its_own_is_not_dialled_again() {
     sut.net.hang_up(ours);
     sut.net.settle();
     claims(&mut sut, theirs, addr);
-    let dials = sut.net.dials.len();
+    let dials = sut.net.observer.dials.len();
     sut.wait_secs(80);
-    assert_eq!(sut.net.dials.len(), dials);
+    assert_eq!(sut.net.observer.dials.len(), dials);
     // When that link ends, silent as it was, the address is dialled again.
     sut.wait_secs(30);
-    assert!(sut.is_closed(theirs) && sut.net.dials.len() > dials);
+    assert!(sut.is_closed(theirs) && sut.net.observer.dials.len() > dials);
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn only_addresses_in_scope_are_learnt_and_passed_on() {
         told.sort_unstable();
         assert_eq!(told, allowed, "{scope:?}");
         sut.wait_secs(20);
-        let mut dialled: Vec<_> = sut.net.dials.iter().map(|dial| dial.addr).collect();
+        let mut dialled: Vec<_> = sut.net.observer.dials.iter().map(|dial| dial.addr).collect();
         dialled.sort_unstable();
         allowed.sort_unstable();
         assert_eq!(dialled, allowed, "{scope:?}");
@@ -320,9 +320,9 @@ fn an_idle_link_carries_less_than_200_bytes_a_second() {
     let graph = Graph { nodes: 3, edges: vec![(0, 1), (1, 2), (2, 0)] };
     let mut net = curious_net(&graph);
     net.run_for(secs(10));
-    net.crossings.clear();
+    net.observer.crossings.clear();
     net.run_for(secs(600));
-    let bytes: usize = net.crossings.iter().map(|c| c.descriptor.bytes().len()).sum();
+    let bytes: usize = net.observer.crossings.iter().map(|c| c.descriptor.bytes().len()).sum();
     assert!(bytes > 0 && bytes / 600 / graph.edges.len() < 200, "{bytes} bytes in ten minutes");
 }
 

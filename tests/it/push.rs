@@ -196,16 +196,16 @@ fn pushes_for_one_address_are_few_in_any_half_minute() {
         // Other ports of one address are the same victim.
         push_core(&mut sut, link, n, victim(1, 7_000 + u16::try_from(n % 7).unwrap()));
     }
-    assert_eq!(sut.net.dials.len(), 5);
+    assert_eq!(sut.net.observer.dials.len(), 5);
     assert_eq!(sut.dropped(DropReason::PushThrottled), 45);
     sut.wait_secs(29);
     push_core(&mut sut, link, 50, victim(1, 7_000));
-    assert_eq!(sut.net.dials.len(), 5, "the window is not over");
+    assert_eq!(sut.net.observer.dials.len(), 5, "the window is not over");
     sut.wait_secs(2);
     for n in 51..100 {
         push_core(&mut sut, link, n, victim(1, 7_000));
     }
-    assert_eq!(sut.net.dials.len(), 10, "the next window");
+    assert_eq!(sut.net.observer.dials.len(), 10, "the next window");
 }
 
 #[test]
@@ -217,12 +217,12 @@ fn where_nobody_was_no_push_leads_for_a_while() {
         sut.send(link, &ping(guid(900 + n)).ttl(1));
         push_core(&mut sut, link, n, victim(1, 7_000));
     }
-    assert_eq!(sut.net.dials.len(), 1, "nobody listened there");
+    assert_eq!(sut.net.observer.dials.len(), 1, "nobody listened there");
     push_core(&mut sut, link, 30, victim(1, 7_001));
-    assert_eq!(sut.net.dials.len(), 2, "another port was not tried");
+    assert_eq!(sut.net.observer.dials.len(), 2, "another port was not tried");
     sut.wait_secs(60);
     push_core(&mut sut, link, 31, victim(1, 7_000));
-    assert_eq!(sut.net.dials.len(), 3, "it is 500 seconds later");
+    assert_eq!(sut.net.observer.dials.len(), 3, "it is 500 seconds later");
 }
 
 #[test]
@@ -232,10 +232,10 @@ fn pushes_for_many_addresses_are_bounded_together() {
     for last in 1..=50 {
         push_core(&mut sut, link, last.into(), victim(last, 7_000));
     }
-    assert_eq!(sut.net.dials.len(), most);
+    assert_eq!(sut.net.observer.dials.len(), most);
     sut.wait_secs(31);
     push_core(&mut sut, link, 99, victim(99, 7_000));
-    assert_eq!(sut.net.dials.len(), most + 1);
+    assert_eq!(sut.net.observer.dials.len(), most + 1);
 }
 
 /// P-65
@@ -259,7 +259,7 @@ fn only_addresses_in_scope_are_connected_to_and_none_on_port_0() {
             let addr = addr.parse().unwrap();
             push_core(&mut sut, link, 2, addr);
             let allowed = home == Some(scope);
-            let dialled: Vec<_> = sut.net.dials.iter().map(|dial| dial.addr).collect();
+            let dialled: Vec<_> = sut.net.observer.dials.iter().map(|dial| dial.addr).collect();
             assert_eq!(dialled, if allowed { vec![addr] } else { vec![] }, "{addr} in {scope:?}");
             assert_eq!(sut.dropped(DropReason::OutOfScope), u64::from(!allowed));
         }
@@ -271,7 +271,7 @@ fn who_shares_nothing_does_not_connect() {
     let mut sut = Bench::sharing(&[], |_| ());
     let link = sut.link();
     push_core(&mut sut, link, 2, CALLER.parse().unwrap());
-    assert_eq!(sut.net.dials.len(), 0);
+    assert_eq!(sut.net.observer.dials.len(), 0);
     assert_eq!(sut.dropped(DropReason::PushNotServed), 1);
 }
 
@@ -281,7 +281,7 @@ fn a_refused_connect_is_not_tried_again() {
     let (mut sut, link) = bench(|_| ());
     push_core(&mut sut, link, 2, victim(1, 7_000));
     sut.wait_secs(120);
-    assert_eq!(sut.net.dials.len(), 1);
+    assert_eq!(sut.net.observer.dials.len(), 1);
 }
 
 /// What wants files is not what Pushes may be aimed at.
@@ -302,7 +302,7 @@ fn a_push_that_led_to_a_download_does_not_count() {
         let Some(peer) = sut.net.accept(CALLER.parse().unwrap()) else { continue };
         sut.send_bytes(peer, b"GET /get/9/no HTTP/1.0\r\n\r\n");
     }
-    assert_eq!(sut.net.dials.len(), 12 + 5);
+    assert_eq!(sut.net.observer.dials.len(), 12 + 5);
     assert_eq!(sut.dropped(DropReason::PushThrottled), 7);
     let (mut sut, link) = bench(|_| ());
     for n in 0..5 {
@@ -315,5 +315,5 @@ fn a_push_that_led_to_a_download_does_not_count() {
     for n in 10..15 {
         push_core(&mut sut, link, n, CALLER.parse().unwrap());
     }
-    assert_eq!(sut.net.dials.len(), 6);
+    assert_eq!(sut.net.observer.dials.len(), 6);
 }

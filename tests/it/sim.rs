@@ -5,10 +5,10 @@ use servent::plan::picture;
 use servent::plan::topology::Graph;
 use servent::plan::{Faults, Plan};
 use servent::sim::report::Report;
-use servent::sim::{Attention, simulate, simulate_with};
+use servent::sim::{RunOptions, simulate, simulate_with};
 use std::time::Duration;
 
-const TRACED: Attention = Attention { traced: true, oracles: true };
+const TRACED: RunOptions = RunOptions { traced: true, oracles: true };
 const EQUAL: Option<Duration> = Some(Duration::from_millis(50));
 
 fn run(plan: &Plan) -> Report {
@@ -75,7 +75,7 @@ fn without_oracles_the_same_happens_and_the_report_says_that_nothing_was_checked
         let plan = Plan { queries: 5, ..plan };
         let graph = plan.graph(None).unwrap();
         let watched = run(&plan);
-        let attention = Attention { traced: false, oracles: false };
+        let attention = RunOptions { traced: false, oracles: false };
         let alone = simulate_with(&plan, &graph, &mut |_| (), attention).unwrap();
         assert!(watched.checked && !watched.to_string().contains("nothing was checked"));
         assert!(!alone.checked && alone.to_string().contains("oracles off: nothing was checked"));

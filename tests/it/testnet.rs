@@ -160,8 +160,8 @@ fn a_search_costs_what_the_simulator_says() {
         );
     }
     let findings = net.json(&["check", "--json"]);
-    assert_eq!(findings.len(), 7);
-    assert!(findings[..6].iter().all(|one| number(one, "looked_at") > 0), "{findings:?}");
+    assert_eq!(findings.len(), 9);
+    assert!(findings[..8].iter().all(|one| number(one, "looked_at") > 0), "{findings:?}");
 }
 
 #[test]

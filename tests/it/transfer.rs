@@ -39,7 +39,7 @@ fn fetch(net: &mut Net, index: u32, name: &str) -> Vec<Event> {
 #[test]
 fn a_file_arrives_byte_for_byte_however_the_stream_is_cut() {
     let mut net = pair(3);
-    net.split_oddly = true;
+    net.params.split = true;
     for (index, name, bytes) in [
         (7, "hello.txt", b"hello".to_vec()),
         (10, "empty", vec![]),
@@ -170,7 +170,7 @@ fn uploads_take_turns_and_leave_room_for_descriptors() {
     for fetcher in fetchers {
         assert!(net.downloads(fetcher) == [big_file()], "fetcher {fetcher}");
     }
-    let steps = &net.upload_steps;
+    let steps = net.upload_steps(0);
     assert!(steps.iter().all(|step| step.bytes <= 10_000));
     assert!(steps.windows(2).all(|pair| pair[0].turn != pair[1].turn), "two steps in one turn");
     let first: BTreeSet<_> = steps[..30].iter().map(|step| step.conn).collect();
@@ -221,7 +221,7 @@ fn the_upload_limit_holds_and_is_shared_fairly() {
     }
     sut.wait_secs(SECONDS as u64);
     let mut sent = BTreeMap::new();
-    for step in &sut.net.upload_steps {
+    for step in sut.net.upload_steps(0) {
         *sent.entry(step.conn).or_insert(0) += step.bytes;
     }
     let sent: Vec<usize> = sent.into_values().collect();

@@ -90,7 +90,8 @@ impl Scene {
         assert!(core.routes_held() <= 4 * 1_024, "{} routes", core.routes_held());
         assert!(core.hosts().len() <= limits.host_cache_entries);
         assert!(core.timers_held() <= limits.max_connections, "{} timers", core.timers_held());
-        let victims = self.sut.net.dials.iter().filter(|dial| dial.addr.ip().octets()[1] == 66);
+        let victims =
+            self.sut.net.observer.dials.iter().filter(|dial| dial.addr.ip().octets()[1] == 66);
         assert!(victims.count() <= limits.pushes_in_all, "connections to victims");
     }
 

@@ -79,8 +79,7 @@ impl Bench {
     pub(crate) fn link(&mut self) -> Peer {
         let peer = self.dial();
         self.send_bytes(peer, CONNECT);
-        assert!(self.net.raw[peer.0].received.starts_with(OK), "the core does not take a link");
-        self.net.raw[peer.0].received.drain(..OK.len());
+        assert_eq!(self.take(peer, OK.len()), OK, "the core does not take a link");
         peer
     }
 
@@ -109,21 +108,21 @@ impl Bench {
 
     /// Takes all bytes a peer has received.
     pub(crate) fn read(&mut self, peer: Peer) -> Vec<u8> {
-        std::mem::take(&mut self.net.raw[peer.0].received)
+        self.net.take_received(peer)
     }
 
     /// Takes the first `count` of them.
     pub(crate) fn take(&mut self, peer: Peer, count: usize) -> Vec<u8> {
-        self.net.raw[peer.0].received.drain(..count).collect()
+        self.net.received(peer).drain(..count).collect()
     }
 
     pub(crate) fn is_closed(&self, peer: Peer) -> bool {
-        self.net.raw[peer.0].closed
+        self.net.is_closed(peer)
     }
 
     /// Takes the descriptors a peer has received.
     pub(crate) fn receive(&mut self, peer: Peer) -> Vec<Descriptor> {
-        let stream = &mut self.net.raw[peer.0].received;
+        let stream = self.net.received(peer);
         let descriptors = take_descriptors(stream).expect("the core sends descriptors");
         assert!(stream.is_empty(), "the core sent a piece of a descriptor");
         descriptors

@@ -7,11 +7,11 @@ pub(crate) mod descriptor;
 mod graph;
 mod net;
 mod node;
-mod pipe;
 pub(crate) mod vectors;
 
 pub(crate) use bench::{Bench, CONNECT, OK};
 pub(crate) use descriptor::Descriptor;
 pub(crate) use graph::Graph;
-pub(crate) use net::{Crossing, LATENCY, Net, Peer, Who};
+pub(crate) use net::{Crossing, LATENCY, Net};
 pub(crate) use node::{library, shared_files};
+pub(crate) use servent::net::{Holder, Peer};

@@ -1,31 +1,55 @@
-//! A core with the disk it believes in.
+//! A servent with the disk it believes in, as a node.
 
 use servent::config::Config;
 use servent::library::{Library, LibraryBuilder};
+use servent::net::{self, Failure, Node};
 use servent::rng::Rng;
-use servent::servent::{Event, FileDone, FileId, FileOp, Observation, Servent};
+use servent::servent::{
+    ConnId, Event, FileDone, FileId, FileOp, Observation, Output, Servent, TxChunk,
+};
 use servent::time::Instant;
 use servent::transfer::download::Against;
 use servent::wire::ServentId;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-pub(super) struct Node {
+/// See the module documentation.
+pub(crate) struct TestNode {
     pub(super) core: Servent,
-    pub(super) addr: SocketAddrV4,
-    pub(super) alive: bool,
     pub(super) events: Vec<Event>,
     pub(super) observations: Vec<Observation>,
-    /// What its shared files contain, by number.
-    pub(super) contents: BTreeMap<u32, Vec<u8>>,
+    pub(super) disk: Disk,
+    pub(super) upload_steps: Vec<UploadStep>,
+    now: Instant,
+    turn: usize,
+    /// The chunk polled last is part of a file.
+    sends_file: bool,
+}
+
+/// One step of an upload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UploadStep {
+    /// The turn of the node it was taken in.
+    pub(crate) turn: usize,
+    pub(crate) conn: ConnId,
+    /// Of the file.
+    pub(crate) bytes: usize,
+}
+
+/// Files in memory.
+#[derive(Default)]
+pub(super) struct Disk {
+    /// What the shared files contain, by number.
+    contents: BTreeMap<u32, Vec<u8>>,
     open: BTreeMap<FileId, OpenFile>,
     /// What an earlier attempt left of the next download.
     pub(super) kept: Vec<u8>,
     /// Complete files of the name of every download.
-    pub(super) complete: Vec<Vec<u8>>,
+    complete: Vec<Vec<u8>>,
     /// Partial files that turned out to be of other files.
-    pub(super) set_aside: Vec<Vec<u8>>,
+    set_aside: Vec<Vec<u8>>,
     /// Finished downloads.
     pub(super) downloaded: Vec<Vec<u8>>,
 }
@@ -35,37 +59,35 @@ enum OpenFile {
     Partial(Vec<u8>),
 }
 
-impl Node {
+impl TestNode {
     pub(super) fn new(
-        addr: SocketAddrV4,
         config: Config,
         files: &[(u32, &str, Vec<u8>)],
         seed: u64,
         now: Instant,
-    ) -> Node {
+    ) -> TestNode {
         config.validate().unwrap();
         let identity = ServentId::from_random(Rng::new(seed).fork().bytes16());
         let library =
             library(files.iter().map(|(number, name, bytes)| (*number, *name, bytes.len())));
-        let core = Servent::new(Arc::new(config), Arc::new(library), identity, seed, now);
-        Node {
-            core,
-            addr,
-            alive: true,
+        let contents = files.iter().map(|(number, _, bytes)| (*number, bytes.clone())).collect();
+        TestNode {
+            core: Servent::new(Arc::new(config), Arc::new(library), identity, seed, now),
             events: Vec::new(),
             observations: Vec::new(),
-            contents: files.iter().map(|(number, _, bytes)| (*number, bytes.clone())).collect(),
-            open: BTreeMap::new(),
-            kept: Vec::new(),
-            complete: Vec::new(),
-            set_aside: Vec::new(),
-            downloaded: Vec::new(),
+            disk: Disk { contents, ..Disk::default() },
+            upload_steps: Vec::new(),
+            now,
+            turn: 0,
+            sends_file: false,
         }
     }
+}
 
-    /// Does a file operation at once and reports it.
-    pub(super) fn do_file_op(&mut self, now: Instant, file: FileId, op: FileOp) {
-        let done = match op {
+impl Disk {
+    /// Does a file operation at once.
+    fn carry_out(&mut self, file: FileId, op: FileOp) -> Option<FileDone> {
+        Some(match op {
             FileOp::OpenShared { number } => {
                 self.open.insert(file, OpenFile::Shared(number));
                 FileDone::Opened { size: self.contents[&number].len() as u64 }
@@ -85,17 +107,7 @@ impl Node {
                 FileDone::Opened { size: 0 }
             }
             FileOp::Compare { against, offset, bytes } => {
-                let start = usize::try_from(offset).unwrap();
-                let agrees = |file: &Vec<u8>| file[start.min(file.len())..].starts_with(&bytes);
-                let same = match (against, self.open.get(&file)) {
-                    (Against::Complete { total }, _) => {
-                        self.complete.retain(|file| file.len() as u64 == total && agrees(file));
-                        !self.complete.is_empty()
-                    }
-                    (Against::Partial, Some(OpenFile::Partial(partial))) => agrees(partial),
-                    _ => panic!("a comparison with a file that is not open"),
-                };
-                FileDone::Compared { same }
+                FileDone::Compared { same: self.compare(file, against, offset, &bytes) }
             }
             FileOp::UseComplete => FileDone::Finished,
             FileOp::Write { offset, bytes } => {
@@ -116,10 +128,30 @@ impl Node {
             }
             FileOp::Close => {
                 self.open.remove(&file);
-                return;
+                return None;
             }
+        })
+    }
+
+    fn compare(&mut self, file: FileId, against: Against, offset: u64, bytes: &[u8]) -> bool {
+        let start = usize::try_from(offset).unwrap();
+        let agrees = |file: &Vec<u8>| file[start.min(file.len())..].starts_with(bytes);
+        match (against, self.open.get(&file)) {
+            (Against::Complete { total }, _) => {
+                self.complete.retain(|file| file.len() as u64 == total && agrees(file));
+                !self.complete.is_empty()
+            }
+            (Against::Partial, Some(OpenFile::Partial(partial))) => agrees(partial),
+            _ => panic!("a comparison with a file that is not open"),
+        }
+    }
+
+    fn read_shared(&self, file: FileId, offset: u64, len: usize) -> &[u8] {
+        let Some(OpenFile::Shared(number)) = self.open.get(&file) else {
+            panic!("an upload from a file that is not open")
         };
-        self.core.handle_file(now, file, done);
+        let start = usize::try_from(offset).unwrap();
+        &self.contents[number][start..start + len]
     }
 
     /// Files open for upload.
@@ -128,25 +160,88 @@ impl Node {
     }
 }
 
-/// A finished part of an open shared file.
-pub(super) fn read_shared(node: &NodeFiles<'_>, file: FileId, offset: u64, len: usize) -> Vec<u8> {
-    let Some(OpenFile::Shared(number)) = node.open.get(&file) else {
-        panic!("an upload from a file that is not open")
-    };
-    let start = usize::try_from(offset).unwrap();
-    node.contents[number][start..start + len].to_vec()
-}
+impl Node for TestNode {
+    type Conn = ConnId;
+    type Outward = Infallible;
 
-/// A node's files, apart from its core.
-pub(super) struct NodeFiles<'a> {
-    contents: &'a BTreeMap<u32, Vec<u8>>,
-    open: &'a BTreeMap<FileId, OpenFile>,
-}
+    fn slot(conn: ConnId) -> usize {
+        conn.index()
+    }
 
-impl Node {
-    /// The core and the files it may ask for, to be used at the same time.
-    pub(super) fn split(&mut self) -> (&mut Servent, NodeFiles<'_>) {
-        (&mut self.core, NodeFiles { contents: &self.contents, open: &self.open })
+    fn handle_accepted(
+        &mut self,
+        now: Instant,
+        remote: SocketAddrV4,
+        local: SocketAddrV4,
+    ) -> Option<ConnId> {
+        self.core.handle_accepted(now, remote, local)
+    }
+
+    fn handle_connected(&mut self, now: Instant, conn: ConnId, local: SocketAddrV4) {
+        self.core.handle_connected(now, conn, local);
+    }
+
+    fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.core.handle_bytes(now, conn, bytes);
+    }
+
+    fn handle_writable(&mut self, conn: ConnId) {
+        self.core.handle_writable(conn);
+    }
+
+    fn handle_closed(&mut self, now: Instant, conn: ConnId, failure: Failure) {
+        Node::handle_closed(&mut self.core, now, conn, failure);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.core.handle_timeout(now);
+    }
+
+    fn start_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.turn += 1;
+        self.core.start_turn();
+    }
+
+    fn poll_output(&mut self) -> Option<net::Output<ConnId, Infallible>> {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Connect { conn, addr } => return Some(net::Output::Connect { conn, addr }),
+                Output::Close { conn } => return Some(net::Output::Close { conn }),
+                Output::Event(event) => self.events.push(event),
+                Output::File { file, op } => {
+                    if let Some(done) = self.disk.carry_out(file, op) {
+                        self.core.handle_file(self.now, file, done);
+                    }
+                }
+            }
+        }
+        self.observations.extend(std::iter::from_fn(|| self.core.poll_observation()));
+        None
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<(ConnId, &[u8])> {
+        let (conn, chunk) = self.core.poll_transmit(now)?;
+        self.sends_file = matches!(chunk, TxChunk::File { .. });
+        Some(match chunk {
+            TxChunk::Bytes(bytes) => (conn, bytes),
+            TxChunk::File { file, offset, len } => (conn, self.disk.read_shared(file, offset, len)),
+        })
+    }
+
+    fn sent(&mut self, now: Instant, conn: ConnId, written: usize) {
+        if self.sends_file {
+            self.upload_steps.push(UploadStep { turn: self.turn, conn, bytes: written });
+        }
+        self.core.sent(now, conn, written);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Node::poll_timeout(&self.core)
+    }
+
+    fn wants_turn(&self) -> bool {
+        self.core.has_bulk_ready()
     }
 }
 

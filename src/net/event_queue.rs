@@ -1,34 +1,35 @@
-//! What is going to happen, in order of time. Ties are broken by the order of scheduling, so a
-//! run is the same on every machine.
+//! A priority queue of timed events. Ties are broken by the order of scheduling, so a run is the
+//! same on every machine.
 //!
-//! Most of it happens within a second, and there may be hundreds of thousands of such events: a
-//! heap of them misses the cache at every level. So they wait unsorted, in the slot of a wheel that
-//! their moment falls into, and a slot is sorted when its time has come.
+//! A timing wheel: hundreds of thousands of events are due within a second, and a binary heap of
+//! them would miss the cache at every level. Events wait unsorted in the slot their time falls
+//! into; a slot is sorted when its time comes.
 
 use crate::time::Instant;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// A slot is so many bits of a microsecond wide: a large network puts some hundred events into one.
+/// Log2 of the width of a slot in microseconds: a large network puts some hundred events into one.
 const SLOT_BITS: u32 = 8;
-/// Together they reach as far ahead as the latency of most links.
+/// Slots of the wheel: together they span the latency of most links.
 const SLOTS: u64 = 4_096;
 
-/// So many events are sorted together if they are …
-const IN_SIGHT: usize = 64;
-/// … in so many slots, 8 ms: what is scheduled for a time already in sight goes the slower way.
-const SLOTS_IN_SIGHT: u64 = 32;
+/// The wheel turns until this many events are due …
+const DUE_EVENTS: usize = 64;
+/// … or by this many slots (8 ms): an event scheduled for a slot already passed goes to the heap,
+/// which is slower.
+const DUE_SLOTS: u64 = 32;
 
 /// A queue of events of type `T`.
 #[derive(Debug)]
 pub(super) struct EventQueue<T> {
-    /// The slots whose time has come, their earliest event last.
+    /// Events of the slots whose time has come, the earliest last.
     due: Vec<Entry<T>>,
-    /// The number of the slot after them: time divided by the width of a slot.
+    /// The slot after those: time divided by the width of a slot.
     next_slot: u64,
     wheel: Vec<Vec<Entry<T>>>,
     in_wheel: usize,
-    /// What has no slot: too far ahead, or before `next_slot`.
+    /// Events without a slot: beyond the wheel, or before `next_slot`.
     others: BinaryHeap<Entry<T>>,
     sequence: u64,
 }
@@ -57,7 +58,7 @@ impl<T> EventQueue<T> {
         let entry = Entry { at, sequence: self.sequence, event };
         let slot = slot_of(at);
         if (self.next_slot..self.next_slot + SLOTS).contains(&slot) {
-            self.wheel[place(slot)].push(entry);
+            self.wheel[wheel_index(slot)].push(entry);
             self.in_wheel += 1;
         } else {
             self.others.push(entry);
@@ -80,7 +81,7 @@ impl<T> EventQueue<T> {
         } else {
             let entry = self.others.pop()?;
             if self.due.is_empty() {
-                // Nothing is in the wheel, which may have stood still for long.
+                // The wheel is empty and may have fallen behind.
                 self.next_slot = self.next_slot.max(slot_of(entry.at));
             }
             entry
@@ -88,20 +89,20 @@ impl<T> EventQueue<T> {
         Some((entry.at, entry.event))
     }
 
-    /// The next `most` events, or fewer: those of later slots are not in sight.
+    /// Up to `most` of the next events; those of later slots are left out.
     pub(super) fn ahead(&self, most: usize) -> impl Iterator<Item = &T> {
         self.due.iter().rev().take(most).map(|entry| &entry.event)
     }
 
-    /// Turns the wheel to its next events, if those before have all happened. Where little goes
-    /// on, by several slots: the more events are in sight, the more can be prepared for together.
+    /// Turns the wheel to its next events once the due ones are gone. In a quiet network it turns
+    /// by several slots: the more events are due, the more can be prefetched together.
     fn turn(&mut self) {
         if !self.due.is_empty() || self.in_wheel == 0 {
             return;
         }
         let mut slots = 0;
-        while self.in_wheel > 0 && self.due.len() < IN_SIGHT && slots < SLOTS_IN_SIGHT {
-            let slot = std::mem::take(&mut self.wheel[place(self.next_slot)]);
+        while self.in_wheel > 0 && self.due.len() < DUE_EVENTS && slots < DUE_SLOTS {
+            let slot = std::mem::take(&mut self.wheel[wheel_index(self.next_slot)]);
             self.next_slot += 1;
             self.in_wheel -= slot.len();
             if self.due.is_empty() {
@@ -119,7 +120,7 @@ fn slot_of(at: Instant) -> u64 {
     at.as_micros() >> SLOT_BITS
 }
 
-fn place(slot: u64) -> usize {
+fn wheel_index(slot: u64) -> usize {
     usize::try_from(slot % SLOTS).expect("there are some thousand slots")
 }
 
@@ -150,7 +151,7 @@ mod tests {
     use crate::rng::Rng;
     use std::collections::BTreeMap;
 
-    /// Everything a wheel and a heap could disagree on: ties, the past, the same slot, the far future.
+    /// Ties, the past, the same slot, the far future.
     #[test]
     fn events_come_in_order_of_time_and_then_of_scheduling() {
         let mut rng = Rng::new(9);
@@ -168,7 +169,7 @@ mod tests {
             let at = now + ahead as u64;
             queue.schedule(Instant::from_micros(at), number);
             model.insert((at, number), ());
-            // It fills and runs empty by turns.
+            // The queue fills and empties by turns.
             for _ in 0..if number % 2_000 < 1_000 { rng.below(2) } else { rng.below(4) } {
                 let expected = model.pop_first().map(|((at, number), ())| (at, number));
                 assert_eq!(queue.next_at().map(Instant::as_micros), expected.map(|next| next.0));

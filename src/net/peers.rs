@@ -1,0 +1,25 @@
+//! Scripted peers, as a network keeps them: what was read, and who listens where.
+
+use super::wires::Peer;
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+/// What a scripted peer has.
+pub(super) struct Script {
+    pub(super) ip: Ipv4Addr,
+    /// The wire and the side it holds.
+    pub(super) wire: usize,
+    pub(super) side: usize,
+    pub(super) received: Vec<u8>,
+    /// It takes what arrives.
+    pub(super) reads: bool,
+}
+
+/// Who listens on an address outside the row of the nodes.
+pub(super) enum Listener {
+    Node(usize),
+    /// Connections wait here to be taken.
+    Scripted(VecDeque<Peer>),
+    /// Dials are never answered.
+    Silent,
+}

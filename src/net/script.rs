@@ -1,0 +1,116 @@
+//! Scripted peers: connections whose other end is the caller, byte by byte.
+
+use super::network::{Net, State};
+use super::node::{Failure, Node, Observer};
+use super::peers::{Listener, Script};
+use super::segments::{Payload, Segment};
+use super::wires::{End, Holder, Peer, Wire};
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+impl<N: Node, O: Observer<N>> Net<N, O> {
+    /// Opens a connection from `ip` to a node, which accepts or refuses it at once.
+    pub fn dial_from(&mut self, ip: Ipv4Addr, node: usize) -> Peer {
+        let (wire, peer) = (self.wires.len(), Peer(self.scripts.len()));
+        let latency = self.params.draw_latency(&mut self.rng);
+        self.wires.push(Wire::new([Holder::Peer(peer), Holder::Node(node)], latency));
+        self.add_script(ip, End::new(wire, 0));
+        if self.hosts[node].state == State::Up {
+            self.accept_at(node, End::new(wire, 1));
+        }
+        peer
+    }
+
+    fn add_script(&mut self, ip: Ipv4Addr, end: End) {
+        let (wire, side) = (end.wire(), end.side());
+        self.scripts.push(Script { ip, wire, side, received: Vec::new(), reads: true });
+    }
+
+    /// The number of scripted peers so far.
+    pub fn peers(&self) -> usize {
+        self.scripts.len()
+    }
+
+    /// Listens on an address; [`Net::accept_from`] takes the connections.
+    pub fn listen(&mut self, addr: SocketAddrV4) {
+        self.listeners.insert(addr, Listener::Scripted(VecDeque::new()));
+    }
+
+    /// Leaves dials to an address unanswered, as a firewall does.
+    pub fn swallow(&mut self, addr: SocketAddrV4) {
+        self.listeners.insert(addr, Listener::Silent);
+    }
+
+    /// The next connection to a scripted listener.
+    pub fn accept_from(&mut self, addr: SocketAddrV4) -> Option<Peer> {
+        match self.listeners.get_mut(&addr) {
+            Some(Listener::Scripted(waiting)) => waiting.pop_front(),
+            _ => None,
+        }
+    }
+
+    /// A dial to where no node is. `None` when it is not answered.
+    pub(super) fn accept_by_script(&mut self, end: End) -> Option<Result<(), Failure>> {
+        let refused = Some(Err(Failure::Refused));
+        let Some(addr) = self.dialled.remove(&end.wire()) else { return refused };
+        let peer = Peer(self.scripts.len());
+        match self.listeners.get_mut(&addr) {
+            Some(Listener::Scripted(waiting)) => waiting.push_back(peer),
+            Some(Listener::Silent) => return None,
+            Some(Listener::Node(_)) | None => return refused,
+        }
+        self.wires[end.wire()].set_holder(end.side(), Holder::Peer(peer));
+        self.add_script(*addr.ip(), end);
+        Some(Ok(()))
+    }
+
+    fn end_of_peer(&self, peer: Peer) -> End {
+        End::new(self.scripts[peer.0].wire, self.scripts[peer.0].side)
+    }
+
+    /// Sends bytes, however full the window is.
+    pub fn write(&mut self, peer: Peer, bytes: &[u8]) {
+        let end = self.end_of_peer(peer);
+        self.send(end, Payload::new(bytes));
+    }
+
+    /// All bytes a scripted peer has read, to be looked at or taken.
+    pub fn received(&mut self, peer: Peer) -> &mut Vec<u8> {
+        &mut self.scripts[peer.0].received
+    }
+
+    /// Whether the node has closed the connection, or refused it.
+    pub fn is_closed(&self, peer: Peer) -> bool {
+        let end = self.end_of_peer(peer).other();
+        self.wires[end.wire()].conns[end.side()].is_none()
+    }
+
+    /// Closes the sending side. What the node still says is read.
+    pub fn hang_up(&mut self, peer: Peer) {
+        self.finish(self.end_of_peer(peer), Segment::End);
+    }
+
+    /// Closes the connection with a reset, which arrives behind what was sent before.
+    pub fn abort(&mut self, peer: Peer) {
+        self.finish(self.end_of_peer(peer), Segment::Reset);
+    }
+
+    /// Ends a connection as the node sees it, at once.
+    pub fn sever(&mut self, peer: Peer) {
+        let end = self.end_of_peer(peer).other();
+        let wire = &mut self.wires[end.wire()];
+        self.lost += wire.kill(&mut self.segments);
+        if let (Some(node), Some(conn)) = (wire.node(end.side()), wire.conns[end.side()].take()) {
+            self.hosts[node].node.handle_closed(self.now, conn, Failure::Reset);
+            self.turn(node);
+        }
+    }
+
+    /// A scripted peer leaves what arrives unread from now on, or reads it.
+    pub fn set_reading(&mut self, peer: Peer, reads: bool) {
+        self.scripts[peer.0].reads = reads;
+        if reads {
+            self.read(self.end_of_peer(peer));
+        }
+    }
+}

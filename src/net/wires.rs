@@ -1,0 +1,418 @@
+//! Wires: one TCP connection each. Ordered, delayed, perhaps slow, cut at odd places, and with
+//! room for a window of unread bytes.
+//!
+//! A [`Tap`] cuts what crosses a wire into descriptors as its reader would, so that each one can
+//! be observed, and each one lost with a wire can be counted.
+
+use super::segments::{List, Payload, Segment, Segments};
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::{Deframer, HandshakeEnd, RawDescriptor};
+use std::time::Duration;
+
+/// How all wires of a network carry bytes.
+#[derive(Clone, Debug)]
+pub struct LinkParams {
+    /// One-way delay, drawn for each wire from the first to below the second.
+    pub latency: (Duration, Duration),
+    /// Bytes per second each way; `None` is no limit.
+    pub bandwidth: Option<u64>,
+    /// Bytes in flight or unread before the writer is blocked; `None` is no limit.
+    pub window: Option<usize>,
+    /// Writes arrive in segments cut at random.
+    pub split: bool,
+}
+
+impl LinkParams {
+    /// The same delay everywhere, and no limits.
+    pub fn even(latency: Duration) -> LinkParams {
+        LinkParams { latency: (latency, latency), bandwidth: None, window: None, split: false }
+    }
+
+    pub(super) fn draw_latency(&self, rng: &mut Rng) -> Duration {
+        let (least, most) = self.latency;
+        let span = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
+        match span {
+            0 => least,
+            span => least + Duration::from_micros(rng.next_u64() % span),
+        }
+    }
+
+    fn time_on_wire(&self, len: usize) -> Duration {
+        self.bandwidth.map_or(Duration::ZERO, |rate| {
+            Duration::from_micros((len as u64).saturating_mul(1_000_000).div_ceil(rate.max(1)))
+        })
+    }
+}
+
+/// One end of a wire, in four bytes: events and socket tables hold many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End(u32);
+
+impl End {
+    pub(super) fn new(wire: usize, side: usize) -> End {
+        End(u32::try_from(2 * wire + side).expect("at most 2,000,000,000 connections in a run"))
+    }
+
+    pub(super) fn wire(self) -> usize {
+        (self.0 / 2) as usize
+    }
+
+    /// 0 for the side that dialled, 1 for the other.
+    pub(super) fn side(self) -> usize {
+        (self.0 % 2) as usize
+    }
+
+    /// The other end of the same wire.
+    pub(super) fn other(self) -> End {
+        End(self.0 ^ 1)
+    }
+}
+
+/// The holder of one end of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// The node with this number.
+    Node(usize),
+    /// A scripted peer.
+    Peer(Peer),
+    /// Nobody: a dial to where no node is.
+    Nobody,
+}
+
+/// A scripted peer: one end of one connection, in the order they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer(pub usize);
+
+/// A [`Holder`] in four bytes.
+#[derive(Clone, Copy, Debug)]
+struct PackedHolder(u32);
+
+/// Set for scripted peers.
+const SCRIPTED: u32 = 1 << 31;
+
+impl PackedHolder {
+    const NOBODY: PackedHolder = PackedHolder(u32::MAX);
+
+    fn pack(holder: Holder) -> PackedHolder {
+        let number = |number: usize| {
+            let number = u32::try_from(number).ok().filter(|&number| number < SCRIPTED - 1);
+            number.expect("fewer than 2,000,000,000 nodes and peers")
+        };
+        match holder {
+            Holder::Node(node) => PackedHolder(number(node)),
+            Holder::Peer(peer) => PackedHolder(SCRIPTED | number(peer.0)),
+            Holder::Nobody => PackedHolder::NOBODY,
+        }
+    }
+
+    #[inline]
+    fn unpack(self) -> Holder {
+        match self {
+            PackedHolder(u32::MAX) => Holder::Nobody,
+            PackedHolder(peer) if peer & SCRIPTED != 0 => {
+                Holder::Peer(Peer((peer & !SCRIPTED) as usize))
+            }
+            PackedHolder(node) => Holder::Node(node as usize),
+        }
+    }
+}
+
+/// A connection in the making or standing; side 0 dialled. Kept small: there may be hundreds of
+/// thousands.
+pub(super) struct Wire<C> {
+    holders: [PackedHolder; 2],
+    /// The name of the socket at a side that a node holds, until its connection has ended.
+    pub(super) conns: [Option<C>; 2],
+    latency_micros: u32,
+    /// What each side has sent, cut into descriptors; fed as it is read at the other side.
+    pub(super) taps: [Tap; 2],
+    /// What each side has sent and the other has not read.
+    pub(super) directions: [Direction; 2],
+    /// The side has read the end of the stream.
+    pub(super) heard_end: [bool; 2],
+    /// The wire was reset: whatever is sent on it is lost.
+    pub(super) dead: bool,
+    /// The next bytes to be read are cut somewhere, and the wire with them.
+    pub(super) cuts_next: bool,
+}
+
+/// Follows what one side sends, as far as it is a Gnutella link.
+#[derive(Default)]
+pub(super) struct Tap {
+    handshake: HandshakeEnd,
+    /// The beginning of a descriptor that straddles two segments.
+    unfinished: Option<Box<Deframer>>,
+}
+
+/// One direction of a wire.
+#[derive(Default)]
+pub(super) struct Direction {
+    list: List,
+    /// Segments, from the front, that have reached the reader.
+    arrived: u32,
+    /// The writer found no room.
+    blocked: bool,
+    unread_bytes: usize,
+    /// When the wire will have carried all that was put on it.
+    free_at: Instant,
+}
+
+impl<C: Copy> Wire<C> {
+    pub(super) fn new(holders: [Holder; 2], latency: Duration) -> Wire<C> {
+        let micros =
+            u32::try_from(latency.as_micros()).expect("latencies are some seconds at most");
+        Wire {
+            holders: holders.map(PackedHolder::pack),
+            conns: [None, None],
+            latency_micros: micros,
+            taps: Default::default(),
+            directions: Default::default(),
+            heard_end: [false, false],
+            dead: false,
+            cuts_next: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn holder(&self, side: usize) -> Holder {
+        self.holders[side].unpack()
+    }
+
+    pub(super) fn set_holder(&mut self, side: usize, holder: Holder) {
+        self.holders[side] = PackedHolder::pack(holder);
+    }
+
+    /// The node at a side.
+    #[inline]
+    pub(super) fn node(&self, side: usize) -> Option<usize> {
+        match self.holder(side) {
+            Holder::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_micros.into())
+    }
+
+    /// Touches what carrying something reads, for [`super::prefetch`].
+    pub(super) fn touch(&self) -> u64 {
+        let [a, b] = &self.directions;
+        a.free_at.as_micros() ^ b.free_at.as_micros() ^ u64::from(self.latency_micros)
+    }
+
+    /// Breaks it, and counts the descriptors that were on it.
+    pub(super) fn kill(&mut self, segments: &mut Segments) -> u64 {
+        self.dead = true;
+        let directions = std::mem::take(&mut self.directions);
+        let mut lost = 0;
+        for (mut direction, tap) in directions.into_iter().zip(&mut self.taps) {
+            while let Some(segment) = segments.pop(&mut direction.list) {
+                if let Segment::Bytes(bytes) = segment {
+                    lost += tap.count(&bytes);
+                }
+            }
+        }
+        lost
+    }
+}
+
+impl Tap {
+    /// How many descriptors `bytes`, the next of the stream, complete.
+    pub(super) fn count(&mut self, bytes: &[u8]) -> u64 {
+        let mut count = 0;
+        self.cut(bytes, |_| count += 1);
+        count
+    }
+
+    /// Shows each descriptor that `bytes`, the next of the stream, complete.
+    #[inline]
+    pub(super) fn cut(&mut self, bytes: &[u8], mut show: impl FnMut(RawDescriptor<'_>)) {
+        let bytes = self.handshake.skip(bytes);
+        if bytes.is_empty() {
+            return;
+        }
+        // Most segments end on a descriptor boundary, so no deframer is kept between them.
+        let mut deframer = self.unfinished.take().map_or_else(Deframer::default, |kept| *kept);
+        let mut descriptors = deframer.feed(bytes);
+        loop {
+            match descriptors.next() {
+                Ok(Some(raw)) => show(raw),
+                Ok(None) => break,
+                Err(_) => return self.handshake.give_up(),
+            }
+        }
+        if deframer.pending_bytes() > 0 {
+            self.unfinished = Some(Box::new(deframer));
+        }
+    }
+}
+
+impl Direction {
+    /// How many of `len` bytes the window admits. A writer that may write none is unblocked by
+    /// [`Direction::unblocks`].
+    pub(super) fn room(&mut self, len: usize, window: Option<usize>) -> usize {
+        let free = window.map_or(len, |most| most.saturating_sub(self.unread_bytes));
+        self.blocked = free == 0;
+        len.min(free)
+    }
+
+    /// Puts bytes on; `arrives` is called with the arrival time of each segment of them.
+    pub(super) fn put(
+        &mut self,
+        bytes: Payload,
+        segments: &mut Segments,
+        (now, latency): (Instant, Duration),
+        params: &LinkParams,
+        rng: &mut Rng,
+        mut arrives: impl FnMut(Instant),
+    ) {
+        self.unread_bytes += bytes.len();
+        let mut put = |bytes: Payload| {
+            self.free_at = self.free_at.max(now) + params.time_on_wire(bytes.len());
+            segments.push(&mut self.list, Segment::Bytes(bytes));
+            arrives(self.free_at + latency);
+        };
+        if !params.split {
+            return put(bytes);
+        }
+        let mut rest = &*bytes;
+        while !rest.is_empty() {
+            let (front, after) = rest.split_at(1 + rng.below(rest.len()));
+            put(Payload::new(front));
+            rest = after;
+        }
+    }
+
+    /// Puts the end of the stream on, and returns its arrival time.
+    pub(super) fn finish(
+        &mut self,
+        how: Segment,
+        segments: &mut Segments,
+        now: Instant,
+        latency: Duration,
+    ) -> Instant {
+        segments.push(&mut self.list, how);
+        self.free_at.max(now) + latency
+    }
+
+    /// The next segment has reached the reader, unless it was lost with the wire.
+    pub(super) fn arrive(&mut self) {
+        if !self.list.is_empty() {
+            self.arrived += 1;
+        }
+    }
+
+    /// Reads a segment that has arrived.
+    pub(super) fn read(&mut self, segments: &mut Segments) -> Option<Segment> {
+        self.arrived = self.arrived.checked_sub(1)?;
+        let segment = segments.pop(&mut self.list)?;
+        if let Segment::Bytes(bytes) = &segment {
+            self.unread_bytes -= bytes.len();
+        }
+        Some(segment)
+    }
+
+    /// The first 16 bytes of the next segment, if it has as many.
+    pub(super) fn next_guid<'a>(&self, segments: &'a Segments) -> Option<&'a [u8; 16]> {
+        segments.first_guid(&self.list)
+    }
+
+    /// Touches the next segment, for [`super::prefetch`].
+    pub(super) fn touch(&self, segments: &Segments) -> u64 {
+        segments.touch(&self.list)
+    }
+
+    /// Whether a blocked writer may write again.
+    pub(super) fn unblocks(&mut self) -> bool {
+        std::mem::take(&mut self.blocked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_micros(5_000_000);
+    const LATENCY: Duration = Duration::from_millis(10);
+
+    fn put(
+        lane: &mut Direction,
+        segments: &mut Segments,
+        len: usize,
+        params: &LinkParams,
+    ) -> Vec<u64> {
+        let mut times = Vec::new();
+        let mut rng = Rng::new(3);
+        let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+        lane.put(Payload::new(&bytes), segments, (NOW, LATENCY), params, &mut rng, |at| {
+            times.push(at.since(NOW).as_micros().try_into().expect("soon"));
+        });
+        times
+    }
+
+    fn params() -> LinkParams {
+        LinkParams::even(LATENCY)
+    }
+
+    #[test]
+    fn bytes_follow_each_other_at_the_pace_of_the_wire() {
+        let params = LinkParams { bandwidth: Some(1_000), ..params() };
+        let (mut direction, mut segments) = (Direction::default(), Segments::default());
+        assert_eq!(put(&mut direction, &mut segments, 100, &params), [110_000]);
+        assert_eq!(put(&mut direction, &mut segments, 50, &params), [160_000], "it waits");
+        let end = direction.finish(Segment::End, &mut segments, NOW, LATENCY);
+        assert_eq!(end.since(NOW), Duration::from_millis(160));
+    }
+
+    #[test]
+    fn segments_make_the_whole_and_only_what_has_arrived_is_read() {
+        let params = LinkParams { window: Some(400), split: true, ..params() };
+        let (mut direction, mut segments) = (Direction::default(), Segments::default());
+        assert_eq!(direction.room(1_000, params.window), 400);
+        let count = put(&mut direction, &mut segments, 400, &params).len();
+        assert!(count > 1 && direction.read(&mut segments).is_none());
+        assert_eq!(direction.room(1, params.window), 0, "the window is full");
+        let mut whole = Vec::new();
+        for _ in 0..count {
+            direction.arrive();
+            let Some(Segment::Bytes(bytes)) = direction.read(&mut segments) else {
+                panic!("a segment has arrived")
+            };
+            whole.extend_from_slice(&bytes);
+        }
+        assert_eq!(whole, (0..=250).cycle().take(400).collect::<Vec<u8>>());
+        assert!(direction.unblocks() && !direction.unblocks());
+        assert_eq!(direction.room(1_000, params.window), 400);
+    }
+
+    #[test]
+    fn descriptors_on_a_wire_that_breaks_are_counted() {
+        let params = LinkParams { split: true, ..params() };
+        let mut wire = Wire::<u64>::new([Holder::Node(0), Holder::Node(1)], LATENCY);
+        let ping = [&[7; 16][..], &[0, 1, 0, 0, 0, 0, 0]].concat();
+        let bytes = [b"GNUTELLA OK\n\n", &ping[..], &ping, &ping[..22]].concat();
+        let (mut rng, mut segments) = (Rng::new(1), Segments::default());
+        wire.directions[0].put(
+            Payload::new(&bytes),
+            &mut segments,
+            (NOW, LATENCY),
+            &params,
+            &mut rng,
+            |_| (),
+        );
+        assert_eq!(wire.kill(&mut segments), 2, "the third is not whole");
+        assert_eq!(wire.taps[0].count(&ping[22..]), 1, "now it is");
+        assert_eq!(wire.taps[0].count(&[0xff; 40]), 0, "no descriptor is as long as this one says");
+        assert_eq!(wire.taps[0].count(&ping), 0, "and nothing is known of what follows");
+    }
+
+    #[test]
+    fn holders_fit_into_four_bytes() {
+        for holder in [Holder::Node(9), Holder::Peer(Peer(9)), Holder::Nobody] {
+            assert_eq!(PackedHolder::pack(holder).unpack(), holder);
+        }
+        assert!(size_of::<Wire<(u32, u32)>>() <= 168, "{}", size_of::<Wire<(u32, u32)>>());
+    }
+}

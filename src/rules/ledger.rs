@@ -1,0 +1,87 @@
+//! Conservation of copies, and bounds.
+
+use super::{Rule, Violation};
+
+/// Where all copies of descriptors are. Queues and nodes are counted by the servents themselves,
+/// wires by the network: neither can balance the sum alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Queued for a link, ever.
+    pub queued: u64,
+    /// Arrived whole, as nodes count.
+    pub received: u64,
+    /// Arrived whole, as seen on the wires.
+    pub seen: u64,
+    /// Still queued when the link ended.
+    pub link_ended: u64,
+    /// Still queued now.
+    pub waiting: u64,
+    /// Queued in nodes that crashed.
+    pub crashed: u64,
+    /// On wires that broke, or for sockets that were gone.
+    pub lost: u64,
+    /// On wires now.
+    pub in_flight: u64,
+}
+
+impl Ledger {
+    /// Nothing vanished and nothing came from nowhere.
+    ///
+    /// # Errors
+    /// [`Rule::NothingLost`].
+    pub fn check(&self) -> Result<(), Violation> {
+        let kept = self.link_ended + self.waiting + self.crashed;
+        let sums = self.queued == kept + self.received + self.lost + self.in_flight;
+        if sums && self.seen == self.received {
+            return Ok(());
+        }
+        Err(Violation::new(Rule::NothingLost, format!("the copies do not add up: {self:?}")))
+    }
+}
+
+/// At most `most` entries of `what` are held.
+///
+/// # Errors
+/// [`Rule::Bounded`].
+pub fn check_bound(what: &str, held: usize, most: usize) -> Result<(), Violation> {
+    if held <= most {
+        return Ok(());
+    }
+    Err(Violation::new(Rule::Bounded, format!("held {held} {what}, at most {most} are allowed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_nowhere_or_twice_is_missed() {
+        let books = Ledger {
+            queued: 36,
+            received: 11,
+            seen: 11,
+            link_ended: 9,
+            waiting: 7,
+            crashed: 5,
+            lost: 3,
+            in_flight: 1,
+        };
+        assert!(books.check().is_ok());
+        let wrong = [
+            Ledger { queued: 37, ..books },
+            Ledger { received: 12, ..books },
+            Ledger { received: 12, queued: 37, ..books },
+            Ledger { seen: 12, ..books },
+            Ledger { link_ended: 8, ..books },
+            Ledger { waiting: 8, ..books },
+            Ledger { crashed: 4, ..books },
+            Ledger { lost: 4, ..books },
+            Ledger { in_flight: 0, ..books },
+        ];
+        for books in wrong {
+            assert!(books.check().is_err_and(|found| found.rule == Rule::NothingLost), "{books:?}");
+        }
+        assert!(check_bound("routes", 5, 5).is_ok());
+        assert!(check_bound("routes", 6, 5).is_err_and(|found| found.rule == Rule::Bounded));
+    }
+}
