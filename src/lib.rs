@@ -2,104 +2,95 @@
 //! floods Queries, routes QueryHits back the way the Query came, answers from shared folders and
 //! moves files by HTTP.
 //!
+//! Everything but the program itself is a library of state machines without input and output.
+//!
+//! # Where to start
+//!
+//! - To read or write descriptors: [`wire`], with `examples/decode_descriptor.rs`.
+//! - To put a servent into a program of your own: [`servent::Servent`], with
+//!   `examples/two_cores.rs` (no network at all) and `examples/std_net.rs` (plain sockets).
+//! - To see what a network of them does: [`sim`].
+//!
 //! # The house
 //!
 //! ```text
-//! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver, sim  ←  cli
-//!                        config, stats beside wire    wire  ←  plan  ←  sim, testnet  ←  cli
+//! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver  ←  testnet  ←  cli
+//!                  ↖  net  rules  plan  ←  sim (with servent)  ←  fuzzing, cli
 //! ```
 //!
-//! - [`servent`] is the core: a state machine without sockets, files, clock or threads. Time is an
-//!   argument, randomness a seed, so equal input gives equal behaviour.
-//! - [`wire`] turns bytes into meaning and back and cannot panic on any bytes.
-//! - [`library`] knows the shared files by name and number; [`transfer`] speaks HTTP.
-//! - [`driver`] is the only place with mio, sockets, files, signals and a clock.
-//! - [`sim`] is the other place the core runs: a whole network in one process, under virtual time.
-//! - [`testnet`] runs real processes on loopback; [`plan`] is what it has in common with [`sim`]:
-//!   plans, topologies, and records and pictures of what a search did.
-//! - [`cli`] reads arguments and prints.
-//! - [`fuzzing`] says what must hold for any bytes; `fuzz/` and an ordinary test feed it.
+//! An arrow points at what is known. `config` and `stats` stand beside `wire`; `driver` and
+//! `net`/`sim` never see each other.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`wire`] | bytes to meaning and back; no bytes can make it panic |
+//! | [`library`] | the index of shared files, by number and by word |
+//! | [`transfer`] | HTTP as Gnutella speaks it: one upload, one download |
+//! | [`servent`] | the core: a state machine without sockets, files, clock or threads. Time is an argument, randomness a seed, so equal input gives equal behaviour |
+//! | [`net`] | a network in memory under virtual time, for any kind of node |
+//! | [`rules`] | what must hold in any Gnutella network, checked over what was observed |
+//! | [`plan`] | plans, topologies, faults; records and pictures of searches |
+//! | [`sim`] | plans run on `net` with real cores |
+//! | `driver` | the only place with mio, sockets, files, signals and a clock (feature `driver`) |
+//! | `testnet` | networks of real processes on loopback (feature `testnet`) |
+//! | `cli` | arguments, output, exit codes (feature `cli`) |
+//! | `fuzzing` | what must hold for any bytes; `fuzz/` and an ordinary test feed it (feature `fuzzing`) |
 //!
 //! # Example
 //!
-//! Two servents without a network between them: bytes are carried by hand.
+//! A servent is told what happened (`handle_…`) and asked what to do (`poll_…`):
 //!
 //! ```
 //! use servent::config::Config;
-//! use servent::library::{Library, LibraryBuilder};
-//! use servent::servent::{ConnId, Event, Output, Servent};
+//! use servent::library::Library;
+//! use servent::servent::{Output, Servent};
 //! use servent::time::Instant;
 //! use servent::wire::ServentId;
 //! use std::sync::Arc;
 //!
-//! let now = Instant::ZERO;
-//! let mut files = LibraryBuilder::new();
-//! files.add(7, "free bsd notes.txt", 1_234)?;
-//! let library = loop {
-//!     if let Some(library) = files.step(100) {
-//!         break Arc::new(library);
-//!     }
-//! };
-//! let start = |library, id| {
-//!     Servent::new(Arc::new(Config::default()), library, ServentId([id; 16]), id.into(), now)
-//! };
-//! let (mut seeker, mut sharer) = (start(Arc::new(Library::empty()), 1), start(library, 2));
+//! let (now, seed) = (Instant::ZERO, 1);
+//! let (config, library) = (Arc::new(Config::default()), Arc::new(Library::empty()));
+//! let mut servent = Servent::new(config, library, ServentId([1; 16]), seed, now);
 //!
-//! let addr = "127.0.0.2:6346".parse()?;
-//! seeker.add_static_peer(now, addr);
-//! seeker.handle_timeout(now);
-//! let Some(Output::Connect { conn: there, .. }) = seeker.poll_output() else { unreachable!() };
-//! seeker.handle_connected(now, there, "127.0.0.1:50000".parse()?);
-//! let back = sharer.handle_accepted(now, "127.0.0.1:50000".parse()?, addr).unwrap();
-//! let search = seeker.search(now, "notes", None)?;
+//! let peer = "127.0.0.2:6346".parse()?;
+//! servent.add_static_peer(now, peer);
+//! servent.handle_timeout(now);
+//! let Some(Output::Connect { conn, addr }) = servent.poll_output() else { unreachable!() };
+//! assert_eq!(addr, peer);
 //!
-//! /// What one has to say, into the other's ear.
-//! fn carry(from: &mut Servent, to: &mut Servent, conn: ConnId, now: Instant) {
-//!     while let Some((id, chunk)) = from.poll_transmit(now) {
-//!         let servent::servent::TxChunk::Bytes(bytes) = chunk else { unreachable!() };
-//!         let bytes = bytes.to_vec();
-//!         from.sent(now, id, bytes.len());
-//!         to.handle_bytes(now, conn, &bytes);
-//!     }
-//! }
-//! for _ in 0..3 {
-//!     carry(&mut seeker, &mut sharer, back, now);
-//!     carry(&mut sharer, &mut seeker, there, now);
-//! }
-//! let found = std::iter::from_fn(|| seeker.poll_output()).find_map(|output| match output {
-//!     Output::Event(Event::Hit { search: of, hit }) if of == search => Some(hit.name),
-//!     _ => None,
-//! });
-//! assert_eq!(found.as_deref(), Some("free bsd notes.txt"));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! // The socket is connected: the handshake is to be sent.
+//! servent.handle_connected(now, conn, "127.0.0.1:50000".parse()?);
+//! assert!(servent.poll_transmit(now).is_some());
+//! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
 //! # Discrepancies
 //!
-//! What the 0.4 text leaves open or real servents do otherwise, and what this one does:
+//! Where the 0.4 text leaves a choice, or real servents differ from it, this servent does this:
 //!
-//! - **Line ends.** The hello is sent with LF LF only (GNU Serveez compares bytes); CR LF is read.
+//! - **Line ends.** The handshake is sent with LF LF only (GNU Serveez compares bytes); CR LF is
+//!   accepted.
 //! - **Speed field.** Queries carry `01 00`: `00 00` is dropped by gtk-gnutella as ancient. A value
 //!   with the top bit of its first byte set is read as flags, never as a speed, and a minimum
 //!   speed filters only if a speed was configured.
 //! - **TTL and hops.** A broadcast whose TTL and hops add up to more than 15 is dropped, above the
 //!   configured TTL it is trimmed, never raised. Replies are trimmed to 15 in all.
-//! - **TTL of replies.** QueryHit: hops + 2 (0.6 draft). Pong: hops + 1. A reply that arrives with
-//!   TTL 0 and is ours is taken (Serveez sends such).
+//! - **TTL of replies.** QueryHit: hops + 2 (0.6 draft). Pong: hops + 1. A reply to us that
+//!   arrives with TTL 0 is accepted (Serveez sends such).
 //! - **Duplicates.** The key is (GUID, kind); a copy with more TTL is a duplicate too. Serveez
-//!   also drops equal texts within 10 s: we do not.
+//!   also drops equal texts within 10 s; this servent does not.
 //! - **Pongs** carry the Ping's GUID; the text that wants a constant one would break routing.
 //!   Pings are answered from a cache and flooded only while it is empty (0.6 draft, 2.2.4). The
-//!   cache holds an address once, by its nearest fresh Pong, and tells nobody about itself. One Ping
+//!   cache holds an address once, by its nearest fresh Pong, and is never sent to the servent it is about. One Ping
 //!   admits at most 1,000 Pongs on a link, and a link at most 1,000 a second.
-//! - **Search text** above 256 bytes is neither looked for nor passed on: gtk-gnutella relays no
-//!   longer Query.
+//! - **Search text** above 256 bytes is neither answered nor forwarded: gtk-gnutella relays no longer
+//!   Query.
 //! - **Two links** between the same two servents: the one that the lower listening address dialled
 //!   stays. A peer that dials again within a minute, as Serveez does, keeps its own instead.
 //! - **Push** is routed by servent id only; the rule that also asks for the GUID contradicts it.
-//! - **Trailing slash** of `/get/INDEX/NAME/`: served with and without, asked for without.
-//! - **Status line.** `HTTP 200 OK` without version is understood, and sent to clients that ask in
-//!   Serveez's way.
+//! - **Trailing slash** of `/get/INDEX/NAME/`: accepted in requests, not sent.
+//! - **Status line.** `HTTP 200 OK` without a version is accepted, and sent to clients that send
+//!   requests as Serveez does.
 //! - **Sizes** from 4 GiB on do not fit a result and are sent as `ff ff ff ff`.
 //! - **Index query** (four spaces) is answered to a direct neighbour only, once a second, and
 //!   within the same number of results as any other.
