@@ -29,6 +29,7 @@ pub use node_rules::{NodeRules, Sources};
 pub use one_copy::{copy, travel};
 
 use crate::time::Instant;
+use crate::wire::Header;
 use std::fmt;
 
 /// A rule that did not hold.
@@ -87,6 +88,12 @@ impl Rule {
             Rule::Bounded => "no table holds more than its limit",
         }
     }
+}
+
+/// A Query was seen that no node searches for.
+pub fn unasked(header: &Header) -> Violation {
+    let text = format!("sent a Query that no node asked: {}", header.guid);
+    Violation::new(Rule::OnlyWhatCame, text)
 }
 
 impl Violation {

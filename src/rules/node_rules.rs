@@ -8,6 +8,9 @@ use super::{Rule, Violation, one_copy};
 use crate::wire::{Guid, Header, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Every servent lets Queries cross this many links at least, if their TTL does.
+const HORIZON: u8 = 7;
+
 /// Which of the copies that reached a node it may have treated as the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sources {
@@ -82,6 +85,28 @@ impl<L: Copy + Ord> NodeRules<L> {
         {
             self.servents.entry(*servent).or_default().insert(from);
         }
+    }
+
+    /// A Query that reached the node a while ago went on: to one of its `links` at least, if one of
+    /// them had not brought it. More cannot be asked from outside: a queue may be full.
+    ///
+    /// # Errors
+    /// [`Rule::Reach`].
+    pub fn went_on(&self, query: &Guid, links: &[L]) -> Result<(), Violation> {
+        let Some(passage) = self.known.get(&(Kind::Query, *query)) else { return Ok(()) };
+        let has_way =
+            |came: &Came<L>| came.travel.0 > 1 && came.travel.1.saturating_add(1) < HORIZON;
+        let brought = |link: &L| passage.came.iter().any(|came| came.link == *link);
+        let others = links.iter().filter(|link| !brought(link)).count();
+        if passage.own
+            || others == 0
+            || !passage.sent_to.is_empty()
+            || !passage.came.iter().any(has_way)
+        {
+            return Ok(());
+        }
+        let text = format!("sent a Query to none of {others} further neighbours ({query})");
+        Err(Violation::new(Rule::Reach, text))
     }
 
     /// The node sent a descriptor.
@@ -264,6 +289,23 @@ mod tests {
         node.forget();
         let sent = node.sent(2, &header(QUERY, 4, 3), None);
         assert!(sent.is_err_and(|violation| violation.rule == Rule::OnlyWhatCame));
+    }
+
+    #[test]
+    fn a_query_goes_on_if_it_can() {
+        let mut node = NodeRules::new(Sources::Any);
+        node.received(1, &header(QUERY, 2, 0), None);
+        let guid = header(QUERY, 0, 0).guid;
+        assert_eq!(node.went_on(&guid, &[1]), Ok(()), "there is no other link");
+        let found = node.went_on(&guid, &[1, 2, 3]).map_err(|violation| violation.rule);
+        assert_eq!(found, Err(Rule::Reach));
+        assert_eq!(node.sent(3, &header(QUERY, 1, 1), None), Ok(()));
+        assert_eq!(node.went_on(&guid, &[1, 2, 3]), Ok(()), "link 2 may have been full");
+        node.forget();
+        for (ttl, hops) in [(1, 0), (5, 6)] {
+            node.received(1, &header(QUERY, ttl, hops), None);
+            assert_eq!(node.went_on(&guid, &[1, 2]), Ok(()), "it ends here");
+        }
     }
 
     #[test]

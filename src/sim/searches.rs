@@ -36,6 +36,7 @@ impl<N: ServentNode> Simulation<'_, N> {
         let (nodes, watcher) = (self.libraries.len(), &mut self.net.observer);
         let (changing, scratch) = (watcher.armed, std::mem::take(&mut watcher.scratch));
         let flood = Flood::new((origin, ttl), nodes, changing, watcher.oracles, scratch);
+        watcher.asked.insert(guid);
         watcher.search = Some((guid, flood));
         if let Some((_, trace)) = &mut watcher.written {
             trace.from.clone_from(&watcher.graph.names[origin]);

@@ -8,12 +8,12 @@ use crate::plan::fault_schedule::{DialOutcome, FaultSchedule};
 use crate::plan::topology::Graph;
 use crate::plan::trace::Trace;
 use crate::rng::Rng;
-use crate::rules::{Flood, Scratch, Violation};
+use crate::rules::{self, Flood, Scratch, Violation};
 use crate::servent::Event;
 use crate::time::Instant;
 use crate::wire::{Guid, HEADER_BYTES, Header, Kind};
 use siphasher::sip::SipHasher13;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
 /// See the module documentation.
@@ -32,6 +32,8 @@ pub(super) struct Watcher<'a> {
     pub(super) violation: Option<Violation>,
     /// Everything that crossed a link or failed, when and where.
     pub(super) trace: SipHasher13,
+    /// GUIDs of all searches.
+    pub(super) asked: BTreeSet<Guid>,
     /// The search under way.
     pub(super) search: Option<(Guid, Flood)>,
     /// When nodes may begin to forget its GUID, and to take its copies for new ones.
@@ -69,6 +71,7 @@ impl<'a> Watcher<'a> {
             oracles,
             violation: None,
             trace: SipHasher13::new_with_keys(0, 0),
+            asked: BTreeSet::new(),
             search: None,
             forgotten_at: Instant::FAR_FUTURE,
             outlasted: false,
@@ -170,6 +173,9 @@ impl<N: ServentNode> Observer<N> for Watcher<'_> {
             if !self.outlasted {
                 self.follow(at, (from, to), crossing.wire, &header);
             }
+        } else if self.oracles && header.kind == Kind::Query && !self.asked.contains(&header.guid) {
+            let violation = rules::unasked(&header).by(format_args!("node {from}")).at(at);
+            self.violation.get_or_insert(violation);
         }
     }
 

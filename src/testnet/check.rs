@@ -6,9 +6,10 @@ use crate::rng::Rng;
 use crate::rules::{NodeRules, Rule, Sources, Violation};
 use crate::wire::{Deframer, Guid, Header, Kind, handshake};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 /// How long a servent may take to answer a Ping.
@@ -142,9 +143,8 @@ fn ping(addr: SocketAddrV4) -> io::Result<SocketAddrV4> {
     Err(io::Error::other(format!("no Pong within {} s", ANSWER_TIMEOUT.as_secs())))
 }
 
-/// Rules that can be judged from the records of a network. A copy that is swallowed cannot be told
-/// from one that found a queue full.
-const JUDGED: [Rule; 6] = [
+/// Rules that a descriptor on a link can break.
+const ON_LINKS: [Rule; 6] = [
     Rule::TtlNeverGrows,
     Rule::HopsCount,
     Rule::OnlyWhatCame,
@@ -156,32 +156,48 @@ const JUDGED: [Rule; 6] = [
 /// Clocks of two servents disagree by less than this: each reads its own once a turn.
 const CLOCK_SLACK_MICROS: u64 = 1_000_000;
 
+/// What rules were looked at, and what broke them.
+struct Judge<'a> {
+    view: &'a View,
+    findings: BTreeMap<Rule, Finding>,
+}
+
+impl Judge<'_> {
+    fn look(&mut self, node: usize, rules: &[Rule], judged: &Result<(), Violation>) {
+        for rule in rules {
+            let finding = self.findings.entry(*rule);
+            let finding = finding.or_insert_with(|| Finding::new(rule.statement()));
+            let broken = judged.as_ref().err().filter(|violation| violation.rule == *rule);
+            finding.look(broken.is_none(), || {
+                let detail = broken.map_or("", |violation| &violation.detail);
+                format!("\"{}\" {detail}", self.view.network.nodes[node].name)
+            });
+        }
+    }
+
+    fn sent(&mut self, node: usize, kind: Kind, judged: &Result<(), Violation>) {
+        let is_reply = matches!(kind, Kind::Pong | Kind::QueryHit);
+        let rules = ON_LINKS.iter().filter(|rule| match rule {
+            Rule::ReversePath => is_reply || kind == Kind::Push,
+            Rule::ForwardedOnce => !is_reply,
+            _ => true,
+        });
+        self.look(node, &rules.copied().collect::<Vec<Rule>>(), judged);
+    }
+}
+
 /// Every descriptor that was sent, held against what its sender had.
 fn rules(view: &View, records: &[(usize, EventRecord)]) -> Vec<Finding> {
-    let mut findings = JUDGED.map(|rule| Finding::new(rule.statement()));
-    let mut judge = |node: usize, kind: Kind, judged: Result<(), Violation>| {
-        let is_reply = matches!(kind, Kind::Pong | Kind::QueryHit);
-        let broken = judged.err();
-        for (rule, finding) in JUDGED.iter().zip(&mut findings) {
-            let violation = broken.as_ref().filter(|violation| violation.rule == *rule);
-            if is_reply || *rule != Rule::ReversePath || violation.is_some() {
-                finding.look(violation.is_none(), || {
-                    let detail = violation.map_or("", |violation| &violation.detail);
-                    format!("\"{}\" {detail}", view.network.nodes[node].name)
-                });
-            }
-        }
-    };
+    let findings = ON_LINKS.map(|rule| (rule, Finding::new(rule.statement())));
+    let mut judge = Judge { view, findings: BTreeMap::from(findings) };
     for (node, member) in view.network.nodes.iter().enumerate() {
         match member.is_ours() {
             true => own_records(node, records, &mut judge),
-            false => records_of_neighbours(view, node, records, &mut judge),
+            false => records_of_neighbours(node, records, &mut judge),
         }
     }
-    findings.into()
+    judge.findings.into_values().collect()
 }
-
-type Judge<'a> = dyn FnMut(usize, Kind, Result<(), Violation>) + 'a;
 
 /// A servent of ours writes down what it does.
 fn own_records(node: usize, records: &[(usize, EventRecord)], judge: &mut Judge<'_>) {
@@ -196,20 +212,15 @@ fn own_records(node: usize, records: &[(usize, EventRecord)], judge: &mut Judge<
         if matches!(record.event, RecordedEvent::Received { .. }) {
             rules.received(on.peer, &header(on), None);
         } else if record.event.is_sent() {
-            judge(node, on.kind, rules.sent(on.peer, &header(on), None));
+            judge.sent(node, on.kind, &rules.sent(on.peer, &header(on), None));
         }
     }
 }
 
 /// Another program is seen by its neighbours: what they sent it, it had, and what they received from
 /// it, it sent. In which order it had what, they cannot tell.
-fn records_of_neighbours(
-    view: &View,
-    node: usize,
-    records: &[(usize, EventRecord)],
-    judge: &mut Judge<'_>,
-) {
-    let mut seen = Vec::new();
+fn records_of_neighbours(node: usize, records: &[(usize, EventRecord)], judge: &mut Judge<'_>) {
+    let (view, mut seen) = (judge.view, Vec::new());
     for (by, record) in records {
         let peer = match &record.event {
             RecordedEvent::LinkDown { peer, .. } => Some(*peer),
@@ -224,17 +235,44 @@ fn records_of_neighbours(
     }
     seen.sort_by_key(|(time, ..)| *time);
     let mut rules = NodeRules::new(Sources::Any);
-    for (_, link, event) in seen {
+    for (_, link, event) in &seen {
         let Some(on) = event.descriptor() else {
             rules.forgive();
             continue;
         };
         if event.is_sent() {
-            rules.received(link, &header(on), None);
+            rules.received(*link, &header(on), None);
         } else if matches!(event, RecordedEvent::Received { .. }) {
-            judge(node, on.kind, rules.sent(link, &header(on), None));
+            judge.sent(node, on.kind, &rules.sent(*link, &header(on), None));
         }
     }
+    queries_went_on(node, &seen, &rules, judge);
+}
+
+/// A Query that came a while ago has gone on. One copy that is missing cannot be told from one that
+/// found a queue full; a Query that no neighbour got can.
+fn queries_went_on(
+    node: usize,
+    seen: &[(u64, usize, &RecordedEvent)],
+    rules: &NodeRules<usize>,
+    judge: &mut Judge<'_>,
+) {
+    let links = judge.view.network.links.iter().enumerate();
+    let own = links.filter(|(_, ends)| ends.from == node || ends.to == node);
+    let standing: Vec<usize> =
+        own.map(|(link, _)| link).filter(|link| judge.view.stands(*link)).collect();
+    let settled = unix_micros().saturating_sub(2 * CLOCK_SLACK_MICROS);
+    let came = seen.iter().filter(|(time, _, event)| event.is_sent() && *time < settled);
+    for on in came.filter_map(|(_, _, event)| event.descriptor()) {
+        if on.kind == Kind::Query {
+            judge.look(node, &[Rule::Reach], &rules.went_on(&on.guid, &standing));
+        }
+    }
+}
+
+fn unix_micros() -> u64 {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(unix.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn header(on: &LinkDescriptor) -> Header {

@@ -74,6 +74,8 @@ mod judge;
 
 // Virtual networks under the eyes of the oracles.
 mod sim;
+// Ten servents that break the rules, caught in the simulator and live.
+mod spoilers;
 
 // The committed fuzz corpus, replayed.
 mod corpus;

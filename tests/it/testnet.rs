@@ -32,6 +32,15 @@ impl Net {
         self.command(args).output().unwrap()
     }
 
+    /// A folder with these files, for plans.
+    pub(crate) fn share(&self, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
+        self.place.share(name, files)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.place.path(name), text).unwrap();
+    }
+
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> Vec<String> {
         let output = self.run(args);
