@@ -25,7 +25,7 @@ pub(super) fn explain(config: &Config, max_files: usize, observed: bool) -> Resu
     }
     row(costs.iter().map(|cost| cost.total()).sum(), "in all")?;
     output::line(&format!(
-        "and about 100 bytes for each shared file, of which there may be {max_files} (--max-files)"
+        "and about 150 bytes for each shared file, of which there may be {max_files} (--max-files)"
     ))?;
     output::line("\nOther limits:")?;
     for (what, limit) in others(config) {

@@ -5,7 +5,7 @@ use super::names::{Change, Names};
 use super::output::{self, shown};
 use super::settings::{self, Host, Settings, default_state};
 use crate::driver::{
-    Driver, Happened, Listener, Occasion, Resolved, ScanReport, ShareError, ShareRoot, Shares,
+    Driver, Happened, Listener, Resolved, ScanReport, ScanTrigger, ShareError, ShareRoot, Shares,
     Skip, StateError, StateFolder, fresh_seed,
 };
 use crate::library::Library;
@@ -75,12 +75,12 @@ pub(super) fn run(given: &ArgMatches) -> Result<(), Failure> {
         });
     }
     let shares = Arc::new(Shares { roots, filter, max_files });
-    driver.scan(&shares, Occasion::Asked);
+    driver.scan(&shares, ScanTrigger::Asked);
     let mut run = Run {
         addr,
         state,
         shares,
-        occasion: Occasion::Routine,
+        trigger: ScanTrigger::Routine,
         last_scan: ScanReport::default(),
         told_unwatched: false,
         announced: false,
@@ -131,7 +131,7 @@ struct Run {
     state: StateFolder,
     shares: Arc<Shares>,
     /// Why the next scan at `next_rescan` is to be.
-    occasion: Occasion,
+    trigger: ScanTrigger,
     /// As it was told last.
     last_scan: ScanReport,
     /// The lack of watches was told.
@@ -252,7 +252,7 @@ impl Run {
             }
             Happened::Reload => {
                 log::info!("looking at the shared folders again");
-                self.scan(Occasion::Asked);
+                self.scan(ScanTrigger::Asked);
             }
             Happened::Status => {
                 self.story.tell_left_out();
@@ -277,7 +277,7 @@ impl Run {
 
     fn handle_clock(&mut self, now: Instant) -> Result<(), Failure> {
         if now >= self.next_rescan {
-            self.scan(self.occasion);
+            self.scan(self.trigger);
         }
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
@@ -290,13 +290,13 @@ impl Run {
         Ok(())
     }
 
-    fn scan(&mut self, occasion: Occasion) {
-        let (wait, next) = match self.driver.scan(&self.shares, occasion) {
-            true => (RESCAN_INTERVAL, Occasion::Routine),
-            false => (SCAN_AGAIN, occasion),
+    fn scan(&mut self, trigger: ScanTrigger) {
+        let (wait, next) = match self.driver.scan(&self.shares, trigger) {
+            true => (RESCAN_INTERVAL, ScanTrigger::Routine),
+            false => (SCAN_AGAIN, trigger),
         };
         self.next_rescan = Instant::now() + wait;
-        self.occasion = next;
+        self.trigger = next;
     }
 
     /// Tells what a scan has found, unless it is what the one before had found.

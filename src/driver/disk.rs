@@ -1,7 +1,8 @@
 //! Open files: shared ones on their way out, partial ones on their way in.
 
+use super::index::SharedIndex;
 use super::partial::PartialFile;
-use super::shelf::{Shelf, open_shared};
+use super::share::open_shared;
 use crate::servent::{FileDone, FileId, FileOp};
 use crate::transfer::download::DiskFault;
 use crate::transfer::upload::OpenError;
@@ -15,7 +16,6 @@ use std::time::SystemTime;
 /// The files behind the core's [`FileId`]s.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    pub(super) shelf: Shelf,
     files: HashMap<FileId, OpenFile>,
     ended: HashMap<FileId, Ended>,
 }
@@ -50,10 +50,15 @@ impl Disk {
         self.ended.remove(&id)
     }
 
-    /// Does one operation. `None`: nothing is to be reported.
-    pub(super) fn operate(&mut self, id: FileId, op: FileOp) -> Option<FileDone> {
+    /// Does one operation; shared files are those of `index`. `None`: nothing is to be reported.
+    pub(super) fn operate(
+        &mut self,
+        id: FileId,
+        op: FileOp,
+        index: &SharedIndex,
+    ) -> Option<FileDone> {
         if let FileOp::OpenShared { number } = op {
-            return Some(self.open_shared(id, number));
+            return Some(self.open_shared(id, number, index));
         }
         if matches!(op, FileOp::Close) {
             if let Some(OpenFile::Partial(partial)) = self.files.remove(&id) {
@@ -95,8 +100,8 @@ impl Disk {
         }))
     }
 
-    fn open_shared(&mut self, id: FileId, number: u32) -> FileDone {
-        let Some((root, path)) = self.shelf.locate(number) else {
+    fn open_shared(&mut self, id: FileId, number: u32, index: &SharedIndex) -> FileDone {
+        let Some((root, path)) = index.locate(number) else {
             return FileDone::OpenFailed(OpenError::Gone);
         };
         match open_shared(root, &path) {

@@ -7,14 +7,20 @@
 //! RFC 8290). Sockets closed during a turn are dropped at its end, so a stale event finds no socket
 //! and is ignored.
 
+mod change;
 mod clock;
 mod disk;
 mod event_record;
 mod events;
+mod file_names;
+#[cfg_attr(target_os = "linux", path = "inotify.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "no_inotify.rs")]
+mod folder_watch;
+mod index;
 mod partial;
 mod resolve;
 mod scan;
-mod shelf;
+mod share;
 mod signals;
 mod socket;
 mod state;
@@ -23,8 +29,8 @@ mod watch;
 pub use event_record::{EventRecord, LinkDescriptor, RecordedEvent};
 pub use partial::PartialFile;
 pub use resolve::Resolved;
-pub use scan::{Filter, GlobError, Occasion, RootReport, ScanReport, Shares, Skip, list_shared};
-pub use shelf::{ShareError, ShareRoot};
+pub use scan::{Filter, GlobError, RootReport, ScanReport, ScanTrigger, Shares, Skip, list_shared};
+pub use share::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
 
 use crate::config::READ_BYTES;
@@ -253,11 +259,11 @@ impl Driver {
     /// is reported as [`Happened::Scanned`]. From the first time on, changes in the folders have
     /// them walked again without a word, where the system tells about changes. False while
     /// another walk is under way, which may have missed what is to be found.
-    pub fn scan(&mut self, shares: &Arc<Shares>, occasion: Occasion) -> bool {
+    pub fn scan(&mut self, shares: &Arc<Shares>, trigger: ScanTrigger) -> bool {
         if !shares.roots.is_empty() {
             self.watch.listen(self.poll.registry(), CHANGES);
         }
-        self.watch.scan(self.clock.now(), shares, occasion, &self.disk.shelf)
+        self.watch.scan(self.clock.now(), shares, trigger)
     }
 
     /// One turn, waiting at most `max_wait` for something to happen.
@@ -468,7 +474,7 @@ impl Driver {
                     }
                 }
                 Output::File { file, op } => {
-                    if let Some(done) = self.disk.operate(file, op) {
+                    if let Some(done) = self.disk.operate(file, op, self.watch.index()) {
                         self.core.handle_file(now, file, done);
                     }
                     let happened = match self.disk.take_ended(file) {
@@ -502,11 +508,9 @@ impl Driver {
     }
 
     fn scan_slice(&mut self) {
-        let scanned = self.watch.turn(&self.clock, &mut self.buffer, &self.disk.shelf);
-        if let Some(scanned) = scanned {
-            self.disk.shelf = scanned.shelf;
-            self.core.handle_library(scanned.library);
-            self.happened.push_back(Happened::Scanned(scanned.report));
+        if let Some(report) = self.watch.turn(&self.clock, &mut self.buffer) {
+            self.core.handle_library(Arc::clone(&self.watch.index().library));
+            self.happened.push_back(Happened::Scanned(report));
         }
     }
 }

@@ -11,23 +11,18 @@
 //! with what they cost, so neither a file that is copied for minutes nor a folder in turmoil keeps
 //! the loop busy.
 
-#[cfg_attr(target_os = "linux", path = "watch/linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "watch/none.rs")]
-mod system;
-
-pub(super) use system::WatchList;
-
+use super::change::Change;
 use super::clock::Clock;
-use super::scan::{Before, Occasion, Scan, Scanned, Shares};
-use super::shelf::{ShareRoot, Shelf};
-use crate::library::Library;
+use super::folder_watch::{Changes, WatchList};
+use super::index::SharedIndex;
+use super::scan::{Scan, ScanReport, ScanTrigger, Shares};
+use super::share::ShareRoot;
 use crate::time::Instant;
 use mio::{Registry, Token};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
-use system::Changes;
 
 /// Directory entries or index steps per slice of a scan.
 const SCAN_BUDGET: usize = 128;
@@ -52,22 +47,11 @@ const REST_SHARE: u32 = 3;
 /// that returns, of a parent that was moved, or of a file system that was mounted over it.
 const ROOT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What became known about the folders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is told there"))]
-enum Change {
-    /// A file was written to, and may be again in a moment.
-    Write,
-    /// Something came or went as a whole, or events were lost.
-    Move,
-}
-
 /// Keeps what is shared up to date with what is on the disk.
 pub(super) struct Watch {
     shares: Option<Arc<Shares>>,
     scan: Option<Scan>,
-    /// What the last scan has found.
-    library: Arc<Library>,
+    index: SharedIndex,
     /// While no scan has it.
     list: WatchList,
     changes: Option<Changes>,
@@ -95,7 +79,7 @@ impl Watch {
         Watch {
             shares: None,
             scan: None,
-            library: Arc::new(Library::empty()),
+            index: SharedIndex::default(),
             list: WatchList::default(),
             changes: None,
             unread: false,
@@ -121,24 +105,22 @@ impl Watch {
         &mut self,
         now: Instant,
         shares: &Arc<Shares>,
-        occasion: Occasion,
-        shelf: &Shelf,
+        trigger: ScanTrigger,
     ) -> bool {
         if self.scan.is_some() {
             return false;
         }
         self.shares = Some(Arc::clone(shares));
-        self.begin(now, occasion, shelf);
+        self.begin(now, trigger);
         true
     }
 
-    fn begin(&mut self, now: Instant, occasion: Occasion, shelf: &Shelf) {
+    fn begin(&mut self, now: Instant, trigger: ScanTrigger) {
         let Some(shares) = &self.shares else { return };
         self.roots = identities(shares);
         self.next_root_poll = now + ROOT_POLL_INTERVAL;
         let watches = std::mem::take(&mut self.list);
-        let before = Before { library: &self.library, shelf, watches };
-        self.scan = Some(Scan::start(shares, occasion, before));
+        self.scan = Some(Scan::start(shares, trigger, &self.index, watches));
         self.schedule.begun(now);
         self.portions = 0;
     }
@@ -159,29 +141,30 @@ impl Watch {
         self.schedule.due.into_iter().chain(poll).min()
     }
 
-    /// One portion of events, or one slice of a scan; what a finished scan has found.
-    pub(super) fn turn(
-        &mut self,
-        clock: &Clock,
-        buffer: &mut [u8],
-        shelf: &Shelf,
-    ) -> Option<Scanned> {
+    /// What is shared by the last scan that has ended.
+    pub(super) fn index(&self) -> &SharedIndex {
+        &self.index
+    }
+
+    /// Reads one portion of events, or does one slice of a scan. When a scan has ended, its result is
+    /// the index from now on.
+    pub(super) fn turn(&mut self, clock: &Clock, buffer: &mut [u8]) -> Option<ScanReport> {
         let now = clock.now();
         self.read(now, buffer);
         self.poll_roots(now);
         let drained = !self.unread || self.portions >= MAX_PORTIONS;
         if self.scan.is_none() && drained && self.schedule.due.is_some_and(|due| due <= now) {
-            self.begin(now, Occasion::Routine, shelf);
+            self.begin(now, ScanTrigger::Routine);
         }
         let scan = self.scan.as_mut()?;
         let end = clock.now() + SCAN_SLICE;
         while clock.now() < end {
-            if let Some(mut scanned) = scan.step(SCAN_BUDGET) {
+            if let Some(scanned) = scan.step(SCAN_BUDGET) {
                 self.scan = None;
-                self.list = std::mem::take(&mut scanned.watches);
-                self.library = Arc::clone(&scanned.library);
+                self.list = scanned.watches;
+                self.index = scanned.index;
                 self.schedule.ended(clock.now(), scanned.settles_in);
-                return Some(scanned);
+                return Some(scanned.report);
             }
         }
         None

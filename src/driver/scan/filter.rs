@@ -1,6 +1,6 @@
 //! What the user wants shared: which folders, which files of them, and how many.
 
-use crate::driver::shelf::ShareRoot;
+use crate::driver::share::ShareRoot;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::fmt;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What a scan tells the user: how much is shared, and how much is not and why.
 
-use crate::driver::shelf::ShareRoot;
+use crate::driver::share::ShareRoot;
 use indicatif::HumanBytes;
 use std::path::PathBuf;
 use std::sync::Arc;

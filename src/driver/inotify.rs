@@ -1,10 +1,9 @@
-//! Changes in folders as inotify tells them.
+//! Changes in folders as inotify(7) reports them.
 //!
-//! One watch per folder, not per file. The kernel takes about 1 KiB for each, and has limits for
-//! all programs of a user together; when they are reached, the folders left over are counted.
+//! One watch per folder, not per file. The kernel takes about 1 KiB for each and limits them for all
+//! programs of a user together; folders beyond the limit are counted.
 
-use super::super::scan::is_partial;
-use super::Change;
+use super::change::{Change, concerns_shares};
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -13,14 +12,13 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The most folders watched, as many as a scan walks in one root; bounds our own list of them to
 /// some ten megabytes. The usual limit of the system is lower.
 const MAX_WATCHES: usize = 1 << 20;
 
-/// Where the events come from.
+/// The source of events.
 pub(super) struct Changes(Inotify);
 
 impl Changes {
@@ -41,8 +39,8 @@ impl Changes {
         }
     }
 
-    /// Reads events into `buffer` and tells the weightiest change among them. `None` when there
-    /// are no more for now.
+    /// Reads events into `buffer` and returns the weightiest change among them. `None`: no events
+    /// are waiting.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Option<Option<Change>> {
         match self.0.read_events(buffer) {
             Ok(events) => Some(events.filter_map(|event| weigh(event.mask, event.name)).max()),
@@ -55,18 +53,15 @@ impl Changes {
 /// What an event means for what is shared; `None` if nothing.
 fn weigh(mask: EventMask, name: Option<&OsStr>) -> Option<Change> {
     let folder = mask.contains(EventMask::ISDIR);
-    if let Some(name) = name {
-        let hidden = name.as_bytes().starts_with(b".");
-        if hidden || !folder && name.to_str().is_some_and(is_partial) {
-            return None;
-        }
+    if name.is_some_and(|name| !concerns_shares(name, folder)) {
+        return None;
     }
     if mask.contains(EventMask::IGNORED) {
         return None;
     }
     let write = EventMask::CREATE | EventMask::MODIFY | EventMask::CLOSE_WRITE | EventMask::ATTRIB;
     if !folder && mask.intersects(write) {
-        // Of what concerns a file but neither its name nor its contents nothing is shared.
+        // Attributes of a file are not shared.
         return (!mask.contains(EventMask::ATTRIB)).then_some(Change::Write);
     }
     Some(Change::Move)
@@ -74,7 +69,7 @@ fn weigh(mask: EventMask, name: Option<&OsStr>) -> Option<Change> {
 
 /// The folders that are watched. Moves with the scan, which adds each folder it walks.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct WatchList {
+pub(super) struct WatchList {
     handle: Option<Watches>,
     /// The most watches.
     max: usize,
@@ -87,14 +82,14 @@ pub(in crate::driver) struct WatchList {
 
 impl WatchList {
     /// A scan begins.
-    pub(in crate::driver) fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.stale.append(&mut self.walked);
         self.refused = 0;
     }
 
     /// Watches the folder at `path`, if it does not already. Failing for want of watches is
     /// counted; other failures are those of the scan, which tries to read the folder next.
-    pub(in crate::driver) fn add(&mut self, path: &Path) {
+    pub(super) fn add(&mut self, path: &Path) {
         match self.try_add(path) {
             Err(error) if is_limit(&error) => self.refused += 1,
             _ => {}
@@ -103,7 +98,7 @@ impl WatchList {
 
     fn try_add(&mut self, path: &Path) -> io::Result<()> {
         let Some(handle) = &mut self.handle else {
-            // A list without a maximum belongs to nobody who wants to listen.
+            // Without a maximum nobody listens, and nothing is refused.
             return if self.max == 0 { Ok(()) } else { Err(Errno::NOSPC.into()) };
         };
         let mask = WatchMask::CREATE
@@ -130,7 +125,7 @@ impl WatchList {
 
     /// Ends the watches on folders that were not walked, as far as the budget `left` goes. True
     /// when none is left.
-    pub(in crate::driver) fn drop_stale(&mut self, left: &mut usize) -> bool {
+    pub(super) fn drop_stale(&mut self, left: &mut usize) -> bool {
         while *left > 0 {
             *left -= 1;
             let Some(watch) = self.stale.pop_first() else { return true };
@@ -143,7 +138,7 @@ impl WatchList {
     }
 
     /// How many folders of the last scan could not be watched because there are too many.
-    pub(in crate::driver) fn refused(&self) -> u64 {
+    pub(super) fn refused(&self) -> u64 {
         self.refused
     }
 
