@@ -1,4 +1,4 @@
-//! Lines for people and programs.
+//! Output on stdout: lines for people, JSON objects for programs.
 
 use super::exit::Failure;
 use super::progress;
@@ -14,7 +14,7 @@ use std::path::Path;
 /// Prints one line on stdout.
 ///
 /// # Errors
-/// With code 0 and no text when nobody reads any more.
+/// With code 0 and no text when the reader of stdout is gone.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     let print = || {
         let mut out = io::stdout().lock();
@@ -28,7 +28,7 @@ pub(super) fn count(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
-/// Text that others chose, fit for a terminal.
+/// Text from the network, escaped for a terminal.
 pub(super) fn shown(text: &str) -> String {
     escape_for_terminal(text).to_string()
 }
@@ -45,7 +45,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&text)
 }
 
-/// Has a driver write what it sees to the file of `--events`, if there is one.
+/// Has a driver record events in the file of `--events`, if there is one.
 pub(super) fn record_events(driver: &mut Driver, path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     driver.record_events(path).map_err(|error| {
@@ -53,14 +53,14 @@ pub(super) fn record_events(driver: &mut Driver, path: Option<&Path>) -> Result<
     })
 }
 
-/// Prints until nobody reads any more, for commands that have more to do than to print.
+/// Prints until the reader of stdout is gone, for commands that have other work to finish.
 #[derive(Debug, Default)]
 pub(super) struct Printer {
     unread: bool,
 }
 
 impl Printer {
-    /// Prints, unless the reader has gone.
+    /// Prints, unless the reader is gone.
     pub(super) fn print(
         &mut self,
         print: impl FnOnce() -> Result<(), Failure>,
@@ -124,7 +124,7 @@ pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
     line(&format!("{}  ({notes})\n  {url}", escape_for_terminal(&hit.name)))
 }
 
-/// Where a hit can be fetched.
+/// The URL of a hit.
 pub(super) fn url_of(hit: &Hit) -> TransferUrl {
     TransferUrl {
         host: hit.addr.ip().to_string(),
@@ -141,7 +141,7 @@ fn hops(hops: u8) -> String {
     }
 }
 
-/// `34.75 of 57.22 MiB`.
+/// A part of a size, such as `34.75 of 57.22 MiB`.
 pub(super) fn part_of(have: u64, total: Option<u64>) -> String {
     let have = HumanBytes(have).to_string();
     let Some(total) = total.map(|total| HumanBytes(total).to_string()) else { return have };

@@ -14,15 +14,15 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// The most folders watched, as many as a scan walks in one root; bounds our own list of them to
-/// some ten megabytes. The usual limit of the system is lower.
+/// Most folders watched, as many as one scan walks. Bounds our list of watches to some ten megabytes;
+/// the kernel's own limit is usually lower.
 const MAX_WATCHES: usize = 1 << 20;
 
 /// The source of events.
 pub(super) struct Changes(Inotify);
 
 impl Changes {
-    /// Starts to listen. Without inotify the list counts every folder as refused.
+    /// Starts to listen. If the kernel refuses, the list counts every folder as refused.
     pub(super) fn open(registry: &Registry, token: Token) -> (Option<Changes>, WatchList) {
         let opened = Inotify::init().and_then(|inotify| {
             let fd = inotify.as_raw_fd();
@@ -50,7 +50,7 @@ impl Changes {
     }
 }
 
-/// What an event means for what is shared; `None` if nothing.
+/// The change an event stands for; `None` if it does not concern what is shared.
 fn weigh(mask: EventMask, name: Option<&OsStr>) -> Option<Change> {
     let folder = mask.contains(EventMask::ISDIR);
     if name.is_some_and(|name| !concerns_shares(name, folder)) {
@@ -67,15 +67,15 @@ fn weigh(mask: EventMask, name: Option<&OsStr>) -> Option<Change> {
     Some(Change::Move)
 }
 
-/// The folders that are watched. Moves with the scan, which adds each folder it walks.
+/// The watched folders. A scan owns the list while it runs, and adds each folder it walks.
 #[derive(Debug, Default)]
 pub(super) struct WatchList {
     handle: Option<Watches>,
-    /// The most watches.
+    /// Most watches.
     max: usize,
-    /// Of folders that the scan under way has walked.
+    /// Watches on folders that the running scan has walked.
     walked: BTreeSet<WatchDescriptor>,
-    /// Of folders that it has not come across.
+    /// Watches on folders that it has not walked yet.
     stale: BTreeSet<WatchDescriptor>,
     refused: u64,
 }
@@ -87,8 +87,8 @@ impl WatchList {
         self.refused = 0;
     }
 
-    /// Watches the folder at `path`, if it does not already. Failing for want of watches is
-    /// counted; other failures are those of the scan, which tries to read the folder next.
+    /// Watches the folder at `path`. A lack of watches is counted; other failures are left to the
+    /// scan, which reads the folder next.
     pub(super) fn add(&mut self, path: &Path) {
         match self.try_add(path) {
             Err(error) if is_limit(&error) => self.refused += 1,
@@ -112,7 +112,7 @@ impl WatchList {
             | WatchMask::ONLYDIR
             | WatchMask::DONT_FOLLOW
             | WatchMask::EXCL_UNLINK;
-        // A folder that is watched already, wherever it was then, has the same descriptor again.
+        // A folder that is watched already gets the same descriptor, even if it was moved.
         let watch = handle.add(path, mask)?;
         let new = !self.stale.remove(&watch) && !self.walked.contains(&watch);
         if new && self.walked.len() + self.stale.len() >= self.max {
@@ -123,21 +123,21 @@ impl WatchList {
         Ok(())
     }
 
-    /// Ends the watches on folders that were not walked, as far as the budget `left` goes. True
-    /// when none is left.
+    /// Removes watches on folders that were not walked, as far as the budget `left` goes. Returns
+    /// true when none is left.
     pub(super) fn drop_stale(&mut self, left: &mut usize) -> bool {
         while *left > 0 {
             *left -= 1;
             let Some(watch) = self.stale.pop_first() else { return true };
             if let Some(handle) = &mut self.handle {
-                // The system has ended it before if the folder was removed.
+                // Fails if the folder is gone: the kernel has removed its watch already.
                 let _ = handle.remove(watch);
             }
         }
         false
     }
 
-    /// How many folders of the last scan could not be watched because there are too many.
+    /// Folders of the last scan that could not be watched because there are too many.
     pub(super) fn refused(&self) -> u64 {
         self.refused
     }

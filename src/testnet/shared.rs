@@ -13,7 +13,8 @@ use std::sync::Arc;
 pub fn files_in(folders: &[PathBuf]) -> Result<Vec<SharedFile>, ShareError> {
     let roots = folders.iter().map(|path| ShareRoot::open(path).map(Arc::new));
     let roots = roots.collect::<Result<Vec<_>, _>>()?;
-    let library = list_shared(Shares { roots, filter: Filter::default(), max_files: MAX_FILES });
+    let (library, _) =
+        list_shared(Shares { roots, filter: Filter::default(), max_files: MAX_FILES });
     let file = |entry: Entry<'_>| SharedFile { name: entry.name.to_owned(), size: entry.size };
     Ok(library.entries().map(file).collect())
 }

@@ -21,7 +21,7 @@ fn scans_keep_a_distance_that_grows_with_what_they_cost() {
     schedule.begun(ms(8300));
     schedule.ended(ms(8301), None);
     schedule.ask(ms(8302));
-    assert_eq!(schedule.due, Some(ms(8301) + LEAST_REST));
+    assert_eq!(schedule.due, Some(ms(8301) + MIN_PAUSE));
 }
 
 #[test]
