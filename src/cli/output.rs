@@ -3,6 +3,7 @@
 use super::exit::Failure;
 use super::progress;
 use crate::driver::Driver;
+use crate::plan::hit_record::HitRecord;
 use crate::servent::Hit;
 use crate::transfer::names::escape_for_terminal;
 use crate::transfer::url::TransferUrl;
@@ -78,29 +79,12 @@ impl Printer {
     }
 }
 
-/// A hit as `--json` prints it. The names are what other people's scripts rely on.
-#[derive(Debug, Serialize)]
-struct HitLine<'a> {
-    name: &'a str,
-    size: u32,
-    host: String,
-    port: u16,
-    index: u32,
-    speed_kbps: u32,
-    servent_id: String,
-    hops: u8,
-    push: Option<bool>,
-    busy: Option<bool>,
-    vendor: Option<String>,
-    url: String,
-}
-
 /// Prints a hit.
 pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
     let url = url_of(hit).to_string();
     if as_json {
-        return json(&HitLine {
-            name: &hit.name,
+        return json(&HitRecord {
+            name: hit.name.clone(),
             size: hit.size,
             host: hit.addr.ip().to_string(),
             port: hit.addr.port(),

@@ -25,6 +25,7 @@ mod share;
 mod signals;
 mod socket;
 mod state;
+pub(crate) mod tcp;
 mod watch;
 
 pub use event::DriverEvent;
@@ -46,13 +47,14 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::Resolver;
 use signals::SignalSource;
-use socket::{Socket, failure, is_later, local_failure, uninterrupted, v4};
+use socket::{Socket, failure, is_later, local_failure, uninterrupted};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tcp::ipv4;
 use watch::Watch;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -86,7 +88,7 @@ impl Listener {
     /// What the system says: the port is taken, the address is not ours.
     pub fn bind(addr: SocketAddrV4) -> io::Result<Listener> {
         let socket = TcpListener::bind(addr.into())?;
-        let addr = v4(socket.local_addr()?)?;
+        let addr = ipv4(socket.local_addr()?)?;
         Ok(Listener { socket, addr })
     }
 
@@ -308,7 +310,8 @@ impl Driver {
         for _ in 0..ACCEPTS_PER_TURN {
             match listener.socket.accept() {
                 Ok((stream, remote)) => {
-                    let (Ok(remote), Ok(local)) = (v4(remote), stream.local_addr().and_then(v4))
+                    let (Ok(remote), Ok(local)) =
+                        (ipv4(remote), stream.local_addr().and_then(ipv4))
                     else {
                         continue;
                     };

@@ -1,10 +1,10 @@
 //! TCP sockets: connecting, hanging up, and what errors of the system mean to the core.
 
+use super::tcp;
 use crate::servent::{ConnId, IoFailure};
 use mio::net::TcpStream;
-use socket2::{Domain, Protocol, Type};
 use std::io::{self, ErrorKind, Read};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4};
 
 /// Bytes the kernel buffers beyond the peer's receive window (`TCP_NOTSENT_LOWAT`). Without a bound
 /// it buffers megabytes. The bound lets the core's send queue decide what a slow neighbour misses,
@@ -30,16 +30,8 @@ pub(super) struct Socket {
 impl Socket {
     /// Starts to connect; `from` is the address listened on.
     pub(super) fn connect(id: ConnId, addr: SocketAddrV4, from: Ipv4Addr) -> io::Result<Socket> {
-        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        if let Some(from) = source_ip(from, *addr.ip()) {
-            socket.bind(&SocketAddrV4::new(from, 0).into())?;
-        }
-        match socket.connect(&addr.into()) {
-            Err(error) if !is_in_progress(&error) => return Err(error),
-            _ => {}
-        }
-        Ok(Socket::new(id, TcpStream::from_std(socket.into()), true))
+        let stream = tcp::connect(source_ip(from, *addr.ip()), addr)?;
+        Ok(Socket::new(id, stream, true))
     }
 
     /// A socket that was accepted.
@@ -58,16 +50,9 @@ impl Socket {
 
     /// The local address once the attempt to connect has succeeded; `Ok(None)` while it has not ended.
     pub(super) fn finish_connect(&mut self) -> io::Result<Option<SocketAddrV4>> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
-        }
-        match self.stream.peer_addr() {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        self.connecting = false;
-        v4(self.stream.local_addr()?).map(Some)
+        let local = tcp::finish_connect(&self.stream)?;
+        self.connecting = local.is_none();
+        Ok(local)
     }
 
     /// Shuts the sending direction down and reads what has arrived. Dropping a socket with unread
@@ -89,14 +74,6 @@ impl Socket {
 fn source_ip(listening: Ipv4Addr, target: Ipv4Addr) -> Option<Ipv4Addr> {
     let reaches = listening.is_loopback() == target.is_loopback();
     (reaches && !listening.is_unspecified()).then_some(listening)
-}
-
-/// The IPv4 form of an address; 0.4 carries no other.
-pub(super) fn v4(addr: SocketAddr) -> io::Result<SocketAddrV4> {
-    match addr {
-        SocketAddr::V4(addr) => Ok(addr),
-        SocketAddr::V6(_) => Err(io::Error::other("Gnutella 0.4 knows only IPv4 addresses")),
-    }
 }
 
 /// What an error means to the core.
@@ -144,15 +121,10 @@ pub(super) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Re
     }
 }
 
-fn is_in_progress(error: &io::Error) -> bool {
-    is_later(error)
-        || error.kind() == ErrorKind::Interrupted
-        || error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::{Domain, Type};
     use std::io::Write;
     use std::net::{TcpListener, TcpStream as StdStream};
 
@@ -222,7 +194,7 @@ mod tests {
             assert_eq!(source_ip(ip(listening), ip(target)), from.map(ip), "{listening} {target}");
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = v4(listener.local_addr().unwrap()).unwrap();
+        let target = tcp::ipv4(listener.local_addr().unwrap()).unwrap();
         Socket::connect(ConnId::from_u64(0), target, ip("127.0.0.9")).unwrap();
         let (_, from) = listener.accept().unwrap();
         assert_eq!(from.ip(), ip("127.0.0.9"));

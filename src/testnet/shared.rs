@@ -1,4 +1,4 @@
-//! The files of a node, as its shared folders have them.
+//! The shared files of a node, as a servent would list them.
 
 use crate::driver::{Filter, ShareError, ShareRoot, Shares, list_shared};
 use crate::library::{Entry, MAX_FILES};
@@ -6,7 +6,7 @@ use crate::plan::catalogue::SharedFile;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The files in `folders` that a servent shares, in the order of their numbers.
+/// The files in `folders` that a servent shares, by number.
 ///
 /// # Errors
 /// When one of the folders cannot be shared.
