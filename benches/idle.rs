@@ -18,7 +18,7 @@ const CROWD: usize = 5_000;
 const BURSTS: usize = 40;
 const BURST: usize = 500;
 
-fn servent(folder: &std::path::Path) -> (servent::testnet::Process, SocketAddr) {
+fn servent(folder: &std::path::Path) -> (support::spawned::Process, SocketAddr) {
     let servent = support::servent(folder, &["--max-links", "10200"]);
     let addr = SocketAddr::V4(servent.addr());
     (servent, addr)

@@ -11,6 +11,8 @@ pub mod attacks;
 pub mod load;
 pub mod net;
 pub mod relay;
+#[path = "../../tests/it/process/spawned.rs"]
+pub mod spawned;
 
 /// What several repetitions came to.
 #[derive(Clone, Debug)]
@@ -116,12 +118,12 @@ pub fn resident(pid: u32) -> u64 {
 }
 
 /// A `servent run` of this build, with `state` as its home.
-pub fn servent(state: &Path, args: &[&str]) -> servent::testnet::Process {
+pub fn servent(state: &Path, args: &[&str]) -> spawned::Process {
     let mut command = servent::testnet::command(Path::new(env!("CARGO_BIN_EXE_servent")));
     command.args(["run", "--listen", "127.0.0.1:0", "--links", "0", "--no-pings", "--state"]);
     command.arg(state.join("state")).args(args).env("XDG_CONFIG_HOME", state);
     command.env("RUST_LOG", "info,servent::writes=debug");
-    servent::testnet::Process::spawn(command).expect("the servent starts")
+    spawned::Process::spawn(command).expect("the servent starts")
 }
 
 /// This program again, as something else.

@@ -26,7 +26,7 @@ pub(super) enum Command {
     Search(SearchArgs),
     /// Download files by their URLs
     Get(GetArgs),
-    /// Show who is out there
+    /// Show which servents are reachable
     Ping(PingArgs),
     /// Explain descriptors given in hex, as raw bytes or as a packet capture
     Decode(DecodeArgs),
@@ -40,19 +40,19 @@ pub(super) enum Command {
     Man(ManArgs),
 }
 
-/// What the options of `run` have in common.
+/// Ends the long help of `run`.
 const RUN_NOTES: &str = "\
 On Linux, files that are added, changed, moved or removed in a shared folder are noticed within two \
-seconds, elsewhere within ten minutes. A file that is being written is offered when it has been \
-left alone for a second. HUP has all folders looked at again and everything offered as it is; when the \
-terminal it was started on has gone, HUP stops the servent, unless it was ignored at the start, as \
-under nohup. USR1 logs the status line.
+seconds, elsewhere within ten minutes. A file that is being written is shared one second after its \
+last change. HUP scans all folders at once and shares every file as it is; once the terminal it was \
+started on is gone, HUP stops the servent, unless HUP was ignored at the start, as under nohup. USR1 \
+logs the status line.
 
 Lines of --events begin with time (Unix time in microseconds), seq (their running number) and event: \
-start, link_up, link_down, received, forwarded, originated, dropped, refused or answered. Those on a descriptor name the peer \
-it came from or went to, its kind, guid, ttl and hops; dropped and refused ones the reason. What one \
-turn of the loop has seen is written when the turn ends, its last line marked with \"last\":true; \
-nothing of it is sent to anybody.
+start, link_up, link_down, received, forwarded, originated, dropped, refused or answered. Those about \
+a descriptor have the peer it came from or went to, its kind, guid, ttl and hops; dropped and refused \
+ones also the reason. The lines of one turn of the loop are written when it ends, the last of them \
+with \"last\":true. Nothing of it is sent over the network.
 
 Each option can also be set by its variable, or under its long name in the file \
 servent/servent.toml in the XDG configuration folder. A flag wins over a variable, a variable over \
@@ -71,11 +71,10 @@ pub(super) struct RunArgs {
     /// [default: the local address of each link, and the listening port]
     #[arg(long, value_name = "ADDR[:PORT]", env = "SERVENT_ADVERTISE")]
     pub(super) advertise: Option<String>,
-    /// A servent to stay linked with, by name or address; may be repeated [default port: 6346]
+    /// A servent to keep a link with, by name or address; may be repeated [default port: 6346]
     #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
     pub(super) connect: Vec<String>,
-    /// Outbound links to keep up with hosts that are learnt; with 0 only those of --connect are
-    /// kept [default: 4]
+    /// Outbound links to keep with learnt hosts; 0 keeps only those of --connect [default: 4]
     #[arg(long, value_name = "N", env = "SERVENT_LINKS")]
     pub(super) links: Option<usize>,
     /// Most links, inbound and outbound together [default: 32]
@@ -94,18 +93,18 @@ pub(super) struct RunArgs {
     /// repeated [default: none]
     #[arg(long, value_name = "GLOB", env = "SERVENT_EXCLUDE")]
     pub(super) exclude: Vec<String>,
-    /// Most files to share; how many are left out is told [default: 1000000]
+    /// Most files to share; the log says how many are left out [default: 1000000]
     #[arg(long, value_name = "N", env = "SERVENT_MAX_FILES")]
     pub(super) max_files: Option<usize>,
-    /// Links a descriptor may cross, 1 to 15: the most for those of others, and what our own start
-    /// with [default: 7]
+    /// Links a descriptor may cross, 1 to 15: the limit for those of others, the start of our own
+    /// [default: 7]
     #[arg(long, value_name = "N", env = "SERVENT_TTL")]
     pub(super) ttl: Option<u8>,
     /// Speed to advertise, in kbit/s; if given, searches for faster servents are not answered
     /// [default: 1000]
     #[arg(long, value_name = "KBPS", env = "SERVENT_SPEED")]
     pub(super) speed: Option<u32>,
-    /// Uploads at one time; more are told to come back later [default: 8]
+    /// Uploads at one time; further requests are answered 503, try later [default: 8]
     #[arg(long, value_name = "N", env = "SERVENT_MAX_UPLOADS")]
     pub(super) max_uploads: Option<usize>,
     /// Most bytes per second for all uploads together; k, M and G stand for thousands, millions and
@@ -113,22 +112,22 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "RATE", env = "SERVENT_UPLOAD_LIMIT")]
     #[serde(deserialize_with = "number_or_text")]
     pub(super) upload_limit: Option<String>,
-    /// Tell how much memory these settings may come to need, and all other limits, instead of running
+    /// Print how much memory these settings may take, and all other limits, instead of running
     #[arg(long)]
     #[serde(skip)]
     pub(super) explain_limits: bool,
-    /// Send no Pings of its own: hosts are learnt only from what others send
+    /// Originate no Pings: hosts are learnt only from what others send
     #[arg(long, env = "SERVENT_NO_PINGS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(super) no_pings: bool,
     /// Which learnt addresses may be dialled and passed on [default: what --listen suggests]
     #[arg(long, env = "SERVENT_SCOPE")]
     pub(super) scope: Option<ScopeArg>,
-    /// Folder for what is remembered between runs, locked while in use [default:
+    /// Folder of the identity and the host cache, locked while in use [default:
     /// $XDG_STATE_HOME/servent/ADDR-PORT]
     #[arg(long, value_name = "DIR", env = "SERVENT_STATE")]
     pub(super) state: Option<PathBuf>,
-    /// Append what becomes of each descriptor to a file, one JSON object a line; it grows for as
-    /// long as the servent runs [default: none]
+    /// Append what happens to each descriptor to a file, one JSON object a line; it grows while the
+    /// servent runs [default: none]
     #[arg(long, value_name = "FILE", env = "SERVENT_EVENTS")]
     pub(super) events: Option<PathBuf>,
 }
@@ -175,19 +174,19 @@ pub(super) struct SearchArgs {
     /// One JSON object a line for each hit, and for each download at its end
     #[arg(long)]
     pub(super) json: bool,
-    /// Append what becomes of each descriptor to a file, as 'run --events' does
+    /// Append what happens to each descriptor to a file, as 'run --events' does
     #[arg(long, value_name = "FILE")]
     pub(super) events: Option<PathBuf>,
 }
 
-/// How files are fetched.
+/// Options of downloads.
 #[derive(Clone, Debug, Args)]
 pub(super) struct FetchArgs {
     /// Folder for downloads; created if missing
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(super) output: PathBuf,
-    /// Seconds to wait in all for sources of a file that are busy or broke off, before it is given
-    /// up; 0 tries each source once
+    /// Seconds to wait in all for sources of a file that are busy or broke off; 0 tries each source
+    /// once
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub(super) retry: Duration,
 }
@@ -209,7 +208,7 @@ pub(super) struct GetArgs {
     /// Name for the file; one URL only [default: the name in the URL]
     #[arg(short = 'o', long, value_name = "NAME")]
     pub(super) name: Option<String>,
-    /// No progress and no news on stderr, only warnings and errors
+    /// No progress on stderr, only warnings and errors
     #[arg(long)]
     pub(super) quiet: bool,
     /// One JSON object a line for each download at its end: url, name, size, path, state (done,
@@ -220,10 +219,10 @@ pub(super) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PingArgs {
-    /// The servent to ask
+    /// The servent to ping
     #[arg(value_name = "HOST[:PORT]")]
     pub(super) host: String,
-    /// Links the Ping may cross, 1 to 15; 1 asks only the servent itself
+    /// Links the Ping may cross, 1 to 15; 1 pings only the servent itself
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u8).range(1..=15))]
     pub(super) ttl: u8,
     /// Seconds to wait for Pongs, from the link on
@@ -244,7 +243,7 @@ pub(super) struct DecodeArgs {
     pub(super) json: bool,
 }
 
-/// How plans and options go together.
+/// Ends the long help of `sim`.
 const SIM_NOTES: &str = "\
 Each option but --check, --no-oracles and --json can also stand under its long name in the plan, a TOML file: \
 topology = \"ring\", latency = \"50ms\", reset = 0.01. A flag wins over the plan. Options without a \
@@ -258,11 +257,11 @@ pub(super) struct SimArgs {
     pub(super) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(super) settings: PlanArgs,
-    /// Only tell whether the plan makes sense
+    /// Only check the plan
     #[arg(long)]
     pub(super) check: bool,
-    /// Check no rule of the protocol: somewhat faster, and the report says so. The run is the same,
-    /// and so is its trace
+    /// Do not check the rules of the protocol: a little faster, and the report says so. Run and trace
+    /// are the same
     #[arg(long)]
     pub(super) no_oracles: bool,
     /// Show what the first search did, copy by copy, as a tree
@@ -277,7 +276,7 @@ pub(super) struct SimArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
-    /// The shell; its manual says where it looks for such scripts
+    /// The shell; its manual says where to put the script
     #[arg(value_name = "SHELL")]
     pub(super) shell: clap_complete::Shell,
 }

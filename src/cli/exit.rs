@@ -1,9 +1,9 @@
-//! How the program ends: a code other programs can rely on, and one sentence for people.
+//! How the program ends: an exit code for programs, one sentence for people.
 
 use crate::transfer::download::DownloadError;
 use std::io::{self, ErrorKind};
 
-/// Something went wrong; carries the exit code and what to tell.
+/// A failed command: its exit code and its message.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -23,19 +23,19 @@ macro_rules! codes {
 codes! {
     /// Something else failed.
     failed = 1;
-    /// The arguments make no sense.
+    /// Wrong arguments.
     usage = 2;
     /// A search found nothing.
     nothing_found = 3;
-    /// Nobody answered in time.
+    /// No answer in time.
     no_answer = 4;
     /// Connection refused, or nothing to connect to.
     not_connected = 5;
     /// The servent answered and refused, most likely because it is full.
     refused = 6;
-    /// A file has another size than was said.
+    /// A file has another size than announced.
     size_mismatch = 7;
-    /// The local disk.
+    /// A local file or folder cannot be read or written.
     disk = 8;
     /// A one-shot command was interrupted before it had any result.
     interrupted = 130;
@@ -47,12 +47,12 @@ impl Failure {
         self.code
     }
 
-    /// The same code with other words.
+    /// The same code with another message.
     pub fn with_text(self, text: String) -> Failure {
         Failure { text, ..self }
     }
 
-    /// What to tell; empty when there is nothing to be said.
+    /// The message; may be empty.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -62,8 +62,7 @@ impl Failure {
         self.code == 130
     }
 
-    /// What an error while writing to stdout means. A reader that has seen enough (`| head`) is
-    /// no failure.
+    /// The failure of a write to stdout. A reader that closed its end (`| head`) is no failure.
     pub fn of_output(error: &io::Error) -> Failure {
         match error.kind() {
             ErrorKind::BrokenPipe => Failure { code: 0, text: String::new() },

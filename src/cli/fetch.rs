@@ -1,8 +1,8 @@
-//! Downloads, watched from their start to their files.
+//! Downloads of one command: which file is fetched from which source when, and how each ends.
 //!
-//! A [`Job`] is one file with all its sources: they are tried one after the other, and those that
-//! are busy or broke off again after a while. A few jobs run at a time; jobs of one name run one
-//! after the other, so that the second finds what the first has left.
+//! A [`Job`] is one file with all its sources. They are tried in turn; sources that are busy or broke
+//! off are tried again after a pause. A few jobs run at a time. Jobs of one name run one after the
+//! other, so that the second finds the file of the first.
 
 mod job;
 mod report;
@@ -20,26 +20,26 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often the bars move.
-const REDRAW: Duration = Duration::from_millis(100);
+/// Interval of updating the progress bars.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Downloads at one time.
+/// Most downloads at one time.
 pub(super) const AT_ONCE: usize = 3;
 
-/// How files are fetched and told about.
+/// Settings of the downloads of one command.
 #[derive(Debug)]
 pub(super) struct FetchOptions {
-    /// The folder they go to, made if it is missing.
+    /// The folder for downloads, created if missing.
     pub(super) folder: PathBuf,
-    /// The name of the only one, if the user gave it.
+    /// The name of the file, if the user gave one.
     pub(super) name: Option<String>,
-    /// How long in all a job waits for sources that are busy or broke off.
+    /// Longest time in all that a job waits for sources that are busy or broke off.
     pub(super) retry: Duration,
-    /// Downloads at one time.
+    /// Most downloads at one time.
     pub(super) at_once: usize,
-    /// Whether to print an object for each at its end.
+    /// Whether to print a JSON object at the end of each.
     pub(super) json: bool,
-    /// Whether to print the path of each where stdout is not a terminal.
+    /// Whether to print the path of each if stdout is not a terminal.
     pub(super) paths: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Fetches {
     /// No more sources will be offered.
     closed: bool,
     saved: usize,
-    /// Those that failed, in the order of their ends, and what they are called.
+    /// Failures and the names of their files, in the order in which they ended.
     failures: Vec<Failure>,
     failed: Vec<String>,
 }
@@ -63,7 +63,7 @@ impl Fetches {
         Fetches { options, report, jobs, closed: false, saved: 0, failures, failed }
     }
 
-    /// One more source: of a file that is known, by its name and size, or of a new one.
+    /// Adds a source, to the job of the same name and size or to a new one.
     pub(super) fn offer(&mut self, source: Source) {
         let (name, size) = (self.local_name(&source), source.size);
         let known = |job: &&mut Job| size.is_some() && job.name == name && job.size == size;
@@ -73,33 +73,33 @@ impl Fetches {
         }
     }
 
-    /// No more sources will be offered: what has none left to try has failed.
+    /// No more sources will be offered: a job without a source to try has failed.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
 
-    /// Whether nothing is left to be done.
+    /// Whether all jobs have ended.
     pub(super) fn is_done(&self) -> bool {
         self.jobs.iter().all(Job::is_over)
     }
 
-    /// Whether nothing is being fetched or waited for.
+    /// Whether no job is active or waits for a source.
     pub(super) fn is_idle(&self) -> bool {
         self.jobs.iter().all(|job| job.is_over() || job.is_exhausted())
     }
 
-    /// Files that are here.
+    /// Number of complete files.
     pub(super) fn saved(&self) -> usize {
         self.saved
     }
 
-    /// When to look up from waiting: the next try, or the next move of a bar.
-    pub(super) fn next_look(&self) -> Option<Instant> {
-        let redraw = self.jobs.iter().any(Job::is_active).then(|| Instant::now() + REDRAW);
+    /// When there is something to do: the next try, or an update of the bars.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        let redraw = self.jobs.iter().any(Job::is_active).then(|| Instant::now() + REDRAW_INTERVAL);
         self.jobs.iter().filter_map(Job::next_try).chain(redraw).min()
     }
 
-    /// Starts what is due, as far as there is room.
+    /// Starts the jobs that are due, up to the limit.
     pub(super) fn start_due(&mut self, shot: &mut OneShot) -> Result<(), Failure> {
         for at in 0..self.jobs.len() {
             let now = Instant::now();
@@ -141,7 +141,7 @@ impl Fetches {
         Ok(())
     }
 
-    /// Takes what concerns downloads out of what happened.
+    /// Handles a step that concerns downloads; returns any other.
     pub(super) fn digest(&mut self, shot: &OneShot, step: Step) -> Result<Option<Step>, Failure> {
         match step {
             Step::Saved { file, path, servents } => {
@@ -200,7 +200,7 @@ impl Fetches {
         self.jobs[at].end();
         let place = self.place(at);
         self.report.failed(&self.jobs[at], place.as_ref(), failure.text())?;
-        // A lone failure is told as the command ends.
+        // A single failure is printed as the command ends.
         if self.jobs.len() > 1 {
             log::warn!("{}", failure.text());
         }
@@ -209,7 +209,7 @@ impl Fetches {
         Ok(())
     }
 
-    /// Ends all downloads and tells what is kept of each.
+    /// Cancels all downloads and reports what is kept of each.
     pub(super) fn interrupt(&mut self, shot: &mut OneShot) -> Failure {
         let open: Vec<usize> =
             (0..self.jobs.len()).filter(|&at| !self.jobs[at].is_over()).collect();
@@ -219,7 +219,7 @@ impl Fetches {
             }
             self.jobs[at].end();
         }
-        // One turn closes the files, which gives back their locks.
+        // One turn closes the files, which releases their locks.
         if let Err(failure) = shot.turn(Duration::ZERO) {
             return failure;
         }
@@ -242,8 +242,8 @@ impl Fetches {
         })
     }
 
-    /// How the command ends. Of several files, a failed one is exit code 1 if the failures are
-    /// `summed` or differ, else theirs.
+    /// The result of the command. The exit code of several failures is their common one, or 1 if they
+    /// differ or `summed` is set.
     pub(super) fn verdict(mut self, summed: bool) -> Result<(), Failure> {
         let failures = std::mem::take(&mut self.failures);
         let (files, failed) = (self.jobs.len(), failures.len());
@@ -275,7 +275,7 @@ impl Fetches {
         Some((place.path()?.to_owned(), partial.have, partial.total.or(job.size)))
     }
 
-    /// What is kept of a file, to be put behind what happened to it.
+    /// What is kept of a file, as the end of a sentence about it.
     fn kept(&self, at: usize) -> String {
         self.place(at).map_or_else(String::new, |(path, have, total)| {
             let amount = output::part_of(have, total);
@@ -294,7 +294,7 @@ impl Drop for Fetches {
     }
 }
 
-/// The first few names, to be put behind a number.
+/// The first few names, as the end of a sentence.
 fn named(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(3).map(|name| format!("\"{name}\"")).collect();
     let more = if names.len() > shown.len() { ", …" } else { "" };
@@ -305,7 +305,7 @@ fn unusable(folder: &std::path::Path, error: &io::Error) -> String {
     format!("cannot use the folder {}: {error}; choose another with --output", folder.display())
 }
 
-/// Shows nothing but warnings and errors from now on.
+/// Shows only warnings and errors from now on.
 pub(super) fn be_quiet() {
     log::set_max_level(log::LevelFilter::Warn.min(log::max_level()));
     progress::hide_bars();

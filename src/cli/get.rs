@@ -1,4 +1,4 @@
-//! `servent get`: files by their URLs, a few at a time.
+//! `servent get`: downloads files by their URLs, a few at a time.
 
 use super::args::GetArgs;
 use super::exit::Failure;
@@ -28,7 +28,7 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Failure> {
         paths: true,
     });
     let mut unknown = None;
-    // Names first: while one is looked up nothing else is listened to.
+    // Names first: a look-up does not process other events.
     for url in &urls {
         match source(&mut shot, url) {
             Ok(source) => fetches.offer(source),
@@ -45,7 +45,7 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Failure> {
         if fetches.is_done() {
             break;
         }
-        let step = shot.next(fetches.next_look())?;
+        let step = shot.next(fetches.next_wake())?;
         if let Some(Step::Stop) = fetches.digest(&shot, step)? {
             return Err(fetches.interrupt(&mut shot));
         }

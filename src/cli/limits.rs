@@ -1,9 +1,9 @@
-//! `servent run --explain-limits`: how much a servent holds at most, and what else bounds it.
+//! `servent run --explain-limits`: the most memory a servent takes, and its other limits.
 
 use super::exit::Failure;
 use super::output;
 use crate::config::{Config, Scope};
-use crate::driver::MAX_UNTOLD;
+use crate::driver::MAX_PENDING_EVENTS;
 use crate::servent::Cost;
 use crate::wire::MAX_FORWARDED_CRITERIA_BYTES;
 use indicatif::BinaryBytes;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(super) fn explain(config: &Config, max_files: usize, observed: bool) -> Result<(), Failure> {
     output::line("Memory at most:")?;
-    let costs = config.memory(MAX_UNTOLD, observed);
+    let costs = config.memory(MAX_PENDING_EVENTS, observed);
     let row = |total: usize, what: &str| {
         output::line(&format!("{:>12}  {what}", BinaryBytes(total as u64).to_string()))
     };
@@ -25,7 +25,7 @@ pub(super) fn explain(config: &Config, max_files: usize, observed: bool) -> Resu
     }
     row(costs.iter().map(|cost| cost.total()).sum(), "in all")?;
     output::line(&format!(
-        "and about 100 bytes for each shared file, of which there may be {max_files} (--max-files)"
+        "and about 150 bytes for each shared file, of which there may be {max_files} (--max-files)"
     ))?;
     output::line("\nOther limits:")?;
     for (what, limit) in others(config) {
@@ -49,8 +49,8 @@ fn others(config: &Config) -> Vec<(String, String)> {
     count("results to one Query", limits.results_per_query);
     count("bytes of a search text, above which a Query is dropped", MAX_FORWARDED_CRITERIA_BYTES);
     count("Pongs that one Ping admits on a link", limits.pongs_per_ping as usize);
-    count("Pongs taken of one link in a second", limits.pongs_per_second as usize);
-    count("results taken for one search of our own", limits.results_per_search);
+    count("Pongs accepted from one link in a second", limits.pongs_per_second as usize);
+    count("results accepted for one search of our own", limits.results_per_search);
     let window = limits.push_window.as_secs();
     count(
         &format!("connections for Pushes to one address in {window} s"),
@@ -63,8 +63,8 @@ fn others(config: &Config) -> Vec<(String, String)> {
     time("until a handshake or a request must have begun", limits.handshake_timeout);
     time("of silence until a keepalive is sent", limits.keepalive_after);
     time("of silence until a link is closed", limits.link_timeout);
-    time("without a byte taken until a link is closed", limits.stall_timeout);
-    time("no connection to where a Push led to nobody", limits.push_rest);
-    time("a Query is remembered, at most twice that", limits.query_route_age);
+    time("without a byte read by the peer until a link is closed", limits.stall_timeout);
+    time("without another connection to the target of a failed Push", limits.push_rest);
+    time("a Query is remembered, at most twice this", limits.query_route_age);
     rows
 }

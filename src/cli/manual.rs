@@ -1,10 +1,10 @@
-//! What manual pages say beside the options: exit status, files, signals and examples.
+//! Sections of manual pages beside the options: exit status, files, signals and examples.
 
 use std::fmt::Write;
 
-/// What one page has.
+/// The sections of one page.
 struct Page {
-    /// The command as the page is called, `servent` for all others.
+    /// The name of the page; `servent` serves commands without one of their own.
     name: &'static str,
     exit: &'static [u8],
     files: &'static [(&'static str, &'static str)],
@@ -15,12 +15,12 @@ struct Page {
 const EXIT_CODES: [(u8, &str); 10] = [
     (0, "Done. Also a run that was stopped by a signal, and a search cut short after hits."),
     (1, "Failed."),
-    (2, "The arguments make no sense."),
+    (2, "Wrong arguments."),
     (3, "Nothing found."),
     (4, "No answer in time."),
     (5, "Connection refused, or nothing to connect to."),
     (6, "Refused by the servent, most likely because it is full."),
-    (7, "A file has another size than was said."),
+    (7, "A file has another size than announced."),
     (8, "The disk: a file or folder cannot be read or written."),
     (130, "Interrupted before there was any result."),
 ];
@@ -32,8 +32,8 @@ const SETTINGS: (&str, &str) = (
 );
 const STATE: (&str, &str) = (
     "$XDG_STATE_HOME/servent/ADDR-PORT/",
-    "What a servent remembers between runs: its identity and the hosts it knows; ~/.local/state \
-     where the variable is not set. Locked while in use.",
+    "The identity of a servent and the hosts it knows; ~/.local/state where the variable is not set. \
+     Locked while in use.",
 );
 const NETWORK: (&str, &str) = (
     "$XDG_RUNTIME_DIR/servent-testnet/",
@@ -42,12 +42,12 @@ const NETWORK: (&str, &str) = (
 );
 const PARTIAL: (&str, &str) = (
     "NAME.SIZE.part, NAME.SIZE.part.source",
-    "What is kept of a download that was cut short, and where its bytes come from, in the folder of \
-     --output; the same command goes on from there.",
+    "The kept part of an interrupted download, and where its bytes come from, in the folder of \
+     --output; the same command resumes it.",
 );
 const STOP: (&str, &str) = ("INT, TERM", "Stops.");
 const STOP_DOWNLOADS: (&str, &str) =
-    ("INT, TERM", "Stops; what was downloaded so far is kept, to go on from.");
+    ("INT, TERM", "Stops; partial downloads are kept, and the same command resumes them.");
 
 const PAGES: [Page; 8] = [
     Page {
@@ -56,7 +56,7 @@ const PAGES: [Page; 8] = [
         files: &[SETTINGS, STATE, NETWORK],
         signals: &[],
         examples: &[
-            ("servent testnet demo", "Show all of it on this machine, with nothing to prepare."),
+            ("servent testnet demo", "Show everything on this machine, with nothing to prepare."),
             ("servent run --share ~/pub", "Share a folder."),
             ("servent search zebra", "Search through the servent of this machine."),
         ],
@@ -69,8 +69,8 @@ const PAGES: [Page; 8] = [
             ("INT, TERM", "Stops; the known hosts are saved."),
             (
                 "HUP",
-                "Looks at the shared folders again. When the terminal it was started on has gone, \
-                 stops instead, unless HUP was ignored at the start, as under nohup(1).",
+                "Scans the shared folders. Once the terminal it was started on is gone, stops \
+                 instead, unless HUP was ignored at the start, as under nohup(1).",
             ),
             ("USR1", "Logs the status line."),
         ],
@@ -80,7 +80,7 @@ const PAGES: [Page; 8] = [
                 "servent run --listen 0.0.0.0:6346 --connect gnutella.example.net",
                 "Join a network through a host, reachable by other machines.",
             ),
-            ("nohup servent run --share ~/pub &", "Go on when the terminal is closed."),
+            ("nohup servent run --share ~/pub &", "Keep running when the terminal is closed."),
         ],
     },
     Page {
@@ -91,7 +91,10 @@ const PAGES: [Page; 8] = [
         examples: &[
             ("servent search striped zebra", "Print hits until no more come."),
             ("servent search --wait 30 --json zebra", "Wait for half a minute, one object a line."),
-            ("servent search --get first --output ~/in zebra", "Fetch the first that can be had."),
+            (
+                "servent search --get first --output ~/in zebra",
+                "Download the first file that can be had.",
+            ),
         ],
     },
     Page {
@@ -102,11 +105,11 @@ const PAGES: [Page; 8] = [
         examples: &[
             (
                 "servent get http://127.0.0.1:6346/get/1/zebra.flac",
-                "Fetch a file by the URL that a search has printed.",
+                "Download a file by the URL that a search printed.",
             ),
             (
                 "servent get --retry 3600 -o film.mkv http://127.0.0.1:6346/get/2/x.mkv",
-                "Try a busy source for an hour, and give the file another name.",
+                "Try a busy source for an hour, and save under another name.",
             ),
         ],
     },
@@ -115,7 +118,7 @@ const PAGES: [Page; 8] = [
         exit: &[0, 1, 2, 4, 5, 6, 130],
         files: &[],
         signals: &[STOP],
-        examples: &[("servent ping --ttl 1 127.0.0.1", "Ask only the servent itself.")],
+        examples: &[("servent ping --ttl 1 127.0.0.1", "Ping only the servent itself.")],
     },
     Page {
         name: "servent-decode",
@@ -123,7 +126,10 @@ const PAGES: [Page; 8] = [
         files: &[],
         signals: &[],
         examples: &[
-            ("servent decode capture.pcapng", "Explain what a packet capture has of Gnutella."),
+            (
+                "servent decode capture.pcapng",
+                "Explain the Gnutella descriptors in a packet capture.",
+            ),
             ("xxd -p descriptors | servent decode", "Explain descriptors given in hex."),
         ],
     },
@@ -135,9 +141,9 @@ const PAGES: [Page; 8] = [
         examples: &[
             (
                 "servent sim --nodes 10000 --topology regular:4",
-                "Ten searches in a network of ten thousand.",
+                "Ten searches in a network of ten thousand servents.",
             ),
-            ("servent sim --nodes 24 --queries 1 --svg search.svg", "Draw what one search does."),
+            ("servent sim --nodes 24 --queries 1 --svg search.svg", "Draw one search."),
         ],
     },
     Page {
@@ -146,20 +152,20 @@ const PAGES: [Page; 8] = [
         files: &[NETWORK],
         signals: &[(
             "INT, TERM",
-            "Stop the command. demo and up --foreground end their network first.",
+            "Stop the command. demo and up --foreground stop their network first.",
         )],
         examples: &[
             ("servent testnet up --nodes 50 --topology regular:4", "Start a network."),
-            ("servent testnet files 3", "See what there is to search for."),
-            ("servent testnet trace 0 zebra --svg search.svg", "Follow one search."),
-            ("servent testnet down", "End it."),
+            ("servent testnet files 3", "List files to search for."),
+            ("servent testnet trace 0 zebra --svg search.svg", "Trace one search."),
+            ("servent testnet down", "Stop it."),
         ],
     },
 ];
 
 /// The sections of the page called `name`, in roff; empty for pages that have none of their own.
 pub(super) fn sections(name: &str) -> String {
-    // Commands of a command share what its page says of exit status and files.
+    // Subcommands share exit status and files of their parent.
     let own = PAGES.iter().find(|page| page.name == name);
     let parent = PAGES
         .iter()

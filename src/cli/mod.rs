@@ -1,7 +1,17 @@
-//! The command line: arguments in, human or JSON lines and an exit code out. No protocol logic.
+//! The command line: arguments in; lines for people or JSON, and an exit code, out. No protocol logic.
+//!
+//! | file | has |
+//! |---|---|
+//! | `args` `plan_args` `testnet_args` | the options, each described once: flag, variable and key of a file |
+//! | `values` | how a value of an option is read |
+//! | `settings` `plan` | options and files to checked settings |
+//! | `run` `search` `get` `ping` `decode` `sim` `testnet` `shell` | the commands |
+//! | `oneshot` `fetch` | what commands share: a guest servent, downloads |
+//! | `output` `progress` `event_log` `scan_log` `exit` | lines, bars, logs, exit codes |
 
 mod args;
 mod decode;
+mod event_log;
 mod exit;
 mod fetch;
 mod get;
@@ -15,6 +25,7 @@ mod plan;
 mod plan_args;
 mod progress;
 mod run;
+mod scan_log;
 mod search;
 mod settings;
 mod shell;

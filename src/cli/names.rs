@@ -1,42 +1,42 @@
-//! Host names given to `--connect`: each is looked up again when its address cannot be dialled, since
-//! it may have got another one.
+//! Host names given to `--connect`. A name is looked up again when its address cannot be dialled, since
+//! the address may have changed.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-/// A name that was not found, or whose address cannot be dialled, is looked up again after this.
-const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
+/// Time until a name that was not found, or whose address cannot be dialled, is looked up again.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The names, and what is known of each.
+/// The names and their addresses.
 #[derive(Default)]
 pub(super) struct Names(Vec<Name>);
 
 struct Name {
     host: String,
     port: u16,
-    /// Its address as it was found last.
+    /// Its most recent address.
     addr: Option<SocketAddrV4>,
     looked_up: Instant,
-    /// It was not found, or its address cannot be dialled.
+    /// It was not found, or its address cannot be dialled: it is to be looked up again.
     again: bool,
 }
 
-/// What a look-up changes.
+/// The change of static peers after a look-up.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// The address to keep a link to.
+    /// The address to keep a link with.
     pub(super) keep: SocketAddrV4,
-    /// The one it had before, if no other name has it.
+    /// The address it had before, if no other name has it.
     pub(super) instead_of: Option<SocketAddrV4>,
 }
 
 impl Names {
-    /// A name that is being looked up.
+    /// Adds a name whose look-up was started.
     pub(super) fn add(&mut self, now: Instant, host: String, port: u16) {
         self.0.push(Name { host, port, addr: None, looked_up: now, again: false });
     }
 
-    /// Its address was found.
+    /// A look-up found an address.
     pub(super) fn found(&mut self, host: &str, port: u16, addr: SocketAddrV4) -> Option<Change> {
         let name = self.get(host, port)?;
         let before = name.addr.replace(addr);
@@ -45,28 +45,28 @@ impl Names {
         Some(Change { keep: addr, instead_of: gone.filter(|gone| !shared(gone)) })
     }
 
-    /// It was not found.
+    /// A look-up failed.
     pub(super) fn not_found(&mut self, host: &str, port: u16) {
         if let Some(name) = self.get(host, port) {
             name.again = true;
         }
     }
 
-    /// An address cannot be dialled.
+    /// A dial failed: names with this address are to be looked up again.
     pub(super) fn failed(&mut self, addr: SocketAddrV4) {
         let failed = self.0.iter_mut().filter(|name| name.addr == Some(addr));
         failed.for_each(|name| name.again = true);
     }
 
-    /// When the next name is to be looked up again.
+    /// When the next look-up is due.
     pub(super) fn next(&self) -> Option<Instant> {
         let again = self.0.iter().filter(|name| name.again);
-        again.map(|name| name.looked_up + RESOLVE_AGAIN).min()
+        again.map(|name| name.looked_up + RESOLVE_INTERVAL).min()
     }
 
-    /// A name that is to be looked up now.
+    /// A name whose look-up is due.
     pub(super) fn due(&mut self, now: Instant) -> Option<(String, u16)> {
-        let due = |name: &&mut Name| name.again && name.looked_up + RESOLVE_AGAIN <= now;
+        let due = |name: &&mut Name| name.again && name.looked_up + RESOLVE_INTERVAL <= now;
         let name = self.0.iter_mut().find(due)?;
         (name.again, name.looked_up) = (false, now);
         Some((name.host.clone(), name.port))
@@ -92,14 +92,14 @@ mod tests {
         assert_eq!(names.found("a.example", 1, old), kept(old, None));
         names.not_found("b.example", 1);
         assert_eq!(names.due(start), None);
-        let later = start + RESOLVE_AGAIN;
+        let later = start + RESOLVE_INTERVAL;
         assert_eq!(names.next(), Some(later));
         assert_eq!(names.due(later), Some(("b.example".into(), 1)));
         assert_eq!(names.due(later), None);
         assert_eq!(names.found("b.example", 1, old), kept(old, None));
 
         names.failed(old);
-        let due: Vec<_> = std::iter::from_fn(|| names.due(later + RESOLVE_AGAIN)).collect();
+        let due: Vec<_> = std::iter::from_fn(|| names.due(later + RESOLVE_INTERVAL)).collect();
         assert_eq!(due.len(), 2, "both have that address");
         assert_eq!(names.found("a.example", 1, new), kept(new, None), "the other still has it");
         assert_eq!(names.found("b.example", 1, new), kept(new, Some(old)));

@@ -1,9 +1,9 @@
-//! What the one-shot commands share: a guest servent that joins, waits, and leaves.
+//! The guest servent of one-shot commands: it joins, waits for something, and leaves.
 
 use super::exit::Failure;
 use super::settings::{Host, default_state, parse_host, usual_servent};
 use crate::config::{Config, Role, Scope};
-use crate::driver::{Driver, Happened, Listener, fresh_identity, fresh_seed, read_hosts};
+use crate::driver::{Driver, DriverEvent, Listener, fresh_identity, fresh_seed, read_hosts};
 use crate::library::Library;
 use crate::servent::{CloseReason, Event, FileId, IoFailure, Servent};
 use mio::Events;
@@ -13,20 +13,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Hosts of the cache that are tried when the usual servent is not there.
+/// Most hosts of the cache that are dialled when the usual servent is not running.
 const MAX_FALLBACKS: usize = 8;
-/// A turn never waits longer than this, so that deadlines of the caller are kept.
-const TURN: Duration = Duration::from_millis(100);
+/// Longest wait of one turn, so that deadlines of the caller are kept.
+const MAX_TURN: Duration = Duration::from_millis(100);
 
-/// A servent that is only passing through.
+/// A guest servent and its driver.
 pub(super) struct OneShot {
     pub(super) driver: Driver,
     events: Events,
     /// Addresses being dialled for the first time.
     pending: BTreeSet<SocketAddrV4>,
-    /// Names of hosts to join through that are being looked up.
+    /// Look-ups of hosts to join through that have not ended.
     lookups: usize,
-    /// Whether names that are looked up are to be joined through.
+    /// Whether hosts that are looked up are dialled.
     joins: bool,
     listens: bool,
     fallbacks: Vec<SocketAddrV4>,
@@ -34,23 +34,23 @@ pub(super) struct OneShot {
     failure: Option<Failure>,
 }
 
-/// What a one-shot command has to act on.
+/// What happened, for a one-shot command to act on.
 pub(super) enum Step {
     /// A link is up.
     Linked,
     /// Something in the core.
     Event(Event),
-    /// A download is complete and lies here.
+    /// A download is complete.
     Saved { file: FileId, path: PathBuf, servents: usize },
     /// The file of a download cannot be written.
     DiskFailed { file: FileId, text: String },
     /// A look-up by [`OneShot::address_of`] ended.
     Found(Result<SocketAddrV4, Failure>),
-    /// The user wants to stop.
+    /// INT or TERM arrived.
     Stop,
-    /// The moment asked for has come.
+    /// The deadline has passed.
     Deadline,
-    /// There is no link, and none on its way.
+    /// There is no link, and no dial in progress.
     Alone(Failure),
 }
 
@@ -62,7 +62,7 @@ impl OneShot {
             links: 0,
             advertise_port: 0,
             background_pings: false,
-            // Nothing learnt is dialled; what may be shown is not limited.
+            // A guest dials no learnt host, and hits may have any address.
             scope: Scope::Public,
             ..Config::default()
         };
@@ -83,7 +83,7 @@ impl OneShot {
         })
     }
 
-    /// A guest that dials `hosts`, or the servent of this machine and then the hosts it knew.
+    /// A guest that dials `hosts`, or else the servent of this machine and then hosts of its cache.
     pub(super) fn join(hosts: &[String]) -> Result<OneShot, Failure> {
         let parsed = hosts.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
         let mut shot = OneShot::new()?;
@@ -108,23 +108,23 @@ impl OneShot {
         Ok(shot)
     }
 
-    /// What comes next, at the latest when `deadline` is reached.
+    /// Waits for the next step, at most until `deadline`.
     pub(super) fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Failure> {
         loop {
-            while let Some(happened) = self.driver.next_happened() {
-                if let Some(step) = self.digest(happened) {
+            while let Some(event) = self.driver.next_event() {
+                if let Some(step) = self.digest(event) {
                     return Ok(step);
                 }
             }
-            let left = deadline.map_or(TURN, |at| at.saturating_duration_since(Instant::now()));
+            let left = deadline.map_or(MAX_TURN, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return Ok(Step::Deadline);
             }
-            self.turn(left.min(TURN))?;
+            self.turn(left.min(MAX_TURN))?;
         }
     }
 
-    /// The address of a host; Ctrl-C ends the waiting.
+    /// The address of a host; Ctrl-C ends the look-up.
     pub(super) fn address_of(&mut self, host: Host) -> Result<SocketAddrV4, Failure> {
         match host {
             Host::Addr(addr) => return Ok(addr),
@@ -139,8 +139,8 @@ impl OneShot {
         }
     }
 
-    /// Listens where the links can be reached from, so that a source that is pushed can connect.
-    /// Does nothing when that was done before; without it downloads still work directly.
+    /// Listens on the local address of the links, so that a source can connect after a Push. Does
+    /// nothing the second time. If it fails, downloads still work directly.
     pub(super) fn accept_pushes(&mut self) {
         let Some(link) = self.driver.core().neighbours().next() else { return };
         if std::mem::replace(&mut self.listens, true) {
@@ -175,12 +175,14 @@ impl OneShot {
             .map_err(|error| Failure::failed(format!("cannot look up a host name: {error}")))
     }
 
-    fn digest(&mut self, happened: Happened) -> Option<Step> {
-        match happened {
-            Happened::Stop => Some(Step::Stop),
-            Happened::Saved { file, path, servents } => Some(Step::Saved { file, path, servents }),
-            Happened::DiskFailed { file, text } => Some(Step::DiskFailed { file, text }),
-            Happened::Resolved(resolved) => {
+    fn digest(&mut self, event: DriverEvent) -> Option<Step> {
+        match event {
+            DriverEvent::Stop => Some(Step::Stop),
+            DriverEvent::Saved { file, path, servents } => {
+                Some(Step::Saved { file, path, servents })
+            }
+            DriverEvent::DiskFailed { file, text } => Some(Step::DiskFailed { file, text }),
+            DriverEvent::Resolved(resolved) => {
                 let found = resolved.addr.map_err(Failure::not_connected);
                 if !self.joins {
                     return Some(Step::Found(found));
@@ -192,26 +194,26 @@ impl OneShot {
                 }
                 self.alone()
             }
-            Happened::Core(Event::LinkUp { addr, .. }) => {
+            DriverEvent::Core(Event::LinkUp { addr, .. }) => {
                 self.pending.remove(&addr);
                 Some(Step::Linked)
             }
-            Happened::Core(Event::DialFailed { addr, reason }) => {
+            DriverEvent::Core(Event::DialFailed { addr, reason }) => {
                 if self.pending.remove(&addr) {
                     self.failure = Some(explain(addr, &reason));
                 }
                 self.alone()
             }
-            Happened::Core(Event::LinkDown { addr, reason, .. }) => {
+            DriverEvent::Core(Event::LinkDown { addr, reason, .. }) => {
                 let text = format!("the link to {addr} is gone: {reason}");
                 self.failure = Some(Failure::no_answer(text));
                 self.alone()
             }
-            Happened::Core(event) => Some(Step::Event(event)),
-            Happened::Reload
-            | Happened::Status
-            | Happened::Scanned(_)
-            | Happened::AcceptFailed(_) => None,
+            DriverEvent::Core(event) => Some(Step::Event(event)),
+            DriverEvent::Reload
+            | DriverEvent::Status
+            | DriverEvent::Scanned(_)
+            | DriverEvent::AcceptFailed(_) => None,
         }
     }
 
@@ -232,7 +234,7 @@ impl OneShot {
 
 fn explain(addr: SocketAddrV4, reason: &CloseReason) -> Failure {
     match reason {
-        // A full 0.4 servent closes without a word as well; there is no other way to refuse.
+        // A full 0.4 servent has no other way to refuse than to close.
         CloseReason::Io(IoFailure::Eof | IoFailure::Reset) => Failure::refused(format!(
             "{addr} closed the connection: it may not speak Gnutella 0.4, or it is full"
         )),

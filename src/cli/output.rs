@@ -1,8 +1,9 @@
-//! Lines for people and programs.
+//! Output on stdout: lines for people, JSON objects for programs.
 
 use super::exit::Failure;
 use super::progress;
 use crate::driver::Driver;
+use crate::plan::hit_record::HitRecord;
 use crate::servent::Hit;
 use crate::transfer::names::escape_for_terminal;
 use crate::transfer::url::TransferUrl;
@@ -14,7 +15,7 @@ use std::path::Path;
 /// Prints one line on stdout.
 ///
 /// # Errors
-/// With code 0 and no text when nobody reads any more.
+/// With code 0 and no text when the reader of stdout is gone.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     let print = || {
         let mut out = io::stdout().lock();
@@ -28,7 +29,7 @@ pub(super) fn count(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
-/// Text that others chose, fit for a terminal.
+/// Text from the network, escaped for a terminal.
 pub(super) fn shown(text: &str) -> String {
     escape_for_terminal(text).to_string()
 }
@@ -45,7 +46,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&text)
 }
 
-/// Has a driver write what it sees to the file of `--events`, if there is one.
+/// Has a driver record events in the file of `--events`, if there is one.
 pub(super) fn record_events(driver: &mut Driver, path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     driver.record_events(path).map_err(|error| {
@@ -53,14 +54,14 @@ pub(super) fn record_events(driver: &mut Driver, path: Option<&Path>) -> Result<
     })
 }
 
-/// Prints until nobody reads any more, for commands that have more to do than to print.
+/// Prints until the reader of stdout is gone, for commands that have other work to finish.
 #[derive(Debug, Default)]
 pub(super) struct Printer {
     unread: bool,
 }
 
 impl Printer {
-    /// Prints, unless the reader has gone.
+    /// Prints, unless the reader is gone.
     pub(super) fn print(
         &mut self,
         print: impl FnOnce() -> Result<(), Failure>,
@@ -78,29 +79,12 @@ impl Printer {
     }
 }
 
-/// A hit as `--json` prints it. The names are what other people's scripts rely on.
-#[derive(Debug, Serialize)]
-struct HitLine<'a> {
-    name: &'a str,
-    size: u32,
-    host: String,
-    port: u16,
-    index: u32,
-    speed_kbps: u32,
-    servent_id: String,
-    hops: u8,
-    push: Option<bool>,
-    busy: Option<bool>,
-    vendor: Option<String>,
-    url: String,
-}
-
 /// Prints a hit.
 pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
     let url = url_of(hit).to_string();
     if as_json {
-        return json(&HitLine {
-            name: &hit.name,
+        return json(&HitRecord {
+            name: hit.name.clone(),
             size: hit.size,
             host: hit.addr.ip().to_string(),
             port: hit.addr.port(),
@@ -124,7 +108,7 @@ pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
     line(&format!("{}  ({notes})\n  {url}", escape_for_terminal(&hit.name)))
 }
 
-/// Where a hit can be fetched.
+/// The URL of a hit.
 pub(super) fn url_of(hit: &Hit) -> TransferUrl {
     TransferUrl {
         host: hit.addr.ip().to_string(),
@@ -141,7 +125,7 @@ fn hops(hops: u8) -> String {
     }
 }
 
-/// `34.75 of 57.22 MiB`.
+/// A part of a size, such as `34.75 of 57.22 MiB`.
 pub(super) fn part_of(have: u64, total: Option<u64>) -> String {
     let have = HumanBytes(have).to_string();
     let Some(total) = total.map(|total| HumanBytes(total).to_string()) else { return have };

@@ -1,4 +1,4 @@
-//! `servent ping`: who is out there.
+//! `servent ping`: shows which servents are reachable.
 
 use super::args::PingArgs;
 use super::exit::Failure;

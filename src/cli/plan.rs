@@ -1,4 +1,4 @@
-//! Plans of networks: from a TOML file and flags to one checked [`Plan`].
+//! Plans of networks, from a TOML file and flags to one checked [`Plan`].
 
 use super::exit::Failure;
 use super::plan_args::{NodeEntry, NodeKind, PlanArgs};
@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The plan in the file at `path` and the flags `given`, and the graph it makes; `usual` has what is
-/// in neither.
+/// The plan of the flags `given` and the file at `path`, with defaults from `usual`, and its graph.
 pub(super) fn load(
     path: Option<&Path>,
     given: &ArgMatches,
@@ -34,18 +33,18 @@ pub(super) fn load(
     Ok((plan, graph))
 }
 
-/// A plan that makes sense, in a line.
+/// What `--check` prints for a valid plan.
 pub(super) fn summary(plan: &Plan, graph: &Graph) -> String {
     let degree = graph.degrees().into_iter().max().unwrap_or(0);
     format!(
-        "the plan makes sense: {} nodes, {} links, at most {degree} at one node, {} searches",
+        "the plan is valid: {} nodes, {} links, at most {degree} at one node, {} searches",
         graph.names.len(),
         graph.edges.len(),
         plan.queries
     )
 }
 
-/// Files and folders it names lie next to it.
+/// Reads a plan. Paths in it are relative to its folder.
 fn read(path: &Path) -> Result<PlanArgs, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::disk(format!("cannot read the plan {}: {error}", path.display()))

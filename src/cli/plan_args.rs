@@ -26,7 +26,7 @@ pub(super) struct PlanArgs {
     /// Links a search may cross, 1 to 15 [default: 7]
     #[arg(long, value_name = "N")]
     pub(super) ttl: Option<Ttl>,
-    /// All randomness comes from this number: same plan, same seed, same run [default: 1]
+    /// Seed of all randomness: same plan, same seed, same run [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
     /// The node all searches start from, by its name in the edge list or its number [default: a
@@ -44,11 +44,11 @@ pub(super) struct PlanArgs {
     /// Bytes per second of every link, each way, such as 500k
     #[arg(long, value_name = "RATE")]
     pub(super) bandwidth: Option<Bytes>,
-    /// Bytes under way or unread on a link before its writer waits [default: 64 KiB with
+    /// Bytes in flight or unread on a link before its writer waits [default: 64 KiB with
     /// --bandwidth or faults]
     #[arg(long, value_name = "BYTES")]
     pub(super) window: Option<Bytes>,
-    /// Have what is written arrive in pieces, cut at random
+    /// Deliver what is written in pieces, cut at random
     #[arg(long)]
     pub(super) split: bool,
     /// Time from the start of one search to the next, in a simulation [default: 10s with faults, else 1s or more]
@@ -63,22 +63,22 @@ pub(super) struct PlanArgs {
     /// Probability that a dial is never answered
     #[arg(long, value_name = "P")]
     pub(super) silent: Option<Probability>,
-    /// Probability per node and second that it crashes, to be back within 30 s
+    /// Probability per node and second that it crashes; it returns within 30 s
     #[arg(long, value_name = "P")]
     pub(super) crash: Option<Probability>,
     /// Probability per node and second that it stops reading, for up to two minutes
     #[arg(long, value_name = "P")]
     pub(super) stall: Option<Probability>,
-    /// When the network falls apart in two
+    /// When the network is partitioned in two
     #[arg(long, value_name = "TIME")]
     pub(super) partition: Option<Delay>,
-    /// For how long it does [default: 60s]
+    /// Duration of the partition [default: 60s]
     #[arg(long, value_name = "TIME")]
     pub(super) partition_for: Option<Delay>,
-    /// Mean time nodes stay before they leave; most stay for less, few for much longer
+    /// Mean time until a node leaves; most leave earlier, few much later (Pareto)
     #[arg(long, value_name = "TIME")]
     pub(super) session: Option<Delay>,
-    /// Mean time until they are back [default: 60s]
+    /// Mean time until it returns [default: 60s]
     #[arg(long, value_name = "TIME")]
     pub(super) absence: Option<Delay>,
     /// `[[node]]` of a file.

@@ -1,7 +1,7 @@
-//! Progress bars, and how lines are printed while they stand.
+//! Progress bars, and printing beside them.
 //!
-//! A line printed into standing bars would leave wrecks of them behind, so everything that goes to
-//! the terminal goes through [`suspend`]: the log by way of [`LogPipe`], and what commands print.
+//! A line printed over a bar would leave fragments of it, so all output goes through [`suspend`]: the
+//! log by way of [`LogPipe`], and the lines of commands.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 /// All bars of this process.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Prints something while no bar stands in the way.
+/// Prints something with the bars removed for that time.
 pub(super) fn suspend<T>(print: impl FnOnce() -> T) -> T {
     BARS.suspend(print)
 }
@@ -33,13 +33,13 @@ pub(super) fn bar(what: &str) -> ProgressBar {
     bar
 }
 
-/// Takes a bar away.
+/// Removes a bar.
 pub(super) fn remove(bar: &ProgressBar) {
     bar.finish_and_clear();
     BARS.remove(bar);
 }
 
-/// Where the log goes: stderr, with the bars out of the way.
+/// The log's way to stderr, around the bars.
 pub(super) struct LogPipe;
 
 impl Write for LogPipe {

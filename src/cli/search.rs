@@ -1,4 +1,4 @@
-//! `servent search`: one Query, its hits as they come, and their files if wanted.
+//! `servent search`: originates one Query, prints hits as they arrive, and downloads files if asked.
 
 use super::args::SearchArgs;
 use super::exit::Failure;
@@ -11,7 +11,7 @@ use crate::wire::ServentId;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How long hits are waited for at most without `--wait`, from the first link on.
+/// Longest wait for hits without `--wait`, from the first link on.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Without `--wait`, a search ends this long after its most recent hit.
 const WAIT_AFTER_HIT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
         if search.is_done() {
             break;
         }
-        let step = shot.next(search.next_look())?;
+        let step = shot.next(search.next_wake())?;
         search.act(&mut shot, step)?;
     }
     search.tell_count();
@@ -59,11 +59,11 @@ struct Search {
     args: SearchArgs,
     fetches: Fetches,
     printer: Printer,
-    /// When to stop waiting for hits, known from the first link on.
+    /// When waiting for hits ends; known from the first link on.
     deadline: Option<Instant>,
-    /// When to stop at the latest, whatever still comes.
+    /// When waiting ends at the latest.
     latest: Option<Instant>,
-    /// No more hits are waited for.
+    /// Waiting for hits is over.
     over: bool,
     /// URLs of the hits so far.
     seen: BTreeSet<String>,
@@ -76,15 +76,15 @@ impl Search {
         self.has_the_one() || (self.over && self.fetches.is_done())
     }
 
-    /// One file was wanted, and is here.
+    /// `--get first` was given and one file is complete.
     fn has_the_one(&self) -> bool {
         self.args.get == Some(GetMode::First) && self.fetches.saved() > 0
     }
 
-    /// When to look up from waiting: the end of the wait, or what the downloads want.
-    fn next_look(&self) -> Option<Instant> {
+    /// When to stop waiting for a step: at the end of the wait, or when a download is due.
+    fn next_wake(&self) -> Option<Instant> {
         let deadline = self.deadline.filter(|_| !self.over);
-        deadline.into_iter().chain(self.fetches.next_look()).min()
+        deadline.into_iter().chain(self.fetches.next_wake()).min()
     }
 
     fn act(&mut self, shot: &mut OneShot, step: Step) -> Result<(), Failure> {
@@ -116,7 +116,7 @@ impl Search {
         Ok(())
     }
 
-    /// No more hits are waited for.
+    /// Ends the wait for hits.
     fn stop_waiting(&mut self) {
         self.over = true;
         self.fetches.close();

@@ -1,4 +1,4 @@
-//! From arguments, environment and `servent.toml` to a checked configuration.
+//! Settings of `run`, from flags, variables and `servent.toml`, checked.
 
 use super::args::{RunArgs, ScopeArg};
 use super::exit::Failure;
@@ -21,33 +21,33 @@ const USUAL_MAX_FILES: usize = 1_000_000;
 /// A host to link with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host {
-    /// Ready to be dialled.
+    /// An address.
     Addr(SocketAddrV4),
-    /// To be looked up first.
+    /// A name to be looked up, and a port.
     Name(String, u16),
 }
 
-/// What `run` goes by.
+/// The checked settings of `run`.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) listen: SocketAddrV4,
     pub(super) connect: Vec<Host>,
     pub(super) share: Vec<PathBuf>,
-    /// Which of the files in there.
+    /// Which files of these folders.
     pub(super) filter: Filter,
     pub(super) max_files: usize,
     pub(super) state: Option<PathBuf>,
-    /// Where to write what is seen.
+    /// The file of `--events`.
     pub(super) events: Option<PathBuf>,
-    /// The port is filled in when it is known.
+    /// Without the listening port, which is filled in when it is known.
     pub(super) config: Config,
     /// The port to advertise if it is not the listening one.
     pub(super) advertise_port: Option<u16>,
-    /// The limits are to be told, and nothing is to run.
+    /// Print the limits instead of running.
     pub(super) explain_limits: bool,
 }
 
-/// The flags and variables `given`, what they leave open from the configuration file, checked.
+/// The settings: flags and variables `given`, the rest from the configuration file.
 pub(super) fn load(given: &ArgMatches) -> Result<Settings, Failure> {
     check(merge(read_file()?, given)?)
 }
@@ -210,7 +210,7 @@ fn parse_file(path: &Path, text: &str) -> Result<RunArgs, Failure> {
     })
 }
 
-/// What is wrong with a TOML file, without the type names of this program.
+/// The error in a TOML file, with words for the names of types.
 pub(super) fn plain_reason(error: &toml::de::Error) -> String {
     let mut reason = error.to_string();
     for number in ["usize", "u8", "u16", "u32", "u64", "f64"] {
@@ -221,8 +221,8 @@ pub(super) fn plain_reason(error: &toml::de::Error) -> String {
         .replace("expected a boolean", "expected true or false")
 }
 
-/// Where the servent of this machine listens, unless a command names another one: the address that
-/// `run` would take, and the one to dial.
+/// The servent that commands use unless told otherwise: the address that `run` would listen on, and
+/// the address to dial.
 pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
     let named = std::env::var("SERVENT_LISTEN").ok().filter(|text| !text.is_empty());
     let listen = match named {
@@ -241,7 +241,7 @@ pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
     Ok((listen, dialled))
 }
 
-/// Where the servent that listens on `addr` keeps its state.
+/// The default state folder of the servent that listens on `addr`.
 pub(super) fn default_state(addr: SocketAddrV4) -> Result<PathBuf, Failure> {
     let base = Xdg::new().map_err(|error| {
         Failure::usage(format!("no home folder for the state ({error}): name one with --state"))

@@ -1,5 +1,4 @@
-//! `servent completions` and `servent man`: made from the arguments as they are, for shells and
-//! packages.
+//! `servent completions` and `servent man`: scripts and pages made from the description of the options.
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::exit::Failure;
@@ -18,7 +17,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
 /// Prints a manual page.
 pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
     let mut command = Cli::command();
-    // Gives each command its full name, and the options that all have.
+    // Gives each command its full name and the global options.
     command.build();
     let command = args.command.iter().try_fold(command, |within, name| find(&within, name))?;
     // A page is found by one word, as in `man servent-run`.
@@ -33,7 +32,7 @@ pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
     print(&with_sections(text, &sections))
 }
 
-/// A page with more sections, before the one on versions that ends it.
+/// Inserts sections before the last one, on versions.
 fn with_sections(page: Vec<u8>, sections: &str) -> Vec<u8> {
     let end = memchr::memmem::rfind(&page, b".SH VERSION").unwrap_or(page.len());
     [&page[..end], sections.as_bytes(), &page[end..]].concat()

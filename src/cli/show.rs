@@ -1,4 +1,4 @@
-//! Drawings: what several commands put into files.
+//! Drawings of searches and networks, written to files.
 
 use super::exit::Failure;
 use clap::Args;
@@ -7,16 +7,16 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(super) struct DrawingArgs {
-    /// Draw it for Graphviz
+    /// Write a drawing for Graphviz
     #[arg(long, value_name = "FILE")]
     pub(super) dot: Option<PathBuf>,
-    /// Draw it as a picture
+    /// Write a picture
     #[arg(long, value_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
 }
 
 impl DrawingArgs {
-    /// Whether there is anything to draw.
+    /// Whether a drawing was asked for.
     pub(super) fn is_asked(&self) -> bool {
         self.dot.is_some() || self.svg.is_some()
     }

@@ -1,4 +1,4 @@
-//! `servent sim`: a network of virtual servents, and what a search does in it.
+//! `servent sim`: searches in a network of virtual servents.
 
 use super::args::SimArgs;
 use super::exit::Failure;
@@ -14,7 +14,7 @@ use std::time::Instant;
 
 pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
     let (mut plan, graph) = plan::load(args.plan.as_deref(), given, Plan::default())?;
-    look_at_folders(&mut plan)?;
+    list_folders(&mut plan)?;
     if args.check {
         return output::line(&plan::summary(&plan, &graph));
     }
@@ -51,21 +51,21 @@ pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
     if args.json { output::json(&report) } else { output::line(&report.to_string()) }
 }
 
-/// How much more memory this process has come to take than `before`.
+/// Growth of this process's peak memory since `before`.
 fn taken_since(before: Option<u64>) -> Option<u64> {
     testnet::memory(std::process::id(), "VmHWM")?.checked_sub(before?)
 }
 
-/// A node's share of `bytes`. In a small network they are mostly what all nodes use together.
+/// Bytes per node; `None` for small networks, whose memory is mostly shared by all nodes.
 fn per_node(bytes: u64, graph: &Graph) -> Option<u64> {
-    /// From so many nodes on the figure changes by less than a tenth with their number.
+    /// From this many nodes on the figure varies by less than a tenth with their number.
     const ENOUGH: usize = 1_000;
     let nodes = graph.names.len();
     (nodes >= ENOUGH).then(|| bytes / nodes as u64)
 }
 
-/// The simulation knows shared files by name and size only.
-fn look_at_folders(plan: &mut Plan) -> Result<(), Failure> {
+/// Lists the folders that the plan names: a simulation knows files by name and size only.
+fn list_folders(plan: &mut Plan) -> Result<(), Failure> {
     for (name, place) in &mut plan.places {
         if !place.command.is_empty() {
             return Err(Failure::usage(format!(

@@ -1,4 +1,4 @@
-//! `servent testnet`: a local network of real processes, by command.
+//! `servent testnet`: commands for a local network of real processes.
 
 mod orders;
 mod searches;
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Servents, unless the plan says how many.
-const USUAL_NODES: usize = 8;
+/// Number of nodes without a plan.
+const DEFAULT_NODES: usize = 8;
 
 pub(super) fn run(args: TestnetArgs, given: &ArgMatches) -> Result<(), Failure> {
     let folder = || folder(args.dir.clone());
@@ -64,7 +64,7 @@ fn folder(given: Option<PathBuf>) -> Result<RunFolder, Failure> {
     RunFolder::new(&path).map_err(of_io)
 }
 
-/// Errors of the network, with the exit code that fits.
+/// The exit code for an error of the network.
 fn of_io(error: io::Error) -> Failure {
     let text = error.to_string();
     match error.kind() {
@@ -82,7 +82,7 @@ fn of_io(error: io::Error) -> Failure {
     }
 }
 
-/// Becomes true with INT or TERM.
+/// A flag that INT and TERM set.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -100,8 +100,8 @@ fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failu
         let count = testnet::heal(folder, &stopped).map_err(of_io)?;
         return tell_up(folder, count, started);
     }
-    // A ring goes with any number of nodes.
-    let usual = Plan { nodes: USUAL_NODES, topology: Topology::Ring, ..Plan::default() };
+    // A ring works with any number of nodes.
+    let usual = Plan { nodes: DEFAULT_NODES, topology: Topology::Ring, ..Plan::default() };
     let (plan, graph) = plan::load(args.plan.as_deref(), given, usual)?;
     if args.check {
         return output::line(&plan::summary(&plan, &graph));
@@ -114,10 +114,10 @@ fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failu
         return told;
     }
     running.wait(&stopped).map_err(of_io)?;
-    told.and_then(|()| output::line("the network is down, nothing is left behind"))
+    told.and_then(|()| output::line("the network is stopped, nothing is left behind"))
 }
 
-/// `count` servents were started since `started`, and all links that can stand do.
+/// Prints that `count` servents were started and all links that can stand do.
 fn tell_up(folder: &RunFolder, count: usize, started: Instant) -> Result<(), Failure> {
     let view = View::open(folder).map_err(of_io)?;
     let network = &view.network;
@@ -142,10 +142,9 @@ fn tell_up(folder: &RunFolder, count: usize, started: Instant) -> Result<(), Fai
 fn down(folder: &RunFolder) -> Result<(), Failure> {
     let left = testnet::down(folder).map_err(of_io)?;
     match left {
-        0 => output::line("the network is down, nothing is left behind"),
+        0 => output::line("the network is stopped, nothing is left behind"),
         left => output::line(&format!(
-            "the network's keeper was gone; {left} processes it had started are ended, nothing is \
-             left behind"
+            "the keeper was gone; {left} processes it had started are stopped, nothing is left behind"
         )),
     }
 }

@@ -21,37 +21,37 @@ pub(super) struct TestnetArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TestnetCommand {
-    /// Show all of it: a network comes up, is searched, a file is fetched, everything is torn down
+    /// Show everything: start a network, search it, download a file, stop it
     Demo(DemoArgs),
-    /// Start a network, or what is missing of the one that runs
+    /// Start a network, or the stopped nodes of the running one
     #[command(after_long_help = UP_NOTES)]
     Up(Box<UpArgs>),
-    /// Show how every node stands
+    /// Show the state of every node
     Ps(JsonArgs),
     /// Search from a node; without one, the searches of the plan
     Query(QueryArgs),
-    /// Search from a node and show the way of every copy and hit
+    /// Search from a node and show the path of every copy and hit
     Trace(TraceArgs),
-    /// Show who is linked with whom
+    /// Show the links between nodes
     Graph(GraphArgs),
-    /// End a node; "up" starts it again
+    /// Stop a node; "up" starts it again
     Kill(KillArgs),
-    /// List the files that nodes share: what there is to search for
+    /// List the files that nodes share
     Files(FilesArgs),
     /// Inject link faults
     Fault(FaultArgs),
     /// Check the network against the protocol's rules; the exit code tells whether they hold
     Check(JsonArgs),
-    /// Print what a node logs
+    /// Print the log of a node
     Logs(LogsArgs),
     /// Run a command for a node
     #[command(after_long_help = EXEC_NOTES)]
     Exec(ExecArgs),
     /// Record what the links carry, for Wireshark (pcapng); needs no privileges
     Capture(CaptureArgs),
-    /// End the network and remove what it has put on disk
+    /// Stop the network and remove its files
     Down,
-    /// What runs a network
+    /// Run the keeper of a network
     #[command(hide = true)]
     Keep(KeepArgs),
 }
@@ -73,8 +73,8 @@ the plan names folders for them:
     command = [\"another-servent\", \"--listen\", \"{ip}:{port}\"]
 
 A node of the kind \"exec\" is another program. {ip}, {port}, {dir} and {connect} are filled in; it \
-is dialled by its neighbours, and only told whom to dial ({connect}, once for each) where both ends \
-of a link are of this kind.";
+is dialled by its neighbours. It is given addresses to dial ({connect}, once for each) only for links \
+whose both ends are of this kind.";
 
 const EXEC_NOTES: &str = "\
 The command runs in the folder of the node and finds it in its environment: NODE_NAME, NODE_IP, \
@@ -98,13 +98,13 @@ pub(super) struct UpArgs {
     pub(super) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(super) settings: PlanArgs,
-    /// Only tell whether the plan makes sense
+    /// Only check the plan
     #[arg(long)]
     pub(super) check: bool,
     /// The port every node listens on
     #[arg(long, value_name = "PORT", default_value = "6346", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: u16,
-    /// Stay, and end the network on Ctrl-C
+    /// Stay in the foreground, and stop the network on Ctrl-C
     #[arg(long)]
     pub(super) foreground: bool,
 }
@@ -116,13 +116,13 @@ pub(super) struct JsonArgs {
     pub(super) json: bool,
 }
 
-/// How far a search goes, and how long it is waited for.
+/// Range and duration of a search.
 #[derive(Debug, Args)]
 pub(super) struct SearchingArgs {
     /// Links the search may cross from the node on, 1 to 14 [default: that of the plan]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_TTL)))]
     pub(super) ttl: Option<u8>,
-    /// Seconds to wait; a search that is followed ends as soon as all its copies have arrived
+    /// Seconds to wait; a traced search ends as soon as all its copies have arrived
     /// [default: until no hit has come for 2 seconds, at most 10]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) wait: Option<Duration>,
@@ -187,7 +187,7 @@ pub(super) struct GraphArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct KillArgs {
-    /// The nodes to end
+    /// The nodes to stop
     #[arg(value_name = "NODE", required = true)]
     pub(super) nodes: Vec<String>,
     /// With KILL instead of TERM: it cannot shut down cleanly
@@ -217,16 +217,16 @@ pub(super) struct FaultArgs {
     /// Bytes per second, each way, such as 500k
     #[arg(long, value_name = "RATE")]
     pub(super) bandwidth: Option<Bytes>,
-    /// Nothing gets through, and nobody is told
+    /// Let nothing through, without closing the connections
     #[arg(long)]
     pub(super) blackhole: bool,
-    /// The side that was dialled takes in a trickle only
+    /// Have the dialled side read 1 kB/s
     #[arg(long)]
     pub(super) slow_reader: bool,
     /// Reset the connections once; the servents dial again
     #[arg(long)]
     pub(super) reset: bool,
-    /// Back to what the plan says; comes before anything else given
+    /// Restore what the plan says, before applying the other options
     #[arg(long)]
     pub(super) clear: bool,
 }
@@ -236,10 +236,10 @@ pub(super) struct LogsArgs {
     /// The node
     #[arg(value_name = "NODE")]
     pub(super) node: String,
-    /// What it saw, in JSON lines, instead of what it says
+    /// Print its events, in JSON lines, instead of its log
     #[arg(long)]
     pub(super) events: bool,
-    /// Go on until Ctrl-C
+    /// Keep printing until Ctrl-C
     #[arg(long)]
     pub(super) follow: bool,
 }
@@ -256,17 +256,17 @@ pub(super) struct ExecArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct CaptureArgs {
-    /// Where to; - is standard output
+    /// The file to write; - is standard output
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
-    /// End after so many seconds [default: on Ctrl-C]
+    /// Stop after this many seconds [default: on Ctrl-C]
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     pub(super) time: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct KeepArgs {
-    /// The end of standard input ends the network
+    /// Stop the network when standard input ends
     #[arg(long)]
     pub(super) attached: bool,
 }

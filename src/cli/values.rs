@@ -1,4 +1,4 @@
-//! Values of options: each is read by one rule, from a flag, a variable or a file alike.
+//! Values of options: each type has one rule, for flags, variables and files alike.
 //!
 //! What a type takes as text is its `FromStr`, which `clap` uses; what it takes in TOML is its
 //! `Deserialize`.

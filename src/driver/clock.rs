@@ -2,7 +2,7 @@
 
 use crate::time::Instant;
 
-/// Counts from its creation.
+/// Its time counts from its creation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     origin: std::time::Instant,

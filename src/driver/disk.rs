@@ -1,7 +1,8 @@
-//! Open files: shared ones on their way out, partial ones on their way in.
+//! Open files: shared files that are being uploaded, partial files of downloads.
 
+use super::index::SharedIndex;
 use super::partial::PartialFile;
-use super::shelf::{Shelf, open_shared};
+use super::share::open_shared;
 use crate::servent::{FileDone, FileId, FileOp};
 use crate::transfer::download::DiskFault;
 use crate::transfer::upload::OpenError;
@@ -15,17 +16,16 @@ use std::time::SystemTime;
 /// The files behind the core's [`FileId`]s.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    pub(super) shelf: Shelf,
     files: HashMap<FileId, OpenFile>,
     ended: HashMap<FileId, Ended>,
 }
 
-/// What became of a download's file.
+/// How the file of a download ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// It lies here, and its bytes come from so many servents.
+    /// It is complete, and its bytes come from this many servents.
     Saved { path: PathBuf, servents: usize },
-    /// This file cannot be read or written, and why.
+    /// It cannot be read or written; a sentence says why.
     Failed(String),
 }
 
@@ -33,27 +33,32 @@ pub(super) enum Ended {
 enum OpenFile {
     Shared {
         file: File,
-        /// When it was last written to, as it was opened.
+        /// Its modification time when it was opened.
         written: SystemTime,
     },
     Partial(Box<PartialFile>),
 }
 
 impl Disk {
-    /// Says where the download that uses `id` goes.
+    /// The download that uses `id` writes to `partial`.
     pub(super) fn expect_download(&mut self, id: FileId, partial: PartialFile) {
         self.files.insert(id, OpenFile::Partial(Box::new(partial)));
     }
 
-    /// What became of a download's file, if that is news; asked once.
+    /// How the file of a download ended; returned once.
     pub(super) fn take_ended(&mut self, id: FileId) -> Option<Ended> {
         self.ended.remove(&id)
     }
 
-    /// Does one operation. `None`: nothing is to be reported.
-    pub(super) fn operate(&mut self, id: FileId, op: FileOp) -> Option<FileDone> {
+    /// Does one operation; shared files are those of `index`. `None`: nothing is to be reported.
+    pub(super) fn operate(
+        &mut self,
+        id: FileId,
+        op: FileOp,
+        index: &SharedIndex,
+    ) -> Option<FileDone> {
         if let FileOp::OpenShared { number } = op {
-            return Some(self.open_shared(id, number));
+            return Some(self.open_shared(id, number, index));
         }
         if matches!(op, FileOp::Close) {
             if let Some(OpenFile::Partial(partial)) = self.files.remove(&id) {
@@ -95,8 +100,8 @@ impl Disk {
         }))
     }
 
-    fn open_shared(&mut self, id: FileId, number: u32) -> FileDone {
-        let Some((root, path)) = self.shelf.locate(number) else {
+    fn open_shared(&mut self, id: FileId, number: u32, index: &SharedIndex) -> FileDone {
+        let Some((root, path)) = index.locate(number) else {
             return FileDone::OpenFailed(OpenError::Gone);
         };
         match open_shared(root, &path) {
@@ -114,8 +119,8 @@ impl Disk {
         }
     }
 
-    /// Moves a range of a shared file to a socket. `Ok(None)`: the file ends before the range, or
-    /// was written to since it was opened, so that what is in it now is another file's.
+    /// Sends a range of a shared file to a socket. `Ok(None)`: the file ends before the range, or was
+    /// modified since it was opened, so its bytes may belong to another version.
     pub(super) fn send(
         &self,
         id: FileId,
@@ -137,7 +142,7 @@ impl Disk {
     }
 }
 
-/// In the kernel, from the page cache to the socket.
+/// Copies within the kernel, from the page cache to the socket.
 #[cfg(target_os = "linux")]
 fn copy(
     file: &File,
@@ -171,7 +176,7 @@ fn open_error(error: &io::Error) -> OpenError {
         ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidInput => {
             OpenError::Gone
         }
-        // A link or something else that is no file stands where a file was.
+        // A link is in the place of the file.
         _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             OpenError::Gone
         }

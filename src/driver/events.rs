@@ -18,14 +18,13 @@
 //! | `refused` | a neighbour's queue had no room for a copy | the same, as it would have been sent; `reason` |
 //! | `answered` | a Query was answered from the library | `guid` `criteria` `results` |
 //!
-//! Lines are appended when a turn has been handled, in one write. A turn that says more than
-//! [`WRITE_AFTER_BYTES`] is written in several; a `received` and all that came of it are never
-//! in two. The last record of a write ends with `"last":true`: up to there, every `received` is
-//! followed by all that came of it. A reader that runs beside the servent may find a write half
-//! done; records after the last `"last":true` are not complete yet. A gap in `seq` means that
-//! records were lost. A process that is killed while it writes may leave its last line unfinished;
-//! the next run begins on a line of its own. Writing waits for the disk, and for the reader of a
-//! pipe.
+//! The records of one turn of the loop are appended in one write, and those of a turn with more than
+//! [`WRITE_AFTER_BYTES`] in several. A `received` and all that came of it are always in one write.
+//! The last record of a write ends with `"last":true`: up to there, every `received` is followed by
+//! all that came of it. A concurrent reader may see part of a write; records after the last
+//! `"last":true` are incomplete. A gap in `seq` means that records were lost. A process that is
+//! killed while it writes may leave an unfinished line; the next run starts a new one. Writing blocks
+//! on the disk, and on the reader of a pipe.
 
 use super::event_record::{EventRecord, RecordedEvent};
 use crate::servent::Observation;
@@ -47,8 +46,8 @@ pub(super) struct EventFile {
     file: File,
     /// Lines of this turn.
     buffer: Vec<u8>,
-    /// The most recent record. It becomes a line when the next one comes or the write ends: only
-    /// then is it known whether it is the last of its write.
+    /// The most recent record. It becomes a line with the next record or the end of the write: only
+    /// then is it known whether it is the last one.
     pending: Option<EventRecord>,
     /// The number of the next record.
     next_seq: u64,
@@ -57,7 +56,7 @@ pub(super) struct EventFile {
 }
 
 impl EventFile {
-    /// Opens the file, creating it if need be, and writes that a run starts.
+    /// Opens the file, creates it if it is missing, and writes the record of a new run.
     pub(super) fn start(
         path: &Path,
         now: Instant,
@@ -82,7 +81,10 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Appends a line. An error is one of the disk.
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// When the disk fails.
     pub(super) fn note(&mut self, now: Instant, seen: &Observation) -> io::Result<()> {
         let begins = matches!(seen, Observation::Received { .. });
         if begins && self.buffer.len() >= WRITE_AFTER_BYTES {
@@ -91,7 +93,7 @@ impl EventFile {
         self.append(now, seen.into())
     }
 
-    /// Hands what was appended to the system.
+    /// Writes what was appended to the file.
     pub(super) fn write(&mut self) -> io::Result<()> {
         let Some(mut last) = self.pending.take() else { return Ok(()) };
         last.last = true;
@@ -116,7 +118,8 @@ impl EventFile {
     }
 }
 
-/// Whether an earlier run was cut off. Pipes and files we may only append to are taken as they are.
+/// Whether the file ends in an unfinished line of an earlier run. False for pipes and for files that
+/// cannot be read.
 fn ends_within_a_line(path: &Path, file: &File) -> bool {
     let len = file.metadata().ok().filter(|meta| meta.is_file()).map_or(0, |meta| meta.len());
     let mut last = [b'\n'];

@@ -7,24 +7,33 @@
 //! RFC 8290). Sockets closed during a turn are dropped at its end, so a stale event finds no socket
 //! and is ignored.
 
+mod change;
 mod clock;
 mod disk;
+mod event;
 mod event_record;
 mod events;
+mod file_names;
+#[cfg_attr(target_os = "linux", path = "inotify.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "no_inotify.rs")]
+mod folder_watch;
+mod index;
 mod partial;
 mod resolve;
 mod scan;
-mod shelf;
+mod share;
 mod signals;
 mod socket;
 mod state;
+pub(crate) mod tcp;
 mod watch;
 
+pub use event::DriverEvent;
 pub use event_record::{EventRecord, LinkDescriptor, RecordedEvent};
 pub use partial::PartialFile;
 pub use resolve::Resolved;
-pub use scan::{Filter, GlobError, Occasion, RootReport, ScanReport, Shares, Skip, list_shared};
-pub use shelf::{ShareError, ShareRoot};
+pub use scan::{Filter, GlobError, RootReport, ScanReport, ScanTrigger, Shares, Skip, list_shared};
+pub use share::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
 
 use crate::config::READ_BYTES;
@@ -38,13 +47,14 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::Resolver;
 use signals::SignalSource;
-use socket::{Socket, failure, is_later, local_failure, uninterrupted, v4};
+use socket::{Socket, failure, is_later, local_failure, uninterrupted};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tcp::ipv4;
 use watch::Watch;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -54,50 +64,15 @@ const CHANGES: Token = Token(usize::MAX - 3);
 /// Tokens are connection ids, which take 64 bits.
 const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 
-/// So many things that happened may wait to be told; of answered Queries, which neighbours cause
-/// at will, no more than these are.
-pub const MAX_UNTOLD: usize = 1_024;
-/// After so many bytes read from however many, what they caused is written before more is read.
+/// Upper bound on undelivered events of answered Queries and refused requests, which peers can cause
+/// at will: further ones are discarded.
+pub const MAX_PENDING_EVENTS: usize = 1_024;
+/// Bytes read from all sockets together after which what they caused is written before more is read.
 const FLUSH_AFTER_BYTES: usize = READ_BYTES / 2;
 /// Connections accepted in one turn: each costs several system calls, and links wait meanwhile.
 const ACCEPTS_PER_TURN: usize = 4;
-/// How long accepting rests after it failed for want of descriptors.
+/// Pause in accepting after it failed for lack of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
-
-/// What the driver reports to whoever runs it.
-#[derive(Debug)]
-pub enum Happened {
-    /// Something in the core.
-    Core(Event),
-    /// A download is complete and lies here.
-    Saved {
-        /// Its file id, as [`Driver::download`] gave it.
-        file: FileId,
-        /// Where it is.
-        path: PathBuf,
-        /// How many servents its bytes come from.
-        servents: usize,
-    },
-    /// The file of a download cannot be written.
-    DiskFailed {
-        /// Its file id, as [`Driver::download`] gave it.
-        file: FileId,
-        /// Which file, and why, as a sentence.
-        text: String,
-    },
-    /// INT or TERM came, or the terminal this was started on has gone.
-    Stop,
-    /// HUP came.
-    Reload,
-    /// USR1 came.
-    Status,
-    /// A name look-up ended.
-    Resolved(Resolved),
-    /// A folder scan ended and its result is in use.
-    Scanned(ScanReport),
-    /// Inbound connections cannot be accepted for a while.
-    AcceptFailed(io::Error),
-}
 
 /// A bound listening socket, made before the core because the core's settings name its port.
 #[derive(Debug)]
@@ -113,7 +88,7 @@ impl Listener {
     /// What the system says: the port is taken, the address is not ours.
     pub fn bind(addr: SocketAddrV4) -> io::Result<Listener> {
         let socket = TcpListener::bind(addr.into())?;
-        let addr = v4(socket.local_addr()?)?;
+        let addr = ipv4(socket.local_addr()?)?;
         Ok(Listener { socket, addr })
     }
 
@@ -130,22 +105,22 @@ pub struct Driver {
     poll: Poll,
     listener: Option<Listener>,
     accept_again: Option<Instant>,
-    /// The address listened on, unspecified without one: see [`Socket::connect`].
+    /// The address listened on; unspecified without a listener. See [`Socket::connect`].
     local_ip: Ipv4Addr,
     signals: SignalSource,
     resolver: Resolver,
     /// By the index of the connection id.
     sockets: Vec<Option<Socket>>,
-    /// Closed in this turn.
+    /// Closed in this turn, and dropped at its end.
     closed: Vec<Socket>,
-    /// Connections with bytes left to read, in the order of their turns.
+    /// Connections with unread input, in round-robin order.
     unread: VecDeque<ConnId>,
     read_since_flush: usize,
     buffer: Vec<u8>,
     disk: Disk,
     watch: Watch,
-    happened: VecDeque<Happened>,
-    /// Where what the core sees is written down, if anywhere.
+    pending_events: VecDeque<DriverEvent>,
+    /// The file of `--events`, if there is one.
     events: Option<EventFile>,
 }
 
@@ -180,27 +155,27 @@ impl Driver {
             buffer: vec![0; READ_BYTES],
             disk: Disk::default(),
             watch: Watch::new(),
-            happened: VecDeque::new(),
+            pending_events: VecDeque::new(),
             events: None,
         };
         listener.map_or(Ok(()), |listener| driver.listen(listener))?;
         Ok(driver)
     }
 
-    /// The servent.
+    /// The servent it runs.
     pub fn core(&self) -> &Servent {
         &self.core
     }
 
-    /// The servent, for a command that takes the present moment.
+    /// Gives the servent a command, with the present time.
     pub fn command<T>(&mut self, command: impl FnOnce(&mut Servent, Instant) -> T) -> T {
         let now = self.clock.now();
         command(&mut self.core, now)
     }
 
-    /// What happened and was not asked for yet.
-    pub fn next_happened(&mut self) -> Option<Happened> {
-        self.happened.pop_front()
+    /// The oldest event that was not delivered yet.
+    pub fn next_event(&mut self) -> Option<DriverEvent> {
+        self.pending_events.pop_front()
     }
 
     /// Accepts connections from now on.
@@ -213,8 +188,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Appends what the core sees from now on to a file, as JSON lines. When the disk fails later
-    /// on, that is told once as a warning and no more is written.
+    /// Appends what the core observes from now on to a file, as JSON lines. When the disk fails later
+    /// on, one warning is logged and no more is written.
     ///
     /// # Errors
     /// When the file cannot be opened or its first line not be written.
@@ -225,7 +200,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Looks a host name up; [`Happened::Resolved`] will say what came of it.
+    /// Looks a host name up; [`DriverEvent::Resolved`] has the result.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -233,7 +208,7 @@ impl Driver {
         self.resolver.start(host, port)
     }
 
-    /// Starts to fetch a file into `place`.
+    /// Starts a download into `place`.
     ///
     /// # Errors
     /// See [`Servent::download`].
@@ -249,15 +224,15 @@ impl Driver {
         Ok((transfer, file))
     }
 
-    /// Walks the shared folders, in slices between turns. The result replaces what is shared and
-    /// is reported as [`Happened::Scanned`]. From the first time on, changes in the folders have
-    /// them walked again without a word, where the system tells about changes. False while
-    /// another walk is under way, which may have missed what is to be found.
-    pub fn scan(&mut self, shares: &Arc<Shares>, occasion: Occasion) -> bool {
+    /// Scans the shared folders, in slices between turns. The result replaces what is shared and is
+    /// reported as [`DriverEvent::Scanned`]. From the first scan on, changes in the folders cause
+    /// further ones, where the system reports changes. Returns false while another scan is running,
+    /// which may have missed what this one is to find.
+    pub fn scan(&mut self, shares: &Arc<Shares>, trigger: ScanTrigger) -> bool {
         if !shares.roots.is_empty() {
             self.watch.listen(self.poll.registry(), CHANGES);
         }
-        self.watch.scan(self.clock.now(), shares, occasion, &self.disk.shelf)
+        self.watch.scan(self.clock.now(), shares, trigger)
     }
 
     /// One turn, waiting at most `max_wait` for something to happen.
@@ -267,7 +242,7 @@ impl Driver {
     pub fn turn(&mut self, events: &mut Events, max_wait: Duration) -> io::Result<()> {
         self.core.start_turn();
         self.drain(self.clock.now());
-        // What commands since the last turn have caused should not wait for the next to end.
+        // Records of commands since the last turn do not wait for the end of this one.
         self.with_events(EventFile::write);
         let wait = self.wait(self.clock.now(), max_wait);
         match self.poll.poll(events, Some(wait)) {
@@ -278,15 +253,15 @@ impl Driver {
         let unread = self.unread.len();
         for event in events.iter() {
             match event.token() {
-                // Unless accepting rests; once a turn.
+                // Once a turn, unless accepting is paused.
                 LISTENER => {
                     self.accept_again.get_or_insert(now);
                 }
-                SIGNALS => self.happened.extend(self.signals.pending()),
+                SIGNALS => self.pending_events.extend(self.signals.pending()),
                 CHANGES => self.watch.handle_readable(),
                 WAKER => {
                     while let Some(resolved) = self.resolver.next() {
-                        self.happened.push_back(Happened::Resolved(resolved));
+                        self.pending_events.push_back(DriverEvent::Resolved(resolved));
                     }
                 }
                 Token(token) => self.handle_socket(now, ConnId::from_u64(token as u64), event),
@@ -307,7 +282,7 @@ impl Driver {
             self.accept(now);
         }
         if self.core.poll_timeout().is_some_and(|(at, _)| at <= now) {
-            // Links with unread input come after what others just said is on its way.
+            // Before links with unread input are served, what others just caused is sent.
             self.drain(now);
             self.core.handle_timeout(now);
         }
@@ -322,7 +297,7 @@ impl Driver {
 
     fn wait(&self, now: Instant, max_wait: Duration) -> Duration {
         let busy = !self.unread.is_empty() || self.watch.is_busy(now) || self.core.has_bulk_ready();
-        if busy || !self.happened.is_empty() {
+        if busy || !self.pending_events.is_empty() {
             return Duration::ZERO;
         }
         let core = self.core.poll_timeout().map(|(at, _)| at);
@@ -335,7 +310,8 @@ impl Driver {
         for _ in 0..ACCEPTS_PER_TURN {
             match listener.socket.accept() {
                 Ok((stream, remote)) => {
-                    let (Ok(remote), Ok(local)) = (v4(remote), stream.local_addr().and_then(v4))
+                    let (Ok(remote), Ok(local)) =
+                        (ipv4(remote), stream.local_addr().and_then(ipv4))
                     else {
                         continue;
                     };
@@ -349,14 +325,14 @@ impl Driver {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if is_one_connection(&error) => {}
                 Err(error) => {
-                    // No descriptors or no memory: the queue outside keeps, try again later.
+                    // No file descriptors or no memory: the kernel's queue keeps them until later.
                     self.accept_again = Some(now + ACCEPT_REST);
-                    self.happened.push_back(Happened::AcceptFailed(error));
+                    self.pending_events.push_back(DriverEvent::AcceptFailed(error));
                     return;
                 }
             }
         }
-        // More may wait, and no event tells of them again.
+        // More may be waiting, and mio reports each readiness once.
         self.accept_again = Some(now);
     }
 
@@ -377,8 +353,8 @@ impl Driver {
         }
     }
 
-    /// Reads a socket as far as the core allows in this turn. One that waits for its next turn is
-    /// left to wait.
+    /// Reads a socket as far as the core allows in this turn. A socket that already waits for its
+    /// next turn is not read.
     fn read(&mut self, now: Instant, id: ConnId) {
         let mut left = self.core.read_allowance(now, id);
         while left > 0 {
@@ -417,7 +393,7 @@ impl Driver {
         }
     }
 
-    /// Does everything the core asks for.
+    /// Does everything the core asks for: outputs first, then writes.
     fn drain(&mut self, now: Instant) {
         self.drain_outputs(now);
         while let Some((id, chunk)) = self.core.poll_transmit(now) {
@@ -426,7 +402,7 @@ impl Driver {
                 self.drain_outputs(now);
                 continue;
             };
-            // A signal in between is no reason to wait for the socket: no event would come.
+            // EINTR is retried: waiting for the socket would wait for an event that never comes.
             let sent = match chunk {
                 TxChunk::Bytes(bytes) => uninterrupted(|| socket.stream.write(bytes)).map(Some),
                 TxChunk::File { file, offset, len } => {
@@ -468,21 +444,21 @@ impl Driver {
                     }
                 }
                 Output::File { file, op } => {
-                    if let Some(done) = self.disk.operate(file, op) {
+                    if let Some(done) = self.disk.operate(file, op, self.watch.index()) {
                         self.core.handle_file(now, file, done);
                     }
-                    let happened = match self.disk.take_ended(file) {
+                    let event = match self.disk.take_ended(file) {
                         Some(Ended::Saved { path, servents }) => {
-                            Some(Happened::Saved { file, path, servents })
+                            Some(DriverEvent::Saved { file, path, servents })
                         }
-                        Some(Ended::Failed(text)) => Some(Happened::DiskFailed { file, text }),
+                        Some(Ended::Failed(text)) => Some(DriverEvent::DiskFailed { file, text }),
                         None => None,
                     };
-                    self.happened.extend(happened);
+                    self.pending_events.extend(event);
                 }
                 Output::Event(Event::Answered { .. } | Event::Refused { .. })
-                    if self.happened.len() >= MAX_UNTOLD => {}
-                Output::Event(event) => self.happened.push_back(Happened::Core(event)),
+                    if self.pending_events.len() >= MAX_PENDING_EVENTS => {}
+                Output::Event(event) => self.pending_events.push_back(DriverEvent::Core(event)),
             }
         }
         while let Some(seen) = self.core.poll_observation() {
@@ -490,7 +466,7 @@ impl Driver {
         }
     }
 
-    /// Does something with the file of events; if that fails there is none any more.
+    /// Uses the file of events, if there is one. A failure is logged and ends the recording.
     fn with_events(&mut self, act: impl FnOnce(&mut EventFile) -> io::Result<()>) {
         let Some(events) = &mut self.events else { return };
         if let Err(error) = act(events) {
@@ -502,16 +478,13 @@ impl Driver {
     }
 
     fn scan_slice(&mut self) {
-        let scanned = self.watch.turn(&self.clock, &mut self.buffer, &self.disk.shelf);
-        if let Some(scanned) = scanned {
-            self.disk.shelf = scanned.shelf;
-            self.core.handle_library(scanned.library);
-            self.happened.push_back(Happened::Scanned(scanned.report));
+        if let Some(report) = self.watch.turn(&self.clock, &mut self.buffer) {
+            self.core.handle_library(Arc::clone(&self.watch.index().library));
+            self.pending_events.push_back(DriverEvent::Scanned(report));
         }
     }
 }
 
-/// The width of a token was checked above.
 fn token_of(id: ConnId) -> Token {
     Token(usize::try_from(id.to_u64()).expect("tokens have 64 bits"))
 }
@@ -520,7 +493,7 @@ fn socket_of(sockets: &mut [Option<Socket>], id: ConnId) -> Option<&mut Socket> 
     sockets.get_mut(id.index())?.as_mut().filter(|socket| socket.id == id)
 }
 
-/// Registers a socket and keeps it under its id.
+/// Registers a socket and stores it under its connection id.
 fn hold(sockets: &mut Vec<Option<Socket>>, poll: &Poll, mut socket: Socket) -> io::Result<()> {
     let (index, token) = (socket.id.index(), token_of(socket.id));
     poll.registry().register(&mut socket.stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -531,7 +504,7 @@ fn hold(sockets: &mut Vec<Option<Socket>>, poll: &Poll, mut socket: Socket) -> i
     Ok(())
 }
 
-/// An error of `accept` that concerns one connection only.
+/// Whether an error of `accept` concerns one connection only.
 fn is_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

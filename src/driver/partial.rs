@@ -1,11 +1,12 @@
-//! The file a download is written to until it is complete, and the complete files it may turn out
-//! to be.
+//! Partial files: what a download is written to until it is complete, and how one is resumed.
 //!
-//! A partial file is called `NAME.SIZE.part` and lies where the file will be. Beside it lies a
-//! record of what it is a part of, and where its bytes come from; what has no record is no partial
-//! file, whatever it is called. No download is ever given such a name: see
-//! [`crate::transfer::names::safe_local_name`]. It is locked while in use, so two downloads of one
-//! name never write into one partial file.
+//! A partial file is called `NAME.SIZE.part` and lies in the folder of the download. A record beside it
+//! says what it is a part of and where its bytes come from; a file without a record is not a partial
+//! file, whatever its name. No complete download gets such a name: see
+//! [`crate::transfer::names::safe_local_name`]. A partial file is locked while in use, so two
+//! downloads of one name never write to the same one.
+//!
+//! Complete files of the same name are compared with the source first: one of them may be the file.
 
 mod record;
 
@@ -17,28 +18,28 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// How many files of one name may stand in one folder before we give up.
+/// Most files of one name in one folder.
 const MAX_NAMESAKES: u32 = 10_000;
 
-/// Complete files of one name that are compared with a source.
+/// Most complete files of one name that are compared with a source.
 const MAX_COMPLETE: usize = 16;
 
 /// Bytes read at once to be compared.
 const COMPARE_BYTES: usize = 64 * 1024;
 
-/// A partial file, or the place for one.
+/// A partial file, or the folder and name for one.
 #[derive(Debug)]
 pub struct PartialFile {
     folder: PathBuf,
-    /// A name that is safe here, see [`crate::transfer::names::safe_local_name`].
+    /// A safe local name; see [`crate::transfer::names::safe_local_name`].
     name: String,
     source: Source,
     found: Option<Found>,
     /// Complete files of this name that agree with the source so far.
     complete: Vec<Complete>,
-    /// A partial file of this source was set aside before.
+    /// An earlier partial file of this source was set aside.
     changed_before: bool,
-    /// It has its name.
+    /// It has its final name.
     finished: bool,
 }
 
@@ -56,7 +57,7 @@ struct Complete {
     bytes: u64,
 }
 
-/// A partial file as found in the folder, the better one to go on with being the greater.
+/// A partial file found in the folder. The greater one is the better one to resume.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     same_source: bool,
@@ -67,11 +68,11 @@ struct Candidate {
 }
 
 impl PartialFile {
-    /// Looks for what is in `folder` of the file that `source` has and that is to be called `name`
-    /// here: a partial file, and complete ones.
+    /// Looks in `folder` for what there is of the file of `source`, which is to be called `name` here: a
+    /// partial file to resume, and complete files.
     ///
-    /// A partial file from this source is the first choice, one that was set aside the second, then
-    /// that of any source with the most bytes. If the size is known, only files of this size count.
+    /// The first choice is a partial file from this source, then one of it that was set aside, then
+    /// the longest from any source. If the size is known, only files of this size count.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -115,12 +116,12 @@ impl PartialFile {
         Ok((place, kept))
     }
 
-    /// Where the bytes are, once there are any.
+    /// Path of the partial file, once there is one.
     pub fn path(&self) -> Option<&Path> {
         self.found.as_ref().map(|found| found.path.as_path())
     }
 
-    /// Where the file is to be.
+    /// The folder of the download.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -144,7 +145,7 @@ impl PartialFile {
             (None, _) => true,
         };
         let whole = record.size.is_none_or(|size| have <= size);
-        // What was set aside is of use to its own source only.
+        // A file that was set aside is resumed from its own source only.
         let current = !path.to_str().is_some_and(is_aside);
         let of_use = record.name == self.name && fits && whole && have > 0;
         (of_use && (current || same_source)).then_some(Candidate {
@@ -155,7 +156,7 @@ impl PartialFile {
         })
     }
 
-    /// Removes the record of a partial file that is gone.
+    /// Removes the record of a partial file that no longer exists.
     fn tidy(&self, partial: &Path) {
         let gone = fs::symlink_metadata(partial)
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -164,7 +165,7 @@ impl PartialFile {
         }
     }
 
-    /// Opens what was found, or creates a new partial file if nothing is there yet.
+    /// Opens the partial file that was found, or creates a new one.
     pub(super) fn open(&mut self, have: u64, total: Option<u64>) -> io::Result<()> {
         let Some(found) = &self.found else { return self.create(total) };
         match found.file.metadata()?.len() >= have {
@@ -196,7 +197,7 @@ impl PartialFile {
         Err(too_many(&self.name))
     }
 
-    /// Whether `bytes` are what is at `offset`.
+    /// Whether `bytes` equal those at `offset`.
     pub(super) fn compare(
         &mut self,
         against: Against,
@@ -215,9 +216,9 @@ impl PartialFile {
         }
     }
 
-    /// Keeps the partial file under a name that says so, and opens an empty one. One of another
-    /// size keeps its name, which tells the size. Of a source that has something else each time,
-    /// only the first is kept.
+    /// Renames the partial file to mark it as set aside, and opens an empty one. A partial file of
+    /// another size keeps its name, which has the size. Of a source whose file changes every time only
+    /// the first partial file is kept.
     pub(super) fn set_aside(&mut self, total: Option<u64>) -> io::Result<()> {
         if let Some(Found { path, file, record }) = self.found.take() {
             let aside = path.to_str().is_some_and(is_aside);
@@ -265,8 +266,8 @@ impl PartialFile {
         self.file()?.file.sync_all()
     }
 
-    /// Gives the file its name, or `NAME (2)` and so on if that is taken, and tells how many
-    /// servents it comes from. Nothing is replaced.
+    /// Renames the partial file to its final name, or to `NAME (2)` and so on where that is taken;
+    /// never replaces a file. Returns the path, and how many servents the bytes come from.
     pub(super) fn finish(&mut self) -> io::Result<(PathBuf, usize)> {
         let found = self.file()?;
         let (partial, servents) = (found.path.clone(), found.record.servents());
@@ -287,13 +288,13 @@ impl PartialFile {
         Err(too_many(&self.name))
     }
 
-    /// The complete file that agrees with the source.
+    /// The complete file that agreed with the source.
     pub(super) fn use_complete(&self) -> io::Result<PathBuf> {
         let complete = self.complete.first().map(|complete| complete.path.clone());
         complete.ok_or_else(|| io::Error::other("the complete file is gone"))
     }
 
-    /// Closes the file; an empty one is not worth keeping.
+    /// Closes the file, and removes it if it is empty.
     pub(super) fn close(self) {
         if let Some(Found { path, file, .. }) = self.found
             && !self.finished
@@ -308,7 +309,7 @@ impl PartialFile {
         self.found.as_mut().ok_or_else(|| io::Error::other("the partial file is not open"))
     }
 
-    /// `NAME.SIZE.part`, `NAME.SIZE.2.part`, …; with a word before the end if it is set aside.
+    /// `NAME.SIZE.part`, `NAME.SIZE.2.part`, …, with `word` before `.part`.
     fn numbered_partial(&self, word: &str, total: Option<u64>, number: u32) -> PathBuf {
         let size = total.map(|total| format!(".{total}")).unwrap_or_default();
         let again = if number == 1 { String::new() } else { format!(".{number}") };
@@ -316,7 +317,7 @@ impl PartialFile {
     }
 }
 
-/// What the names of partial files that were set aside have before their `.part`.
+/// Stands before `.part` in the name of a partial file that was set aside.
 const ASIDE: &str = ".old";
 
 fn is_aside(path: &str) -> bool {
@@ -340,7 +341,7 @@ fn agrees(file: &File, mut offset: u64, bytes: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// An empty file: what is left of a download that ended before it had begun.
+/// An empty partial file, left by a download that ended before its first byte.
 fn abandoned(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0).then_some(file)
@@ -352,7 +353,7 @@ fn is_of(file_name: &str, name: &str, ending: &str) -> bool {
     rest.is_some_and(|middle| middle.is_empty() || middle.starts_with('.'))
 }
 
-/// Whether `file_name` is what a download called `name` may have become.
+/// Whether a complete download called `name` may have got the name `file_name`.
 fn is_namesake(file_name: &str, name: &str) -> bool {
     let (stem, extension) = split(name);
     let number = file_name
@@ -374,7 +375,7 @@ fn numbered(name: &str, number: u32) -> String {
     }
 }
 
-/// The name up to its extension, and that with its dot.
+/// The stem of a name, and its extension with the dot.
 fn split(name: &str) -> (&str, &str) {
     match name.rfind('.') {
         Some(dot) if dot > 0 => name.split_at(dot),
@@ -397,8 +398,8 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     fs::remove_file(from)
 }
 
-/// Takes the file for this download; false if another has it, or had it and gave it its final
-/// name between our opening and our locking it.
+/// Locks the file for this download. Returns false if another download has it, or has renamed it
+/// between our opening and locking it.
 fn take(file: &File, path: &Path) -> io::Result<bool> {
     if !lock(file)? {
         return Ok(false);
@@ -411,12 +412,12 @@ fn take(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Takes the lock that keeps other downloads out; false if one has it.
+/// Takes the lock; false if another download has it.
 fn lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        // A file system without locks is no reason not to download.
+        // Downloads also work on file systems without locks.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
     }

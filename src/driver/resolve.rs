@@ -1,4 +1,4 @@
-//! Host names to addresses, on a helper thread each, so that the loop never waits for DNS.
+//! Name resolution: each look-up has a thread of its own, so that the loop never waits for DNS.
 
 use mio::Waker;
 use std::io;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// What a look-up gave.
+/// The result of a look-up.
 #[derive(Debug)]
 pub struct Resolved {
     /// The name as it was asked for.
     pub host: String,
     /// The port as it was asked for.
     pub port: u16,
-    /// Its first IPv4 address, or what is wrong in one sentence.
+    /// Its first IPv4 address, or what went wrong, as a sentence.
     pub addr: Result<SocketAddrV4, String>,
 }
 
-/// Starts look-ups and collects their answers.
+/// Starts look-ups and collects their results.
 #[derive(Debug)]
 pub(super) struct Resolver {
     waker: Arc<Waker>,
@@ -32,12 +32,12 @@ impl Resolver {
         Resolver { waker: Arc::new(waker), sender, receiver }
     }
 
-    /// Looks a name up; the answer comes from [`Resolver::next`] after the loop was woken.
+    /// Starts a look-up. Its result wakes the loop and is returned by [`Resolver::next`].
     pub(super) fn start(&self, host: String, port: u16) -> io::Result<()> {
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
         thread::Builder::new().name("resolve".into()).spawn(move || {
             let addr = look_up(&host, port);
-            // Both fail only when the loop is gone, and with it whoever asked.
+            // Both fail only when the loop is gone.
             let _ = sender.send(Resolved { host, port, addr });
             let _ = waker.wake();
         })?;
@@ -57,5 +57,7 @@ fn look_up(host: &str, port: u16) -> Result<SocketAddrV4, String> {
         SocketAddr::V4(addr) => Some(addr),
         SocketAddr::V6(_) => None,
     });
-    v4.ok_or_else(|| format!("the host \"{host}\" has no IPv4 address, and Gnutella 0.4 no other"))
+    v4.ok_or_else(|| {
+        format!("the host \"{host}\" has no IPv4 address, and Gnutella 0.4 supports no other")
+    })
 }

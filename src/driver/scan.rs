@@ -1,17 +1,17 @@
-//! Walks the shared folders, in slices that fit between two turns of the event loop.
+//! The folder scan: walks the shared folders in slices that fit between two turns of the event loop.
 //!
-//! What is shared: regular files with a name in UTF-8, and links to such files within the same
-//! root. What never is: hidden files and folders, partial downloads, sockets, FIFOs, devices, and
-//! whatever a link finds outside. Anything that cannot be read or vanishes under our feet is
-//! counted and passed over; a scan always comes to its end.
+//! Shared are regular files whose names are UTF-8, and links to such files within the same root.
+//! Never shared are hidden files and folders, partial downloads, sockets, FIFOs, devices, and targets
+//! of links outside the root. What cannot be read or vanishes during the scan is skipped and counted;
+//! a scan always ends.
 //!
-//! A file that is being written is left for later: in a [`Occasion::Routine`] scan, one that is new
-//! or has another size than the one shared so far is only shared when its last change is a second
-//! old. It keeps its number meanwhile. At the start and on the user's word all is taken as it is.
+//! Files that are being written are held back: a [`ScanTrigger::Routine`] scan shares a new file, or
+//! one whose size has changed, only when its last modification is a second old. It keeps its number
+//! meanwhile. At the start and on request every file is shared as it is.
 //!
-//! One folder is open at a time; those still to come wait by path. Maps take the place of sorting,
-//! so that no slice grows with the size of a folder: each entry is put in order as it is read. The
-//! order of the walk, and so the numbering of a first scan, depends on the paths only.
+//! One folder is open at a time; those to come wait in a set, by path. Entries are put in order by
+//! maps as they are read, so no slice grows with the size of a folder. The order of the walk, and with
+//! it the numbering of a first scan, depends on the paths only.
 
 mod filter;
 mod report;
@@ -19,9 +19,11 @@ mod report;
 pub use filter::{Filter, GlobError, Shares};
 pub use report::{RootReport, ScanReport, Skip};
 
-use super::shelf::{ShareRoot, Shelf, ShelfBuilder, open_folder};
-use super::watch::WatchList;
-use crate::library::{AddError, Library, LibraryBuilder, MAX_FILES};
+use super::file_names::{is_hidden, is_obtainable, is_partial};
+use super::folder_watch::WatchList;
+use super::index::{IndexBuilder, SharedIndex};
+use super::share::{ShareRoot, open_folder};
+use crate::library::{AddError, Library, MAX_FILES};
 use rustix::fs::{Access, AtFlags, Dir, DirEntry, FileType, access, accessat, statat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -35,91 +37,69 @@ use std::{fmt, fs, io};
 /// How many folders deep a file may lie beneath its root. Bounds the work of opening it.
 const MAX_DEPTH: usize = 64;
 
-/// The most folders of one scan; bounds the list of those to come to some hundred megabytes.
+/// Most folders of one scan. Bounds the set of folders to come to a few hundred megabytes.
 const MAX_FOLDERS: usize = 1 << 20;
 
-/// Looking at a file and finding the words of its name takes longer than reading an entry.
+/// Budget units of a file: its status and the words of its name cost more than a directory entry.
 const UNITS_PER_FILE: usize = 2;
 
-/// Words of the library, and entries of the shelf's table, for one unit of the budget: they are
-/// that much cheaper than a directory entry.
+/// Words of the library for one unit of the budget: each is that much cheaper than a directory
+/// entry.
 const WORDS_PER_UNIT: usize = 8;
 
-/// What the names of unfinished downloads end in: those of browsers, torrent clients and servents,
-/// and of our records of them.
-const PARTIAL: [&str; 6] =
-    [".part", ".part.source", ".partial", ".crdownload", ".!ut", ".incomplete"];
-
-/// How long a file must have been left alone before a routine scan shares it.
+/// Time since its last modification after which a routine scan shares a file.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// Why the folders are looked at.
+/// Why a scan runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
-    /// The servent starts, or the user says that the files are ready: all are shared at once.
+pub enum ScanTrigger {
+    /// The servent starts, or the user asks for it: all files are shared at once.
     Asked,
-    /// Something changed, or time has passed: what may be half written is left for later.
+    /// Something changed, or the interval has passed: files that may be half written are held back.
     Routine,
 }
 
-/// What is known from the scan before.
-pub(crate) struct Before<'a> {
-    pub(crate) library: &'a Arc<Library>,
-    pub(crate) shelf: &'a Shelf,
-    pub(crate) watches: WatchList,
-}
-
 /// A walk through the shared folders. Dropping it unfinished is fine.
-pub(crate) struct Scan {
+pub(super) struct Scan {
     shares: Arc<Shares>,
-    occasion: Occasion,
+    trigger: ScanTrigger,
     stage: Stage,
-    /// Position of the root at hand among the roots, and one that is walked.
+    /// Index of the root being walked.
     root: usize,
-    /// Folders of this root to be visited, relative to it. The least one is next: a folder comes
-    /// before what is in it, and all of that before the next folder.
+    /// Folders of this root to be visited, relative to it, least first: a folder comes before what is
+    /// in it, and all of that before the next folder.
     pending: BTreeSet<PathBuf>,
-    /// How many folders there were so far, with those pending.
+    /// Folders found so far, pending ones included.
     folders: usize,
-    library: LibraryBuilder,
-    shelf: ShelfBuilder,
-    /// What is shared so far, to tell what has changed.
-    previous: Arc<Library>,
-    /// Files that are as they were in `previous`.
-    unchanged: usize,
+    index: IndexBuilder,
     watches: WatchList,
     settles_in: Option<Duration>,
     report: ScanReport,
 }
 
-/// What a scan has found.
+/// The result of a scan.
 #[derive(Debug)]
-pub(crate) struct Scanned {
-    /// The files, for the core.
-    pub(crate) library: Arc<Library>,
-    /// Where they lie; has the same numbers, and those of files left for later.
-    pub(crate) shelf: Shelf,
+pub(super) struct Scanned {
+    pub(super) index: SharedIndex,
     /// The watches on the folders that were walked.
-    pub(crate) watches: WatchList,
+    pub(super) watches: WatchList,
     /// When the first of the files left for later may be shared, counted from when it was seen.
-    pub(crate) settles_in: Option<Duration>,
-    /// What to tell the user.
-    pub(crate) report: ScanReport,
+    pub(super) settles_in: Option<Duration>,
+    /// For the user.
+    pub(super) report: ScanReport,
 }
 
 enum Stage {
-    /// About to take a folder from those pending, or the next root.
+    /// The next pending folder is to be opened, or the next root entered.
     Next,
     /// Reading the entries of a folder.
     Reading(Listing),
     /// Adding its files.
     Adding(Listing),
-    /// The walk is over; folders that are no longer there need no watch.
+    /// The walk is over; watches on folders that are gone are removed.
     Watches,
     /// The library is being finished.
     Library,
-    /// Likewise the shelf.
-    Shelf(Box<Library>),
     Done,
 }
 
@@ -127,7 +107,7 @@ struct Listing {
     /// Relative to the root.
     path: PathBuf,
     dir: Dir,
-    /// What may be shared, by name.
+    /// Entries that may be shared, by name.
     files: BTreeMap<Box<str>, Kind>,
 }
 
@@ -137,59 +117,60 @@ enum Kind {
     Link,
 }
 
-/// A file as the system describes it.
+/// Size and modification time of a file.
 struct Found {
     size: u64,
-    /// When it was last written, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     modified_ms: i64,
 }
 
-/// Walks the folders of `shares` to the end; what it takes is not bounded.
-pub fn list_shared(shares: Shares) -> Arc<Library> {
-    let (library, watches) = (&Arc::new(Library::empty()), WatchList::default());
-    let before = Before { library, shelf: &Shelf::default(), watches };
-    let mut scan = Scan::start(&Arc::new(shares), Occasion::Asked, before);
+/// Scans the folders of `shares` to the end, however long that takes.
+pub fn list_shared(shares: Shares) -> (Arc<Library>, ScanReport) {
+    let (shares, before) = (Arc::new(shares), SharedIndex::default());
+    let mut scan = Scan::start(&shares, ScanTrigger::Asked, &before, WatchList::default());
     loop {
         if let Some(scanned) = scan.step(usize::MAX) {
-            return scanned.library;
+            return (scanned.index.library, scanned.report);
         }
     }
 }
 
 impl Scan {
-    /// A scan of `shares` that keeps the numbers of the one before.
+    /// A scan of `shares` that keeps the numbers of `previous` and the watches on folders that are
+    /// still there.
     ///
     /// A root given twice, or one that is visited anyway as a folder of another root, is left out;
     /// the report says so.
-    pub(crate) fn start(shares: &Arc<Shares>, occasion: Occasion, before: Before<'_>) -> Scan {
+    pub(super) fn start(
+        shares: &Arc<Shares>,
+        trigger: ScanTrigger,
+        previous: &SharedIndex,
+        mut watches: WatchList,
+    ) -> Scan {
         let roots = &shares.roots;
-        let mut watches = before.watches;
         watches.begin();
         let mut scan = Scan {
-            occasion,
+            trigger,
             stage: Stage::Next,
             root: 0,
             pending: BTreeSet::new(),
             folders: 0,
-            library: LibraryBuilder::new(),
-            shelf: ShelfBuilder::new(roots, before.shelf),
-            previous: Arc::clone(before.library),
-            unchanged: 0,
+            index: IndexBuilder::new(roots, previous),
             watches,
             settles_in: None,
             report: ScanReport::new(roots, covering_roots(shares)),
             shares: Arc::clone(shares),
         };
-        scan.report.asked = occasion == Occasion::Asked;
+        scan.report.asked = trigger == ScanTrigger::Asked;
         scan.enter_root(0);
         scan
     }
 
-    /// Goes on for about `budget` directory entries at most, and returns what was found when
-    /// nothing is left to do; after that it returns `None`.
+    /// Does work worth about `budget` directory entries. Returns the result at the end of the scan,
+    /// and `None` before and after.
     ///
-    /// 256 take less than 2 ms while the system has the folders cached.
-    pub(crate) fn step(&mut self, budget: usize) -> Option<Scanned> {
+    /// 256 entries take less than 2 ms while the kernel has the folders cached.
+    pub(super) fn step(&mut self, budget: usize) -> Option<Scanned> {
         let mut left = budget.max(1);
         while left > 0 {
             self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
@@ -202,17 +183,10 @@ impl Scan {
                 },
                 Stage::Library => {
                     let budget = std::mem::take(&mut left).saturating_mul(WORDS_PER_UNIT);
-                    match self.library.step(budget) {
-                        Some(library) => Stage::Shelf(Box::new(library)),
-                        None => Stage::Library,
+                    if let Some((index, changed)) = self.index.step(budget) {
+                        return Some(self.finish(index, changed));
                     }
-                }
-                Stage::Shelf(library) => {
-                    let budget = std::mem::take(&mut left).saturating_mul(WORDS_PER_UNIT);
-                    if let Some(shelf) = self.shelf.step(budget) {
-                        return Some(self.finish(*library, shelf));
-                    }
-                    Stage::Shelf(library)
+                    Stage::Library
                 }
                 Stage::Done => return None,
             };
@@ -220,16 +194,15 @@ impl Scan {
         None
     }
 
-    fn finish(&mut self, library: Library, shelf: Shelf) -> Scanned {
+    fn finish(&mut self, index: SharedIndex, changed: bool) -> Scanned {
         let mut report = std::mem::take(&mut self.report);
-        report.changed = self.unchanged != library.len() || self.unchanged != self.previous.len();
+        report.changed = changed;
         report.unwatched = self.watches.refused();
         let watches = std::mem::take(&mut self.watches);
-        let library = Arc::new(library);
-        Scanned { library, shelf, watches, settles_in: self.settles_in, report }
+        Scanned { index, watches, settles_in: self.settles_in, report }
     }
 
-    /// Goes to the root at `position`, or the first one after it that has to be walked.
+    /// Goes to the root at `position`, or to the first one after it that has to be walked.
     fn enter_root(&mut self, position: usize) {
         let walked = |root: &RootReport| root.covered_by.is_none();
         let ahead = self.report.roots[position..].iter().position(walked);
@@ -249,7 +222,7 @@ impl Scan {
         };
         *left = left.saturating_sub(1 + path.components().count());
         let root = &self.shares.roots[self.root];
-        // Watched first: what changes from here on is either seen below or told by the watch.
+        // Watched before it is read: a change from here on is seen below or reported by the watch.
         self.watches.add(&root.path().join(&path));
         let opened = open_folder(root, &path).and_then(|folder| Ok(Dir::new(folder)?));
         self.report.folders += 1;
@@ -285,11 +258,11 @@ impl Scan {
     }
 
     fn begin_adding(&mut self, listing: Listing) -> Stage {
-        self.shelf.enter(self.root, &listing.path);
+        self.index.enter(self.root, &listing.path);
         Stage::Adding(listing)
     }
 
-    /// Puts an entry with the files of `listing` or the pending folders, if it is fit for either.
+    /// Adds an entry to the files of `listing` or to the pending folders, or counts why not.
     fn sort_in(&mut self, listing: &mut Listing, entry: &DirEntry) {
         let name = entry.file_name().to_bytes();
         if matches!(name, b"." | b"..") {
@@ -300,7 +273,7 @@ impl Scan {
             Err(skip) => return self.report.skip(skip),
         };
         let kind = match entry.file_type() {
-            // Some file systems do not tell.
+            // Some file systems do not report the type.
             FileType::Unknown => match status(&listing.dir, name) {
                 Ok((kind, _)) => kind,
                 Err(error) => return self.failed_file(listing, name, &error),
@@ -340,10 +313,7 @@ impl Scan {
     fn add(&mut self, mut listing: Listing, left: &mut usize) -> Stage {
         while *left > 0 {
             *left = left.saturating_sub(UNITS_PER_FILE);
-            let Some((name, kind)) = listing.files.pop_first() else {
-                self.shelf.leave();
-                return Stage::Next;
-            };
+            let Some((name, kind)) = listing.files.pop_first() else { return Stage::Next };
             if self.report.files() >= self.shares.max_files as u64 {
                 self.report.skip(Skip::TooMany);
                 continue;
@@ -354,16 +324,16 @@ impl Scan {
                         Ok(()) => self.add_file(&name, &found, None),
                         Err(error) => self.failed_file(&listing, &name, &error),
                     },
-                    // It was one when the folder was read.
+                    // It was a regular file when the folder was read.
                     Ok(_) => self.report.skip(Skip::Vanished),
                     Err(error) => self.failed_file(&listing, &name, &error),
                 },
                 Kind::Link => {
-                    // Following it looks at each folder on the way.
+                    // Following a link costs a look at each folder on the way.
                     *left = left.saturating_sub(listing.path.components().count());
                     let link = listing.path.join(&*name);
                     match follow(&self.shares.roots[self.root], &link) {
-                        Ok((target, found)) => self.add_file(&name, &found, Some(target)),
+                        Ok((target, found)) => self.add_file(&name, &found, Some(&target)),
                         Err(skip) => self.report.skip(skip),
                     }
                 }
@@ -372,29 +342,23 @@ impl Scan {
         Stage::Adding(listing)
     }
 
-    fn add_file(&mut self, name: &str, found: &Found, target: Option<PathBuf>) {
+    fn add_file(&mut self, name: &str, found: &Found, target: Option<&Path>) {
         if !is_obtainable(name) {
             return self.report.skip(Skip::UnfitName);
         }
-        let Some(number) = self.shelf.number(name) else {
+        let Some(known) = self.index.look_up(name) else {
             return self.report.skip(Skip::TooMany);
         };
-        let size = found.size;
-        let unchanged = self.previous.get(number).is_some_and(|entry| entry.size == size);
-        if self.occasion == Occasion::Routine
-            && !unchanged
+        if self.trigger == ScanTrigger::Routine
+            && known.size != Some(found.size)
             && let Some(left) = settles_in(found.modified_ms)
         {
             self.settles_in = Some(self.settles_in.map_or(left, |least| least.min(left)));
-            self.shelf.put(name, number, target);
+            self.index.hold_back(name, known);
             return self.report.skip(Skip::Settling);
         }
-        match self.library.add(number, name, size) {
-            Ok(()) => {
-                self.shelf.put(name, number, target);
-                self.report.shared(self.root, size);
-                self.unchanged += usize::from(unchanged);
-            }
+        match self.index.add(name, known, found.size, target) {
+            Ok(()) => self.report.shared(self.root, found.size),
             Err(AddError::UnfitName) => self.report.skip(Skip::UnfitName),
             Err(AddError::Full) => self.report.skip(Skip::TooMany),
             Err(error @ (AddError::NumberTaken(_) | AddError::Finishing)) => {
@@ -421,10 +385,10 @@ impl fmt::Debug for Scan {
     }
 }
 
-/// For each root, the one whose walk comes across its files anyway.
+/// For each root, the other root whose walk visits its files anyway.
 ///
-/// A walk does not come across what lies in a hidden or excluded folder: a root in there is walked
-/// by itself, with the globs matched against paths beneath it.
+/// A walk does not visit hidden or excluded folders: a root in one of them is walked by itself, with
+/// the globs matched against paths beneath it.
 fn covering_roots(shares: &Shares) -> Vec<Option<usize>> {
     let roots = &shares.roots;
     let covers = |outer: usize, inner: usize| {
@@ -447,17 +411,17 @@ fn covering_roots(shares: &Shares) -> Vec<Option<usize>> {
     covered
 }
 
-/// How long it takes until a file is settled; `None` if it is.
+/// Time until a file is settled; `None` if it is.
 ///
-/// A time stamp ahead of our clock by more than the waiting time is taken as settled: it may stay
-/// so for years.
+/// A modification time ahead of our clock by more than the waiting time counts as settled: it may
+/// stay ahead for years.
 fn settles_in(modified_ms: i64) -> Option<Duration> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     let age = i64::try_from(now.as_millis()).ok()?.abs_diff(modified_ms);
     SETTLED_AFTER.checked_sub(Duration::from_millis(age)).filter(|left| !left.is_zero())
 }
 
-/// A file in an open folder; a link itself, not its target.
+/// Type, size and modification time of an entry of an open folder; of a link itself, not its target.
 fn status(dir: &Dir, name: &str) -> io::Result<(FileType, Found)> {
     let stat = statat(dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let found = Found {
@@ -467,13 +431,7 @@ fn status(dir: &Dir, name: &str) -> io::Result<(FileType, Found)> {
     Ok((FileType::from_raw_mode(stat.st_mode), found))
 }
 
-/// Whether peers of every dialect can ask for a file of this name: requests cannot carry control
-/// characters, and a backslash is a path to many.
-fn is_obtainable(name: &str) -> bool {
-    !name.contains(|c: char| c == '\\' || c.is_ascii_control())
-}
-
-/// Whether a file can be served, which takes reading it.
+/// Checks that a file can be read, and so be served.
 fn readable(dir: &Dir, name: &str) -> io::Result<()> {
     Ok(accessat(dir.fd()?, name, Access::READ_OK, AtFlags::empty())?)
 }
@@ -482,7 +440,7 @@ fn milliseconds(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1000).saturating_add(nanoseconds.try_into().unwrap_or(0) / 1_000_000)
 }
 
-/// Where the link leads, relative to `root`, and the file there.
+/// The target of a link, relative to `root`.
 fn follow(root: &ShareRoot, link: &Path) -> Result<(PathBuf, Found), Skip> {
     let target = fs::canonicalize(root.path().join(link)).map_err(|_| Skip::BrokenLink)?;
     let relative = target.strip_prefix(root.path()).map_err(|_| Skip::LinkOut)?;
@@ -510,22 +468,14 @@ fn follow(root: &ShareRoot, link: &Path) -> Result<(PathBuf, Found), Skip> {
 
 /// The name, unless it is hidden or cannot be sent as text.
 fn visible(name: &OsStr) -> Result<&str, Skip> {
-    if name.as_bytes().starts_with(b".") {
-        return Err(Skip::Hidden);
+    match is_hidden(name) {
+        true => Err(Skip::Hidden),
+        false => name.to_str().ok_or(Skip::NotUtf8),
     }
-    name.to_str().ok_or(Skip::NotUtf8)
 }
 
 fn is_visible(name: &OsStr) -> bool {
     visible(name).is_ok()
-}
-
-pub(super) fn is_partial(name: &str) -> bool {
-    PARTIAL.iter().any(|ending| {
-        let start = name.len().checked_sub(ending.len());
-        let tail = start.and_then(|start| name.as_bytes().get(start..));
-        tail.is_some_and(|tail| tail.eq_ignore_ascii_case(ending.as_bytes()))
-    })
 }
 
 #[cfg(test)]

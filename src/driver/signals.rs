@@ -1,4 +1,4 @@
-//! Signals: INT, TERM, HUP and USR1, and the terminal that a HUP may tell the end of.
+//! Signals: INT, TERM, HUP and USR1, and whether a HUP means that the terminal is gone.
 //!
 //! | signal | started on a terminal that is gone | otherwise |
 //! |---|---|---|
@@ -6,11 +6,10 @@
 //! | HUP | stop, unless HUP was ignored at the start (`nohup`) | reload |
 //! | USR1 | status | status |
 //!
-//! The system sends HUP both when a terminal goes away and when somebody asks for a reload. The two
-//! are told apart by asking for the terminal: once it has gone, `/dev/tty` cannot be opened any more
-//! (tty(4), ENXIO).
+//! The kernel sends HUP when a terminal goes away, users send it to ask for a reload. The two are told
+//! apart by opening `/dev/tty`, which fails once the terminal is gone (tty(4), ENXIO).
 
-use super::Happened;
+use super::event::DriverEvent;
 use mio::{Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
@@ -20,7 +19,7 @@ use std::io;
 /// The signals of this process, taken over from their default actions.
 pub(super) struct SignalSource {
     signals: Signals,
-    /// HUP means the end once the terminal has gone.
+    /// HUP stops the servent once the terminal is gone.
     ends_with_terminal: bool,
 }
 
@@ -37,14 +36,14 @@ impl SignalSource {
         Ok(SignalSource { signals, ends_with_terminal })
     }
 
-    /// What the signals that came since the last call ask for.
-    pub(super) fn pending(&mut self) -> impl Iterator<Item = Happened> {
+    /// What the signals since the last call ask for.
+    pub(super) fn pending(&mut self) -> impl Iterator<Item = DriverEvent> {
         let ends_with_terminal = self.ends_with_terminal;
         self.signals.pending().map(move |signal| match signal {
-            SIGHUP if ends_with_terminal && !has_terminal() => Happened::Stop,
-            SIGHUP => Happened::Reload,
-            SIGUSR1 => Happened::Status,
-            _ => Happened::Stop,
+            SIGHUP if ends_with_terminal && !has_terminal() => DriverEvent::Stop,
+            SIGHUP => DriverEvent::Reload,
+            SIGUSR1 => DriverEvent::Status,
+            _ => DriverEvent::Stop,
         })
     }
 }
@@ -54,7 +53,7 @@ fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Whether HUP is ignored, as under `nohup`. Linux tells it in the process's status (proc(5)).
+/// Whether HUP is ignored, as under `nohup`: Linux shows it in the process's status (proc(5)).
 fn ignores_hup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

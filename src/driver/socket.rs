@@ -1,16 +1,16 @@
-//! TCP sockets: opening, reading to the end, writing, and what errors mean.
+//! TCP sockets: connecting, hanging up, and what errors of the system mean to the core.
 
+use super::tcp;
 use crate::servent::{ConnId, IoFailure};
 use mio::net::TcpStream;
-use socket2::{Domain, Protocol, Type};
 use std::io::{self, ErrorKind, Read};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4};
 
-/// Bytes the kernel takes beyond what the peer has room for. It would otherwise take megabytes: the
-/// core's queue, not the kernel's, decides what a slow neighbour misses, and a write that is taken
-/// means that the peer took bytes, so a peer that reads slowly is told from one that stopped: one
-/// that takes 20 kB/s makes room every 13 s. A smaller bound costs a fast flood speed, since its
-/// descriptors then wait one by one.
+/// Bytes the kernel buffers beyond the peer's receive window (`TCP_NOTSENT_LOWAT`). Without a bound
+/// it buffers megabytes. The bound lets the core's send queue decide what a slow neighbour misses,
+/// and a completed write then means that the peer read something: a peer that reads 20 kB/s makes
+/// room every 13 s and is not taken for a stalled one. A smaller bound slows fast floods down, whose
+/// descriptors would be written one by one.
 #[cfg(target_os = "linux")]
 const NOT_SENT_BYTES: u32 = 512 * 1024;
 
@@ -19,27 +19,19 @@ const NOT_SENT_BYTES: u32 = 512 * 1024;
 pub(super) struct Socket {
     pub(super) id: ConnId,
     pub(super) stream: TcpStream,
-    /// The connection attempt has not come to an end.
+    /// The connection attempt has not completed.
     pub(super) connecting: bool,
-    /// It is in the list of those with bytes left to read.
+    /// It is in the list of connections with unread input.
     pub(super) listed: bool,
-    /// No more bytes will come.
+    /// The peer has sent all it will send.
     pub(super) ended: bool,
 }
 
 impl Socket {
     /// Starts to connect; `from` is the address listened on.
     pub(super) fn connect(id: ConnId, addr: SocketAddrV4, from: Ipv4Addr) -> io::Result<Socket> {
-        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        if let Some(from) = source_ip(from, *addr.ip()) {
-            socket.bind(&SocketAddrV4::new(from, 0).into())?;
-        }
-        match socket.connect(&addr.into()) {
-            Err(error) if !is_in_progress(&error) => return Err(error),
-            _ => {}
-        }
-        Ok(Socket::new(id, TcpStream::from_std(socket.into()), true))
+        let stream = tcp::connect(source_ip(from, *addr.ip()), addr)?;
+        Ok(Socket::new(id, stream, true))
     }
 
     /// A socket that was accepted.
@@ -48,30 +40,23 @@ impl Socket {
     }
 
     fn new(id: ConnId, stream: TcpStream, connecting: bool) -> Socket {
-        // Descriptors are batched by the core; holding them back once more only adds delay.
+        // The core batches descriptors; Nagle's algorithm would only add delay.
         let _ = stream.set_nodelay(true);
-        // Best effort: without it what is dropped for a slow neighbour is decided later.
+        // Best effort: without it the kernel buffers more.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT_BYTES);
         Socket { id, stream, connecting, listed: false, ended: false }
     }
 
-    /// Looks how an attempt to connect went. `Ok(None)`: still under way.
+    /// The local address once the attempt to connect has succeeded; `Ok(None)` while it has not ended.
     pub(super) fn finish_connect(&mut self) -> io::Result<Option<SocketAddrV4>> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
-        }
-        match self.stream.peer_addr() {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        self.connecting = false;
-        v4(self.stream.local_addr()?).map(Some)
+        let local = tcp::finish_connect(&self.stream)?;
+        self.connecting = local.is_none();
+        Ok(local)
     }
 
-    /// Ends the sending direction and takes in what has arrived meanwhile. Dropping a socket with
-    /// unread bytes resets the connection, and the peer may lose our last answer.
+    /// Shuts the sending direction down and reads what has arrived. Dropping a socket with unread
+    /// bytes would reset the connection, and the peer could lose our last answer.
     pub(super) fn hang_up(mut self, buffer: &mut [u8]) {
         const READS: usize = 16;
         let _ = self.stream.shutdown(Shutdown::Write);
@@ -83,20 +68,12 @@ impl Socket {
     }
 }
 
-/// Where a connection to `target` leaves from; `None` lets the system choose. It is the address
-/// listened on, if that is a particular one and reaches the target: neighbours are told it, and on
-/// loopback it tells servents apart. From 127.0.0.1 nothing beyond loopback is in reach.
+/// The source address of a connection to `target`; `None` lets the system choose. It is the address
+/// listened on, if that is a single one that reaches the target: neighbours know the servent by it,
+/// and on loopback it tells servents apart. Nothing beyond loopback can be reached from 127.0.0.1.
 fn source_ip(listening: Ipv4Addr, target: Ipv4Addr) -> Option<Ipv4Addr> {
     let reaches = listening.is_loopback() == target.is_loopback();
     (reaches && !listening.is_unspecified()).then_some(listening)
-}
-
-/// The IPv4 form of an address; 0.4 carries no other.
-pub(super) fn v4(addr: SocketAddr) -> io::Result<SocketAddrV4> {
-    match addr {
-        SocketAddr::V4(addr) => Ok(addr),
-        SocketAddr::V6(_) => Err(io::Error::other("Gnutella 0.4 knows only IPv4 addresses")),
-    }
 }
 
 /// What an error means to the core.
@@ -107,34 +84,34 @@ pub(super) fn failure(error: &io::Error) -> IoFailure {
             IoFailure::Reset
         }
         ErrorKind::HostUnreachable | ErrorKind::TimedOut => IoFailure::Unreachable,
-        // Our own routes lead nowhere; routers on the way hardly ever say this.
+        // This machine has no route; routers on the way hardly ever report this.
         ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => IoFailure::Local(plain(error)),
         ErrorKind::UnexpectedEof => IoFailure::Eof,
         _ => IoFailure::Other(error.to_string()),
     }
 }
 
-/// What an error means that came before anything was sent to the peer.
+/// What an error means to the core that came before anything was sent to the peer.
 pub(super) fn local_failure(error: &io::Error) -> IoFailure {
     match error.kind() {
-        // Some systems say so at once on loopback.
+        // Some systems report it at once on loopback.
         ErrorKind::ConnectionRefused => IoFailure::Refused,
         _ => IoFailure::Local(plain(error)),
     }
 }
 
-/// The system's words without its number.
+/// The system's message without its error number.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// Whether an error says "later" rather than "no".
+/// Whether the operation may succeed later.
 pub(super) fn is_later(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }
 
-/// Does it again if a signal came in between.
+/// Repeats an operation that a signal interrupted.
 pub(super) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match act() {
@@ -144,19 +121,14 @@ pub(super) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Re
     }
 }
 
-fn is_in_progress(error: &io::Error) -> bool {
-    is_later(error)
-        || error.kind() == ErrorKind::Interrupted
-        || error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::{Domain, Type};
     use std::io::Write;
     use std::net::{TcpListener, TcpStream as StdStream};
 
-    /// A socket of ours and the peer's end, with a receive buffer of a usual size.
+    /// An accepted socket and the peer's end, whose receive buffer has a usual size.
     fn pair() -> (Socket, StdStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -187,9 +159,9 @@ mod tests {
     fn little_is_taken_beyond_what_the_peer_has_room_for() {
         let (mut socket, mut peer) = pair();
         let first = fill(&mut socket);
-        // Twice the size asked for is what the system gives, and our share on top.
+        // The kernel doubles the receive buffer asked for; our bound comes on top.
         assert!(first <= 1_280 * 1024, "{first} bytes wait in the kernel");
-        // A peer that takes in a part of it is seen to: there is room again.
+        // A peer that reads a part of it makes room.
         peer.read_exact(&mut vec![0; first / 2]).unwrap();
         let mut again = fill(&mut socket);
         while again == 0 {
@@ -222,7 +194,7 @@ mod tests {
             assert_eq!(source_ip(ip(listening), ip(target)), from.map(ip), "{listening} {target}");
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = v4(listener.local_addr().unwrap()).unwrap();
+        let target = tcp::ipv4(listener.local_addr().unwrap()).unwrap();
         Socket::connect(ConnId::from_u64(0), target, ip("127.0.0.9")).unwrap();
         let (_, from) = listener.accept().unwrap();
         assert_eq!(from.ip(), ip("127.0.0.9"));

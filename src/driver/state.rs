@@ -1,4 +1,4 @@
-//! What a servent remembers between runs, in a folder of its own: its id and the hosts it knows.
+//! The state folder: what a servent keeps between runs, its servent id and the hosts it knows.
 
 use crate::wire::ServentId;
 use std::fmt;
@@ -11,19 +11,19 @@ use uuid::Uuid;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const HOSTS: &str = "hosts";
-/// What the file of hosts says of itself.
+/// The first line of the host file.
 const HOSTS_HEAD: &str = "# known hosts, one ADDR:PORT a line; answered: a link to it has stood\n";
 const ANSWERED: &str = "answered";
 const HEARD_OF: &str = "heard-of";
-/// A host file longer than this was not written by us.
+/// Longest host file that is read, in bytes; ours are far shorter.
 const MAX_HOSTS_BYTES: u64 = 1024 * 1024;
 
 /// Why a state folder cannot be used.
 #[derive(Debug)]
 pub enum StateError {
-    /// Another servent has it.
+    /// Another servent uses it.
     Locked(PathBuf),
-    /// The disk says no.
+    /// The disk refuses.
     Io(PathBuf, io::Error),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for StateError {
 
 impl std::error::Error for StateError {}
 
-/// A locked state folder. The lock ends with it.
+/// A locked state folder; dropping it releases the lock.
 #[derive(Debug)]
 pub struct StateFolder {
     folder: PathBuf,
@@ -85,19 +85,18 @@ impl StateFolder {
         Ok(StateFolder { folder, identity, _lock: lock })
     }
 
-    /// The id of this servent, the same in every run.
+    /// The servent id, the same in every run.
     pub fn identity(&self) -> ServentId {
         self.identity
     }
 
-    /// The hosts of the last run, each with whether it ever answered; none if there is no readable
-    /// list.
+    /// The hosts of the last run, each with whether it ever answered; empty without a readable list.
     pub fn load_hosts(&self) -> Vec<(SocketAddrV4, bool)> {
         read_hosts(&self.folder)
     }
 
-    /// Replaces the list of hosts, each with whether it ever answered. It is whole at every moment,
-    /// whatever happens.
+    /// Replaces the list of hosts, each with whether it ever answered. The replacement is atomic: a
+    /// crash leaves the old list or the new one.
     ///
     /// # Errors
     /// When the disk refuses; the old list is then still there.
@@ -158,7 +157,7 @@ fn load_identity(folder: &Path, path: &Path) -> io::Result<ServentId> {
     Ok(identity)
 }
 
-/// The draft has a fixed name, since the folder is locked: one that a crash left is written over.
+/// The draft has a fixed name, since the folder is locked: a draft left by a crash is overwritten.
 fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = File::create(&draft)?;

@@ -1,33 +1,27 @@
-//! When the shared folders are looked at, and the scan under way.
+//! Scheduling of folder scans: at the start, on request, and after changes that the system reports.
 //!
-//! The system tells about changes in the folders of the last scan. What it tells is only taken as
-//! "something changed": a scan of everything follows shortly after, is done in slices, costs little
-//! for folders that stayed as they were, and replaces the index as a whole. So nothing has to be
-//! right about the order of events, folders that move or events that got lost.
+//! An event means only that something changed. A scan of everything follows, in slices, and replaces
+//! the index as a whole; folders that did not change cost little. So the order of events, folders
+//! that move and lost events need no care.
 //!
-//! A change that leaves files behind as they are to stay (moved, removed) has its scan after
-//! [`SOON`]; after a write it waits until the file may have settled. Then the events that came
-//! meanwhile are thrown away in portions, and the scan begins. Scans keep a distance that grows
-//! with what they cost, so neither a file that is copied for minutes nor a folder in turmoil keeps
-//! the loop busy.
+//! A move or removal is followed by a scan after [`SCAN_AFTER_MOVE`], a write after
+//! [`SCAN_AFTER_WRITE`], when the file may have settled. Events that arrived meanwhile are then
+//! discarded in portions and the scan begins. The pause between scans grows with their cost, so
+//! neither a file that is copied for minutes nor a folder that changes all the time keeps the loop
+//! busy.
 
-#[cfg_attr(target_os = "linux", path = "watch/linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "watch/none.rs")]
-mod system;
-
-pub(super) use system::WatchList;
-
+use super::change::Change;
 use super::clock::Clock;
-use super::scan::{Before, Occasion, Scan, Scanned, Shares};
-use super::shelf::{ShareRoot, Shelf};
-use crate::library::Library;
+use super::folder_watch::{Changes, WatchList};
+use super::index::SharedIndex;
+use super::scan::{Scan, ScanReport, ScanTrigger, Shares};
+use super::share::ShareRoot;
 use crate::time::Instant;
 use mio::{Registry, Token};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
-use system::Changes;
 
 /// Directory entries or index steps per slice of a scan.
 const SCAN_BUDGET: usize = 128;
@@ -35,54 +29,43 @@ const SCAN_BUDGET: usize = 128;
 const SCAN_SLICE: Duration = Duration::from_millis(1);
 /// Bytes of events read in one turn: some hundred events.
 const PORTION_BYTES: usize = 16 * 1024;
-/// More portions than the system keeps events for; after so many a scan begins though there are
-/// still more.
+/// Portions of events discarded before a scan begins regardless; more than the kernel queues.
 const MAX_PORTIONS: u32 = 512;
 
-/// From a change to its scan: what comes in one go is found in one go.
-const SOON: Duration = Duration::from_millis(300);
-/// Likewise from a write: somewhat longer than a scan wants the file to have been left alone.
-const SETTLED: Duration = Duration::from_millis(1050);
-/// Between two scans at least, and at least [`REST_SHARE`] times as long as the last one took.
-const LEAST_REST: Duration = Duration::from_millis(500);
-/// Scans take at most one part in four of the time.
-const REST_SHARE: u32 = 3;
+/// Delay from a move or removal to its scan: several changes at once are found by one scan.
+const SCAN_AFTER_MOVE: Duration = Duration::from_millis(300);
+/// Delay from a write to its scan: a little longer than a file takes to settle.
+const SCAN_AFTER_WRITE: Duration = Duration::from_millis(1050);
+/// Least pause between two scans; see also [`PAUSE_FACTOR`].
+const MIN_PAUSE: Duration = Duration::from_millis(500);
+/// The pause is at least this many times as long as the last scan, so scans take at most a quarter of
+/// the time.
+const PAUSE_FACTOR: u32 = 3;
 
-/// How often it is looked whether the roots are still there, or again. No watch tells of a root
-/// that returns, of a parent that was moved, or of a file system that was mounted over it.
+/// How often the roots are checked. No watch reports a root that returns, a parent that was moved, or
+/// a file system mounted over a root.
 const ROOT_POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What became known about the folders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing is told there"))]
-enum Change {
-    /// A file was written to, and may be again in a moment.
-    Write,
-    /// Something came or went as a whole, or events were lost.
-    Move,
-}
 
 /// Keeps what is shared up to date with what is on the disk.
 pub(super) struct Watch {
     shares: Option<Arc<Shares>>,
     scan: Option<Scan>,
-    /// What the last scan has found.
-    library: Arc<Library>,
+    index: SharedIndex,
     /// While no scan has it.
     list: WatchList,
     changes: Option<Changes>,
-    /// Events may be waiting.
+    /// Events may be waiting in the kernel.
     unread: bool,
-    /// Read since the last scan began.
+    /// Portions read since the last scan began.
     portions: u32,
     schedule: Schedule,
     /// The roots as they were when the last scan began.
     roots: Vec<Option<RootIdentity>>,
-    /// When the roots are looked at next.
+    /// When the roots are checked next.
     next_root_poll: Instant,
 }
 
-/// What tells a folder from another one at the same path, and what it may be used for.
+/// Identity and permissions of a folder: another folder at the same path differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RootIdentity {
     device: u64,
@@ -95,7 +78,7 @@ impl Watch {
         Watch {
             shares: None,
             scan: None,
-            library: Arc::new(Library::empty()),
+            index: SharedIndex::default(),
             list: WatchList::default(),
             changes: None,
             unread: false,
@@ -106,39 +89,37 @@ impl Watch {
         }
     }
 
-    /// Begins to listen for changes, with the events of `token`. To no effect where the system
-    /// has no such thing; the report of a scan tells if it had no more of it to give. To be tried
-    /// again before each scan.
+    /// Starts to listen for changes, whose events carry `token`. Has no effect where the system cannot
+    /// report changes; when it has no watches left, the report of a scan says so. Called again before
+    /// each scan.
     pub(super) fn listen(&mut self, registry: &Registry, token: Token) {
-        // A scan under way has the list, and would bring the old one back.
+        // A running scan owns the list, and would bring the old one back.
         if self.changes.is_none() && self.scan.is_none() {
             (self.changes, self.list) = Changes::open(registry, token);
         }
     }
 
-    /// Begins a scan; false while another is under way.
+    /// Begins a scan. Returns false while another one is running.
     pub(super) fn scan(
         &mut self,
         now: Instant,
         shares: &Arc<Shares>,
-        occasion: Occasion,
-        shelf: &Shelf,
+        trigger: ScanTrigger,
     ) -> bool {
         if self.scan.is_some() {
             return false;
         }
         self.shares = Some(Arc::clone(shares));
-        self.begin(now, occasion, shelf);
+        self.begin(now, trigger);
         true
     }
 
-    fn begin(&mut self, now: Instant, occasion: Occasion, shelf: &Shelf) {
+    fn begin(&mut self, now: Instant, trigger: ScanTrigger) {
         let Some(shares) = &self.shares else { return };
         self.roots = identities(shares);
         self.next_root_poll = now + ROOT_POLL_INTERVAL;
         let watches = std::mem::take(&mut self.list);
-        let before = Before { library: &self.library, shelf, watches };
-        self.scan = Some(Scan::start(shares, occasion, before));
+        self.scan = Some(Scan::start(shares, trigger, &self.index, watches));
         self.schedule.begun(now);
         self.portions = 0;
     }
@@ -148,46 +129,47 @@ impl Watch {
         self.unread = true;
     }
 
-    /// Whether there is something to do without waiting.
+    /// Whether there is something to do at once.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
         self.scan.is_some() || self.unread && self.schedule.due.is_none_or(|due| due <= now)
     }
 
-    /// When a scan is to begin, or the roots are to be looked at.
+    /// When a scan is due, or a check of the roots.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let poll = (!self.roots.is_empty()).then_some(self.next_root_poll);
         self.schedule.due.into_iter().chain(poll).min()
     }
 
-    /// One portion of events, or one slice of a scan; what a finished scan has found.
-    pub(super) fn turn(
-        &mut self,
-        clock: &Clock,
-        buffer: &mut [u8],
-        shelf: &Shelf,
-    ) -> Option<Scanned> {
+    /// What is shared by the last scan that has ended.
+    pub(super) fn index(&self) -> &SharedIndex {
+        &self.index
+    }
+
+    /// Reads one portion of events, or does one slice of a scan. When a scan has ended, its result is
+    /// the index from now on.
+    pub(super) fn turn(&mut self, clock: &Clock, buffer: &mut [u8]) -> Option<ScanReport> {
         let now = clock.now();
         self.read(now, buffer);
         self.poll_roots(now);
         let drained = !self.unread || self.portions >= MAX_PORTIONS;
         if self.scan.is_none() && drained && self.schedule.due.is_some_and(|due| due <= now) {
-            self.begin(now, Occasion::Routine, shelf);
+            self.begin(now, ScanTrigger::Routine);
         }
         let scan = self.scan.as_mut()?;
         let end = clock.now() + SCAN_SLICE;
         while clock.now() < end {
-            if let Some(mut scanned) = scan.step(SCAN_BUDGET) {
+            if let Some(scanned) = scan.step(SCAN_BUDGET) {
                 self.scan = None;
-                self.list = std::mem::take(&mut scanned.watches);
-                self.library = Arc::clone(&scanned.library);
+                self.list = scanned.watches;
+                self.index = scanned.index;
                 self.schedule.ended(clock.now(), scanned.settles_in);
-                return Some(scanned);
+                return Some(scanned.report);
             }
         }
         None
     }
 
-    /// Asks for a scan when a root has gone, returned or become another folder.
+    /// Schedules a scan when a root is gone, is back, or has become another folder.
     fn poll_roots(&mut self, now: Instant) {
         let Some(shares) = &self.shares else { return };
         if now < self.next_root_poll || self.scan.is_some() {
@@ -201,8 +183,8 @@ impl Watch {
         }
     }
 
-    /// Reads a portion of events. While a scan is to come anyway, they stay where they are: the
-    /// system keeps only so many, and one mark that there were more.
+    /// Reads a portion of events. While a scan is due anyway they stay in the kernel, which bounds its
+    /// queue and marks an overflow.
     fn read(&mut self, now: Instant, buffer: &mut [u8]) {
         let Some(changes) = self.changes.as_mut().filter(|_| self.unread) else { return };
         let due = self.schedule.due;
@@ -216,10 +198,10 @@ impl Watch {
         };
         self.portions = self.portions.saturating_add(1);
         match change {
-            // A scan is due, and will see it.
+            // A scan is due and will see it.
             _ if due.is_some() => {}
-            Some(Change::Move) => self.schedule.ask(now + SOON),
-            Some(Change::Write) => self.schedule.ask(now + SETTLED),
+            Some(Change::Move) => self.schedule.ask(now + SCAN_AFTER_MOVE),
+            Some(Change::Write) => self.schedule.ask(now + SCAN_AFTER_WRITE),
             None => {}
         }
     }
@@ -234,7 +216,7 @@ fn identities(shares: &Shares) -> Vec<Option<RootIdentity>> {
     shares.roots.iter().map(identity).collect()
 }
 
-/// When the next scan is due by itself.
+/// When the next scan is due.
 #[derive(Debug, Default)]
 struct Schedule {
     due: Option<Instant>,
@@ -248,16 +230,16 @@ impl Schedule {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// A scan begins; it will see all that happened so far.
+    /// A scan begins; it will see every change so far.
     fn begun(&mut self, now: Instant) {
         self.begun = now;
         self.due = None;
     }
 
-    /// The scan has ended; a file it left out may be shared after `settles_in`.
+    /// The scan has ended; a file it held back may be shared after `settles_in`.
     fn ended(&mut self, now: Instant, settles_in: Option<Duration>) {
         let took = now.since(self.begun);
-        self.not_before = now + LEAST_REST.max(took.saturating_mul(REST_SHARE));
+        self.not_before = now + MIN_PAUSE.max(took.saturating_mul(PAUSE_FACTOR));
         let meanwhile = self.due.take();
         let settled = settles_in.map(|left| now + left);
         for at in meanwhile.into_iter().chain(settled) {

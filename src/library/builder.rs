@@ -36,6 +36,8 @@ const ELEMENTS_PER_UNIT: usize = 16;
 pub struct LibraryBuilder {
     /// What is finished so far.
     library: Library,
+    /// The root and path of a folder that was entered and has no file yet.
+    entered: Option<(u32, String)>,
     /// Words to provisional numbers.
     words: BTreeMap<WordKey, u32>,
     /// How many files have each word, by provisional number.
@@ -50,7 +52,7 @@ pub struct LibraryBuilder {
 /// Why a file was not added. The builder is as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddError {
-    /// The library has [`MAX_FILES`] files, or names of 2 GiB.
+    /// The library has [`MAX_FILES`] files, or names or paths of 2 GiB.
     Full,
     /// The name is empty, longer than [`MAX_NAME_BYTES`] or contains NUL: no QueryHit can carry it.
     UnfitName,
@@ -80,6 +82,23 @@ impl LibraryBuilder {
         LibraryBuilder::default()
     }
 
+    /// The files that follow lie in the folder at `path` within the share root number `root`, until
+    /// another one is entered. A library that is told of folders can say where its files lie.
+    ///
+    /// [`Library::folder`] and [`Library::find_in`] search: folders must come by root, then in the
+    /// order of [`std::path::Path`], and files of a folder by name.
+    pub fn enter(&mut self, root: u32, path: &str) {
+        self.entered = Some((root, path.to_owned()));
+    }
+
+    /// The file added last is a link that leads to `target` within its root.
+    pub fn set_link_target(&mut self, target: &str) {
+        if let Some(position) = self.library.files.len().checked_sub(1) {
+            let locations = self.library.locations.get_or_insert_default();
+            locations.push_link(narrow(position), target);
+        }
+    }
+
     /// Adds the file `number`, called `name`, of `size` bytes. The work is bounded by the limits of
     /// a name, and is usually 1 to 3 µs.
     pub fn add(&mut self, number: u32, name: &str, size: u64) -> Result<(), AddError> {
@@ -95,6 +114,7 @@ impl LibraryBuilder {
         if position >= MAX_FILES
             || name_end > MAX_TEXT_BYTES
             || self.words_bytes + self.scratch.text_bytes() > MAX_TEXT_BYTES
+            || self.location_bytes() > MAX_TEXT_BYTES
         {
             return Err(AddError::Full);
         }
@@ -102,11 +122,21 @@ impl LibraryBuilder {
             Slot::Vacant(slot) => slot.insert(narrow(position)),
             Slot::Occupied(_) => return Err(AddError::NumberTaken(number)),
         };
+        if let Some((root, path)) = self.entered.take() {
+            let locations = self.library.locations.get_or_insert_default();
+            locations.push_folder(root, &path, narrow(position));
+        }
         self.library.text.push_str(name);
         self.library.files.push(File { number, name_end: narrow(name_end), size });
         self.library.total_bytes = self.library.total_bytes.saturating_add(size);
         self.add_words();
         Ok(())
+    }
+
+    /// Bytes of paths, or of targets of links, once there is another of either.
+    fn location_bytes(&self) -> usize {
+        let held = self.library.locations.as_ref().map_or(0, |locations| locations.text_bytes());
+        held + self.entered.as_ref().map_or(0, |(_, path)| path.len())
     }
 
     /// Adds the words in `scratch` to the forward index.
@@ -150,9 +180,12 @@ impl LibraryBuilder {
     }
 
     fn begin(&mut self) -> Stage {
-        let Library { files, text, by_number, by_name, index, .. } = &mut self.library;
+        let Library { files, text, by_number, by_name, index, locations, .. } = &mut self.library;
         files.shrink_to_fit();
         text.shrink_to_fit();
+        if let Some(locations) = locations {
+            locations.shrink_to_fit();
+        }
         *by_name = NameTable::for_files(files.len());
         by_number.reserve_exact(files.len());
         index.forward_starts.push(narrow(index.forward.len()));

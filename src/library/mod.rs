@@ -1,6 +1,6 @@
 //! The library: the files we share, by number, by name and by the words of their names.
 //!
-//! It knows names and sizes, never contents or paths. A [`Library`] does not change: a rescan
+//! It knows names, sizes and where each file lies, never contents. A [`Library`] does not change: a rescan
 //! fills a [`LibraryBuilder`] in bounded slices between turns of the event loop, and the finished
 //! library replaces the old one whole. So searching needs no lock and no bookkeeping, and all
 //! servents of a simulation can share one `Arc<Library>`.
@@ -12,14 +12,18 @@
 mod builder;
 mod dense;
 mod index;
+mod locations;
 mod names;
 mod words;
 
 pub use builder::{AddError, LibraryBuilder, MAX_FILES, MAX_NAME_BYTES};
+pub use locations::{FolderFiles, Location};
 pub use words::{Criteria, CriteriaError, MAX_QUERY_WORDS};
 
 use index::WordIndex;
+use locations::Locations;
 use names::NameTable;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The shared files. Built by [`LibraryBuilder`]; shared as `Arc<Library>`.
@@ -33,6 +37,8 @@ pub struct Library {
     by_number: Vec<u32>,
     by_name: NameTable,
     index: WordIndex,
+    /// Where the files lie; `None` in a library that was told of no folder.
+    locations: Option<Box<Locations>>,
     total_bytes: u64,
 }
 
@@ -78,9 +84,40 @@ impl Library {
 
     /// The file with this number.
     pub fn get(&self, number: u32) -> Option<Entry<'_>> {
-        let number_at = |&position: &u32| self.files[position as usize].number;
-        let at = self.by_number.binary_search_by_key(&number, number_at).ok()?;
-        Some(self.entry(self.by_number[at]))
+        Some(self.entry(self.position(number)?))
+    }
+
+    /// Where the file with this number lies; `None` also where that was not told.
+    pub fn location(&self, number: u32) -> Option<Location<'_>> {
+        let position = self.position(number)?;
+        let name = name_at(&self.files, &self.text, position);
+        self.locations.as_ref()?.locate(position, name)
+    }
+
+    /// Where the file with this number leads, within its root, if it is a link.
+    pub fn link_target(&self, number: u32) -> Option<&str> {
+        let locations = self.locations.as_ref().filter(|locations| locations.has_links())?;
+        locations.target(self.position(number)?)
+    }
+
+    /// The shared files of a folder, without those of its subfolders.
+    pub fn folder(&self, root: usize, path: &str) -> Option<FolderFiles> {
+        let files = u32::try_from(self.files.len()).ok()?;
+        self.locations.as_ref()?.find(root, path, files).map(FolderFiles)
+    }
+
+    /// The file of `folder`, one of this library, that is called `name`.
+    pub fn find_in(&self, folder: &FolderFiles, name: &str) -> Option<Entry<'_>> {
+        let (mut low, mut high) = (folder.0.start, folder.0.end);
+        while low < high {
+            let middle = low.midpoint(high);
+            match name_at(&self.files, &self.text, middle).cmp(name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Some(self.entry(middle)),
+            }
+        }
+        None
     }
 
     /// The file with exactly this name; `None` if no file has it, or more than one.
@@ -129,6 +166,12 @@ impl Library {
             }
             found.len() < full
         })
+    }
+
+    fn position(&self, number: u32) -> Option<u32> {
+        let number_at = |&position: &u32| self.files[position as usize].number;
+        let at = self.by_number.binary_search_by_key(&number, number_at).ok()?;
+        Some(self.by_number[at])
     }
 
     fn entry(&self, position: u32) -> Entry<'_> {

@@ -83,6 +83,50 @@ fn files_are_found_by_number_and_by_name_if_it_is_unique() {
 }
 
 #[test]
+fn each_file_has_the_place_it_was_added_at() {
+    let mut builder = LibraryBuilder::new();
+    let folders: [(u32, &str, &[&str]); 5] = [
+        (0, "", &["a", "c"]),
+        (0, "empty", &[]),
+        (0, "sub", &["b"]),
+        (0, "sub/sub", &["a", "link", "z"]),
+        (2, "sub", &["b"]),
+    ];
+    let mut number = 0;
+    for (root, path, names) in folders {
+        builder.enter(root, path);
+        for name in names {
+            number += 1;
+            builder.add(number, name, 1).expect("fits");
+            if *name == "link" {
+                builder.set_link_target("sub/b");
+            }
+        }
+    }
+    let library = builder.step(usize::MAX).expect("finished");
+    let mut numbers = 1..;
+    for (root, path, names) in folders {
+        let folder = library.folder(root as usize, path);
+        assert_eq!(folder.is_some(), !names.is_empty(), "{root} {path}");
+        for (name, number) in names.iter().zip(numbers.by_ref()) {
+            let folder = folder.as_ref().expect("it has files");
+            assert_eq!(library.find_in(folder, name), library.get(number), "{root} {path} {name}");
+            assert_eq!(library.find_in(folder, "none"), None);
+            let expected = match *name {
+                "link" => Location { root: root as usize, folder: "", file: "sub/b" },
+                file => Location { root: root as usize, folder: path, file },
+            };
+            assert_eq!(library.location(number), Some(expected));
+            assert_eq!(library.link_target(number).is_some(), *name == "link");
+        }
+    }
+    assert!(library.folder(1, "sub").is_none() && library.folder(0, "su").is_none());
+    assert_eq!(library.location(number + 1), None);
+    // Where nobody tells of folders, there are no places.
+    assert_eq!(self::library(&["a"]).location(4_999_999), None);
+}
+
+#[test]
 fn an_empty_library_finds_nothing() {
     for library in [Library::empty(), LibraryBuilder::new().step(100).expect("finished")] {
         assert_eq!(search(&library, "free notes"), [""; 0]);

@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub(crate) mod chance;
 pub mod fault_schedule;
+pub mod hit_record;
 pub mod picture;
 pub mod query_report;
 pub mod topology;

@@ -8,7 +8,7 @@ use super::rate_limit::RateLimit;
 use crate::config::Config;
 use crate::library::Library;
 use crate::time::Instant;
-use crate::transfer::Shelf;
+use crate::transfer::SharedFiles;
 use crate::transfer::upload::{Piece, Slot, Upload, UploadStep};
 use crate::wire::http_head::GetPath;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub(super) enum UploadChunk<'a> {
     File { file: FileId, offset: u64, len: usize },
 }
 
-impl Shelf for Library {
+impl SharedFiles for Library {
     /// The file with this index if the path has its name in any reading, else the only file of
     /// this name: gtk-gnutella asks with index 0 for hits without a hash.
     fn find(&self, path: &GetPath) -> Option<(u32, u64)> {

@@ -1,4 +1,4 @@
-//! What is said to the keeper of a network, and how: a line of JSON there, a line of JSON back.
+//! Requests to the keeper of a network and its replies: one line of JSON each, on a Unix socket.
 
 use super::folder::{Conditions, RunFolder};
 use serde::{Deserialize, Serialize};
@@ -7,42 +7,42 @@ use std::net::SocketAddrV4;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// The keeper answers at once; one that does not within this time hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The keeper replies within this time.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the keeper can be asked for.
+/// A request to the keeper.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
-    /// How things stand.
+    /// Asks for the state of nodes and links.
     Status,
-    /// Faults of the plan may begin.
+    /// Faults of the plan may begin: all links have stood.
     Arm,
-    /// Links, by number, are to behave so from now on.
+    /// Sets the conditions of links.
     Set { links: Vec<usize>, conditions: Conditions },
-    /// Connections of these links are reset.
+    /// Resets the connections of links.
     Reset { links: Vec<usize> },
-    /// A node is ended: with TERM, or with KILL.
+    /// Stops a node: with TERM, or with KILL.
     Kill { node: usize, hard: bool },
-    /// What is not running is started.
+    /// Starts every node that is not running.
     Start,
-    /// All that is carried, as a pcapng file, until this side hangs up.
+    /// Streams what the links carry as a pcapng file, until the client closes.
     Capture,
-    /// Everything is ended, the keeper too.
+    /// Stops all nodes and the keeper.
     Stop,
 }
 
-/// What it answers.
+/// A reply of the keeper.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
     Done,
     Status(Status),
-    /// It cannot be done.
-    Wrong(String),
+    /// The request failed; a sentence says why.
+    Failed(String),
 }
 
-/// How things stand.
+/// The state of nodes and links.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Status {
     pub(super) nodes: Vec<NodeStatus>,
@@ -51,28 +51,28 @@ pub(super) struct Status {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct NodeStatus {
-    /// While it runs.
+    /// Its process, while it runs.
     pub(super) pid: Option<u32>,
-    /// How it ended otherwise.
+    /// How it ended.
     pub(super) ended: Option<String>,
-    /// It was ended on purpose.
+    /// It was stopped on purpose.
     pub(super) wanted_down: bool,
-    /// By a fault of the plan, not by command.
+    /// A fault of the plan stopped it, not a command.
     pub(super) by_plan: bool,
-    /// It runs, but a fault of the plan keeps it from doing anything.
+    /// It runs, and a fault of the plan has stopped its process.
     pub(super) stalled: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct LinkStatus {
-    /// Where the dialling node dials.
+    /// The keeper's port that the dialling node connects to.
     pub(super) relay: SocketAddrV4,
     pub(super) conditions: Conditions,
-    /// Connections that are carried.
+    /// Relayed connections.
     pub(super) open: usize,
 }
 
-/// Sends one request and gives back the connection with what was answered.
+/// Sends a request; returns the reply and the connection.
 pub(super) fn ask(
     folder: &RunFolder,
     request: &Request,
@@ -81,13 +81,13 @@ pub(super) fn ask(
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => io::Error::new(
             ErrorKind::NotConnected,
             format!(
-                "the network in {} is not running any more; \"servent testnet down\" cleans up",
+                "the network in {} is no longer running; \"servent testnet down\" removes what is left",
                 folder.path().display()
             ),
         ),
         _ => error,
     })?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -95,23 +95,23 @@ pub(super) fn ask(
     let mut answer = String::new();
     reader.read_line(&mut answer)?;
     if answer.is_empty() {
-        return Err(io::Error::other("the keeper of the network hung up"));
+        return Err(io::Error::other("the keeper of the network closed the connection"));
     }
     match serde_json::from_str(&answer)? {
-        Reply::Wrong(text) => Err(io::Error::new(ErrorKind::InvalidInput, text)),
+        Reply::Failed(text) => Err(io::Error::new(ErrorKind::InvalidInput, text)),
         reply => Ok((reply, reader)),
     }
 }
 
-/// Sends a request that is only to be done.
+/// Sends a request whose reply has no content.
 pub(super) fn tell(folder: &RunFolder, request: &Request) -> io::Result<()> {
     ask(folder, request).map(|_| ())
 }
 
-/// How things stand.
+/// The state of nodes and links.
 pub(super) fn status(folder: &RunFolder) -> io::Result<Status> {
     match ask(folder, &Request::Status)?.0 {
         Reply::Status(status) => Ok(status),
-        _ => Err(io::Error::other("the keeper of the network answered something else")),
+        _ => Err(io::Error::other("the keeper of the network sent another reply than the status")),
     }
 }

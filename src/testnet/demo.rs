@@ -1,5 +1,5 @@
-//! The main job in one command: a network comes up, is searched, the way of the search is shown, a
-//! file is fetched, and everything is torn down.
+//! The demo: starts a network, searches it, shows the path of the search, downloads a file, and stops
+//! everything.
 
 use super::folder::{RunFolder, cannot_write};
 use super::follow::{MAX_TTL, Search, follow};
@@ -11,7 +11,6 @@ use crate::plan::query_report::{QueryReport, table};
 use crate::plan::topology::{Graph, Topology};
 use crate::plan::{Place, Plan};
 use crate::rng::Rng;
-use serde::Deserialize;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -21,41 +20,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
-/// The file that lies far away.
+/// The file to be found, far from node 0.
 const FAR_FILE: &str = "Zebra crossing at dusk.flac";
 const FAR_FILE_BYTES: usize = 3_000_000;
-/// What is searched for: beginnings of its words, in another order.
+/// The search: beginnings of its words, in another order.
 const WORDS: [&str; 2] = ["dusk", "zeb"];
-/// What the others share, so that there is something that does not match.
+/// Files of the other nodes, which do not match.
 const NEAR_FILES: [(&str, &str); 3] = [
     ("free bsd notes.txt", "ports, jails, pf\n"),
     ("hello.txt", "hello"),
     ("Zebra stripes.txt", "black and white\n"),
 ];
 const PORT: u16 = 6346;
-/// With few servents the usual TTL reaches all; in larger networks the first copy to reach a
-/// servent may come a long way round.
+/// With few servents the default TTL reaches all; in larger networks the first copy to reach a servent
+/// may come by a detour.
 const fn ttl(count: usize) -> u8 {
     if count <= 8 { 7 } else { MAX_TTL }
 }
-/// Nothing here takes nearly as long.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Gives a picture in which the file is some links away.
+/// Longest wait for the search.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// A seed for which the file is several links away.
 const SEED: u64 = 12;
 
-/// What a hit of `servent search --json` has that the demo looks at.
-#[derive(Debug, Deserialize)]
-struct HitLine {
-    name: String,
-    host: String,
-    url: String,
-}
-
-/// Shows the whole job with `count` servents on loopback, and leaves a picture at `svg`. `stop` is
-/// looked at between the steps.
+/// Runs the demo with `count` servents, and leaves a picture at `svg`. `stop` is checked between the
+/// steps.
 ///
 /// # Errors
-/// When any part of it did not hold, in one sentence. Nothing else is left behind either way.
+/// When a step fails or its result is wrong. Nothing but the picture is left behind in any case.
 pub fn run(count: usize, svg: Option<&Path>, stop: &AtomicBool) -> io::Result<()> {
     let started = Instant::now();
     let folder = tempfile::Builder::new().prefix("servent-demo-").tempdir()?;
@@ -65,7 +56,7 @@ pub fn run(count: usize, svg: Option<&Path>, stop: &AtomicBool) -> io::Result<()
     let ended = if network.network().is_ok() { down(&network).map(|_| ()) } else { Ok(()) };
     folder.close()?;
     match shown.and(ended) {
-        // Ctrl-C also ends what the demo was waiting for.
+        // Ctrl-C also ends the processes that the demo waits for.
         Err(_) if stop.load(Ordering::Relaxed) => return Err(interrupted()),
         done => done?,
     }
@@ -82,7 +73,7 @@ fn demo(
     svg: &Path,
     stop: &AtomicBool,
 ) -> io::Result<()> {
-    // Before anything is started: whether there can be a picture at all.
+    // First: whether the picture can be written at all.
     let picture = draft(svg)?;
     let (plan, graph, sharer) = plan(folder, count)?;
     say(&format!(
@@ -90,7 +81,7 @@ fn demo(
         graph.edges.len()
     ))?;
     let stopped = || stop.load(Ordering::Relaxed);
-    // Attached: whatever becomes of this process, the network ends with it.
+    // Attached: the network stops even if this process is killed.
     let _running = up(network, (&plan, &graph), PORT, true, &stopped)?;
     let mut view = View::open(network)?;
     for (number, node) in view.network.nodes.iter().enumerate() {
@@ -111,23 +102,24 @@ fn demo(
 
     let words = WORDS.join(" ");
     say(&format!(
-        "searching for \"{words}\" from servent 0: who passed it on to whom, and the hit"
+        "searching for \"{words}\" from servent 0: the path of every copy, and of the hit"
     ))?;
     let words = WORDS.map(str::to_owned).to_vec();
-    let search = Search { node: 0, words, ttl: ttl(count), wait: PATIENCE };
+    let search = Search { node: 0, words, ttl: ttl(count), wait: SEARCH_TIMEOUT };
     let followed = follow(&mut view, &search)?;
     say(followed.trace.tree().trim_end())?;
     let report = QueryReport::of(&followed.trace, ttl(count), followed.hits.len() as u64);
     say(&table(std::slice::from_ref(&report)))?;
     let expected = graph.names.len() as u64 - 1;
     if (report.reached, report.hits) != (expected, 1) || followed.missing > 0 {
-        let text = format!("one hit and {expected} servents reached were expected: {report:?}");
+        let text =
+            format!("the search should reach {expected} servents and find one hit: {report:?}");
         return Err(io::Error::other(text));
     }
     draw(picture, svg, &picture::svg(&graph, &followed.trace))?;
     interruptible(stop)?;
 
-    let hit: HitLine = serde_json::from_value(followed.hits[0].clone())?;
+    let hit = &followed.hits[0];
     let from = &view.network.nodes[sharer];
     if hit.host != from.addr.ip().to_string() {
         return Err(io::Error::other(format!(
@@ -147,7 +139,7 @@ fn demo(
     say(&format!("the search as a picture: {}", svg.display()))
 }
 
-/// The plan, its graph, and the node that has the file: one of those farthest from node 0.
+/// The plan, its graph, and the node with the file: one of those farthest from node 0.
 fn plan(folder: &Path, count: usize) -> io::Result<(Plan, Graph, usize)> {
     let mut plan = Plan {
         nodes: count,
@@ -155,7 +147,7 @@ fn plan(folder: &Path, count: usize) -> io::Result<(Plan, Graph, usize)> {
         seed: SEED,
         ..Plan::default()
     };
-    // Graphs drawn at random may fall into parts.
+    // A random graph need not be connected.
     let mut graph = plan.graph(None).map_err(io::Error::other)?;
     while graph.distances_from(0).contains(&None) {
         plan.seed += 1;
@@ -202,16 +194,15 @@ fn get(url: &str, output: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("the download ended with {}: {}", done.status, told.trim())))
 }
 
-/// A file beside `svg` that the picture is written to, so that it can be put in its place in one
-/// step: what was there before is replaced, never written into.
+/// A draft beside `svg`, renamed when it is complete: an existing file is replaced atomically.
 fn draft(svg: &Path) -> io::Result<NamedTempFile> {
     let folder = svg.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    // Readable by others, as a file that is simply created: the umask takes away what it should.
+    // The permissions of a file created the usual way, before the umask.
     let mode = fs::Permissions::from_mode(0o644);
     let mut draft = tempfile::Builder::new();
     let draft = draft.prefix(".servent-demo-").permissions(mode).tempfile_in(folder);
-    // Its own name would say nothing to anybody.
+    // The error names the draft; the user knows the picture.
     draft.map_err(|error| cannot_write(svg)(error.kind().into()))
 }
 

@@ -1,4 +1,13 @@
-//! The run folder: everything one network has on disk, and what it is made of.
+//! The run folder of a network, and the description of the network in it.
+//!
+//! | path | has |
+//! |---|---|
+//! | `testnet.json` | the [`Network`] |
+//! | `control` | the keeper's socket |
+//! | `keeper.log` | the keeper's log |
+//! | `links.jsonl` | which connection carries which link |
+//! | `nodes/N/` | `log`, `events.jsonl`, `state/` and `share/` of a node |
+//! | `searches/` | output of running searches |
 
 use crate::plan::Faults;
 use crate::plan::topology::Graph;
@@ -19,72 +28,72 @@ const SEARCHES: &str = "searches";
 /// The longest path a Unix socket can have, less its final zero.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// What a network is made of; fixed from its start to its end.
+/// A network. It does not change from start to end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Network {
-    /// Marks its processes, in their environment.
+    /// Identifies its processes, which have it in their environment.
     pub id: String,
-    /// Where the randomness of its faults comes from.
+    /// Seed of its faults.
     pub seed: u64,
-    /// TTL of the searches of its plan.
+    /// TTL of the searches of the plan.
     pub ttl: u8,
-    /// How many there are.
+    /// Number of searches of the plan.
     pub queries: usize,
-    /// The node they start from, by name; otherwise random ones.
+    /// Name of the node these searches start from; `None` draws one for each.
     pub from: Option<String>,
-    /// Who takes part.
+    /// Its nodes.
     pub nodes: Vec<Node>,
-    /// Who is linked with whom.
+    /// Its links.
     pub links: Vec<Link>,
-    /// How links behave unless told otherwise.
+    /// Conditions of every link, unless changed by a command.
     pub conditions: Conditions,
-    /// What goes wrong when all links have stood.
+    /// Faults, once all links have stood.
     pub faults: Faults,
 }
 
-/// A place in the network.
+/// A node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
     /// Its name in the plan.
     pub name: String,
-    /// Where it listens.
+    /// The address it listens on.
     pub addr: SocketAddrV4,
     /// Folders it shares.
     pub share: Vec<PathBuf>,
-    /// Another program than a servent of ours; empty is none.
+    /// The command of a foreign servent; empty for one of ours.
     pub command: Vec<String>,
 }
 
 impl Node {
-    /// Whether it is a servent of ours, which tells what it sees.
+    /// Whether it is a servent of ours, which records events.
     pub fn is_ours(&self) -> bool {
         self.command.is_empty()
     }
 }
 
-/// Two nodes that keep a link, by their number.
+/// A link between two nodes, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// The one that dials.
+    /// The node that dials.
     pub from: usize,
-    /// The one that is dialled.
+    /// The node that is dialled.
     pub to: usize,
 }
 
-/// How a link behaves.
+/// The conditions of a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
     /// One-way delay.
     pub delay: Duration,
     /// Bytes per second, each way.
     pub bandwidth: Option<u64>,
-    /// Bytes under way or unread, each way, before the writer has to wait.
+    /// Bytes in flight or unread, each way, before the writer waits.
     pub window: usize,
-    /// What is written arrives in pieces, cut at random.
+    /// Bytes arrive in pieces, cut at random.
     pub split: bool,
-    /// Nothing gets through, and nobody is told.
+    /// Nothing gets through; connections stay open.
     pub blackhole: bool,
-    /// The dialled side takes in a trickle only.
+    /// The dialled side reads 1 kB/s.
     pub slow_reader: bool,
 }
 
@@ -102,7 +111,7 @@ impl Default for Conditions {
 }
 
 impl Conditions {
-    /// How the link behaves, in words: what differs from `plan`. Empty when nothing does.
+    /// What differs from `plan`, in words.
     pub fn differences(&self, plan: &Conditions) -> Vec<String> {
         let mut out = Vec::new();
         if self.delay != plan.delay {
@@ -142,13 +151,13 @@ impl Network {
         })
     }
 
-    /// Who is linked with whom, for drawing.
+    /// The graph, for drawing.
     pub fn graph(&self) -> Graph {
         let names = self.nodes.iter().map(|node| node.name.clone()).collect();
         Graph { names, edges: self.links.iter().map(|link| (link.from, link.to)).collect() }
     }
 
-    /// How many links a node has.
+    /// Number of links of a node.
     pub fn degree(&self, node: usize) -> usize {
         self.links.iter().filter(|link| link.from == node || link.to == node).count()
     }
@@ -161,7 +170,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// The folder at `path`, which need not be there.
+    /// The folder at `path`, which need not exist.
     ///
     /// # Errors
     /// When the path is too long for a socket in it, or cannot be made absolute.
@@ -179,32 +188,32 @@ impl RunFolder {
         Ok(RunFolder { path })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The socket the keeper listens on.
+    /// The keeper's socket.
     pub fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
     }
 
-    /// What the keeper itself has to tell.
+    /// The keeper's log.
     pub fn keeper_log(&self) -> PathBuf {
         self.path.join(KEEPER_LOG)
     }
 
-    /// Which connection carried which link.
+    /// The list of relayed connections.
     pub fn links(&self) -> PathBuf {
         self.path.join(LINKS)
     }
 
-    /// What searches told, while they run.
+    /// Output of running searches.
     pub fn searches(&self) -> PathBuf {
         self.path.join(SEARCHES)
     }
 
-    /// The folder of a node. Names may be anything, so it has its number.
+    /// The folder of a node, named by number: a name may be any text.
     pub fn node(&self, number: usize) -> PathBuf {
         self.path.join(NODES).join(number.to_string())
     }
@@ -214,26 +223,26 @@ impl RunFolder {
         self.node(number).join("share")
     }
 
-    /// What a node prints.
+    /// The log of a node.
     pub fn log(&self, number: usize) -> PathBuf {
         self.node(number).join("log")
     }
 
-    /// What a node sees.
+    /// The events of a node.
     pub fn events(&self, number: usize) -> PathBuf {
         self.node(number).join("events.jsonl")
     }
 
-    /// Makes the folder for `network`.
+    /// Creates the folder for `network`.
     ///
     /// # Errors
-    /// When there is one already, or the disk refuses.
+    /// When it is not empty, or the disk refuses.
     pub fn create(&self, network: &Network) -> io::Result<()> {
         let cannot = cannot_write(&self.path);
         fs::create_dir_all(&self.path).map_err(&cannot)?;
         if fs::read_dir(&self.path).map_err(&cannot)?.next().is_some() {
             let text = match self.path.join(NETWORK).exists() {
-                true => "there is a network in it already; \"servent testnet down\" ends it",
+                true => "there is a network in it already; \"servent testnet down\" stops it",
                 false => "it is not empty",
             };
             let text = format!("cannot use the folder {}: {text}", self.path.display());
@@ -247,7 +256,7 @@ impl RunFolder {
             fs::create_dir_all(self.node(number))?;
         }
         fs::create_dir(self.searches())?;
-        // Written last and in one step: a folder that has it is complete.
+        // Written last and atomically: a folder with it is complete.
         let draft = self.path.join("testnet.json.new");
         fs::write(&draft, serde_json::to_vec_pretty(network)?)?;
         fs::rename(draft, self.path.join(NETWORK))
@@ -273,26 +282,26 @@ impl RunFolder {
             .map_err(|error| io::Error::other(format!("{} is damaged: {error}", path.display())))
     }
 
-    /// Removes what the network has put here, and the folder if nothing else is in it.
+    /// Removes the network's files, and the folder if it has no others.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn remove(&self) -> io::Result<()> {
         for folder in [NODES, SEARCHES] {
-            absent_is_fine(fs::remove_dir_all(self.path.join(folder)))?;
+            unless_absent(fs::remove_dir_all(self.path.join(folder)))?;
         }
         for file in [SOCKET, "control.new", LINKS, KEEPER_LOG, "testnet.json.new", NETWORK] {
-            absent_is_fine(fs::remove_file(self.path.join(file)))?;
+            unless_absent(fs::remove_file(self.path.join(file)))?;
         }
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
-            removed => absent_is_fine(removed),
+            removed => unless_absent(removed),
         }
     }
 }
 
-/// Names the path that an error of the disk is about. That a folder on the way is not there is no
-/// [`ErrorKind::NotFound`], which stands for a network that is not there.
+/// Adds the path to an error of the disk. A missing parent folder is not reported as
+/// [`ErrorKind::NotFound`], which stands for a missing network.
 pub(super) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> io::Error + use<> {
     let path = path.to_path_buf();
     move |error| {
@@ -304,7 +313,7 @@ pub(super) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> io::Error + use
     }
 }
 
-fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
+fn unless_absent(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,

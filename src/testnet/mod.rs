@@ -1,10 +1,15 @@
-//! A local network of real processes, driven from outside like any user would: the running binary
-//! is started as `servent run`, watched through what it prints and writes down, and stopped by
-//! signal.
+//! A network of real processes on loopback, controlled from outside as a user would: nodes are
+//! started as `servent run`, observed through their logs and event files, and stopped by signals.
 //!
-//! A network lies in a run folder. Its *keeper*, one process, starts the nodes and carries
-//! their links, which is where links are made slow, cut or listened to. Commands come and go: they
-//! ask the keeper, and read the events that every node writes down.
+//! ```text
+//! command ── control socket ──▶ keeper ── starts, signals ──▶ nodes
+//!    │                            └─ relays every link between nodes
+//!    └─ reads the event files of the nodes
+//! ```
+//!
+//! A network has a run folder. Its *keeper* is one process that starts the nodes and relays their
+//! links, which is where links are delayed, cut or captured. Commands are short-lived: they ask the
+//! keeper and read the nodes' events.
 
 mod check;
 mod control;
@@ -13,8 +18,8 @@ mod folder;
 mod follow;
 mod keeper;
 mod orders;
-mod own;
 mod process;
+mod search_records;
 mod shared;
 mod tail;
 mod up;
@@ -25,7 +30,7 @@ pub use folder::{Conditions, Link, Network, Node, RunFolder};
 pub use follow::{Followed, MAX_TTL, Search, follow};
 pub use keeper::keep;
 pub use orders::{capture, kill, reset, set};
-pub use process::{Process, command, memory};
+pub use process::{command, memory};
 pub use shared::files_in;
 pub use up::{MAX_NODES, Started, down, heal, up};
 pub use view::{NodeState, View};

@@ -1,38 +1,31 @@
-//! What can be done to a network that runs.
+//! Orders to a running network: stop nodes, set faults, capture.
 
 use super::control::{Request, ask, status, tell};
 use super::folder::{Conditions, RunFolder};
+use super::process::poll_for;
 use std::io::{self, ErrorKind, Read, Write};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A servent that was told to stop does so within this time.
-const PATIENCE: Duration = Duration::from_secs(6);
-/// How often things are looked at while they are waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// How often a capture looks whether it is to end.
-const CAPTURE_TURN: Duration = Duration::from_millis(50);
+/// A servent stops within this time.
+const STOP_TIMEOUT: Duration = Duration::from_secs(6);
+/// How often a capture checks whether it is to end.
+const CAPTURE_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Ends a node, with TERM or, if it is to have no time for a last word, with KILL.
+/// Stops a node, with TERM or, if `hard`, with KILL.
 ///
 /// # Errors
-/// When it does not end.
+/// When it does not stop.
 pub fn kill(folder: &RunFolder, node: usize, hard: bool) -> io::Result<()> {
     tell(folder, &Request::Kill { node, hard })?;
-    let deadline = Instant::now() + PATIENCE;
-    while status(folder)?.nodes[node].pid.is_some() {
-        if Instant::now() > deadline {
-            return Err(io::Error::new(ErrorKind::TimedOut, "it does not stop; try --hard"));
-        }
-        thread::sleep(LOOK_AGAIN);
-    }
-    Ok(())
+    let stopped = || Ok(status(folder)?.nodes[node].pid.is_none().then_some(()));
+    poll_for(STOP_TIMEOUT, stopped)?
+        .ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "it does not stop; try --hard"))
 }
 
-/// Has links behave as `change` makes of how they behave now.
+/// Changes the conditions of links.
 ///
 /// # Errors
-/// When the network has died.
+/// When the network is not running.
 pub fn set(
     folder: &RunFolder,
     links: &[usize],
@@ -50,23 +43,23 @@ pub fn set(
 /// Resets the connections of links; the servents dial again.
 ///
 /// # Errors
-/// When the network has died.
+/// When the network is not running.
 pub fn reset(folder: &RunFolder, links: &[usize]) -> io::Result<()> {
     tell(folder, &Request::Reset { links: links.to_vec() })
 }
 
-/// Writes what the links carry to `out`, as a pcapng file, until `stop` says so or the network ends.
-/// Says how many bytes were written.
+/// Writes what the links carry to `out`, as a pcapng file, until `stop` returns true or the network
+/// ends. Returns the number of bytes written.
 ///
 /// # Errors
-/// When the network has died, or `out` takes no more.
+/// When the network is not running, or `out` fails.
 pub fn capture(
     folder: &RunFolder,
     out: &mut dyn Write,
     stop: &dyn Fn() -> bool,
 ) -> io::Result<u64> {
     let (_, mut reader) = ask(folder, &Request::Capture)?;
-    reader.get_ref().set_read_timeout(Some(CAPTURE_TURN))?;
+    reader.get_ref().set_read_timeout(Some(CAPTURE_POLL_INTERVAL))?;
     let (mut buffer, mut written) = (vec![0; 64 * 1024], 0);
     while !stop() {
         match reader.read(&mut buffer) {

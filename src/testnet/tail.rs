@@ -26,12 +26,12 @@ pub(super) struct EventTail {
 }
 
 impl EventTail {
-    /// Reads `path` from its beginning. The file may not be there yet.
+    /// Reads `path` from its beginning. The file need not exist yet.
     pub(super) fn new(path: PathBuf) -> EventTail {
         EventTail { tail: Tail::new(path), incomplete: Vec::new(), next_seq: 0, lost: 0 }
     }
 
-    /// The records of the writes that were completed since the last call.
+    /// The records of the writes that completed since the last call.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -55,7 +55,7 @@ impl EventTail {
         Ok(complete)
     }
 
-    /// How many records are known to be missing, by the gaps in their numbers.
+    /// Number of records known to be lost, by gaps in their numbers.
     pub(super) fn lost(&self) -> usize {
         self.lost
     }
@@ -82,7 +82,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Reads `path` from its beginning. The file may not be there yet.
+    /// Reads `path` from its beginning. The file need not exist yet.
     pub(super) fn new(path: PathBuf) -> Tail {
         Tail { path, file: None, unfinished: Vec::new() }
     }

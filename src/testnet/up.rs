@@ -1,9 +1,9 @@
-//! Starting and ending a network.
+//! Starting and stopping a network.
 
 use super::control::{Request, tell};
 use super::folder::{Conditions, Link, Network, Node, RunFolder, cannot_write};
+use super::process::{self, poll_for};
 use super::view::View;
-use super::{own, process};
 use crate::plan::Plan;
 use crate::plan::catalogue::some_files;
 use crate::plan::topology::Graph;
@@ -12,39 +12,40 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
-/// Real processes on one machine; a plan with more belongs into the simulator.
+/// Most nodes of a network of processes; the simulator takes more.
 pub const MAX_NODES: usize = 1_000;
-/// How often things are looked at while they are waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// All links stand within this time and one more tenth of a second for each node, or the network is
-/// given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The keeper answers within this time.
-const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
-/// Processes have so long to stop by themselves.
+/// All links stand within this time, plus [`LINK_TIMEOUT_PER_NODE`] for each node.
+const LINK_TIMEOUT: Duration = Duration::from_secs(30);
+/// See [`LINK_TIMEOUT`].
+const LINK_TIMEOUT_PER_NODE: Duration = Duration::from_millis(100);
+/// The keeper listens within this time.
+const KEEPER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval of looking at a network in the foreground.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Time from TERM to KILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
-/// Lines of a log that are shown when its servent ended.
+/// Last lines of a log that an error message quotes.
 const LOG_LINES: usize = 5;
 
-/// A network that was started, and whose keeper is a child of this process.
+/// A network whose keeper is a child of this process.
 #[derive(Debug)]
 pub struct Started {
-    /// Where it is.
+    /// Its run folder.
     pub folder: RunFolder,
     keeper: Child,
 }
 
-/// Starts the network of `plan` over `graph` in `folder`, every node listening on `port` of an
-/// address of its own, and waits until every link stands. With `attached` it ends when this process
-/// does. `stop` is asked while waiting.
+/// Starts the network of `plan` over `graph` in `folder` and waits until every link stands. Every node
+/// listens on `port` of its own address. With `attached` the network stops when this process ends.
+/// The wait ends when `stop` returns true.
 ///
 /// # Errors
-/// When something is in the way; what was started is ended again, and nothing is left.
+/// When a part fails to start; the others are stopped and the folder is removed.
 pub fn up(
     folder: &RunFolder,
     (plan, graph): (&Plan, &Graph),
@@ -72,14 +73,14 @@ pub fn up(
         Ok(started)
     });
     if ready.is_err() {
-        own::end_all(&network.id, STOP_TIMEOUT)?;
+        process::end_all(&network.id, STOP_TIMEOUT)?;
         folder.remove()?;
     }
-    // Ctrl-C also ends what was being waited for, and that is then no failure of its own.
+    // Ctrl-C also ends the processes being waited for: their failure is part of the interruption.
     ready.map_err(|error| if stop() { interrupted() } else { error })
 }
 
-/// The error of what was stopped by the user.
+/// The error of an interrupted command.
 pub(super) fn interrupted() -> io::Error {
     io::Error::new(ErrorKind::Interrupted, "interrupted")
 }
@@ -96,7 +97,7 @@ fn network_of(folder: &RunFolder, plan: &Plan, graph: &Graph, port: u16) -> io::
     };
     let nodes = graph.names.iter().zip(addrs).enumerate().map(node);
     let nodes = nodes.collect::<io::Result<Vec<_>>>()?;
-    // A foreign servent is rather dialled than told whom to dial.
+    // A foreign servent is dialled where possible: not every one can be given addresses to dial.
     let link = |&(a, b): &(usize, usize)| match nodes[a].is_ours() {
         true => Link { from: a, to: b },
         false => Link { from: b, to: a },
@@ -121,10 +122,10 @@ fn network_of(folder: &RunFolder, plan: &Plan, graph: &Graph, port: u16) -> io::
     })
 }
 
-/// An address for each node, all in one corner of 127.0.0.0/8 that was picked at random. Where the
-/// system has only 127.0.0.1, a port for each that was free a moment ago.
+/// An address for each node, consecutive in 127.0.0.0/8 from a random start. Where the system has only
+/// 127.0.0.1, a free port for each.
 fn addrs(count: usize, port: u16) -> io::Result<Vec<SocketAddrV4>> {
-    /// Of each 256 addresses, .0 and .255 look like something else.
+    /// Addresses used of each 256: .0 and .255 look like network and broadcast addresses.
     const PER_BLOCK: usize = 254;
     let blocks = u8::try_from(count.div_ceil(PER_BLOCK)).map_err(io::Error::other)?;
     for attempt in Uuid::new_v4().as_bytes().chunks_exact(2) {
@@ -152,7 +153,7 @@ fn addrs(count: usize, port: u16) -> io::Result<Vec<SocketAddrV4>> {
 }
 
 fn free_ports(count: usize) -> io::Result<Vec<SocketAddrV4>> {
-    // Held together, so that each gets another one.
+    // All are bound at the same time, so that each gets a different port.
     let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let held = (0..count).map(bind).collect::<io::Result<Vec<_>>>()?;
     let port = |listener: &TcpListener| {
@@ -161,7 +162,7 @@ fn free_ports(count: usize) -> io::Result<Vec<SocketAddrV4>> {
     held.iter().map(port).collect()
 }
 
-/// Nodes without folders of their own share generated files, empty inside.
+/// Creates the generated files of nodes without folders of their own: sparse, with random names.
 fn share_files(folder: &RunFolder, plan: &Plan, network: &Network) -> io::Result<()> {
     let mut rng = Rng::new(plan.seed);
     for (number, node) in network.nodes.iter().enumerate() {
@@ -171,7 +172,6 @@ fn share_files(folder: &RunFolder, plan: &Plan, network: &Network) -> io::Result
         }
         fs::create_dir_all(&share)?;
         for file in some_files(plan.files, &mut rng) {
-            // Takes no room on most disks.
             File::create(share.join(&file.name))?.set_len(file.size)?;
         }
     }
@@ -184,61 +184,58 @@ fn start_keeper(folder: &RunFolder, network: &Network, attached: bool) -> io::Re
     if attached {
         command.arg("--attached").stdin(Stdio::piped());
     } else {
-        // Ctrl-C is for the commands that come and go, not for a network that stays.
+        // Ctrl-C on the terminal must not reach a network that stays.
         command.process_group(0);
     }
     let log = File::create(folder.keeper_log()).map_err(cannot_write(&folder.keeper_log()))?;
     command.stdout(Stdio::null()).stderr(log).env("RUST_LOG", "info");
-    own::mark(&mut command, &network.id);
+    process::mark(&mut command, &network.id);
     let mut keeper = command.spawn()?;
-    let deadline = Instant::now() + KEEPER_PATIENCE;
-    while !folder.socket().exists() {
-        if let Some(status) = keeper.try_wait()? {
-            let text = last_lines(&folder.keeper_log());
-            return Err(io::Error::other(format!("the keeper ended with {status}: {text}")));
-        }
-        if Instant::now() > deadline {
-            return Err(io::Error::other("the keeper of the network does not come up"));
-        }
-        thread::sleep(LOOK_AGAIN);
-    }
+    let listens = poll_for(KEEPER_TIMEOUT, || match keeper.try_wait()? {
+        Some(status) => Err(keeper_failure(folder, status)),
+        None => Ok(folder.socket().exists().then_some(())),
+    })?;
+    listens.ok_or_else(|| io::Error::other("the keeper of the network does not start"))?;
     Ok(keeper)
 }
 
-/// Waits until every link between nodes that run stands.
+/// Waits until every link between running nodes stands.
 ///
 /// # Errors
-/// When it takes too long, a servent ends, or `stop` says so.
+/// After a timeout, when a servent ends, or when `stop` returns true.
 fn wait_until_linked(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<()> {
     let mut view = View::open(folder)?;
     let nodes = u32::try_from(view.network.nodes.len()).unwrap_or(u32::MAX);
-    let deadline = Instant::now() + PATIENCE + Duration::from_millis(100) * nodes;
-    let lossy = view.network.faults.refuse > 0.0 || view.network.faults.silent > 0.0;
-    loop {
+    let mut standing = 0;
+    let linked = poll_for(LINK_TIMEOUT + LINK_TIMEOUT_PER_NODE * nodes, || {
         view.refresh(&mut |_, _| {})?;
         if let Some((node, how)) = view.casualties().first() {
-            let text = format!(
-                "node \"{}\" ended: {how}; the last it said:\n{}",
+            return Err(io::Error::other(format!(
+                "node \"{}\" ended: {how}; its last lines:\n{}",
                 view.network.nodes[*node].name,
                 last_lines(&folder.log(*node))
-            );
-            return Err(io::Error::other(text));
-        }
-        let (standing, planned) = (view.standing(), view.network.links.len());
-        let dark = (0..planned).filter(|link| view.is_dark(*link)).count();
-        if standing + dark >= planned {
-            return Ok(());
+            )));
         }
         if stop() {
             return Err(interrupted());
         }
-        if Instant::now() > deadline {
-            let why = if lossy { ": dials fail, as the plan wants it" } else { "" };
-            let text = format!("only {standing} of {planned} links stand{why}");
-            return Err(io::Error::new(ErrorKind::TimedOut, text));
-        }
-        thread::sleep(LOOK_AGAIN);
-    }
+        standing = view.standing();
+        let links = view.network.links.len();
+        let dark = (0..links).filter(|link| view.is_dark(*link)).count();
+        Ok((standing + dark >= links).then_some(()))
+    })?;
+    linked.ok_or_else(|| {
+        let faults = &view.network.faults;
+        let lossy = faults.refuse > 0.0 || faults.silent > 0.0;
+        let why = if lossy { ": dials fail, as the plan says" } else { "" };
+        let text = format!("only {standing} of {} links stand{why}", view.network.links.len());
+        io::Error::new(ErrorKind::TimedOut, text)
+    })
+}
+
+fn keeper_failure(folder: &RunFolder, status: ExitStatus) -> io::Error {
+    let log = last_lines(&folder.keeper_log());
+    io::Error::other(format!("the keeper ended with {status}: {log}"))
 }
 
 fn last_lines(log: &std::path::Path) -> String {
@@ -248,10 +245,11 @@ fn last_lines(log: &std::path::Path) -> String {
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
-/// Starts what does not run, and waits until every link stands again. Says how many were started.
+/// Starts the nodes that are not running and waits until every link stands. Returns how many there
+/// were.
 ///
 /// # Errors
-/// When there is no network, or it does not come together.
+/// When there is no network, or its links do not stand in time.
 pub fn heal(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<usize> {
     let before = View::open(folder)?;
     let missing = (0..before.network.nodes.len()).filter(|node| !before.is_running(*node)).count();
@@ -260,34 +258,31 @@ pub fn heal(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<usize> {
     Ok(missing)
 }
 
-/// Ends the network in `folder` and removes what it has put there. Says how many processes had
-/// outlived their keeper.
+/// Stops the network in `folder` and removes its files. Returns how many processes had outlived their
+/// keeper.
 ///
 /// # Errors
-/// When there is no network, or something is left.
+/// When there is no network, or a process or file is left.
 pub fn down(folder: &RunFolder) -> io::Result<usize> {
     let network = folder.network()?;
     let kept = tell(folder, &Request::Stop).is_ok();
     if kept {
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while folder.socket().exists() && Instant::now() < deadline {
-            thread::sleep(LOOK_AGAIN);
-        }
+        poll_for(STOP_TIMEOUT, || Ok((!folder.socket().exists()).then_some(())))?;
     }
-    let left = own::end_all(&network.id, STOP_TIMEOUT)?;
+    let left = process::end_all(&network.id, STOP_TIMEOUT)?;
     folder.remove()?;
     Ok(if kept { 0 } else { left })
 }
 
 impl Started {
-    /// Leaves the network to itself.
+    /// Leaves the network running.
     pub fn detach(self) {}
 
-    /// Waits for the end of the network, or for `stop`, which ends it, and removes what it has put on
-    /// disk. Only for one that is attached.
+    /// Waits until the network ends, or stops it when `stop` returns true; then removes its files. For
+    /// an attached network.
     ///
     /// # Errors
-    /// What the system says, and when the keeper failed.
+    /// When the keeper failed, or the system refuses.
     pub fn wait(mut self, stop: &dyn Fn() -> bool) -> io::Result<()> {
         let status = loop {
             if let Some(status) = self.keeper.try_wait()? {
@@ -296,14 +291,14 @@ impl Started {
             if stop() {
                 drop(self.keeper.stdin.take());
             }
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         };
-        let said = last_lines(&self.folder.keeper_log());
-        own::end_all(&self.folder.network()?.id, STOP_TIMEOUT)?;
+        let failure = keeper_failure(&self.folder, status);
+        process::end_all(&self.folder.network()?.id, STOP_TIMEOUT)?;
         self.folder.remove()?;
         match status.success() {
             true => Ok(()),
-            false => Err(io::Error::other(format!("the keeper ended with {status}: {said}"))),
+            false => Err(failure),
         }
     }
 }

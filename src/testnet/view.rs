@@ -1,4 +1,4 @@
-//! A running network seen from outside: which processes run, and what the servents write down.
+//! A running network seen from outside: its processes, and the events that nodes record.
 
 use super::control::{self, Status};
 use super::folder::{Conditions, Network, RunFolder};
@@ -10,59 +10,58 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddrV4;
 
-/// The present state of a network, as far as it was read.
+/// The state of a network, as of the last refresh.
 pub struct View {
-    /// Where it is.
+    /// Its run folder.
     pub folder: RunFolder,
-    /// What it is made of.
+    /// Its description.
     pub network: Network,
     status: Status,
     events: Vec<EventTail>,
     carried: Tail,
-    /// Peers each node is linked with.
+    /// Peers of the standing links of each node.
     linked: Vec<BTreeSet<SocketAddrV4>>,
-    /// The link that a dialling node sees as a peer.
+    /// Links by the peer that the dialling node sees.
     relays: BTreeMap<SocketAddrV4, usize>,
-    /// The link that a dialled node, by number, sees as a peer. Ports are used again, towards other
-    /// nodes too.
+    /// Links by the dialled node and the peer it sees. Ports are reused, also towards other nodes.
     dialled: BTreeMap<(usize, SocketAddrV4), usize>,
 }
 
-/// One node as it stands.
+/// The state of one node.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct NodeState {
     /// Its name.
     pub name: String,
     /// Where it listens.
     pub addr: SocketAddrV4,
-    /// `up`, `starting`, or how it ended.
+    /// `up`, or how it ended.
     pub state: String,
     /// Its process, while it runs.
     pub pid: Option<u32>,
     /// Links of the plan that stand.
     pub links: usize,
-    /// How many there should be.
+    /// Links of the plan.
     pub planned_links: usize,
-    /// Files it shares, as its folders have them; none where they cannot be read.
+    /// Files it shares; `None` where its folders cannot be read.
     pub files: Option<usize>,
-    /// What is wrong with its links by the plan's chances or by command, with the number of links.
+    /// Faults of its links, and how many links have each.
     pub faults: BTreeMap<String, usize>,
-    /// Its resident memory in bytes, where the system tells.
+    /// Its resident memory in bytes, where the system reports it.
     pub resident_bytes: Option<u64>,
 }
 
 impl View {
-    /// Looks at the network in `folder`.
+    /// The network in `folder`.
     ///
     /// # Errors
-    /// When there is none, or it has died.
+    /// When there is none, or it is not running.
     pub fn open(folder: &RunFolder) -> io::Result<View> {
         let mut view = View::unread(folder)?;
         view.refresh(&mut |_, _| {})?;
         Ok(view)
     }
 
-    /// Has read nothing yet, so that the first refresh shows all there is.
+    /// The network in `folder` with no event read: the first refresh shows all events.
     ///
     /// # Errors
     /// See [`View::open`].
@@ -82,15 +81,15 @@ impl View {
         })
     }
 
-    /// Reads what is new; `see` is shown each record and the number of the node it is from.
+    /// Reads what is new, and passes each record to `see` with the number of its node.
     ///
     /// # Errors
-    /// When the network has died or its folder cannot be read.
+    /// When the network is not running or its folder cannot be read.
     pub fn refresh(&mut self, see: &mut dyn FnMut(usize, EventRecord)) -> io::Result<()> {
         self.status = control::status(&self.folder)?;
         let records =
             self.events.iter_mut().map(EventTail::read).collect::<io::Result<Vec<_>>>()?;
-        // Read after them: what carries a link is written before any node sees it.
+        // Read after them: the keeper lists a connection before a node sees it.
         for carried in self.carried.read::<Carried>()? {
             let Some(link) = self.network.links.get(carried.link) else { continue };
             self.dialled.insert((link.to, carried.to_sees), carried.link);
@@ -137,10 +136,10 @@ impl View {
         self.status.nodes[node].pid.is_some()
     }
 
-    /// Fails unless the process of a node runs, and tells how to start it.
+    /// Checks that the process of a node runs.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it does not; the message says how to start it.
     pub fn must_run(&self, node: usize) -> io::Result<()> {
         if self.is_running(node) {
             return Ok(());
@@ -166,36 +165,36 @@ impl View {
         }
     }
 
-    /// Records of all nodes that are known to be missing.
+    /// Number of records of all nodes that are known to be lost.
     pub(super) fn lost_records(&self) -> usize {
         self.events.iter().map(EventTail::lost).sum()
     }
 
-    /// Whether other processes run than when this was read last.
+    /// Whether nodes have started or ended since the last refresh.
     ///
     /// # Errors
-    /// When the network has died.
+    /// When the network is not running.
     pub(super) fn has_changed(&self) -> io::Result<bool> {
         let pids = |status: &Status| status.nodes.iter().map(|it| it.pid).collect::<Vec<_>>();
         Ok(pids(&control::status(&self.folder)?) != pids(&self.status))
     }
 
-    /// Whether a node was ended on purpose.
+    /// Whether a node was stopped on purpose.
     pub fn is_wanted_down(&self, node: usize) -> bool {
         self.status.nodes[node].wanted_down
     }
 
-    /// Whether something was done to a link that keeps it from standing.
+    /// Whether a link is blackholed, so that it need not stand.
     pub fn is_dark(&self, link: usize) -> bool {
         self.status.links[link].conditions.blackhole
     }
 
-    /// How links behave at present.
+    /// The conditions of a link.
     pub fn conditions(&self, link: usize) -> &Conditions {
         &self.status.links[link].conditions
     }
 
-    /// Whether both ends say that a link stands.
+    /// Whether a link stands at both ends.
     pub fn stands(&self, link: usize) -> bool {
         let ends = self.network.links[link];
         let sees = |node: usize| {
@@ -208,12 +207,12 @@ impl View {
         carried && both_run && sees(ends.from) && sees(ends.to)
     }
 
-    /// How many links of the plan stand.
+    /// Number of links that stand.
     pub fn standing(&self) -> usize {
         (0..self.network.links.len()).filter(|link| self.stands(*link)).count()
     }
 
-    /// Nodes that ended without being told to, with how.
+    /// Nodes that ended by themselves, and how.
     pub fn casualties(&self) -> Vec<(usize, String)> {
         let nodes = self.status.nodes.iter().enumerate();
         nodes
@@ -222,12 +221,12 @@ impl View {
             .collect()
     }
 
-    /// What was done to a link, in words; empty when it is as the plan has it.
+    /// The faults of a link, in words; empty without one.
     pub fn fault(&self, link: usize) -> String {
         self.conditions(link).differences(&self.network.conditions).join(", ")
     }
 
-    /// The faults of a node's links, and how many links have each.
+    /// Faults of the links of a node, and how many links have each.
     fn faults_of(&self, node: usize) -> BTreeMap<String, usize> {
         let mut faults = BTreeMap::new();
         let links = self.network.links.iter().enumerate();
@@ -240,7 +239,7 @@ impl View {
         faults
     }
 
-    /// Every node as it stands.
+    /// The state of every node.
     pub fn nodes(&self) -> Vec<NodeState> {
         let state = |(number, node): (usize, &super::folder::Node)| {
             let status = &self.status.nodes[number];

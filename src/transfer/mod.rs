@@ -18,8 +18,8 @@ pub mod url;
 #[cfg(test)]
 mod pipe_tests;
 
-/// The shared files, as far as uploads need them.
-pub trait Shelf {
+/// What an upload may serve.
+pub trait SharedFiles {
     /// The number and the size in bytes of the file a peer means by `path`; see
     /// [`GetPath`](crate::wire::http_head::GetPath).
     fn find(&self, path: &crate::wire::http_head::GetPath) -> Option<(u32, u64)>;

@@ -34,10 +34,14 @@ pub fn safe_local_name(remote: &str) -> String {
     name
 }
 
-/// Whether partial downloads or their records may have such a name, whatever its case: some file
-/// systems make no difference.
+/// Whether partial downloads or their records may have such a name.
 fn is_partial(name: &str) -> bool {
-    [".part", ".part.source"].iter().any(|ending| {
+    has_ending(name, &[".part", ".part.source"])
+}
+
+/// Whether a name ends in one of these, whatever its case: some file systems make no difference.
+pub(crate) fn has_ending(name: &str, endings: &[&str]) -> bool {
+    endings.iter().any(|ending| {
         let start = name.len().checked_sub(ending.len());
         let tail = start.and_then(|start| name.as_bytes().get(start..));
         tail.is_some_and(|tail| tail.eq_ignore_ascii_case(ending.as_bytes()))

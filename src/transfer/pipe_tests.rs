@@ -1,6 +1,6 @@
 //! An upload and a download joined by pipes: whatever the splits, the exact bytes arrive.
 
-use super::Shelf;
+use super::SharedFiles;
 use super::download::{Download, DownloadLimits, DownloadStep, Kept, Partial, Source};
 use super::upload::{Piece, Slot, Upload, UploadLimits, UploadStep};
 use crate::time::Instant;
@@ -15,7 +15,7 @@ struct OneFile<'a> {
     size: u64,
 }
 
-impl Shelf for OneFile<'_> {
+impl SharedFiles for OneFile<'_> {
     fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
         path.names().any(|name| name == self.name).then_some((4, self.size))
     }

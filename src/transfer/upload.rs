@@ -8,7 +8,7 @@
 //! Polling order: after every `handle_*` and `sent`, call [`Upload::poll`] until it returns
 //! `None`; then [`Upload::transmit`] tells what to write.
 
-use super::Shelf;
+use super::SharedFiles;
 use crate::time::Instant;
 use crate::wire::http_head::{
     ContentRange, GetPath, MAX_HEAD_BYTES, Method, Reply, RequestError, RequestHead, Status,
@@ -308,7 +308,12 @@ impl Upload {
 
     /// What to do next; `None` when there is nothing until something happens. `slot` is looked at
     /// only if a body is asked for.
-    pub fn poll(&mut self, now: Instant, shelf: &impl Shelf, slot: Slot) -> Option<UploadStep> {
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        files: &impl SharedFiles,
+        slot: Slot,
+    ) -> Option<UploadStep> {
         if let Some(step) = self.steps.pop_front() {
             return Some(step);
         }
@@ -316,7 +321,7 @@ impl Upload {
             && let State::Asked(request) = std::mem::replace(&mut self.state, State::Reading)
         {
             match request {
-                Ok(request) => self.answer(now, shelf, slot, request),
+                Ok(request) => self.answer(now, files, slot, request),
                 Err(error) => self.refuse(now, error.status(), UploadClose::Refused(error)),
             }
         }
@@ -426,13 +431,13 @@ impl Upload {
         }
     }
 
-    fn answer(&mut self, now: Instant, shelf: &impl Shelf, slot: Slot, request: RequestHead) {
+    fn answer(&mut self, now: Instant, files: &impl SharedFiles, slot: Slot, request: RequestHead) {
         if request.version == Version::Http11 && !request.has_host {
             return self.refuse(now, Status::BadRequest, UploadClose::NoHost);
         }
         let version = request.reply_version();
         let mut plan = Plan { version, keep_alive: request.keep_alive, size: 0, range: None };
-        let found = GetPath::parse(&request.path).ok().and_then(|path| shelf.find(&path));
+        let found = GetPath::parse(&request.path).ok().and_then(|path| files.find(&path));
         let Some((number, size)) = found else {
             return self.decline(now, plan.reply(Status::NotFound), &request.path);
         };

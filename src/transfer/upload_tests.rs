@@ -9,15 +9,15 @@ const FILES: [(u32, &str, &str); 4] = [
     (4, "100%25", "raw"),
 ];
 
-struct FakeShelf;
+struct FakeFiles;
 
-impl Shelf for FakeShelf {
+impl SharedFiles for FakeFiles {
     fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
-        path.names().find_map(|name| FakeShelf::find_one(path.index, name))
+        path.names().find_map(|name| FakeFiles::find_one(path.index, name))
     }
 }
 
-impl FakeShelf {
+impl FakeFiles {
     fn find_one(index: u32, name: &str) -> Option<(u32, u64)> {
         let exact = FILES.iter().find(|file| file.0 == index && file.1 == name);
         let file = exact.or_else(|| FILES.iter().find(|file| file.1 == name))?;
@@ -55,7 +55,7 @@ impl Owner {
 
     fn run(&mut self) {
         loop {
-            while let Some(step) = self.upload.poll(self.now, &FakeShelf, self.slot()) {
+            while let Some(step) = self.upload.poll(self.now, &FakeFiles, self.slot()) {
                 if let UploadStep::Open { number, size } = step {
                     self.body = FILES.iter().find(|file| file.0 == number).unwrap().2;
                     self.upload.handle_opened(self.now, self.opened.unwrap_or(Ok(size)));
@@ -133,7 +133,7 @@ fn in_the_old_dialect_the_body_waits_behind_the_head() {
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     let request = b"GET /get/1/hello.txt HTTP/1.0\r\nContent-range: bytes=0-\r\n\r\n";
     upload.handle_bytes(Instant::ZERO, request);
-    while upload.poll(Instant::ZERO, &FakeShelf, Slot::Free).is_some() {
+    while upload.poll(Instant::ZERO, &FakeFiles, Slot::Free).is_some() {
         upload.handle_opened(Instant::ZERO, Ok(5));
     }
     let Some(Piece::Bytes(head)) = upload.transmit() else { panic!("no head") };
@@ -260,16 +260,16 @@ fn flooding_during_a_body_closes_and_frees_the_slot() {
 
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     upload.handle_bytes(Instant::ZERO, request);
-    let open = upload.poll(Instant::ZERO, &FakeShelf, Slot::Free);
+    let open = upload.poll(Instant::ZERO, &FakeFiles, Slot::Free);
     assert_eq!(open, Some(UploadStep::Open { number: 1, size: 5 }));
     upload.handle_opened(Instant::ZERO, Ok(5));
     upload.handle_bytes(Instant::ZERO, &[b'A'; MAX_HEAD_BYTES]);
-    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, Slot::Free), None);
+    assert_eq!(upload.poll(Instant::ZERO, &FakeFiles, Slot::Free), None);
     upload.handle_bytes(Instant::ZERO, b"A");
     let release = UploadStep::Release { number: 1, bytes: 0, complete: false };
-    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, Slot::Free), Some(release));
+    assert_eq!(upload.poll(Instant::ZERO, &FakeFiles, Slot::Free), Some(release));
     let close = UploadStep::Close(UploadClose::Flooded);
-    assert_eq!(upload.poll(Instant::ZERO, &FakeShelf, Slot::Free), Some(close));
+    assert_eq!(upload.poll(Instant::ZERO, &FakeFiles, Slot::Free), Some(close));
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn a_file_that_shrinks_closes_the_connection() {
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     let now = Instant::ZERO;
     upload.handle_bytes(now, b"GET /get/1/hello.txt HTTP/1.1\r\nHost: a\r\n\r\n");
-    upload.poll(now, &FakeShelf, Slot::Free);
+    upload.poll(now, &FakeFiles, Slot::Free);
     upload.handle_opened(now, Ok(5));
     let Some(Piece::Bytes(head)) = upload.transmit() else { panic!("a head") };
     upload.sent(now, head.len());
@@ -325,7 +325,7 @@ fn a_file_that_shrinks_closes_the_connection() {
     assert_eq!(upload.transmit(), Some(Piece::File { offset: 2, len: 3 }));
     upload.handle_file_ended(now);
     assert_eq!(upload.transmit(), None);
-    let steps: Vec<_> = std::iter::from_fn(|| upload.poll(now, &FakeShelf, Slot::Free)).collect();
+    let steps: Vec<_> = std::iter::from_fn(|| upload.poll(now, &FakeFiles, Slot::Free)).collect();
     let release = UploadStep::Release { number: 1, bytes: 2, complete: false };
     let close = UploadStep::Close(UploadClose::FileShrank);
     assert_eq!(steps, [UploadStep::Stale { number: 1 }, release, close]);
@@ -351,7 +351,7 @@ fn silence_ends_the_connection_in_time() {
     // A peer that stops reading keeps its slot for a minute.
     let mut upload = Upload::new(Instant::ZERO, UploadLimits::default());
     upload.handle_bytes(seconds(1), b"GET /get/1/hello.txt HTTP/1.0\r\n\r\n");
-    upload.poll(seconds(1), &FakeShelf, Slot::Free);
+    upload.poll(seconds(1), &FakeFiles, Slot::Free);
     assert_eq!(upload.poll_timeout(), None, "the disk is the owner's");
     upload.handle_opened(seconds(2), Ok(5));
     upload.sent(seconds(50), 1);
@@ -359,7 +359,7 @@ fn silence_ends_the_connection_in_time() {
     assert_eq!(upload.poll_timeout(), Some(seconds(110)));
     upload.handle_timeout(seconds(110));
     let steps: Vec<_> =
-        std::iter::from_fn(|| upload.poll(seconds(110), &FakeShelf, Slot::Free)).collect();
+        std::iter::from_fn(|| upload.poll(seconds(110), &FakeFiles, Slot::Free)).collect();
     assert_eq!(steps.last(), Some(&UploadStep::Close(UploadClose::WriteStalled)));
 }
 

@@ -1,7 +1,9 @@
 //! Real processes for the tests: started in a folder of their own, watched, never left behind.
 
+mod spawned;
+
 use rustix::process::Signal;
-use servent::testnet::Process;
+use spawned::Process;
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};

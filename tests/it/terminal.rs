@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Command;
 
-const RESCAN: &str = "looking at the shared folders again";
+const RESCAN: &str = "scanning the shared folders";
 
 /// A terminal; dropping it hangs up.
 struct Terminal {

@@ -1,4 +1,4 @@
-//! One file to be fetched, with its sources and when each is to be tried.
+//! One file to be downloaded: its sources, and when each is tried.
 
 use crate::cli::exit::Failure;
 use crate::cli::{output, progress};
@@ -9,38 +9,38 @@ use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The pause after a transfer broke off, doubled each time up to [`LONGEST_PAUSE`].
+/// Pause after a transfer broke off, doubled each time up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The pause after a source was busy and did not say for how long. Servents may ban a client that
+/// Pause after a source was busy and named no time. Servents may ban a client that
 /// returns within 50 s (0.6 draft, 4.3: once a minute).
 const BUSY_PAUSE: Duration = Duration::from_secs(60);
 
 /// See [`FIRST_PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// How often in a row a source that has given bytes may then refuse connections or not answer: it
-/// may be starting again.
-const LOST_TRIES: u32 = 3;
+/// Failed connections in a row after which a source that has sent bytes is given up: it may be
+/// restarting.
+const MAX_LOST_TRIES: u32 = 3;
 
-/// See the module documentation.
+/// A file and its sources.
 pub(super) struct Job {
-    /// The name it gets here.
+    /// Its local name.
     pub(super) name: String,
-    /// The name as its first source gives it, fit to be shown.
+    /// Its name at the first source, escaped for a terminal.
     pub(super) what: String,
-    /// Its size in bytes, if a hit told it.
+    /// Its size in bytes, if a hit had one.
     pub(super) size: Option<u64>,
-    /// Where the file lies and how many servents its bytes come from.
+    /// Path of the complete file, and how many servents its bytes come from.
     pub(super) saved: Option<(PathBuf, usize)>,
-    /// Why the disk failed it, as a sentence.
+    /// The failure of the disk, as a sentence.
     pub(super) disk_failure: Option<String>,
     sources: Vec<Candidate>,
-    /// The last source that was tried.
+    /// Index of the source that was tried last.
     at: usize,
     active: Option<(TransferId, FileId)>,
     bar: Option<ProgressBar>,
-    /// Pauses so far.
+    /// Sum of all pauses.
     waited: Duration,
     error: Option<DownloadError>,
     announced: bool,
@@ -50,11 +50,11 @@ pub(super) struct Job {
 struct Candidate {
     source: Source,
     state: State,
-    /// Failures of this source that may pass.
+    /// Failures after which it was to be tried again.
     failures: u32,
-    /// It could not be reached so often in a row.
+    /// Failed connections in a row.
     lost: u32,
-    /// It has given bytes of the file.
+    /// It has sent bytes of the file.
     begun: bool,
 }
 
@@ -65,9 +65,9 @@ enum State {
     GivenUp,
 }
 
-/// What a job wants done.
+/// The next action of a job.
 pub(super) enum Next {
-    /// Fetch it from this source.
+    /// Download from this source.
     Try(Source),
     /// Nothing for now.
     Wait,
@@ -96,7 +96,7 @@ impl Job {
         job
     }
 
-    /// One more source, unless it is known.
+    /// Adds a source, unless it is known.
     pub(super) fn add(&mut self, source: Source) {
         if !self.sources.iter().any(|known| known.source.is_same_file(&source)) {
             let state = State::Ready;
@@ -104,7 +104,7 @@ impl Job {
         }
     }
 
-    /// Whether it has come to an end, good or bad.
+    /// Whether it has succeeded or failed.
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
@@ -114,7 +114,7 @@ impl Job {
         !self.is_active() && self.sources.iter().all(|source| source.state == State::GivenUp)
     }
 
-    /// Whether it is being fetched.
+    /// Whether a download is running.
     pub(super) fn is_active(&self) -> bool {
         self.active.is_some()
     }
@@ -132,7 +132,7 @@ impl Job {
         &self.sources[self.at].source
     }
 
-    /// When a source that is waited for is due.
+    /// When the next source is due.
     pub(super) fn next_try(&self) -> Option<Instant> {
         let due = |source: &Candidate| match source.state {
             State::NotBefore(at) => Some(at),
@@ -178,12 +178,12 @@ impl Job {
         }
         let bar = self.bar.get_or_insert_with(|| progress::bar(&self.what));
         bar.set_message(self.what.clone());
-        // Speed and time left count what comes from here on.
+        // Speed and remaining time are computed from here on.
         bar.set_position(partial.map_or(0, |partial| partial.have));
         bar.reset_eta();
     }
 
-    /// The source under way has failed. Decides whether it is to be tried again.
+    /// The current source has failed. Decides whether it is tried again.
     pub(super) fn source_failed(&mut self, now: Instant, error: &DownloadError, retry: Duration) {
         self.active = None;
         self.error = Some(*error);
@@ -205,7 +205,7 @@ impl Job {
         }
     }
 
-    /// Why it has failed, with what is `kept` of it.
+    /// The failure of the job; `kept` says what is kept of the file.
     pub(super) fn failure(&self, kept: &str) -> Failure {
         let Some(error) = &self.error else {
             return Failure::failed(format!("\"{}\": it was not tried", self.what));
@@ -213,7 +213,7 @@ impl Job {
         Failure::of_download(error, format!("{}{kept}", self.reason(error)))
     }
 
-    /// Whether the file at its last source has another size than what is here of it.
+    /// Whether its last source offers another size than the local partial file.
     pub(super) fn is_of_another_size(&self) -> bool {
         matches!(self.error, Some(DownloadError::SizeMismatch { .. }))
     }
@@ -227,7 +227,7 @@ impl Job {
         }
     }
 
-    /// Moves the bar.
+    /// Updates the progress bar.
     pub(super) fn draw(&self, progress: impl FnOnce(TransferId) -> Option<Progress>) {
         let (Some((transfer, _)), Some(bar)) = (self.active, &self.bar) else { return };
         let Some(progress) = progress(transfer) else { return };
@@ -237,7 +237,7 @@ impl Job {
         bar.set_position(progress.received);
     }
 
-    /// It has come to an end.
+    /// Ends the job.
     pub(super) fn end(&mut self) {
         self.over = true;
         self.active = None;
@@ -248,7 +248,7 @@ impl Job {
 }
 
 impl Candidate {
-    /// How long to wait before it is tried again; `None` if it is not.
+    /// Pause before it is tried again; `None` gives it up.
     fn pause(&mut self, error: &DownloadError) -> Option<Duration> {
         let unreachable = matches!(
             error,
@@ -257,7 +257,7 @@ impl Candidate {
                 | DownloadError::NoAnswer
                 | DownloadError::Stalled { begun: false, .. }
         );
-        if unreachable && self.begun && self.lost < LOST_TRIES {
+        if unreachable && self.begun && self.lost < MAX_LOST_TRIES {
             self.lost += 1;
             return Some(FIRST_PAUSE * 2u32.pow(self.lost - 1));
         }

@@ -1,4 +1,4 @@
-//! What is told of a download at its end: a line for people, an object for programs.
+//! The report of a download at its end: a log line for people, a JSON object for programs.
 
 use super::job::Job;
 use crate::cli::exit::Failure;
@@ -24,15 +24,15 @@ struct FileLine<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
-    /// It is here.
+    /// The file is complete.
     Done,
-    /// A part of it is.
+    /// A partial file is kept.
     Kept,
-    /// Nothing is.
+    /// Nothing is kept.
     Failed,
 }
 
-/// Prints until the reader has gone.
+/// Prints reports until the reader of stdout is gone.
 pub(super) struct Report {
     printer: Printer,
     json: bool,
@@ -40,14 +40,14 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// With `json` an object for each file; else with `paths` the path of each complete one, where
-    /// stdout is not a terminal.
+    /// With `json` prints an object for each file; otherwise, with `paths` and unless stdout is a
+    /// terminal, the path of each complete one.
     pub(super) fn new(json: bool, paths: bool) -> Report {
         let paths = paths && !json && !io::stdout().is_terminal();
         Report { printer: Printer::default(), json, paths }
     }
 
-    /// A file of so many bytes is here.
+    /// A file is complete.
     pub(super) fn done(
         &mut self,
         job: &Job,
@@ -75,7 +75,7 @@ impl Report {
         }
     }
 
-    /// A file is not here, or only the beginning of it.
+    /// A file is not complete.
     pub(super) fn failed(
         &mut self,
         job: &Job,

@@ -1,4 +1,4 @@
-//! What is done to a network: nodes ended, links made to misbehave, commands run, traffic recorded.
+//! Orders to a network: stop nodes, set faults, run commands, capture.
 
 use super::super::exit::Failure;
 use super::super::output;
@@ -46,7 +46,7 @@ pub(super) fn fault(folder: &RunFolder, args: &FaultArgs) -> Result<(), Failure>
     output::line(&format!("{done} on {count} {}", if count == 1 { "link" } else { "links" }))
 }
 
-/// The links an order is about, each once.
+/// The links that the options name, each once.
 fn links(network: &Network, args: &FaultArgs) -> io::Result<Vec<usize>> {
     let mut chosen = vec![args.all; network.links.len()];
     for name in &args.node {
@@ -67,7 +67,7 @@ fn links(network: &Network, args: &FaultArgs) -> io::Result<Vec<usize>> {
     Ok((0..chosen.len()).filter(|number| chosen[*number]).collect())
 }
 
-/// Becomes the command.
+/// Replaces this process by the command.
 pub(super) fn exec(folder: &RunFolder, args: &ExecArgs) -> Result<(), Failure> {
     let network = folder.network().map_err(of_io)?;
     let number = network.node(&args.node).map_err(of_io)?;

@@ -1,4 +1,4 @@
-//! Searches in a network of real servents: like a user's, or followed copy by copy.
+//! Searches in a network of real servents: as a user would search, or traced copy by copy.
 
 use super::super::args::{FetchArgs, JoinArgs, SearchArgs};
 use super::super::exit::Failure;
@@ -6,23 +6,23 @@ use super::super::testnet_args::{QueryArgs, SearchingArgs, TraceArgs};
 use super::super::{output, search, show as drawings};
 use super::of_io;
 use crate::plan::catalogue::{name_of, some_file};
+use crate::plan::hit_record::HitRecord;
 use crate::plan::query_report::{QueryReport, table};
 use crate::plan::trace::Trace;
 use crate::rng::Rng;
 use crate::testnet::{Followed, MAX_TTL, Network, RunFolder, Search, View, follow};
 use serde::Serialize;
-use serde_json::Value;
 use std::time::Duration;
 
-/// What `trace --json` prints.
+/// The output of `trace --json`.
 #[derive(Serialize)]
 struct Traced<'a> {
     #[serde(flatten)]
     report: QueryReport,
-    /// Copies that had not arrived when the time was over.
+    /// Copies in flight when the wait ended.
     missing: usize,
     trace: &'a Trace,
-    results: &'a [Value],
+    results: &'a [HitRecord],
 }
 
 pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> {
@@ -42,11 +42,11 @@ pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> 
     })
 }
 
-/// How long a search is followed at most, unless told otherwise.
+/// Longest wait for a traced search, unless `--wait` is given.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The searches of the plan, one after the other. One that fails, for example because its node is
-/// down, is told and left out.
+/// Makes the searches of the plan in turn. One that fails, for example because its node is down, is
+/// logged and skipped.
 fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
     let mut view = View::open(folder).map_err(of_io)?;
     let (ttl, mut reports) = (ttl(&view.network, &args.searching), Vec::new());
@@ -60,10 +60,10 @@ fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
         let followed = match follow(&mut view, &Search { node, words, ttl, wait }) {
             Ok(followed) => followed,
             Err(error) => {
-                // Unless the whole network is gone.
+                // Fails if the whole network is gone.
                 view.refresh(&mut |_, _| {}).map_err(of_io)?;
                 let failure = of_io(error);
-                log::warn!("a search is left out: {}", output::shown(failure.text()));
+                log::warn!("search skipped: {}", output::shown(failure.text()));
                 failed = Some(failure);
                 continue;
             }
@@ -76,7 +76,7 @@ fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
         reports.push(report);
     }
     match failed {
-        // Not one of them could be made.
+        // Every search failed.
         Some(failure) if reports.is_empty() => return Err(failure),
         _ => {}
     }
@@ -118,7 +118,7 @@ pub(super) fn trace(folder: &RunFolder, args: TraceArgs) -> Result<(), Failure> 
 fn tell_missing(followed: &Followed) {
     if followed.missing > 0 {
         log::warn!(
-            "{} copies had not arrived when the time was over: their links are slow, or broke",
+            "{} copies did not arrive in time: their links are slow, or were cut",
             followed.missing
         );
     }

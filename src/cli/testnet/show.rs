@@ -1,4 +1,4 @@
-//! How a network stands.
+//! Views of a network: nodes, files, links, faults, logs, and checks.
 
 use super::super::exit::Failure;
 use super::super::output;
@@ -17,8 +17,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-/// How often a log is looked at for more.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Interval of reading a followed log.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn ps(folder: &RunFolder, json: bool) -> Result<(), Failure> {
     let nodes = View::open(folder).map_err(of_io)?.nodes();
@@ -56,7 +56,7 @@ pub(super) fn ps(folder: &RunFolder, json: bool) -> Result<(), Failure> {
     output::line(&out)
 }
 
-/// A file as `files --json` prints it.
+/// A line of `files --json`.
 #[derive(Serialize)]
 struct FileLine<'a> {
     node: &'a str,
@@ -64,7 +64,7 @@ struct FileLine<'a> {
     size: u64,
 }
 
-/// What the nodes share: what there is to search for.
+/// Lists the files that nodes share.
 pub(super) fn files(folder: &RunFolder, args: &FilesArgs) -> Result<(), Failure> {
     let network = folder.network().map_err(of_io)?;
     let chosen = match &args.node {
@@ -91,7 +91,7 @@ pub(super) fn files(folder: &RunFolder, args: &FilesArgs) -> Result<(), Failure>
     output::line(&lines.join("\n"))
 }
 
-/// The links that do not behave as the plan has them.
+/// Lists links with a fault.
 pub(super) fn faults(folder: &RunFolder) -> Result<(), Failure> {
     let view = View::open(folder).map_err(of_io)?;
     let name = |node: usize| output::shown(&view.network.nodes[node].name);
@@ -107,7 +107,7 @@ pub(super) fn faults(folder: &RunFolder) -> Result<(), Failure> {
     }
 }
 
-/// A link as `graph --json` prints it.
+/// A link in the output of `graph --json`.
 #[derive(Serialize)]
 struct LinkState<'a> {
     from: &'a str,
@@ -214,6 +214,6 @@ pub(super) fn logs(folder: &RunFolder, args: &LogsArgs) -> Result<(), Failure> {
         if !args.follow || stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(POLL_INTERVAL);
     }
 }

@@ -1,9 +1,9 @@
-//! The small file beside a partial one that says what it is a part of.
+//! The record beside a partial file: what it is a part of, and where its bytes come from.
 //!
 //! `NAME.SIZE.part.source` has one JSON object a line for each source whose bytes are in
 //! `NAME.SIZE.part`, in the order in which they came:
-//! `{"name":"a b.txt","size":10,"url":"http://192.0.2.1:6346/get/7/a%20b.txt"}`. A line that is
-//! torn is as good as none: it is written before the first byte of its source.
+//! `{"name":"a b.txt","size":10,"url":"http://192.0.2.1:6346/get/7/a%20b.txt"}`. A torn line is
+//! ignored without loss: a line is written before the first byte of its source.
 
 use crate::transfer::download::Source;
 use crate::transfer::url::TransferUrl;
@@ -13,18 +13,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The longest record that is read, in bytes: a line takes less than 1 KiB, and a file that was
-/// joined from more sources than fit is still known by the first of them.
+/// Most bytes of a record that are read: a line takes less than 1 KiB, and a file joined from more
+/// sources than fit is known by the first ones.
 const MAX_RECORD_BYTES: u64 = 256 * 1024;
 
-/// What is recorded of a partial file.
+/// The record of a partial file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// The name the file is to get here.
     pub(super) name: String,
     /// Size of the whole file in bytes, if known.
     pub(super) size: Option<u64>,
-    /// Where its bytes come from, as URLs.
+    /// URLs of the sources of its bytes.
     urls: BTreeSet<String>,
 }
 
@@ -41,7 +41,7 @@ impl Record {
         Record { name: name.to_owned(), size, urls: BTreeSet::new() }
     }
 
-    /// Where the record of `partial` lies.
+    /// The path of the record of `partial`.
     pub(super) fn path_of(partial: &Path) -> PathBuf {
         let mut path = partial.as_os_str().to_owned();
         path.push(".source");
@@ -80,7 +80,7 @@ impl Record {
         }
         let url = url_of(source);
         let line = Line { name: self.name.clone(), size: self.size, url };
-        // On a line of its own, whatever was torn before.
+        // Starts a new line, since the last one may be torn.
         let text = format!("\n{}\n", serde_json::to_string(&line)?);
         let mut options = OpenOptions::new();
         let (options, text) = match self.urls.is_empty() {
@@ -94,7 +94,7 @@ impl Record {
         Ok(())
     }
 
-    /// The partial file has another name or is gone.
+    /// Renames the record with its partial file, or removes it.
     pub(super) fn follow(from: &Path, to: Option<&Path>) -> io::Result<()> {
         let record = Record::path_of(from);
         match to {

@@ -1,20 +1,20 @@
-//! What the user wants shared: which folders, which files of them, and how many.
+//! Which folders are shared, which of their files, and how many.
 
-use crate::driver::shelf::ShareRoot;
+use crate::driver::share::ShareRoot;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What to share. Given to the driver once and then used for every scan.
+/// The shared folders; every scan uses the same.
 #[derive(Clone, Debug)]
 pub struct Shares {
     /// The folders.
     pub roots: Vec<Arc<ShareRoot>>,
     /// Which of their files.
     pub filter: Filter,
-    /// The most files; those beyond are counted as [`Skip::TooMany`](super::Skip::TooMany). Files
-    /// are taken in the order of the walk, so the same ones are left out each time.
+    /// Most files; those beyond are counted as [`Skip::TooMany`](super::Skip::TooMany). Files are
+    /// taken in the order of the walk, so each scan leaves out the same ones.
     pub max_files: usize,
 }
 
@@ -23,13 +23,13 @@ pub struct Shares {
 /// `*` and `?` stay within one folder, `**` crosses folders. Case does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// `None` takes everything.
+    /// `None` includes everything.
     include: Option<GlobSet>,
-    /// `None` leaves out nothing.
+    /// `None` excludes nothing.
     exclude: Option<GlobSet>,
 }
 
-/// A glob that cannot be understood.
+/// A glob that is malformed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobError {
     glob: String,
@@ -37,8 +37,8 @@ pub struct GlobError {
 }
 
 impl Filter {
-    /// A filter that takes what one of `include` matches (everything if there is none) and none of
-    /// `exclude` does. A folder matched by `exclude` is left out with all that is in it.
+    /// A filter for files that match one of `include` (any file without one) and none of `exclude`. A
+    /// folder that matches `exclude` is left out with everything in it.
     ///
     /// # Errors
     /// Names the first glob that is malformed.
@@ -46,7 +46,7 @@ impl Filter {
         Ok(Filter { include: compile(include)?, exclude: compile(exclude)? })
     }
 
-    /// Whether the file called `name` in the folder at `folder` beneath its root is wanted.
+    /// Whether the file `name` in the folder at `folder` beneath its root is shared.
     pub(super) fn takes_file(&self, folder: &Path, name: &str) -> bool {
         if self.include.is_none() && self.exclude.is_none() {
             return true;
@@ -56,7 +56,7 @@ impl Filter {
         self.include.as_ref().is_none_or(any) && !self.exclude.as_ref().is_some_and(any)
     }
 
-    /// Whether the folder at `path` beneath its root may have wanted files in it.
+    /// Whether the folder at `path` beneath its root is walked.
     pub(super) fn enters_folder(&self, path: &Path) -> bool {
         let Some(exclude) = &self.exclude else { return true };
         let path = folded(path);
@@ -65,7 +65,7 @@ impl Filter {
     }
 }
 
-/// Globs and paths are both put in lower case: the matcher's own way knows only ASCII letters.
+/// Lower case, of globs and paths alike: the matcher itself folds only ASCII letters.
 fn folded(path: &Path) -> String {
     path.to_string_lossy().to_lowercase()
 }
@@ -87,7 +87,8 @@ fn compile(globs: &[String]) -> Result<Option<GlobSet>, GlobError> {
         let built = GlobBuilder::new(&lower).literal_separator(true).build();
         set.add(built.map_err(|error| wrong(error.kind()))?);
     }
-    let all = || GlobError { glob: globs.join(" "), reason: "too much in all".to_owned() };
+    let all =
+        || GlobError { glob: globs.join(" "), reason: "they are too large together".to_owned() };
     set.build().map(Some).map_err(|_| all())
 }
 

@@ -1,31 +1,30 @@
-//! What a scan tells the user: how much is shared, and how much is not and why.
+//! The report of a scan: how much is shared, what was skipped, and why.
 
-use crate::driver::shelf::ShareRoot;
-use indicatif::HumanBytes;
+use crate::driver::share::ShareRoot;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::{fmt, io};
 
-/// How many roots and unreadable paths a report names; a line or warning should fit the screen.
-const MAX_NAMED: usize = 8;
+/// Most unreadable paths that are recorded.
+const MAX_UNREADABLE: usize = 8;
 
-/// What a scan has seen. Its `Display` is one line for the log.
+/// What a scan has found.
 #[derive(Clone, Debug, Default)]
 pub struct ScanReport {
-    /// One for each root, in the order given.
+    /// One entry for each root, in the order given.
     pub roots: Vec<RootReport>,
     /// Directory entries read.
     pub entries: u64,
-    /// Folders looked into, with the roots.
+    /// Folders walked, roots included.
     pub folders: u64,
-    /// Those of them for which the system had no watch left: changes there are only seen by the
-    /// next slow scan.
+    /// Folders for which the system had no watch left: changes in them are found only by the periodic
+    /// scan.
     pub unwatched: u64,
     /// Whether other files are shared than before, or files of other sizes.
     pub changed: bool,
-    /// Whether the user, and not a change or the clock, asked for the scan.
+    /// Whether the user asked for the scan, rather than a change or the clock.
     pub asked: bool,
-    /// The first few paths that could not be read, and why.
+    /// The first few paths that could not be read, with the reason.
     pub unreadable: Vec<(PathBuf, io::ErrorKind)>,
     skipped: [u64; Skip::ALL.len()],
 }
@@ -39,8 +38,8 @@ pub struct RootReport {
     pub files: u64,
     /// Their sizes in bytes; saturates.
     pub bytes: u64,
-    /// The position of the root that is the same or contains this one. If there is one, this root
-    /// was left out, and its files count there.
+    /// Index of the root that is the same as this one or contains it. This root was then left out,
+    /// and its files count there.
     pub covered_by: Option<usize>,
 }
 
@@ -63,9 +62,9 @@ pub enum Skip {
     LinkToFolder,
     /// A link that leads nowhere, or in a circle.
     BrokenLink,
-    /// It was gone, or something else, when we came to it.
+    /// It was gone, or of another type, when the scan reached it.
     Vanished,
-    /// The system refused to let us see it.
+    /// The system refused to read it.
     Unreadable,
     /// More than 64 folders beneath its root.
     TooDeep,
@@ -73,7 +72,7 @@ pub enum Skip {
     TooMany,
     /// Not among the included files, or excluded.
     Excluded,
-    /// Written to a moment ago; a later scan will share it.
+    /// Modified a moment ago; a later scan shares it.
     Settling,
 }
 
@@ -131,8 +130,7 @@ impl ScanReport {
         }
     }
 
-    /// How many files and folders were passed over for this reason. What is in a folder that was
-    /// passed over is not counted.
+    /// Files and folders skipped for this reason. The contents of a skipped folder are not counted.
     pub fn skipped(&self, reason: Skip) -> u64 {
         self.skipped[reason as usize]
     }
@@ -152,47 +150,18 @@ impl ScanReport {
         root.bytes = root.bytes.saturating_add(size);
     }
 
-    /// Counts `path`, which gave an error. What is gone is worth a warning only if it was
-    /// `expected` to be there.
+    /// Counts a path that gave an error. A path that is gone is recorded as unreadable only if it was
+    /// `expected` to exist.
     pub(super) fn failed(&mut self, path: PathBuf, error: &io::Error, expected: bool) {
-        // A folder that became a link or a file is gone too.
+        // A folder that was replaced by a link or a file is gone too.
         let gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
             || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
         if gone && !expected {
             return self.skip(Skip::Vanished);
         }
         self.skip(Skip::Unreadable);
-        if self.unreadable.len() < MAX_NAMED {
+        if self.unreadable.len() < MAX_UNREADABLE {
             self.unreadable.push((path, error.kind()));
         }
-    }
-}
-
-impl fmt::Display for ScanReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = self.files();
-        let bytes = self.roots.iter().fold(0u64, |sum, root| sum.saturating_add(root.bytes));
-        let noun = if files == 1 { "file" } else { "files" };
-        write!(f, "{files} {noun} ({})", HumanBytes(bytes))?;
-        let walked = self.roots.iter().filter(|root| root.covered_by.is_none());
-        if walked.clone().nth(1).is_some() {
-            let mut before = ": ";
-            for root in walked.clone().take(MAX_NAMED) {
-                write!(f, "{before}{} {}", root.path.display(), root.files)?;
-                before = ", ";
-            }
-            if let more @ 1.. = walked.count().saturating_sub(MAX_NAMED) {
-                write!(f, " and {more} more folders")?;
-            }
-        }
-        let mut before = "; skipped: ";
-        for reason in Skip::ALL {
-            let count = self.skipped(reason);
-            if count > 0 {
-                write!(f, "{before}{count} {}", reason.label())?;
-                before = ", ";
-            }
-        }
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use crate::fuzzing::said;
 use crate::fuzzing::script::Script;
 use crate::time::Instant;
-use crate::transfer::Shelf;
+use crate::transfer::SharedFiles;
 use crate::transfer::upload::{OpenError, Piece, Slot, Upload, UploadLimits, UploadStep};
 use crate::wire::http_head::{GetPath, MAX_HEAD_BYTES, ResponseHead, parse_response};
 use std::time::Duration;
@@ -32,9 +32,9 @@ const LINES: [&[u8]; 16] = [
 
 const GIV: &[u8] = b"GIV 1:F0E1D2C3B4A59687FF78695A4B3C2D00/hello.txt\n\n";
 
-struct FakeShelf;
+struct FakeFiles;
 
-impl Shelf for FakeShelf {
+impl SharedFiles for FakeFiles {
     fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
         let named = |name: &str| path.names().any(|asked| asked == name);
         let exact = FILES.iter().find(|file| file.0 == path.index && named(file.1));
@@ -172,7 +172,7 @@ impl Owner {
 
     /// Does what the upload wants done, and looks at what it is then.
     fn settle(&mut self) {
-        while let Some(step) = self.upload.poll(self.now, &FakeShelf, self.slot()) {
+        while let Some(step) = self.upload.poll(self.now, &FakeFiles, self.slot()) {
             assert!(!self.closed, "{step:?} after the end");
             self.step(&step);
         }

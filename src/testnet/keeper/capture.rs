@@ -1,7 +1,7 @@
-//! What is carried, as packets of a pcapng file: each descriptor in one of its own.
+//! Captures relayed bytes as packets of a pcapng file, one descriptor in each.
 //!
-//! The connections are real, their packets are not: the keeper sees bytes, and puts them behind the
-//! IP and TCP headers they would have had between the two nodes.
+//! The packets are synthetic: the keeper sees byte streams, and puts IP and TCP headers before them as
+//! if the two nodes were connected directly.
 
 use crate::wire::Deframer;
 use etherparse::PacketBuilder;
@@ -13,15 +13,15 @@ use std::time::Duration;
 const LINKTYPE_IPV4: u16 = 228;
 /// The longest payload of one packet, well below what the length field of IPv4 takes.
 const MAX_SEGMENT: usize = 32 * 1024;
-/// A hello that has not ended by then is none.
-const MAX_HELLO: usize = 4_096;
+/// Longest handshake in bytes; a longer stream is not a link.
+const MAX_HANDSHAKE: usize = 4_096;
 
-/// The beginning of every capture.
+/// The header of a pcapng file.
 pub(super) fn file_header() -> Vec<u8> {
     let mut out = Vec::new();
     let section = [0x1a2b_3c4d, 0x0000_0001, u32::MAX, u32::MAX].map(u32::to_le_bytes).concat();
     block(&mut out, 0x0a0d_0d0a, &section);
-    // No limit on packets; times are in microseconds unless said otherwise.
+    // No limit on packet size; times are in microseconds, the default.
     let interface = [u32::from(LINKTYPE_IPV4), 0].map(u32::to_le_bytes).concat();
     block(&mut out, 1, &interface);
     out
@@ -37,50 +37,47 @@ fn block(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
     out.extend(len.to_le_bytes());
 }
 
-/// Follows one carried connection, so that a capture may begin at any time.
+/// Follows one relayed connection from its start, so that a capture may begin at any time.
 #[derive(Debug)]
 pub(super) struct Tap {
     /// The dialling node's end, and the dialled one's.
     ends: [SocketAddrV4; 2],
-    /// What each side has sent.
-    said: [Said; 2],
-    /// Packets that were asked for and not taken yet.
-    packets: Vec<Vec<u8>>,
+    /// The streams of both sides.
+    sent: [Stream; 2],
 }
 
 #[derive(Debug)]
-struct Said {
-    /// TCP's count of the bytes.
+struct Stream {
+    /// TCP sequence number.
     sequence: u32,
     part: Part,
 }
 
 #[derive(Debug)]
 enum Part {
-    /// The hello, as far as it has come.
-    Hello(Vec<u8>),
+    /// The handshake, as far as it has arrived.
+    Handshake(Vec<u8>),
     Descriptors(Deframer),
-    /// Something else: passed on as it comes.
+    /// Anything else: one packet for each read.
     Opaque,
 }
 
 impl Tap {
     pub(super) fn new(dialling: SocketAddrV4, dialled: SocketAddrV4) -> Tap {
-        let said = || Said { sequence: 1, part: Part::Hello(Vec::new()) };
-        Tap { ends: [dialling, dialled], said: [said(), said()], packets: Vec::new() }
+        let stream = || Stream { sequence: 1, part: Part::Handshake(Vec::new()) };
+        Tap { ends: [dialling, dialled], sent: [stream(), stream()] }
     }
 
-    /// The packets that were asked for since the last call.
-    pub(super) fn take_packets(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.packets)
-    }
-
-    /// `bytes` were sent by the side `from`. With `wanted`, their packets are kept for
-    /// [`Tap::take_packets`].
-    pub(super) fn note(&mut self, from: usize, bytes: &[u8], wanted: bool) {
-        let (mut hello, rest);
+    /// The side `from` has sent `bytes`; their packets go to `capture`, if there is one.
+    pub(super) fn note(
+        &mut self,
+        from: usize,
+        bytes: &[u8],
+        capture: &mut Option<&mut dyn FnMut(Vec<u8>)>,
+    ) {
+        let (mut handshake, rest);
         let mut bytes = bytes;
-        if let Part::Hello(so_far) = &mut self.said[from].part {
+        if let Part::Handshake(so_far) = &mut self.sent[from].part {
             so_far.extend_from_slice(bytes);
             let end = [&b"\n\n"[..], b"\r\n\r\n"]
                 .into_iter()
@@ -88,27 +85,27 @@ impl Tap {
                 .min();
             match end {
                 Some(end) => {
-                    hello = std::mem::take(so_far);
-                    rest = hello.split_off(end);
-                    self.said[from].part = Part::Descriptors(Deframer::default());
+                    handshake = std::mem::take(so_far);
+                    rest = handshake.split_off(end);
+                    self.sent[from].part = Part::Descriptors(Deframer::default());
                 }
-                None if so_far.len() > MAX_HELLO => {
-                    (hello, rest) = (std::mem::take(so_far), Vec::new());
-                    self.said[from].part = Part::Opaque;
+                None if so_far.len() > MAX_HANDSHAKE => {
+                    (handshake, rest) = (std::mem::take(so_far), Vec::new());
+                    self.sent[from].part = Part::Opaque;
                 }
                 None => return,
             }
-            self.pack(from, &hello, wanted);
+            self.pack(from, &handshake, capture);
             bytes = &rest;
         }
-        let mut part = std::mem::replace(&mut self.said[from].part, Part::Opaque);
+        let mut part = std::mem::replace(&mut self.sent[from].part, Part::Opaque);
         if let Part::Descriptors(deframer) = &mut part {
             let mut descriptors = deframer.feed(bytes);
             let lost = loop {
                 match descriptors.next() {
                     Ok(Some(raw)) => {
                         let whole = [&raw.header().encode()[..], raw.payload()].concat();
-                        self.pack(from, &whole, wanted);
+                        self.pack(from, &whole, capture);
                     }
                     Ok(None) => break false,
                     Err(_) => break true,
@@ -118,32 +115,32 @@ impl Tap {
                 part = Part::Opaque;
             }
         } else {
-            self.pack(from, bytes, wanted);
+            self.pack(from, bytes, capture);
         }
-        self.said[from].part = part;
+        self.sent[from].part = part;
     }
 
-    fn pack(&mut self, from: usize, bytes: &[u8], wanted: bool) {
+    fn pack(&mut self, from: usize, bytes: &[u8], capture: &mut Option<&mut dyn FnMut(Vec<u8>)>) {
         let (source, sink) = (self.ends[from], self.ends[1 - from]);
         for segment in bytes.chunks(MAX_SEGMENT) {
-            if wanted {
+            if let Some(capture) = capture {
                 let mut packet = Vec::with_capacity(segment.len() + 40);
                 let built = PacketBuilder::ipv4(source.ip().octets(), sink.ip().octets(), 64)
-                    .tcp(source.port(), sink.port(), self.said[from].sequence, u16::MAX)
-                    .ack(self.said[1 - from].sequence)
+                    .tcp(source.port(), sink.port(), self.sent[from].sequence, u16::MAX)
+                    .ack(self.sent[1 - from].sequence)
                     .psh()
                     .write(&mut packet, segment);
                 if built.is_ok() {
-                    self.packets.push(packet);
+                    capture(packet);
                 }
             }
             let len = u32::try_from(segment.len()).expect("a segment is short");
-            self.said[from].sequence = self.said[from].sequence.wrapping_add(len);
+            self.sent[from].sequence = self.sent[from].sequence.wrapping_add(len);
         }
     }
 }
 
-/// A packet as a block of the file; `time` has passed since 1970.
+/// A packet as a block of the file; `time` is since 1970.
 pub(super) fn packet_block(time: Duration, packet: &[u8]) -> Vec<u8> {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let len = u32::try_from(packet.len()).expect("packets are below 64 KiB");

@@ -1,7 +1,8 @@
-//! The keeper: one process that starts the nodes, carries their links, and does what it is told.
+//! The keeper: the process that starts the nodes of a network, relays their links, and serves the
+//! control socket.
 //!
-//! Whoever gives the orders comes and goes; the keeper stays until it is told to stop, by its
-//! socket or by a signal, and then ends what it has started.
+//! Commands connect and disconnect; the keeper runs until it is stopped, by a request or a signal, and
+//! then ends every process it has started.
 
 mod capture;
 mod children;
@@ -17,7 +18,7 @@ use children::Children;
 use mio::net::{UnixListener, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use relay::{Relay, Told};
+use relay::Relay;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
@@ -29,23 +30,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const SIGNALS: Token = Token(0);
 const CONTROL: Token = Token(1);
 const PARENT: Token = Token(2);
-/// Clients have this many tokens, and so many there may be.
+/// Clients have tokens from here on.
 const FIRST_CLIENT: usize = 3;
+/// Most clients at one time.
 const MAX_CLIENTS: usize = 64;
 const FIRST_RELAY: usize = FIRST_CLIENT + MAX_CLIENTS;
-/// A request that is longer is none.
+/// Longest request.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-/// What waits for the reader of a capture; packets beyond are left out.
+/// Most unsent bytes of a capture; further packets are left out.
 const MAX_CAPTURE_BYTES: usize = 8 * 1024 * 1024;
-/// Nodes have so long to stop by themselves.
+/// Time from TERM to KILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Somebody on the socket.
+/// A connection to the control socket.
 struct Client {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
-    /// It gets what is carried.
+    /// It receives a capture.
     captures: bool,
 }
 
@@ -63,21 +65,22 @@ struct Keeper {
     origin: Instant,
     /// The side of each node while the network is parted.
     sides: Option<Vec<bool>>,
+    /// The list of relayed connections.
     carried: File,
-    /// Being stopped: when what still runs is killed.
+    /// When processes that still run are killed; set while the keeper stops.
     stopping: Option<Instant>,
 }
 
-/// Keeps the network in `folder` until it is told to stop. With `attached`, the end of standard
-/// input is such a word too.
+/// Runs the network in `folder` until it is stopped. With `attached`, the end of standard input stops
+/// it too.
 ///
 /// # Errors
-/// When the network cannot be started, or waiting for events fails. Nothing is left running.
+/// When the network cannot be started, or polling fails. Nothing is left running.
 pub fn keep(folder: RunFolder, attached: bool) -> io::Result<()> {
     let mut keeper = Keeper::new(folder, attached)?;
     let done = keeper.start_missing().and_then(|()| keeper.run());
     if done.is_err() {
-        super::own::end_all(&keeper.network.id, STOP_TIMEOUT)?;
+        super::process::end_all(&keeper.network.id, STOP_TIMEOUT)?;
     }
     done
 }
@@ -97,7 +100,7 @@ impl Keeper {
         let relay = Relay::new(&network, registry, FIRST_RELAY, rng.fork())?;
         let faults = FaultSchedule::new(network.faults.clone(), rng.fork());
         let carried = OpenOptions::new().create(true).append(true).open(folder.links())?;
-        // Under its name only when it listens: whoever finds it can connect.
+        // Renamed when it listens: a socket that exists accepts connections.
         let draft = folder.socket().with_extension("new");
         let mut control = UnixListener::bind(&draft)?;
         std::fs::rename(draft, folder.socket())?;
@@ -150,8 +153,8 @@ impl Keeper {
             next = self.step_relay(now);
             self.flush();
             if self.stopping.is_some_and(|at| at <= now || self.children.count_running() == 0) {
-                // What does not stop by itself, and what foreign servents have started.
-                return super::own::end_all(&self.network.id, STOP_TIMEOUT).map(|_| ());
+                // Nodes that do not stop, and processes that foreign servents have started.
+                return super::process::end_all(&self.network.id, STOP_TIMEOUT).map(|_| ());
             }
         }
     }
@@ -165,7 +168,7 @@ impl Keeper {
                         log::info!("node \"{}\" has ended", self.network.nodes[node].name);
                     }
                 }
-                // The terminal it was started from may go.
+                // The network outlives the terminal it was started from.
                 _ => {}
             }
         }
@@ -183,7 +186,7 @@ impl Keeper {
         }
     }
 
-    /// Starts every node that does not run.
+    /// Starts every node that is not running.
     fn start_missing(&mut self) -> io::Result<()> {
         (0..self.network.nodes.len()).try_for_each(|node| self.start(node))
     }
@@ -216,11 +219,11 @@ impl Keeper {
             Fault::Stall { node } => self.children.stall(node, true),
             Fault::Resume { node } => self.children.stall(node, false),
             Fault::Partition => {
-                self.part(true);
+                self.partition(true);
                 Ok(())
             }
             Fault::Heal => {
-                self.part(false);
+                self.partition(false);
                 Ok(())
             }
         };
@@ -229,8 +232,8 @@ impl Keeper {
         }
     }
 
-    /// Links between the two sides go dark, or are as the plan has them again.
-    fn part(&mut self, dark: bool) {
+    /// Blackholes the links between the two sides of a partition, or opens them again.
+    fn partition(&mut self, dark: bool) {
         if dark {
             self.sides = Some(self.faults.sides(self.network.nodes.len()));
         }
@@ -248,28 +251,28 @@ impl Keeper {
 
     fn handle_relay(&mut self, event: &mio::event::Event) {
         let Keeper { relay, poll, network, carried, .. } = self;
-        relay.handle(poll.registry(), event, &network.faults, &mut |told| {
-            if let Told::Opened(opened) = told
-                && let Err(error) = write_line(carried, &opened)
-            {
-                log::warn!("cannot write down which connection carries what: {error}");
-            }
-        });
+        if let Some(opened) = relay.handle(poll.registry(), event, &network.faults)
+            && let Err(error) = write_line(carried, &opened)
+        {
+            log::warn!("cannot write the list of connections: {error}");
+        }
     }
 
     fn step_relay(&mut self, now: Instant) -> Option<Instant> {
         let Keeper { relay, clients, .. } = self;
-        let captured = clients.iter().any(|(_, client)| client.captures);
+        if !clients.iter().any(|(_, client)| client.captures) {
+            return relay.step(now, None);
+        }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        relay.step(now, captured, &mut |told| {
-            let Told::Packet(packet) = told else { return };
+        let mut capture = |packet: Vec<u8>| {
             let block = capture::packet_block(time, &packet);
             for (_, client) in clients.iter_mut().filter(|(_, client)| client.captures) {
                 if client.output.len() + block.len() <= MAX_CAPTURE_BYTES {
                     client.output.extend_from_slice(&block);
                 }
             }
-        })
+        };
+        relay.step(now, Some(&mut capture))
     }
 
     fn accept(&mut self) {
@@ -287,7 +290,7 @@ impl Keeper {
         }
     }
 
-    /// Reads what a client wants; one that is gone is forgotten.
+    /// Reads and answers the requests of a client; removes it when it is gone.
     fn serve(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let mut buffer = [0; 4_096];
@@ -307,7 +310,7 @@ impl Keeper {
             let (reply, captures) = match serde_json::from_slice(&line) {
                 Ok(Request::Capture) => (Reply::Done, true),
                 Ok(request) => (self.answer(request), false),
-                Err(error) => (Reply::Wrong(format!("this is no request: {error}")), false),
+                Err(error) => (Reply::Failed(format!("not a request: {error}")), false),
             };
             let Some(client) = self.clients.get_mut(key) else { return };
             client.output.extend(serde_json::to_vec(&reply).unwrap_or_default());
@@ -321,7 +324,7 @@ impl Keeper {
             client.input = input;
         }
         if gone {
-            // Its last words may have been a request, which is done by now.
+            // Its last request has been carried out above.
             self.clients.try_remove(key);
         }
     }
@@ -338,7 +341,7 @@ impl Keeper {
             Request::Set { ref links, .. } | Request::Reset { ref links }
                 if wrong(links, self.network.links.len()) =>
             {
-                Err(io::Error::other("there is no such link"))
+                Err(io::Error::other("no such link"))
             }
             Request::Set { links, conditions } => {
                 for link in links {
@@ -353,7 +356,7 @@ impl Keeper {
                 Ok(())
             }
             Request::Kill { node, .. } if node >= self.network.nodes.len() => {
-                Err(io::Error::other("there is no such node"))
+                Err(io::Error::other("no such node"))
             }
             Request::Kill { node, hard } => self.children.end(node, hard),
             Request::Start => self.start_missing(),
@@ -363,7 +366,7 @@ impl Keeper {
                 Ok(())
             }
         };
-        done.map_or_else(|error| Reply::Wrong(error.to_string()), |()| Reply::Done)
+        done.map_or_else(|error| Reply::Failed(error.to_string()), |()| Reply::Done)
     }
 
     fn status(&self) -> Status {
@@ -396,7 +399,7 @@ impl Keeper {
 }
 
 impl Drop for Keeper {
-    /// Whoever looks for the keeper finds none.
+    /// Removes the socket: without it the network is not running.
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.folder.socket());
     }

@@ -1,4 +1,4 @@
-//! One direction of a carried connection: bytes go in, and come out later, slower, or never.
+//! One direction of a relayed connection, with the delay, bandwidth and faults of its link.
 
 use super::super::folder::Conditions;
 use crate::rng::Rng;
@@ -8,51 +8,52 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-/// Read at once.
+/// Bytes of one read.
 pub(super) const READ_BYTES: usize = 16 * 1024;
-/// Reads in one turn; the rest waits for the next.
+/// Most reads in one turn.
 const READS_PER_TURN: usize = 16;
-/// With a limited bandwidth, bytes are let out in steps of this time.
-const STEP: Duration = Duration::from_millis(10);
-/// With pieces cut at random, none is longer.
+/// With a limited bandwidth, one write has the bytes of this time.
+const PACING_STEP: Duration = Duration::from_millis(10);
+/// Longest piece, with pieces cut at random.
 const MAX_PIECE: usize = 64;
-/// So long after one another that they do not become one again.
-const BETWEEN_PIECES: Duration = Duration::from_millis(1);
-/// What a slow reader takes in each second, and holds.
-const TRICKLE_BYTES: u64 = 1_000;
-const TRICKLE_WINDOW: usize = 2_048;
+/// Pause between pieces, so that the kernel does not join them.
+const PIECE_PAUSE: Duration = Duration::from_millis(1);
+/// Bytes per second of a slow reader.
+const SLOW_READER_RATE: u64 = 1_000;
+/// Bytes in flight to a slow reader.
+const SLOW_READER_WINDOW: usize = 2_048;
 
-/// The bytes under way in one direction.
+/// The bytes in flight in one direction.
 #[derive(Debug, Default)]
 pub(super) struct Pipe {
-    /// When each piece may come out, and where it goes on.
-    held: VecDeque<(Instant, Vec<u8>, usize)>,
-    held_bytes: usize,
-    /// The bandwidth is used up until then.
+    /// Pieces with the time they may be written, and how much of each was written.
+    in_flight: VecDeque<(Instant, Vec<u8>, usize)>,
+    in_flight_bytes: usize,
+    /// When the bandwidth allows the next write.
     free_at: Option<Instant>,
-    /// The source has said all.
+    /// The source has ended its stream.
     ended: bool,
-    /// The other side knows.
+    /// The end was passed to the sink.
     finished: bool,
-    /// As far as is known; edges of mio set them.
+    /// Set by edge-triggered events.
     pub(super) readable: bool,
     pub(super) writable: bool,
 }
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Stepped {
-    /// When to step again, events aside.
+    /// When to step again, apart from events.
     pub(super) again: Option<Instant>,
-    /// Both ends are done with this direction.
+    /// This direction has ended.
     pub(super) finished: bool,
 }
 
 impl Pipe {
-    /// Moves what may be moved from `source` to `sink`; `tap` sees what is read.
+    /// Moves bytes from `source` to `sink`; `tap` is shown what is read.
     ///
     /// # Errors
-    /// When one of them has failed, and with it the connection.
+    /// When one of the sockets has failed, which ends the connection.
     pub(super) fn step(
         &mut self,
         now: Instant,
@@ -66,7 +67,7 @@ impl Pipe {
         }
         for _ in 0..READS_PER_TURN {
             self.write(now, sink, conditions, rng)?;
-            let room = conditions.window.saturating_sub(self.held_bytes).min(READ_BYTES);
+            let room = conditions.window.saturating_sub(self.in_flight_bytes).min(READ_BYTES);
             if !self.readable || self.ended || room == 0 {
                 return self.stepped(now, sink);
             }
@@ -74,8 +75,8 @@ impl Pipe {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     tap(&buffer[..count]);
-                    self.held.push_back((now + conditions.delay, buffer[..count].to_vec(), 0));
-                    self.held_bytes += count;
+                    self.in_flight.push_back((now + conditions.delay, buffer[..count].to_vec(), 0));
+                    self.in_flight_bytes += count;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -92,14 +93,14 @@ impl Pipe {
         conditions: &Conditions,
         rng: &mut Rng,
     ) -> io::Result<()> {
-        while let Some((ready, bytes, at)) = self.held.front_mut() {
+        while let Some((ready, bytes, at)) = self.in_flight.front_mut() {
             let paced = self.free_at.is_some_and(|free| free > now);
             if !self.writable || *ready > now || paced {
                 return Ok(());
             }
             let mut len = bytes.len() - *at;
             if let Some(rate) = conditions.bandwidth {
-                len = len.min(bytes_in(rate, STEP));
+                len = len.min(bytes_in(rate, PACING_STEP));
             }
             if conditions.split {
                 len = len.min(1 + rng.below(MAX_PIECE));
@@ -107,13 +108,13 @@ impl Pipe {
             match sink.write(&bytes[*at..*at + len]) {
                 Ok(count) => {
                     *at += count;
-                    self.held_bytes -= count;
+                    self.in_flight_bytes -= count;
                     if *at == bytes.len() {
-                        self.held.pop_front();
+                        self.in_flight.pop_front();
                     }
                     let takes = match conditions.bandwidth {
                         Some(rate) => Duration::from_secs_f64(count as f64 / rate as f64),
-                        None if conditions.split => BETWEEN_PIECES,
+                        None if conditions.split => PIECE_PAUSE,
                         None => continue,
                     };
                     self.free_at = Some(self.free_at.map_or(now, |free| free.max(now)) + takes);
@@ -127,15 +128,15 @@ impl Pipe {
     }
 
     fn stepped(&mut self, now: Instant, sink: &TcpStream) -> io::Result<Stepped> {
-        if self.ended && self.held.is_empty() && !self.finished {
+        if self.ended && self.in_flight.is_empty() && !self.finished {
             self.finished = true;
             match sink.shutdown(Shutdown::Write) {
-                // It has gone by itself.
+                // The sink is closed already.
                 Err(error) if error.kind() == ErrorKind::NotConnected => {}
                 done => done?,
             }
         }
-        let again = match self.held.front() {
+        let again = match self.in_flight.front() {
             Some((ready, ..)) if self.writable => Some((*ready).max(self.free_at.unwrap_or(now))),
             _ => None,
         };
@@ -148,13 +149,13 @@ fn bytes_in(rate: u64, time: Duration) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
 }
 
-/// What `conditions` mean for the direction towards the dialled side, or away from it.
+/// The conditions of one direction: a slow reader concerns the one towards the dialled side.
 pub(super) fn for_direction(conditions: &Conditions, towards_dialled: bool) -> Conditions {
     let mut own = conditions.clone();
     if conditions.slow_reader && towards_dialled {
-        let rate = conditions.bandwidth.map_or(TRICKLE_BYTES, |rate| rate.min(TRICKLE_BYTES));
+        let rate = conditions.bandwidth.map_or(SLOW_READER_RATE, |rate| rate.min(SLOW_READER_RATE));
         own.bandwidth = Some(rate);
-        own.window = own.window.min(TRICKLE_WINDOW);
+        own.window = own.window.min(SLOW_READER_WINDOW);
     }
     own
 }

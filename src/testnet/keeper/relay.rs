@@ -1,34 +1,40 @@
-//! Carries the links: every node dials the keeper, which dials the other node for it.
+//! Relays the links: a node dials the keeper, which dials the other node for it.
 //!
-//! Each link has a port of its own on the keeper's side, and leaves it from the address of the node
-//! that dialled, so that its neighbour sees whom it is linked with.
+//! ```text
+//! dialling node ──▶ port of the link │ keeper │ ──▶ dialled node
+//!                                     from the dialling node's address
+//! ```
+//!
+//! Each link has a port of its own on the keeper's side. The keeper dials from the address of the
+//! dialling node, so that both nodes see each other's address.
 
-use super::super::folder::{Conditions, Network};
+use super::super::folder::{Conditions, Link, Network};
 use super::super::tail::Carried;
 use super::capture::Tap;
 use super::pipe::{self, Pipe, READ_BYTES};
+use crate::driver::tcp;
 use crate::plan::Faults;
 use crate::plan::fault_schedule::DialOutcome;
 use crate::rng::Rng;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use std::io::{self, ErrorKind};
+use socket2::SockRef;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-/// A side of a carried connection: the node that dialled, and the one that was dialled.
+/// The sides of a relayed connection: the node that dialled, and the one that was dialled.
 const DIALLING: usize = 0;
 const DIALLED: usize = 1;
-/// A receive buffer so small that a slow reader is felt soon.
+/// Receive buffer of a link with a slow reader, small enough that the sender notices soon.
 const SLOW_BUFFER_BYTES: usize = 4_096;
 
-/// A dial that nobody takes is given up after this: longer than any servent waits.
+/// Time after which a dial without an answer is dropped; longer than any servent waits.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A link of the plan.
-struct Way {
+/// A link of the plan and its port.
+struct RelayedLink {
     listener: TcpListener,
     addr: SocketAddrV4,
     from: Ipv4Addr,
@@ -36,164 +42,160 @@ struct Way {
     conditions: Conditions,
 }
 
-/// A connection of a link.
+/// A relayed connection: two sockets.
 struct Pair {
-    way: usize,
+    link: usize,
     streams: [TcpStream; 2],
     /// Bytes from the dialling side, and from the dialled.
     pipes: [Pipe; 2],
     tap: Tap,
-    /// The dialled node has not taken it yet.
+    /// The dialled node has not accepted it yet.
     connecting: bool,
-    /// The plan wants this dial to be answered by nobody.
+    /// By a fault of the plan, this dial gets no answer.
     silent: bool,
-    /// When a dial that is still connecting is given up.
+    /// When the dial is dropped if it is still connecting.
     give_up_at: Instant,
 }
 
-/// All links.
+/// The links and their connections.
 pub(super) struct Relay {
-    ways: Vec<Way>,
+    links: Vec<RelayedLink>,
     pairs: Slab<Pair>,
     rng: Rng,
-    /// Read into by all.
+    /// Shared by all reads.
     buffer: Box<[u8; READ_BYTES]>,
-    /// The ways take the first tokens, then each pair two.
+    /// Links have one token each from here on, then pairs two each.
     first_token: usize,
 }
 
-/// What happened that others should know.
-pub(super) enum Told {
-    /// A connection is carried.
-    Opened(Carried),
-    /// A packet for a capture.
-    Packet(Vec<u8>),
-}
-
 impl Relay {
-    /// Listens for every link, on ports the system picks.
+    /// Listens for every link, on a port that the system chooses.
     pub(super) fn new(
         network: &Network,
         registry: &Registry,
         first_token: usize,
         rng: Rng,
     ) -> io::Result<Relay> {
-        let way = |(number, link): (usize, &super::super::folder::Link)| {
+        let link = |(number, link): (usize, &Link)| {
             let (from, to) = (network.nodes[link.from].addr, network.nodes[link.to].addr);
             let mut listener = TcpListener::bind(SocketAddr::from((*to.ip(), 0)))?;
             registry.register(&mut listener, Token(first_token + number), Interest::READABLE)?;
-            let addr = v4(listener.local_addr()?)?;
+            let addr = tcp::ipv4(listener.local_addr()?)?;
             let conditions = network.conditions.clone();
-            Ok(Way { listener, addr, from: *from.ip(), to, conditions })
+            Ok(RelayedLink { listener, addr, from: *from.ip(), to, conditions })
         };
-        let ways = network.links.iter().enumerate().map(way).collect::<io::Result<_>>()?;
-        Ok(Relay { ways, pairs: Slab::new(), rng, buffer: Box::new([0; READ_BYTES]), first_token })
+        let links = network.links.iter().enumerate().map(link).collect::<io::Result<_>>()?;
+        Ok(Relay { links, pairs: Slab::new(), rng, buffer: Box::new([0; READ_BYTES]), first_token })
     }
 
-    /// Where the dialling node of a link dials.
+    /// The address that the dialling node of a link connects to.
     pub(super) fn addr(&self, link: usize) -> SocketAddrV4 {
-        self.ways[link].addr
+        self.links[link].addr
     }
 
-    /// How a link behaves.
+    /// The conditions of a link.
     pub(super) fn conditions(&self, link: usize) -> &Conditions {
-        &self.ways[link].conditions
+        &self.links[link].conditions
     }
 
-    /// Connections of a link.
+    /// Number of relayed connections of a link.
     pub(super) fn open(&self, link: usize) -> usize {
-        self.pairs.iter().filter(|(_, pair)| pair.way == link && !pair.connecting).count()
+        self.pairs.iter().filter(|(_, pair)| pair.link == link && !pair.connecting).count()
     }
 
-    /// How a link is to behave from now on.
+    /// Changes the conditions of a link.
     pub(super) fn set(&mut self, link: usize, conditions: Conditions) {
         if conditions.slow_reader {
-            for (_, pair) in self.pairs.iter().filter(|(_, pair)| pair.way == link) {
-                // A hint: without it the system takes in megabytes on the reader's behalf.
+            for (_, pair) in self.pairs.iter().filter(|(_, pair)| pair.link == link) {
+                // Best effort: otherwise the kernel buffers megabytes for the reader.
                 let socket = SockRef::from(&pair.streams[DIALLING]);
                 let _ = socket.set_recv_buffer_size(SLOW_BUFFER_BYTES);
             }
         }
-        self.ways[link].conditions = conditions;
+        self.links[link].conditions = conditions;
     }
 
-    /// Resets what a link has.
+    /// Resets the connections of a link.
     pub(super) fn reset(&mut self, link: usize) {
-        for (_, pair) in self.pairs.iter().filter(|(_, pair)| pair.way == link) {
-            for stream in &pair.streams {
-                // Closing with data thrown away is what tells the other side of it.
-                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-            }
+        for (_, pair) in self.pairs.iter().filter(|(_, pair)| pair.link == link) {
+            pair.streams.iter().for_each(reset_on_drop);
         }
-        self.pairs.retain(|_, pair| pair.way != link);
+        self.pairs.retain(|_, pair| pair.link != link);
     }
 
-    /// Something happened at a socket of the relay.
+    /// Handles an event of a socket. Returns a connection that stands from now on.
     pub(super) fn handle(
         &mut self,
         registry: &Registry,
         event: &mio::event::Event,
         faults: &Faults,
-        tell: &mut dyn FnMut(Told),
-    ) {
+    ) -> Option<Carried> {
         let number = event.token().0 - self.first_token;
-        if number < self.ways.len() {
-            return self.accept(number, registry, faults);
-        }
-        let (key, side) = ((number - self.ways.len()) / 2, (number - self.ways.len()) % 2);
-        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let Some(number) = number.checked_sub(self.links.len()) else {
+            self.accept(number, registry, faults);
+            return None;
+        };
+        let (key, side) = (number / 2, number % 2);
+        let pair = self.pairs.get_mut(key)?;
         if pair.connecting && side == DIALLING && (event.is_read_closed() || event.is_error()) {
-            // The node that dialled has given up; nothing was carried.
-            return self.break_off(key);
+            // The dialling node has given up before anything was relayed.
+            self.reset_pair(key);
+            return None;
         }
         if event.is_readable() {
             pair.pipes[side].readable = true;
         }
         if event.is_writable() {
+            let mut opened = None;
             if pair.connecting && side == DIALLED {
-                match pair.connected(&self.ways[pair.way]) {
-                    Ok(Some(carried)) => tell(Told::Opened(carried)),
-                    Ok(None) => return,
-                    Err(_) => return self.break_off(key),
+                match pair.connected(&self.links[pair.link]) {
+                    Ok(Some(carried)) => opened = Some(carried),
+                    Ok(None) => return None,
+                    Err(_) => {
+                        self.reset_pair(key);
+                        return None;
+                    }
                 }
             }
             pair.pipes[1 - side].writable = true;
+            return opened;
         }
+        None
     }
 
-    fn accept(&mut self, way: usize, registry: &Registry, faults: &Faults) {
-        // What is not accepted for want of descriptors is dialled again later.
-        while let Ok((stream, _)) = self.ways[way].listener.accept() {
+    fn accept(&mut self, link: usize, registry: &Registry, faults: &Faults) {
+        // Without file descriptors a connection is not accepted; the node dials again later.
+        while let Ok((stream, _)) = self.links[link].listener.accept() {
             let outcome = faults.dial(&mut self.rng);
             if outcome == DialOutcome::Refused {
-                let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                reset_on_drop(&stream);
                 continue;
             }
             let silent = outcome == DialOutcome::Silent;
-            if let Err(error) = self.carry(way, stream, silent, registry) {
-                log::info!("cannot carry a connection: {error}");
+            if let Err(error) = self.carry(link, stream, silent, registry) {
+                log::info!("cannot relay a connection: {error}");
             }
         }
     }
 
     fn carry(
         &mut self,
-        way: usize,
+        link: usize,
         stream: TcpStream,
         silent: bool,
         registry: &Registry,
     ) -> io::Result<()> {
-        let Way { from, to, .. } = self.ways[way];
+        let RelayedLink { from, to, .. } = self.links[link];
         let dialling = SocketAddrV4::new(from, stream.peer_addr()?.port());
-        let streams = [stream, dial(from, to)?];
+        let streams = [stream, tcp::connect(Some(from), to)?];
         for stream in &streams {
             stream.set_nodelay(true)?;
         }
         let entry = self.pairs.vacant_entry();
-        let first = self.first_token + self.ways.len() + 2 * entry.key();
+        let first = self.first_token + self.links.len() + 2 * entry.key();
         let tap = Tap::new(dialling, to);
         let pair = entry.insert(Pair {
-            way,
+            link,
             streams,
             pipes: [Pipe::default(), Pipe::default()],
             tap,
@@ -208,12 +210,12 @@ impl Relay {
         Ok(())
     }
 
-    /// Moves bytes; says when to do it again.
+    /// Moves bytes, and passes packets to `capture` if there is one. Returns when to call it again,
+    /// events aside.
     pub(super) fn step(
         &mut self,
         now: Instant,
-        captured: bool,
-        tell: &mut dyn FnMut(Told),
+        mut capture: Option<&mut dyn FnMut(Vec<u8>)>,
     ) -> Option<Instant> {
         let (mut next, mut over) = (None, Vec::new());
         for (key, pair) in &mut self.pairs {
@@ -226,10 +228,9 @@ impl Relay {
             }
             match pair.step(
                 now,
-                &self.ways[pair.way].conditions,
+                &self.links[pair.link].conditions,
                 (&mut self.rng, &mut self.buffer),
-                captured,
-                tell,
+                &mut capture,
             ) {
                 Ok((again, false)) => next = [next, again].into_iter().flatten().min(),
                 Ok((_, true)) => over.push((key, false)),
@@ -238,7 +239,7 @@ impl Relay {
         }
         for (key, broken) in over {
             if broken {
-                self.break_off(key);
+                self.reset_pair(key);
             } else {
                 self.pairs.remove(key);
             }
@@ -246,29 +247,18 @@ impl Relay {
         next
     }
 
-    /// One side has failed: the other is to see it.
-    fn break_off(&mut self, key: usize) {
-        let pair = self.pairs.remove(key);
-        for stream in &pair.streams {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
+    /// Resets both sides of a connection of which one has failed.
+    fn reset_pair(&mut self, key: usize) {
+        self.pairs.remove(key).streams.iter().for_each(reset_on_drop);
     }
 }
 
 impl Pair {
-    /// Whether the dialled node has taken the connection, and how both sides see each other.
-    fn connected(&mut self, way: &Way) -> io::Result<Option<Carried>> {
-        let stream = &self.streams[DIALLED];
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
-        match stream.peer_addr() {
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(None),
-            peer => peer?,
-        };
+    /// Whether the dialled node has accepted the connection, and the peers that both sides see.
+    fn connected(&mut self, link: &RelayedLink) -> io::Result<Option<Carried>> {
+        let Some(to_sees) = tcp::finish_connect(&self.streams[DIALLED])? else { return Ok(None) };
         self.connecting = self.silent;
-        let to_sees = v4(stream.local_addr()?)?;
-        Ok(Some(Carried { link: self.way, from_sees: way.addr, to_sees }))
+        Ok(Some(Carried { link: self.link, from_sees: link.addr, to_sees }))
     }
 
     fn step(
@@ -276,8 +266,7 @@ impl Pair {
         now: Instant,
         conditions: &Conditions,
         (rng, buffer): (&mut Rng, &mut [u8; READ_BYTES]),
-        captured: bool,
-        tell: &mut dyn FnMut(Told),
+        capture: &mut Option<&mut dyn FnMut(Vec<u8>)>,
     ) -> io::Result<(Option<Instant>, bool)> {
         let (mut again, mut finished) = (None, true);
         let [dialling, dialled] = &mut self.streams;
@@ -289,7 +278,7 @@ impl Pair {
                 (&mut *dialled, &mut *dialling)
             };
             let tap = &mut self.tap;
-            let mut seen = |bytes: &[u8]| tap.note(side, bytes, captured);
+            let mut seen = |bytes: &[u8]| tap.note(side, bytes, capture);
             let stepped = self.pipes[side].step(
                 now,
                 ends,
@@ -297,7 +286,6 @@ impl Pair {
                 (&mut *rng, &mut *buffer),
                 &mut seen,
             )?;
-            tap.take_packets().into_iter().map(Told::Packet).for_each(&mut *tell);
             again = [again, stepped.again].into_iter().flatten().min();
             finished &= stepped.finished;
         }
@@ -305,33 +293,18 @@ impl Pair {
     }
 }
 
-/// Dials from an address of this machine that need not be the usual one.
-fn dial(from: Ipv4Addr, to: SocketAddrV4) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.bind(&SocketAddr::from((from, 0)).into())?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&SocketAddr::from(to).into()) {
-        Err(error)
-            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-        done => done?,
-    }
-    Ok(TcpStream::from_std(socket.into()))
-}
-
-fn v4(addr: SocketAddr) -> io::Result<SocketAddrV4> {
-    match addr {
-        SocketAddr::V4(addr) => Ok(addr),
-        SocketAddr::V6(_) => Err(io::Error::other("an IPv4 socket has an IPv6 address")),
-    }
+/// Has a stream reset when it is dropped: closing with unsent data discarded sends a RST.
+fn reset_on_drop(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testnet::folder::{Link, Node};
+    use crate::testnet::folder::Node;
     use mio::{Events, Poll};
 
-    /// Two nodes and their link; the second is only a port.
+    /// Two nodes and their link; the second node is only a listener.
     fn network(to: SocketAddrV4) -> Network {
         let node = |name: &str, addr| Node {
             name: name.to_owned(),
@@ -363,12 +336,12 @@ mod tests {
         fn new() -> Fixture {
             let dialled = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let poll = Poll::new().unwrap();
-            let network = network(v4(dialled.local_addr().unwrap()).unwrap());
+            let network = network(tcp::ipv4(dialled.local_addr().unwrap()).unwrap());
             let relay = Relay::new(&network, poll.registry(), 0, Rng::new(1)).unwrap();
             Fixture { poll, events: Events::with_capacity(16), relay, _dialled: dialled }
         }
 
-        /// Dials the link, in silence, and waits until the relay has taken the connection.
+        /// Dials the link, gets no answer, and waits until the relay has accepted the connection.
         fn dial(&mut self) -> std::net::TcpStream {
             let stream = std::net::TcpStream::connect(self.relay.addr(0)).unwrap();
             self.until("a connection", |relay| relay.pairs.len() == 1);
@@ -382,9 +355,9 @@ mod tests {
                 assert!(Instant::now() < deadline, "no sign of {what}");
                 self.poll.poll(&mut self.events, Some(Duration::from_millis(100))).unwrap();
                 for event in self.events.iter() {
-                    self.relay.handle(self.poll.registry(), event, &faults, &mut |_| {});
+                    self.relay.handle(self.poll.registry(), event, &faults);
                 }
-                self.relay.step(Instant::now(), false, &mut |_| {});
+                self.relay.step(Instant::now(), None);
             }
         }
     }
@@ -401,10 +374,10 @@ mod tests {
         let mut fixture = Fixture::new();
         let _stream = fixture.dial();
         let now = Instant::now();
-        let next = fixture.relay.step(now, false, &mut |_| {});
+        let next = fixture.relay.step(now, None);
         assert!(next.is_some_and(|at| at <= now + DIAL_TIMEOUT), "{next:?}");
         assert_eq!(fixture.relay.pairs.len(), 1);
-        fixture.relay.step(now + DIAL_TIMEOUT, false, &mut |_| {});
+        fixture.relay.step(now + DIAL_TIMEOUT, None);
         assert!(fixture.relay.pairs.is_empty());
     }
 }

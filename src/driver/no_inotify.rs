@@ -1,6 +1,7 @@
-//! Where the system has no inotify: nothing is told, and only the slow scan finds changes.
+//! Stands in for inotify where the system has none: no change is reported, and only the periodic
+//! scan finds them.
 
-use super::Change;
+use super::change::Change;
 use mio::{Registry, Token};
 use std::path::Path;
 
@@ -18,18 +19,18 @@ impl Changes {
 
 /// The folders that are watched: none.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct WatchList {}
+pub(super) struct WatchList {}
 
 impl WatchList {
-    pub(in crate::driver) fn begin(&mut self) {}
+    pub(super) fn begin(&mut self) {}
 
-    pub(in crate::driver) fn add(&mut self, _: &Path) {}
+    pub(super) fn add(&mut self, _: &Path) {}
 
-    pub(in crate::driver) fn drop_stale(&mut self, _: &mut usize) -> bool {
+    pub(super) fn drop_stale(&mut self, _: &mut usize) -> bool {
         true
     }
 
-    pub(in crate::driver) fn refused(&self) -> u64 {
+    pub(super) fn refused(&self) -> u64 {
         0
     }
 }

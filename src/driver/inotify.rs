@@ -1,10 +1,9 @@
-//! Changes in folders as inotify tells them.
+//! Changes in folders as inotify(7) reports them.
 //!
-//! One watch per folder, not per file. The kernel takes about 1 KiB for each, and has limits for
-//! all programs of a user together; when they are reached, the folders left over are counted.
+//! One watch per folder, not per file. The kernel takes about 1 KiB for each and limits them for all
+//! programs of a user together; folders beyond the limit are counted.
 
-use super::super::scan::is_partial;
-use super::Change;
+use super::change::{Change, concerns_shares};
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -13,18 +12,17 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The most folders watched, as many as a scan walks in one root; bounds our own list of them to
-/// some ten megabytes. The usual limit of the system is lower.
+/// Most folders watched, as many as one scan walks. Bounds our list of watches to some ten megabytes;
+/// the kernel's own limit is usually lower.
 const MAX_WATCHES: usize = 1 << 20;
 
-/// Where the events come from.
+/// The source of events.
 pub(super) struct Changes(Inotify);
 
 impl Changes {
-    /// Starts to listen. Without inotify the list counts every folder as refused.
+    /// Starts to listen. If the kernel refuses, the list counts every folder as refused.
     pub(super) fn open(registry: &Registry, token: Token) -> (Option<Changes>, WatchList) {
         let opened = Inotify::init().and_then(|inotify| {
             let fd = inotify.as_raw_fd();
@@ -41,8 +39,8 @@ impl Changes {
         }
     }
 
-    /// Reads events into `buffer` and tells the weightiest change among them. `None` when there
-    /// are no more for now.
+    /// Reads events into `buffer` and returns the weightiest change among them. `None`: no events
+    /// are waiting.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Option<Option<Change>> {
         match self.0.read_events(buffer) {
             Ok(events) => Some(events.filter_map(|event| weigh(event.mask, event.name)).max()),
@@ -52,49 +50,46 @@ impl Changes {
     }
 }
 
-/// What an event means for what is shared; `None` if nothing.
+/// The change an event stands for; `None` if it does not concern what is shared.
 fn weigh(mask: EventMask, name: Option<&OsStr>) -> Option<Change> {
     let folder = mask.contains(EventMask::ISDIR);
-    if let Some(name) = name {
-        let hidden = name.as_bytes().starts_with(b".");
-        if hidden || !folder && name.to_str().is_some_and(is_partial) {
-            return None;
-        }
+    if name.is_some_and(|name| !concerns_shares(name, folder)) {
+        return None;
     }
     if mask.contains(EventMask::IGNORED) {
         return None;
     }
     let write = EventMask::CREATE | EventMask::MODIFY | EventMask::CLOSE_WRITE | EventMask::ATTRIB;
     if !folder && mask.intersects(write) {
-        // Of what concerns a file but neither its name nor its contents nothing is shared.
+        // Attributes of a file are not shared.
         return (!mask.contains(EventMask::ATTRIB)).then_some(Change::Write);
     }
     Some(Change::Move)
 }
 
-/// The folders that are watched. Moves with the scan, which adds each folder it walks.
+/// The watched folders. A scan owns the list while it runs, and adds each folder it walks.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct WatchList {
+pub(super) struct WatchList {
     handle: Option<Watches>,
-    /// The most watches.
+    /// Most watches.
     max: usize,
-    /// Of folders that the scan under way has walked.
+    /// Watches on folders that the running scan has walked.
     walked: BTreeSet<WatchDescriptor>,
-    /// Of folders that it has not come across.
+    /// Watches on folders that it has not walked yet.
     stale: BTreeSet<WatchDescriptor>,
     refused: u64,
 }
 
 impl WatchList {
     /// A scan begins.
-    pub(in crate::driver) fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.stale.append(&mut self.walked);
         self.refused = 0;
     }
 
-    /// Watches the folder at `path`, if it does not already. Failing for want of watches is
-    /// counted; other failures are those of the scan, which tries to read the folder next.
-    pub(in crate::driver) fn add(&mut self, path: &Path) {
+    /// Watches the folder at `path`. A lack of watches is counted; other failures are left to the
+    /// scan, which reads the folder next.
+    pub(super) fn add(&mut self, path: &Path) {
         match self.try_add(path) {
             Err(error) if is_limit(&error) => self.refused += 1,
             _ => {}
@@ -103,7 +98,7 @@ impl WatchList {
 
     fn try_add(&mut self, path: &Path) -> io::Result<()> {
         let Some(handle) = &mut self.handle else {
-            // A list without a maximum belongs to nobody who wants to listen.
+            // Without a maximum nobody listens, and nothing is refused.
             return if self.max == 0 { Ok(()) } else { Err(Errno::NOSPC.into()) };
         };
         let mask = WatchMask::CREATE
@@ -117,7 +112,7 @@ impl WatchList {
             | WatchMask::ONLYDIR
             | WatchMask::DONT_FOLLOW
             | WatchMask::EXCL_UNLINK;
-        // A folder that is watched already, wherever it was then, has the same descriptor again.
+        // A folder that is watched already gets the same descriptor, even if it was moved.
         let watch = handle.add(path, mask)?;
         let new = !self.stale.remove(&watch) && !self.walked.contains(&watch);
         if new && self.walked.len() + self.stale.len() >= self.max {
@@ -128,22 +123,22 @@ impl WatchList {
         Ok(())
     }
 
-    /// Ends the watches on folders that were not walked, as far as the budget `left` goes. True
-    /// when none is left.
-    pub(in crate::driver) fn drop_stale(&mut self, left: &mut usize) -> bool {
+    /// Removes watches on folders that were not walked, as far as the budget `left` goes. Returns
+    /// true when none is left.
+    pub(super) fn drop_stale(&mut self, left: &mut usize) -> bool {
         while *left > 0 {
             *left -= 1;
             let Some(watch) = self.stale.pop_first() else { return true };
             if let Some(handle) = &mut self.handle {
-                // The system has ended it before if the folder was removed.
+                // Fails if the folder is gone: the kernel has removed its watch already.
                 let _ = handle.remove(watch);
             }
         }
         false
     }
 
-    /// How many folders of the last scan could not be watched because there are too many.
-    pub(in crate::driver) fn refused(&self) -> u64 {
+    /// Folders of the last scan that could not be watched because there are too many.
+    pub(super) fn refused(&self) -> u64 {
         self.refused
     }
 

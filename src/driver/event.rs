@@ -1,0 +1,42 @@
+//! What a [`Driver`](super::Driver) reports to its owner.
+
+use super::resolve::Resolved;
+use super::scan::ScanReport;
+use crate::servent::{Event, FileId};
+use std::io;
+use std::path::PathBuf;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum DriverEvent {
+    /// The core reports an event.
+    Core(Event),
+    /// A download is complete.
+    Saved {
+        /// Its file id, as [`Driver::download`](super::Driver::download) returned it.
+        file: FileId,
+        /// Where the file is.
+        path: PathBuf,
+        /// How many servents its bytes come from.
+        servents: usize,
+    },
+    /// The file of a download cannot be written.
+    DiskFailed {
+        /// Its file id, as [`Driver::download`](super::Driver::download) returned it.
+        file: FileId,
+        /// Which file, and why, as a sentence.
+        text: String,
+    },
+    /// INT or TERM arrived, or the terminal this was started on is gone.
+    Stop,
+    /// HUP arrived.
+    Reload,
+    /// USR1 arrived.
+    Status,
+    /// A name look-up ended.
+    Resolved(Resolved),
+    /// A folder scan ended and its result is in use.
+    Scanned(ScanReport),
+    /// Inbound connections cannot be accepted for a while.
+    AcceptFailed(io::Error),
+}
