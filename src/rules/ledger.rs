@@ -8,6 +8,8 @@ use super::{Rule, Violation};
 pub struct Ledger {
     /// Queued for a link, ever.
     pub queued: u64,
+    /// Left their queue, to the last byte.
+    pub sent: u64,
     /// Arrived whole, as nodes count.
     pub received: u64,
     /// Arrived whole, as seen on the wires.
@@ -31,8 +33,9 @@ impl Ledger {
     /// [`Rule::NothingLost`].
     pub fn check(&self) -> Result<(), Violation> {
         let kept = self.link_ended + self.waiting + self.crashed;
-        let sums = self.queued == kept + self.received + self.lost + self.in_flight;
-        if sums && self.seen == self.received {
+        let queues = self.queued == self.sent + kept;
+        let wires = self.sent == self.received + self.lost + self.in_flight;
+        if queues && wires && self.seen == self.received {
             return Ok(());
         }
         Err(Violation::new(Rule::NothingLost, format!("the copies do not add up: {self:?}")))
@@ -56,8 +59,9 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_nowhere_or_twice_is_missed() {
-        let books = Ledger {
+        let ledger = Ledger {
             queued: 36,
+            sent: 15,
             received: 11,
             seen: 11,
             link_ended: 9,
@@ -66,20 +70,22 @@ mod tests {
             lost: 3,
             in_flight: 1,
         };
-        assert!(books.check().is_ok());
+        assert!(ledger.check().is_ok());
         let wrong = [
-            Ledger { queued: 37, ..books },
-            Ledger { received: 12, ..books },
-            Ledger { received: 12, queued: 37, ..books },
-            Ledger { seen: 12, ..books },
-            Ledger { link_ended: 8, ..books },
-            Ledger { waiting: 8, ..books },
-            Ledger { crashed: 4, ..books },
-            Ledger { lost: 4, ..books },
-            Ledger { in_flight: 0, ..books },
+            Ledger { queued: 37, ..ledger },
+            Ledger { sent: 16, ..ledger },
+            Ledger { sent: 16, queued: 37, ..ledger },
+            Ledger { received: 12, ..ledger },
+            Ledger { received: 12, sent: 16, queued: 37, ..ledger },
+            Ledger { seen: 12, ..ledger },
+            Ledger { link_ended: 8, ..ledger },
+            Ledger { waiting: 8, ..ledger },
+            Ledger { crashed: 4, ..ledger },
+            Ledger { lost: 4, ..ledger },
+            Ledger { in_flight: 0, ..ledger },
         ];
-        for books in wrong {
-            assert!(books.check().is_err_and(|found| found.rule == Rule::NothingLost), "{books:?}");
+        for ledger in wrong {
+            assert!(ledger.check().is_err_and(|found| found.rule == Rule::NothingLost), "{ledger:?}");
         }
         assert!(check_bound("routes", 5, 5).is_ok());
         assert!(check_bound("routes", 6, 5).is_err_and(|found| found.rule == Rule::Bounded));

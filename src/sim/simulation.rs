@@ -48,6 +48,7 @@ pub(super) struct Simulation<'a, N: ServentNode> {
 /// Counters of nodes that crashed.
 #[derive(Default)]
 pub(super) struct RetiredStats {
+    queued_ever: u64,
     sent: u64,
     received: u64,
     queued: u64,
@@ -57,7 +58,8 @@ pub(super) struct RetiredStats {
 impl RetiredStats {
     /// A node crashes.
     pub(super) fn add(&mut self, core: &Servent) {
-        self.sent += sent(core);
+        self.queued_ever += queued_ever(core);
+        self.sent += core.stats().sent;
         self.received += core.stats().received.total();
         self.queued += core.copies_queued();
         for reason in DropReason::ALL {
@@ -205,7 +207,8 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         let watcher = &self.net.observer;
         let lost = self.net.lost() + watcher.untaken;
         let ledger = Ledger {
-            queued: self.retired.sent + self.up().map(sent).sum::<u64>(),
+            queued: self.retired.queued_ever + self.up().map(queued_ever).sum::<u64>(),
+            sent: self.retired.sent + self.up().map(|core| core.stats().sent).sum::<u64>(),
             received: self.retired.received
                 + self.up().map(|core| core.stats().received.total()).sum::<u64>(),
             seen: watcher.descriptors - watcher.untaken,
@@ -241,7 +244,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
 }
 
 /// Copies of descriptors put into send queues.
-fn sent(core: &Servent) -> u64 {
+fn queued_ever(core: &Servent) -> u64 {
     core.stats().forwarded.total() + core.stats().originated.total()
 }
 
