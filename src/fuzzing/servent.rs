@@ -1,17 +1,25 @@
-//! One core under fire: peers, disk, user and clock decoded from bytes.
+//! One servent under fire: peers, disk, user and clock decoded from bytes.
 //!
-//! `world` is what the core has around it in place of a driver, `pool` makes what peers send, and
-//! `watch` knows the rules.
+//! | file | holds |
+//! |---|---|
+//! | `harness` | the network around it, and what the script does to both |
+//! | `watched` | the servent as a node, every call looked at from both sides |
+//! | `watch` | the rules of routing, with what a servent may have forgotten |
+//! | `socket`, `disk`, `user` | what it has around it |
+//! | `generators` | what peers send |
 
-mod pool;
+mod disk;
+mod generators;
+mod harness;
 mod socket;
+mod user;
 mod watch;
-mod world;
+mod watched;
 
 use super::script::Script;
 use crate::config::{Config, Limits, Role, Scope};
+use harness::Harness;
 use std::time::Duration;
-use world::World;
 
 /// Operations of one run; more only take longer.
 const MAX_OPERATIONS: usize = 200;
@@ -28,12 +36,12 @@ pub fn servent(data: &[u8]) {
     let mut script = Script::new(data);
     let config = config(&mut script);
     config.validate().expect("settings that go together");
-    let mut world = World::new(config);
+    let mut harness = Harness::new(config);
     for _ in 0..MAX_OPERATIONS {
         let Some(operation) = script.next() else { break };
-        world.operate(operation, &mut script);
+        harness.operate(operation, &mut script);
     }
-    world.end();
+    harness.end();
 }
 
 /// Small limits, so that a few operations reach them.

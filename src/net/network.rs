@@ -44,7 +44,7 @@ pub struct Net<N: Node, O> {
     /// The side of each node, while the network is parted.
     pub(super) sides: Option<Vec<bool>>,
     pub(super) listeners: BTreeMap<SocketAddrV4, Listener>,
-    /// Where wires lead that were dialled to no node.
+    /// Where wires lead that were dialled to no node, or whose dial is not answered.
     pub(super) dialled: BTreeMap<usize, SocketAddrV4>,
     pub(super) scripts: Vec<Script>,
 }
@@ -59,6 +59,8 @@ pub(super) struct Host<N: Node> {
     pub(super) state: State,
     /// It reads nothing.
     pub(super) stalled: bool,
+    /// It takes no turns.
+    held: bool,
     /// It is in [`Net::busy`].
     busy: bool,
 }
@@ -126,6 +128,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             wakes_at: Instant::FAR_FUTURE,
             state: State::Up,
             stalled: false,
+            held: false,
             busy: false,
         });
         self.hosts.len() - 1
@@ -300,7 +303,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         let (now, host) = (self.now, &mut self.hosts[node]);
         if host.state == State::Up && host.wakes_at <= now {
             host.wakes_at = Instant::FAR_FUTURE;
-            if host.node.poll_timeout().is_some_and(|at| at <= now) {
+            if !host.held && host.node.poll_timeout().is_some_and(|at| at <= now) {
                 host.node.handle_timeout(now);
             }
             self.turn(node);
@@ -345,7 +348,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         accepted.is_some()
     }
 
-    fn connected(&mut self, end: End) {
+    pub(super) fn connected(&mut self, end: End) {
         let wire = &self.wires[end.wire()];
         if let (Some(node), Some(conn)) = (wire.node(end.side()), wire.conns[end.side()]) {
             let local = self.source_of(end.wire());
@@ -375,8 +378,23 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         sockets[slot] = Some((conn, end));
     }
 
+    /// A node's loop is busy elsewhere: what arrives is handed to it, and what it wants done waits
+    /// for [`Net::release`].
+    pub fn hold(&mut self, node: usize) {
+        self.hosts[node].held = true;
+    }
+
+    /// A held node takes its turn.
+    pub fn release(&mut self, node: usize) {
+        self.hosts[node].held = false;
+        self.turn(node);
+    }
+
     /// One turn of a node's loop: does everything it wants done.
     pub fn turn(&mut self, node: usize) {
+        if self.hosts[node].held {
+            return;
+        }
         let now = self.now;
         if !std::mem::replace(&mut self.hosts[node].busy, true) {
             self.busy.push(u32::try_from(node).expect("checked by wires"));
@@ -388,8 +406,12 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             let Some((conn, bytes)) = host.node.poll_transmit(now) else { break };
             let socket = host.sockets.get(N::slot(conn)).copied().flatten();
             let (_, end) = socket.expect("only an open socket has something to send");
-            let direction = &mut self.wires[end.wire()].directions[end.side()];
-            let room = direction.room(bytes.len(), self.params.window);
+            let wire = &mut self.wires[end.wire()];
+            let window = match wire.holder(end.other().side()) {
+                Holder::Peer(peer) => self.scripts[peer.0].window.or(self.params.window),
+                _ => self.params.window,
+            };
+            let room = wire.directions[end.side()].room(bytes.len(), window);
             let payload = Payload::new(&bytes[..room]);
             host.node.sent(now, conn, room);
             if room > 0 {
@@ -443,12 +465,13 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         let to = self.node_at(addr).map_or(Holder::Nobody, Holder::Node);
         let (wire, now) = (self.wires.len(), self.now);
         self.wires.push(Wire::new([Holder::Node(node), to], latency));
-        if to == Holder::Nobody {
-            self.dialled.insert(wire, addr);
-        }
         let end = End::new(wire, 0);
         self.plug(node, conn, end);
-        match self.observer.dialled(&Dial { at: now, node, addr, wire }, &mut self.rng) {
+        let fate = self.observer.dialled(&Dial { at: now, node, addr, wire }, &mut self.rng);
+        if to == Holder::Nobody || fate == DialFate::Swallowed {
+            self.dialled.insert(wire, addr);
+        }
+        match fate {
             DialFate::Arrives => self.travel(now + latency, Event::Accept(end.other())),
             DialFate::Refused => {
                 self.travel(now + latency * 2, Event::Closed(end, Failure::Refused));
@@ -554,7 +577,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
     }
 
     /// The stream towards an end is over.
-    fn ended(&mut self, end: End, failure: Failure) {
+    pub(super) fn ended(&mut self, end: End, failure: Failure) {
         let wire = &mut self.wires[end.wire()];
         let conn = match failure {
             Failure::Eof => wire.conns[end.side()],

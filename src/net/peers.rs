@@ -13,6 +13,8 @@ pub(super) struct Script {
     pub(super) received: Vec<u8>,
     /// It takes what arrives.
     pub(super) reads: bool,
+    /// Bytes that its socket holds unread, if not what others hold.
+    pub(super) window: Option<usize>,
 }
 
 /// Who listens on an address outside the row of the nodes.

@@ -23,7 +23,8 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
 
     fn add_script(&mut self, ip: Ipv4Addr, end: End) {
         let (wire, side) = (end.wire(), end.side());
-        self.scripts.push(Script { ip, wire, side, received: Vec::new(), reads: true });
+        let received = Vec::new();
+        self.scripts.push(Script { ip, wire, side, received, reads: true, window: None });
     }
 
     /// The number of scripted peers so far.
@@ -62,6 +63,27 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         self.wires[end.wire()].set_holder(end.side(), Holder::Peer(peer));
         self.add_script(*addr.ip(), end);
         Some(Ok(()))
+    }
+
+    /// The dials that have no answer, by wire, in the order they were made.
+    pub fn unanswered(&self) -> Vec<usize> {
+        let open = |wire: &usize| self.wires[*wire].conns[0].is_some();
+        self.dialled.keys().copied().filter(open).collect()
+    }
+
+    /// Answers such a dial at once: a scripted peer accepts it, or it fails.
+    pub fn answer(&mut self, wire: usize, fails: Option<Failure>) -> Option<Peer> {
+        let addr = self.dialled.remove(&wire)?;
+        let end = End::new(wire, 0);
+        if let Some(failure) = fails {
+            self.ended(end, failure);
+            return None;
+        }
+        let peer = Peer(self.scripts.len());
+        self.wires[wire].set_holder(1, Holder::Peer(peer));
+        self.add_script(*addr.ip(), end.other());
+        self.connected(end);
+        Some(peer)
     }
 
     fn end_of_peer(&self, peer: Peer) -> End {
@@ -106,11 +128,27 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         }
     }
 
+    /// A peer is gone, and nobody is told until something is sent to it.
+    pub fn vanish(&mut self, peer: Peer) {
+        let wire = self.scripts[peer.0].wire;
+        self.lost += self.wires[wire].kill(&mut self.segments);
+    }
+
     /// A scripted peer leaves what arrives unread from now on, or reads it.
     pub fn set_reading(&mut self, peer: Peer, reads: bool) {
-        self.scripts[peer.0].reads = reads;
+        let script = &mut self.scripts[peer.0];
+        script.reads = reads;
         if reads {
+            script.window = None;
             self.read(self.end_of_peer(peer));
         }
+    }
+
+    /// A scripted peer reads nothing more, and its socket takes `bytes` more until it is full.
+    pub fn take_up_to(&mut self, peer: Peer, bytes: usize) {
+        let end = self.end_of_peer(peer).other();
+        let unread = self.wires[end.wire()].directions[end.side()].unread_bytes();
+        let script = &mut self.scripts[peer.0];
+        (script.reads, script.window) = (false, Some(unread.saturating_add(bytes)));
     }
 }

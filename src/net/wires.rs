@@ -258,6 +258,11 @@ impl Direction {
         len.min(free)
     }
 
+    /// Bytes that the reader has not taken.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.unread_bytes
+    }
+
     /// Puts bytes on; `arrives` is called with the arrival time of each segment of them.
     pub(super) fn put(
         &mut self,
@@ -413,6 +418,6 @@ mod tests {
         for holder in [Holder::Node(9), Holder::Peer(Peer(9)), Holder::Nobody] {
             assert_eq!(PackedHolder::pack(holder).unpack(), holder);
         }
-        assert!(size_of::<Wire<(u32, u32)>>() <= 168, "{}", size_of::<Wire<(u32, u32)>>());
+        assert!(size_of::<Wire<(u32, u32)>>() <= 136, "{}", size_of::<Wire<(u32, u32)>>());
     }
 }

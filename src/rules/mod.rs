@@ -6,9 +6,9 @@
 //!
 //! | rule | what must hold | judged by |
 //! |---|---|---|
-//! | [`TtlNeverGrows`](Rule::TtlNeverGrows) | a copy has less TTL than what came | [`copy`], [`NodeRules`], [`Flood`] |
+//! | [`TtlNeverGrows`](Rule::TtlNeverGrows) | a copy has less TTL than what came | [`copies`], [`NodeRules`], [`Flood`] |
 //! | [`HopsCount`](Rule::HopsCount) | and one hop more | the same |
-//! | [`Unchanged`](Rule::Unchanged) | and the same payload | [`copy`], [`NodeRules`] |
+//! | [`Unchanged`](Rule::Unchanged) | and the same payload | [`copies`], [`NodeRules`] |
 //! | [`OnlyWhatCame`](Rule::OnlyWhatCame) | nothing is passed on that did not come | [`NodeRules`], [`Flood`] |
 //! | [`NotBackToSource`](Rule::NotBackToSource) | nothing goes back on the link it came by | the same |
 //! | [`ForwardedOnce`](Rule::ForwardedOnce) | a link gets one copy | the same |
@@ -26,7 +26,7 @@ mod one_copy;
 pub use flood::{Flood, Scratch};
 pub use ledger::{Ledger, check_bound};
 pub use node_rules::{NodeRules, Sources};
-pub use one_copy::{copy, travel};
+pub use one_copy::{copies, copy, travel};
 
 use crate::time::Instant;
 use crate::wire::Header;

@@ -2,6 +2,7 @@
 
 use super::{Rule, Violation};
 use crate::wire::Header;
+use std::collections::BTreeSet;
 
 /// A copy has crossed one link more for one TTL less. It may have lost more TTL, to a horizon.
 ///
@@ -41,6 +42,29 @@ pub fn copy(had: (&Header, &[u8]), sent: (&Header, &[u8])) -> Result<(), Violati
     Err(Violation::new(Rule::Unchanged, format!("sent {sent:?} as a copy of {had:?}")))
 }
 
+/// All copies that a node made of a descriptor that came by the link `from`: none goes back, and
+/// each link gets one.
+///
+/// # Errors
+/// [`Rule::NotBackToSource`], [`Rule::ForwardedOnce`]; and see [`copy`].
+pub fn copies<'a, L: Copy + Ord>(
+    from: L,
+    had: (&Header, &[u8]),
+    sent: impl IntoIterator<Item = (L, (&'a Header, &'a [u8]))>,
+) -> Result<(), Violation> {
+    let mut links = BTreeSet::new();
+    for (to, sent) in sent {
+        if to == from {
+            return Err(Violation::new(Rule::NotBackToSource, format!("sent {had:?} back")));
+        }
+        if !links.insert(to) {
+            return Err(Violation::new(Rule::ForwardedOnce, format!("sent {had:?} twice")));
+        }
+        copy(had, sent)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +98,15 @@ mod tests {
         for (sent, payload) in [(&sent, b"y"), (&other, b"x")] {
             let found = copy((&had, b"x"), (sent, payload)).map_err(|found| found.rule);
             assert_eq!(found, Err(Rule::Unchanged));
+        }
+        for (links, broken) in [
+            (&[2, 3][..], None),
+            (&[2, 1], Some(Rule::NotBackToSource)),
+            (&[2, 2], Some(Rule::ForwardedOnce)),
+        ] {
+            let all = links.iter().map(|link| (*link, (&sent, &b"x"[..])));
+            let found = copies(1, (&had, b"x"), all).err().map(|found| found.rule);
+            assert_eq!(found, broken);
         }
     }
 }

@@ -1,9 +1,8 @@
-//! One socket of a fuzzed core: what came, what it takes, and what waits for it.
+//! What a fuzzed servent has said and heard on one socket.
 
-use super::pool::Descriptor;
+use super::generators::Descriptor;
 use crate::time::Instant;
-use crate::wire::handshake;
-use crate::wire::{HEADER_BYTES, Header, MAX_PAYLOAD_BYTES};
+use crate::wire::{HEADER_BYTES, HandshakeEnd, Header, MAX_PAYLOAD_BYTES};
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
@@ -12,20 +11,18 @@ pub(super) struct Socket {
     pub(super) remote: SocketAddrV4,
     pub(super) state: State,
     pub(super) inbound: bool,
-    /// A file was fetched on it, though the core had made it.
+    /// A file was fetched on it, though the servent had dialled.
     pub(super) gave: bool,
     pub(super) since: Instant,
     pub(super) last_heard: Instant,
-    /// The core has said hello on it.
-    pub(super) greets: bool,
-    /// What came and is no whole hello or descriptor.
+    /// Where the peer's handshake ends.
+    came: HandshakeEnd,
+    /// Bytes that came and make no whole handshake or descriptor.
     pub(super) heard: Vec<u8>,
-    /// Bytes it takes before it is full.
-    pub(super) room: usize,
     pub(super) full_since: Option<Instant>,
-    /// Breaks when it is written to.
-    pub(super) broken: bool,
-    /// What the core has queued for a link, and the hello before.
+    /// Where the servent's own handshake ends.
+    said: HandshakeEnd,
+    /// What the servent has queued for a link, its handshake included.
     pub(super) queued: Vec<u8>,
     /// The same in whole pieces: bytes left, and whether it is a descriptor.
     pub(super) pieces: VecDeque<(usize, bool)>,
@@ -40,47 +37,64 @@ pub(super) enum State {
 }
 
 impl Socket {
-    pub(super) fn new(remote: SocketAddrV4, state: State, now: Instant) -> Socket {
+    pub(super) fn new(remote: SocketAddrV4, state: State, inbound: bool, now: Instant) -> Socket {
         Socket {
             remote,
             state,
-            inbound: false,
+            inbound,
             gave: false,
             since: now,
             last_heard: now,
-            greets: false,
+            came: HandshakeEnd::default(),
             heard: Vec::new(),
-            room: usize::MAX,
             full_since: None,
-            broken: false,
+            said: HandshakeEnd::default(),
             queued: Vec::new(),
             pieces: VecDeque::new(),
         }
     }
 
-    /// How much of `bytes` one read takes, and what it completes.
-    pub(super) fn read(&self, bytes: &[u8], is_link: bool) -> Read {
-        let stream = [&self.heard[..], bytes].concat();
-        let hello = match (is_link, self.inbound) {
-            (true, _) => Some(0),
-            (false, true) => handshake::read_connect(&stream).unwrap_or(None),
-            (false, false) if self.greets => handshake::read_answer(&stream).unwrap_or(None),
-            (false, false) => None,
-        };
-        let start = hello.unwrap_or(0);
-        let whole = if hello.is_some() { first_descriptor(&stream[start..]) } else { None };
-        let (len, rest) = match &whole {
-            Some(descriptor) => {
-                (start + HEADER_BYTES + descriptor.payload.len() - self.heard.len(), Vec::new())
-            }
-            None => (bytes.len(), stream[start..].to_vec()),
-        };
-        Read { len, hello: hello.is_some(), descriptor: whole, rest }
+    /// Takes the part of `bytes` that completes a descriptor, or all of them: how many that were,
+    /// and the descriptor.
+    pub(super) fn hear(&mut self, bytes: &[u8], now: Instant) -> (usize, Option<Descriptor>) {
+        self.last_heard = now;
+        let (was_link, before) = (self.came.is_link(), self.heard.len());
+        let behind = self.came.skip(bytes);
+        let handshake = bytes.len() - behind.len();
+        if !was_link && !self.came.is_link() {
+            self.heard.extend_from_slice(bytes);
+            return (bytes.len(), None);
+        }
+        let before = if was_link { before } else { 0 };
+        self.heard.truncate(before);
+        self.heard.extend_from_slice(behind);
+        let Some(descriptor) = first_descriptor(&self.heard) else { return (bytes.len(), None) };
+        let taken = HEADER_BYTES + descriptor.payload.len() - before;
+        self.heard.clear();
+        (handshake + taken, Some(descriptor))
     }
 
-    /// Takes `written` bytes and tells how many descriptors went out whole with them.
-    pub(super) fn take(&mut self, written: usize, now: Instant) -> u64 {
-        self.room = self.room.saturating_sub(written);
+    /// The servent's queue holds `unsent`: the descriptors that are new in it.
+    pub(super) fn queue(&mut self, unsent: &[u8]) -> Vec<Descriptor> {
+        let new = unsent.get(self.queued.len()..).expect("what is queued stays");
+        self.queued.extend_from_slice(new);
+        let mut behind = self.said.skip(new);
+        if behind.len() < new.len() {
+            self.pieces.push_back((new.len() - behind.len(), false));
+        }
+        let mut found = Vec::new();
+        while !behind.is_empty() {
+            let descriptor = first_descriptor(behind).expect("whole descriptors are queued");
+            let len = HEADER_BYTES + descriptor.payload.len();
+            self.pieces.push_back((len, true));
+            found.push(descriptor);
+            behind = &behind[len..];
+        }
+        found
+    }
+
+    /// `written` bytes were sent: how many descriptors went out whole with them.
+    pub(super) fn sent(&mut self, written: usize, now: Instant) -> u64 {
         self.full_since = if written == 0 { self.full_since.or(Some(now)) } else { None };
         let mut left = written.min(self.queued.len());
         self.queued.drain(..left);
@@ -97,18 +111,12 @@ impl Socket {
         }
         whole
     }
-}
 
-/// One read of a socket.
-pub(super) struct Read {
-    /// Bytes it takes.
-    pub(super) len: usize,
-    /// Whether the hello is complete with it.
-    pub(super) hello: bool,
-    /// What else is.
-    pub(super) descriptor: Option<Descriptor>,
-    /// What came behind all that.
-    pub(super) rest: Vec<u8>,
+    /// The socket is closed: how many descriptors were queued.
+    pub(super) fn drop_queue(&mut self) -> u64 {
+        self.queued.clear();
+        self.pieces.drain(..).filter(|(_, descriptor)| *descriptor).count() as u64
+    }
 }
 
 fn first_descriptor(stream: &[u8]) -> Option<Descriptor> {

@@ -1,10 +1,11 @@
 //! The rules of routing, checked on everything a core takes in and queues. Trusts no table of the
 //! core: what it must remember is kept here too, as exactly as its tables promise.
 
-use super::pool::{Descriptor, IDENTITY};
+use super::generators::{Descriptor, IDENTITY};
 use crate::config::{Config, Role};
 use crate::fuzzing::route_table::{Known, Routes};
 use crate::library::Library;
+use crate::rules;
 use crate::servent::{CachedPong, ConnId, Observation};
 use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
@@ -107,7 +108,7 @@ pub(super) struct Watch {
     /// Connections made for Pushes, without those on which a file was fetched.
     pushed: Vec<(Instant, Ipv4Addr)>,
     /// Searches and pings of the user, and the results they had.
-    probes: BTreeMap<Guid, usize>,
+    requests: BTreeMap<Guid, usize>,
     /// Those under way: whatever comes with their GUIDs is known to be ours.
     under_way: BTreeSet<Guid>,
     /// GUIDs of the core's own, for peers to play with.
@@ -126,7 +127,7 @@ impl Watch {
             pongs: Vec::new(),
             hits: BTreeSet::new(),
             pushed: Vec::new(),
-            probes: BTreeMap::new(),
+            requests: BTreeMap::new(),
             under_way: BTreeSet::new(),
             own: Vec::new(),
             config,
@@ -134,22 +135,22 @@ impl Watch {
     }
 
     /// The user searches, or pings.
-    pub(super) fn probe(&mut self, now: Instant, guid: Guid, kind: Kind) {
+    pub(super) fn request(&mut self, now: Instant, guid: Guid, kind: Kind) {
         let routes = if kind == Kind::Query { &mut self.queries } else { &mut self.pings };
         routes.set(now, guid.0, None);
-        self.probes.insert(guid, 0);
+        self.requests.insert(guid, 0);
         self.under_way.insert(guid);
         self.remember_own(guid);
     }
 
     /// The user has heard enough.
-    pub(super) fn probe_ended(&mut self, guid: Guid) {
+    pub(super) fn request_ended(&mut self, guid: Guid) {
         self.under_way.remove(&guid);
     }
 
     /// A result reaches the user.
     pub(super) fn result(&mut self, search: Guid) {
-        let results = self.probes.get_mut(&search).expect("a search of ours");
+        let results = self.requests.get_mut(&search).expect("a search of ours");
         *results += 1;
         assert!(*results <= self.config.limits.results_per_search, "{results} results");
     }
@@ -171,7 +172,7 @@ impl Watch {
                 continue;
             };
             let routes = match header.kind {
-                _ if header.hops > 0 || self.probes.contains_key(&header.guid) => continue,
+                _ if header.hops > 0 || self.requests.contains_key(&header.guid) => continue,
                 Kind::Ping => &mut self.pings,
                 Kind::Push => &mut self.pushes,
                 _ => continue,
@@ -187,7 +188,7 @@ impl Watch {
         let Header { guid, kind, ttl, .. } = descriptor.header;
         assert!((1..=MAX_TTL_PLUS_HOPS).contains(&ttl), "starts with TTL {ttl}");
         match kind {
-            Kind::Query => assert!(self.probes.contains_key(&guid), "nobody searches for it"),
+            Kind::Query => assert!(self.requests.contains_key(&guid), "nobody searches for it"),
             Kind::Push => {
                 let push = Push::decode(&descriptor.payload).expect("our own");
                 self.check_way(now, &push.servent.0, link);
@@ -238,12 +239,10 @@ impl Watch {
                 answer => answers.push((*link, answer)),
             }
         }
-        for (link, copy) in &copies {
-            assert_ne!(link, from, "back where it came from: {copy:?}");
-            self.check_copy(descriptor, copy);
-        }
-        let links: BTreeSet<ConnId> = copies.iter().map(|(link, _)| *link).collect();
-        assert_eq!(links.len(), copies.len(), "twice on a link: {descriptor:?}");
+        let had = (&descriptor.header, &descriptor.payload[..]);
+        let sent = copies.iter().map(|(link, copy)| (*link, (&copy.header, &copy.payload[..])));
+        rules::copies(*from, had, sent).unwrap_or_else(|violation| panic!("{violation}"));
+        copies.iter().for_each(|(_, copy)| self.check_horizon(copy));
 
         let passed_on = match kind {
             // Copies of a flood come on top of what is done with it here.
@@ -267,18 +266,15 @@ impl Watch {
         }
     }
 
-    /// One hop further, for one link less, otherwise untouched.
-    fn check_copy(&self, original: &Descriptor, copy: &Descriptor) {
-        let (was, is) = (original.header, copy.header);
+    /// A copy goes no further than this servent lets it.
+    fn check_horizon(&self, copy: &Descriptor) {
+        let Header { kind, ttl, hops, .. } = copy.header;
         assert_eq!(self.config.role, Role::Servent, "a guest passes nothing on");
-        assert_eq!(u16::from(is.hops), u16::from(was.hops) + 1, "{was:?} {is:?}");
-        assert!(is.ttl >= 1 && is.ttl < was.ttl, "{was:?} {is:?}");
-        let most = match was.kind {
+        let most = match kind {
             Kind::Ping | Kind::Query => self.config.ttl,
             _ => MAX_TTL_PLUS_HOPS,
         };
-        assert!(is.ttl.saturating_add(is.hops) <= most, "{was:?} {is:?}");
-        assert_eq!(original.payload, copy.payload);
+        assert!(ttl.saturating_add(hops) <= most, "{:?}", copy.header);
     }
 
     /// Whether what came with a GUID of its own is new, as the core treats it.

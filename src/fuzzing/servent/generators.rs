@@ -1,4 +1,4 @@
-//! What the peers of a fuzzed core send: descriptors that mostly make sense, from a small stock of
+//! What the peers of a fuzzed servent send: descriptors that mostly make sense, from a small stock of
 //! ids, addresses and words, so that duplicates, replies and matches come about.
 
 use crate::fuzzing::script::Script;
@@ -8,10 +8,10 @@ use crate::wire::{
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// Of the core under test.
+/// The servent id of the servent under test.
 pub(super) const IDENTITY: ServentId = ServentId([0xaa; 16]);
 
-/// The core's end of every connection.
+/// Where the servent under test listens.
 pub(super) const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 1), 6346);
 
 const ADDRS: [([u8; 4], u16); 16] = [
@@ -120,7 +120,7 @@ impl Descriptor {
     }
 }
 
-/// A descriptor from a script; `own` are GUIDs the core has sent.
+/// A descriptor from a script; `own` are GUIDs the servent has sent.
 pub(super) fn descriptor(script: &mut Script<'_>, own: &[Guid]) -> Descriptor {
     let kind = [
         Kind::Ping,
