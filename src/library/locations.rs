@@ -1,8 +1,8 @@
 //! Where the shared files lie, as text: a share root by number, a folder within it, a name.
 //!
-//! The library keeps and compares this text; it never opens anything by it. Files are added folder by
-//! folder, so the files of a folder are a range of positions, and a file takes no bytes here. A
-//! folder takes 12 bytes and its path.
+//! The library stores and compares this text and opens nothing by it. Files are added folder by
+//! folder, so the files of a folder are a range of positions and a file takes no bytes here. A folder
+//! takes 12 bytes and its path.
 
 use std::ops::Range;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub struct Location<'a> {
     pub root: usize,
     /// The folder within the root; empty is the root itself.
     pub folder: &'a str,
-    /// The path within the folder: the file's name, or where the link of that name leads.
+    /// The file's name; for a link, with an empty folder, the path of its target.
     pub file: &'a str,
 }
 

@@ -327,7 +327,7 @@ fn legend(trace: &Trace, reached: &[Option<u8>]) -> Vec<(String, String)> {
     rows.push((stroke(HOPS[2], 2.0), "first copies".to_owned()));
     rows.push((stroke(UNREACHED, 1.5), format!("duplicates: {doubles}")));
     let answers = trace.hits.iter().filter(|step| step.hops == 0).count();
-    rows.push((stroke(HIT, 5.0), format!("hits on their way home: {answers}")));
+    rows.push((stroke(HIT, 5.0), format!("hits returned: {answers}")));
     rows
 }
 

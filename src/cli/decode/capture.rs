@@ -1,8 +1,7 @@
 //! Packet captures: pcap and pcapng files to TCP segments.
 //!
-//! Only what carries a Gnutella link is looked at: TCP over IPv4, behind the link types that
-//! servents are recorded on. Everything else is counted, so that a capture that shows nothing
-//! says why. Segments borrow the file's bytes; nothing is copied here.
+//! Only TCP over IPv4 is read, behind the common link types. Other packets are counted, so that a
+//! capture without a link can be explained. Segments borrow the bytes of the file.
 
 use super::reassembly::Segment;
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
@@ -15,7 +14,7 @@ use pcap_parser::{
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-/// First four bytes of a pcapng file; they read the same in both byte orders.
+/// First four bytes of a pcapng file, the same in both byte orders.
 const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// First four bytes of a pcap file: micro- and nanoseconds in both byte orders, and the variant
@@ -28,7 +27,7 @@ const PCAP_MAGICS: [[u8; 4]; 5] = [
     [0x34, 0xcd, 0xb2, 0xa1],
 ];
 
-/// Block types of pcapng that matter here; all others are stepped over by their length.
+/// Block types of pcapng that are read; others are skipped by their length.
 mod block_type {
     pub(super) const SECTION: u32 = 0x0a0d_0d0a;
     pub(super) const INTERFACE: u32 = 1;
@@ -43,24 +42,24 @@ pub(super) fn is_capture(bytes: &[u8]) -> bool {
         .is_some_and(|magic| *magic == PCAPNG_MAGIC || PCAP_MAGICS.contains(magic))
 }
 
-/// What is in a capture.
+/// The contents of a capture.
 #[derive(Debug, Default)]
 pub(super) struct Capture<'a> {
     /// TCP segments that open a stream or carry data, in file order.
     pub(super) segments: Vec<Segment<'a>>,
-    /// When the first packet was seen.
+    /// Time of the first packet.
     pub(super) start: Duration,
     /// Packets in the file.
     pub(super) packets: u32,
-    /// Packets that are not TCP over IPv4, or too damaged to tell.
+    /// Packets that are not TCP over IPv4, or too damaged to say.
     pub(super) skipped: u32,
-    /// Packets that were recorded only in part.
+    /// Truncated packets.
     pub(super) cut: u32,
     /// Why the file could not be read to its end.
     pub(super) problem: Option<String>,
 }
 
-/// One packet as the file has it.
+/// One packet of the file.
 struct Packet<'a> {
     time: Duration,
     link: Linktype,
@@ -69,7 +68,7 @@ struct Packet<'a> {
 }
 
 impl<'a> Capture<'a> {
-    /// Reads a capture as far as it goes.
+    /// Reads a capture up to its end or to the first damaged packet.
     pub(super) fn read(bytes: &'a [u8]) -> Capture<'a> {
         let mut capture = Capture::default();
         let result = if bytes.starts_with(&PCAPNG_MAGIC) {
@@ -106,7 +105,7 @@ fn read_pcap<'a>(bytes: &'a [u8], capture: &mut Capture<'a>) -> Result<(), Strin
         (false, false) => parse_pcap_frame,
     };
     let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
-    // The upper bits may tell the length of an Ethernet checksum.
+    // The upper bits may hold the length of the frame check sequence.
     let link = Linktype(header.network.0 & 0xffff);
     while !rest.is_empty() {
         let (after, found) = frame(rest).map_err(|_| ends_early(bytes, rest))?;
@@ -127,12 +126,12 @@ fn ends_early(bytes: &[u8], rest: &[u8]) -> String {
     format!("the capture breaks off or is damaged in the packet at byte {at}")
 }
 
-/// Where packets come from; pcapng describes it once and refers to it by number.
+/// An interface that packets were captured on, described once in a pcapng file.
 struct Interface {
     link: Linktype,
-    /// Parts of a second in one unit of time.
+    /// Units of time per second.
     resolution: u64,
-    /// Seconds to be added to every time.
+    /// Seconds to add to every time.
     offset: i64,
 }
 
@@ -146,7 +145,7 @@ impl Interface {
     }
 }
 
-/// The resolution option: a power of ten, or with the top bit set a power of two.
+/// Reads the resolution option: a negative power of ten or, with the top bit set, of two.
 fn resolution(option: u8) -> u64 {
     const MICROSECONDS: u64 = 1_000_000;
     let exponent = u32::from(option & 0x7f);
