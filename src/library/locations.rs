@@ -29,7 +29,7 @@ pub(super) struct Locations {
     folders: Vec<Folder>,
     paths: String,
     /// By position.
-    links: Vec<Link>,
+    links: Vec<Symlink>,
     targets: String,
 }
 
@@ -43,7 +43,7 @@ struct Folder {
 }
 
 #[derive(Clone, Copy)]
-struct Link {
+struct Symlink {
     position: u32,
     /// Where its target ends in [`Locations::targets`]; it starts where the one before ends.
     target_end: u32,
@@ -59,7 +59,7 @@ impl Locations {
     /// The file at `position`, the last one added, is a link to `target` within its root.
     pub(super) fn push_link(&mut self, position: u32, target: &str) {
         self.targets.push_str(target);
-        self.links.push(Link { position, target_end: narrow(self.targets.len()) });
+        self.links.push(Symlink { position, target_end: narrow(self.targets.len()) });
     }
 
     /// Bytes of text held.

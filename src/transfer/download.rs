@@ -54,7 +54,7 @@ pub struct Download {
     position: u64,
     /// The partial file was fetched from another source.
     foreign: bool,
-    link: Link,
+    connection: ConnectionState,
     disk: PartialWriter,
     /// Outcome of the network side.
     outcome: Option<Result<Arrival, DownloadError>>,
@@ -91,7 +91,7 @@ enum Goal {
 }
 
 #[derive(Debug)]
-enum Link {
+enum ConnectionState {
     None,
     Connecting,
     /// A request is sent and a response head received.
@@ -144,7 +144,7 @@ impl Download {
             received: have,
             position: if kept.complete { 0 } else { overlap_start(have) },
             foreign: kept.partial.is_some_and(|it| it.have > 0 && !it.same_source),
-            link: Link::None,
+            connection: ConnectionState::None,
             disk: PartialWriter::new(have),
             outcome: None,
             encoded: true,
@@ -167,7 +167,7 @@ impl Download {
     /// The connection stands. It is not `fresh` if it has carried requests before; then its end does not
     /// answer the request.
     pub fn handle_connected(&mut self, now: Instant, fresh: bool) {
-        if matches!(self.link, Link::Connecting) {
+        if matches!(self.connection, ConnectionState::Connecting) {
             self.answered_here = !fresh;
             self.ask(now);
         }
@@ -176,8 +176,8 @@ impl Download {
     /// The connection failed; `refused` if the other side refused it. A source with a known servent id is
     /// pushed then.
     pub fn handle_connect_failed(&mut self, now: Instant, refused: bool) {
-        if matches!(self.link, Link::Connecting) {
-            self.link = Link::None;
+        if matches!(self.connection, ConnectionState::Connecting) {
+            self.connection = ConnectionState::None;
             match self.pushes {
                 true => self.fail(DownloadError::NoPushRoute),
                 false => self.push_or_fail(now, DownloadError::Connect { refused }),
@@ -187,7 +187,7 @@ impl Download {
 
     /// Whether a connection is pending.
     pub fn is_connecting(&self) -> bool {
-        matches!(self.link, Link::Connecting)
+        matches!(self.connection, ConnectionState::Connecting)
     }
 
     /// The servent whose connection after a Push is pending.
@@ -205,10 +205,10 @@ impl Download {
 
     /// The source sent `bytes`.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
-        match &mut self.link {
-            Link::None | Link::Connecting => {}
-            Link::Body(_) => self.take_body(now, bytes),
-            Link::Asking { head, .. } => {
+        match &mut self.connection {
+            ConnectionState::None | ConnectionState::Connecting => {}
+            ConnectionState::Body(_) => self.take_body(now, bytes),
+            ConnectionState::Asking { head, .. } => {
                 head.extend_from_slice(bytes);
                 match parse_response(head) {
                     Ok(None) => {}
@@ -224,26 +224,32 @@ impl Download {
 
     /// The source closed the connection, or it broke if `reset`.
     pub fn handle_closed(&mut self, now: Instant, reset: bool) {
-        match std::mem::replace(&mut self.link, Link::None) {
-            Link::None => {}
-            Link::Connecting => self.push_or_fail(now, DownloadError::Connect { refused: reset }),
-            Link::Asking { head, .. } if !head.is_empty() => self.fail(DownloadError::Interrupted),
+        match std::mem::replace(&mut self.connection, ConnectionState::None) {
+            ConnectionState::None => {}
+            ConnectionState::Connecting => {
+                self.push_or_fail(now, DownloadError::Connect { refused: reset })
+            }
+            ConnectionState::Asking { head, .. } if !head.is_empty() => {
+                self.fail(DownloadError::Interrupted)
+            }
             // A kept connection may end at any time, before the request is read.
-            Link::Asking { .. } if self.answered_here => self.connect(now),
-            Link::Asking { .. } if self.answered => self.fail(DownloadError::Interrupted),
-            Link::Asking { .. } if !self.respelled && self.has_other_spelling() => {
+            ConnectionState::Asking { .. } if self.answered_here => self.connect(now),
+            ConnectionState::Asking { .. } if self.answered => {
+                self.fail(DownloadError::Interrupted)
+            }
+            ConnectionState::Asking { .. } if !self.respelled && self.has_other_spelling() => {
                 self.respelled = true;
                 self.encoded = !self.encoded;
                 self.connect(now);
             }
-            Link::Asking { .. } => self.fail(DownloadError::NoAnswer),
-            Link::Body(Body { left: None, .. }) if !reset && self.expected.is_none() => {
+            ConnectionState::Asking { .. } => self.fail(DownloadError::NoAnswer),
+            ConnectionState::Body(Body { left: None, .. }) if !reset && self.expected.is_none() => {
                 match self.position < self.received {
                     true => self.handle_mismatch(now),
                     false => self.complete(false),
                 }
             }
-            Link::Body(_) => self.fail(DownloadError::Interrupted),
+            ConnectionState::Body(_) => self.fail(DownloadError::Interrupted),
         }
     }
 
@@ -291,7 +297,7 @@ impl Download {
         }
         if self.awaited_push().is_some() {
             self.fail(DownloadError::PushUnanswered(self.limits.push_timeout));
-        } else if matches!(self.link, Link::Connecting) {
+        } else if matches!(self.connection, ConnectionState::Connecting) {
             self.disconnect();
             self.push_or_fail(now, DownloadError::ConnectTimeout(self.limits.connect_timeout));
         } else {
@@ -307,25 +313,27 @@ impl Download {
 
     /// The next bytes to write; report with [`Download::sent`] how many were written.
     pub fn transmit(&self) -> Option<&[u8]> {
-        match &self.link {
-            Link::Asking { request, sent, .. } => Some(&request[*sent..]).filter(|r| !r.is_empty()),
+        match &self.connection {
+            ConnectionState::Asking { request, sent, .. } => {
+                Some(&request[*sent..]).filter(|r| !r.is_empty())
+            }
             _ => None,
         }
     }
 
     /// `written` bytes of [`Download::transmit`] were written.
     pub fn sent(&mut self, written: usize) {
-        if let Link::Asking { request, sent, .. } = &mut self.link {
+        if let ConnectionState::Asking { request, sent, .. } = &mut self.connection {
             *sent = request.len().min(*sent + written);
         }
     }
 
     /// When to call [`Download::handle_timeout`]; `None` while nothing is expected of the source.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let waits = match self.link {
-            Link::None => false,
-            Link::Connecting | Link::Asking { .. } => true,
-            Link::Body(_) => self.backlog_bytes() < MAX_BACKLOG_BYTES,
+        let waits = match self.connection {
+            ConnectionState::None => false,
+            ConnectionState::Connecting | ConnectionState::Asking { .. } => true,
+            ConnectionState::Body(_) => self.backlog_bytes() < MAX_BACKLOG_BYTES,
         };
         waits.then_some(self.deadline)
     }
@@ -358,7 +366,7 @@ impl Download {
 
     fn connect(&mut self, now: Instant) {
         self.disconnect();
-        self.link = Link::Connecting;
+        self.connection = ConnectionState::Connecting;
         let (timeout, step) = match self.source.push.filter(|_| self.pushes) {
             Some(push) => (self.limits.push_timeout, DownloadStep::Push(push)),
             None => (self.limits.connect_timeout, DownloadStep::Connect(self.source.addr)),
@@ -378,8 +386,8 @@ impl Download {
     }
 
     fn disconnect(&mut self) {
-        if !matches!(self.link, Link::None) {
-            self.link = Link::None;
+        if !matches!(self.connection, ConnectionState::None) {
+            self.connection = ConnectionState::None;
             self.steps.push_back(DownloadStep::Disconnect);
         }
     }
@@ -392,7 +400,7 @@ impl Download {
 
     /// Restarts the stall timeout: while the disk was slow, the source was not read.
     fn defer_stall(&mut self, now: Instant) {
-        if matches!(self.link, Link::Body(_)) {
+        if matches!(self.connection, ConnectionState::Body(_)) {
             self.deadline = now + self.limits.stall_timeout;
         }
     }
@@ -417,12 +425,12 @@ impl Download {
         let host = addr.to_string();
         let from = self.position;
         GetRequest { path: path.as_bytes(), host: &host, from, to }.write(&mut request);
-        self.link = Link::Asking { request, sent: 0, head: Vec::new() };
+        self.connection = ConnectionState::Asking { request, sent: 0, head: Vec::new() };
         self.deadline = now + self.limits.stall_timeout;
     }
 
     fn take_body(&mut self, now: Instant, bytes: &[u8]) {
-        let Link::Body(body) = &mut self.link else { return };
+        let ConnectionState::Body(body) = &mut self.connection else { return };
         // Bytes after the body belong to no request.
         let take = limit(bytes.len(), body.left);
         let surplus = take < bytes.len();
@@ -531,8 +539,8 @@ impl Download {
 
     /// Gives the connection back.
     fn leave(&mut self, reusable: bool) {
-        if reusable && !matches!(self.link, Link::None) {
-            self.link = Link::None;
+        if reusable && !matches!(self.connection, ConnectionState::None) {
+            self.connection = ConnectionState::None;
             self.steps.push_back(DownloadStep::Release);
         }
     }

@@ -165,7 +165,7 @@ pub struct Upload {
     /// The peer has ended its direction.
     input_ended: bool,
     /// The file between `Open` and `Release`.
-    held: Option<Held>,
+    held: Option<ServedFile>,
     steps: VecDeque<UploadStep>,
     deadline: Instant,
 }
@@ -175,13 +175,13 @@ enum State {
     Reading,
     /// A request waits for `poll`, which has the library.
     Asked(Result<RequestHead, RequestError>),
-    Opening(Plan),
-    Sending(Sending),
+    Opening(ResponsePlan),
+    Sending(Outgoing),
     Closed,
 }
 
 #[derive(Debug)]
-struct Held {
+struct ServedFile {
     number: u32,
     sent: u64,
     since: Instant,
@@ -190,7 +190,7 @@ struct Held {
 
 /// The response to be sent if the file opens.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
+struct ResponsePlan {
     version: Version,
     keep_alive: bool,
     size: u64,
@@ -199,7 +199,7 @@ struct Plan {
 }
 
 #[derive(Debug)]
-struct Sending {
+struct Outgoing {
     head: Vec<u8>,
     head_sent: usize,
     offset: u64,
@@ -222,7 +222,7 @@ impl Upload {
     /// A connection made in answer to a Push: `line` is the GIV line, then requests follow.
     pub fn giving(now: Instant, limits: UploadLimits, line: Vec<u8>) -> Upload {
         let mut upload = Upload::new(now, limits);
-        upload.state = State::Sending(Sending::head_only(line, None));
+        upload.state = State::Sending(Outgoing::head_only(line, None));
         upload.deadline = now + limits.stall_timeout;
         upload
     }
@@ -243,7 +243,7 @@ impl Upload {
     /// The peer sent `bytes`. Bytes after a request that ends the connection are ignored.
     pub fn handle_bytes(&mut self, _now: Instant, bytes: &[u8]) {
         match &self.state {
-            State::Closed | State::Sending(Sending { close: Some(_), .. }) => return,
+            State::Closed | State::Sending(Outgoing { close: Some(_), .. }) => return,
             State::Asked(Err(_)) => return,
             _ => {}
         }
@@ -385,7 +385,7 @@ impl Upload {
     /// When to call [`Upload::handle_timeout`]; `None` while the owner has a step to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Sending(Sending { pause: Pause::Until(until), .. }) => Some(*until),
+            State::Sending(Outgoing { pause: Pause::Until(until), .. }) => Some(*until),
             State::Reading | State::Sending(_) => Some(self.deadline),
             _ => None,
         }
@@ -436,7 +436,8 @@ impl Upload {
             return self.refuse(now, Status::BadRequest, UploadClose::NoHost);
         }
         let version = request.reply_version();
-        let mut plan = Plan { version, keep_alive: request.keep_alive, size: 0, range: None };
+        let mut plan =
+            ResponsePlan { version, keep_alive: request.keep_alive, size: 0, range: None };
         let found = GetPath::parse(&request.path).ok().and_then(|path| files.find(&path));
         let Some((number, size)) = found else {
             return self.decline(now, plan.reply(Status::NotFound), &request.path);
@@ -456,7 +457,7 @@ impl Upload {
                 self.decline(now, plan.busy(delay), &request.path);
             }
             (Method::Get, Slot::Free) => {
-                self.held = Some(Held { number, sent: 0, since: now, path: request.path });
+                self.held = Some(ServedFile { number, sent: 0, since: now, path: request.path });
                 self.state = State::Opening(plan);
                 self.steps.push_back(UploadStep::Open { number, size });
             }
@@ -470,11 +471,12 @@ impl Upload {
     }
 
     fn refuse(&mut self, now: Instant, status: Status, reason: UploadClose) {
-        let plan = Plan { version: Version::Http11, keep_alive: false, size: 0, range: None };
+        let plan =
+            ResponsePlan { version: Version::Http11, keep_alive: false, size: 0, range: None };
         self.send_head(now, plan.reply(status), Some(reason));
     }
 
-    fn send_file(&mut self, now: Instant, plan: Plan) {
+    fn send_file(&mut self, now: Instant, plan: ResponsePlan) {
         if let Some(held) = &mut self.held {
             held.since = now;
         }
@@ -498,7 +500,7 @@ impl Upload {
         if close.is_some() {
             self.input = Vec::new();
         }
-        self.state = State::Sending(Sending::head_only(head, close));
+        self.state = State::Sending(Outgoing::head_only(head, close));
         self.deadline = now + self.limits.stall_timeout;
     }
 
@@ -521,13 +523,13 @@ impl Upload {
     }
 }
 
-impl Sending {
-    fn head_only(head: Vec<u8>, close: Option<UploadClose>) -> Sending {
-        Sending { head, head_sent: 0, offset: 0, left: 0, pause: Pause::None, close }
+impl Outgoing {
+    fn head_only(head: Vec<u8>, close: Option<UploadClose>) -> Outgoing {
+        Outgoing { head, head_sent: 0, offset: 0, left: 0, pause: Pause::None, close }
     }
 }
 
-impl Plan {
+impl ResponsePlan {
     /// A response without a body.
     fn reply(self, status: Status) -> Reply {
         Reply {

@@ -3,7 +3,7 @@
 //! Only TCP over IPv4 is read, behind the common link types. Other packets are counted, so that a
 //! capture without a link can be explained. Segments borrow the bytes of the file.
 
-use super::reassembly::Segment;
+use super::reassembly::TcpSegment;
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use pcap_parser::nom;
 use pcap_parser::traits::PcapNGPacketBlock;
@@ -46,7 +46,7 @@ pub(super) fn is_capture(bytes: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Capture<'a> {
     /// TCP segments that open a stream or carry data, in file order.
-    pub(super) segments: Vec<Segment<'a>>,
+    pub(super) segments: Vec<TcpSegment<'a>>,
     /// Time of the first packet.
     pub(super) start: Duration,
     /// Packets in the file.
@@ -88,7 +88,7 @@ impl<'a> Capture<'a> {
         self.cut += u32::from(packet.cut);
         match tcp_segment(packet) {
             Some(segment) if segment.syn || !segment.data.is_empty() => {
-                self.segments.push(Segment { packet: self.packets, ..segment });
+                self.segments.push(TcpSegment { packet: self.packets, ..segment });
             }
             Some(_) => {}
             None => self.skipped += 1,
@@ -238,7 +238,7 @@ fn skip(capture: &mut Capture<'_>) {
 }
 
 /// The TCP segment in a packet; `packet` is filled in by the caller.
-fn tcp_segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
+fn tcp_segment<'a>(packet: &Packet<'a>) -> Option<TcpSegment<'a>> {
     let sliced = slice_link(packet.link, packet.data)?;
     let LaxNetSlice::Ipv4(ip) = sliced.net? else { return None };
     if ip.is_payload_fragmented() {
@@ -248,7 +248,7 @@ fn tcp_segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
     let header = ip.header();
     let addr = |ip: Ipv4Addr, port| SocketAddrV4::new(ip, port);
     let syn = tcp.syn();
-    Some(Segment {
+    Some(TcpSegment {
         from: addr(header.source().into(), tcp.source_port()),
         to: addr(header.destination().into(), tcp.destination_port()),
         // A SYN takes one number of its own.

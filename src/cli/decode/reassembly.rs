@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// One TCP segment.
 #[derive(Clone, Debug)]
-pub(super) struct Segment<'a> {
+pub(super) struct TcpSegment<'a> {
     /// The sender.
     pub(super) from: SocketAddrV4,
     /// The receiver.
@@ -29,7 +29,7 @@ pub(super) struct Segment<'a> {
 
 /// One direction of one connection.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct ByteStream {
     /// The sender.
     pub(super) from: SocketAddrV4,
     /// The receiver.
@@ -74,9 +74,9 @@ impl Fragment {
 }
 
 /// Reassembles segments, given in the order of the capture.
-pub(super) fn reassemble(segments: &[Segment<'_>]) -> Vec<Stream> {
+pub(super) fn reassemble(segments: &[TcpSegment<'_>]) -> Vec<ByteStream> {
     let mut current = BTreeMap::new();
-    let mut directions: Vec<Direction<'_>> = Vec::new();
+    let mut directions: Vec<StreamBuilder<'_>> = Vec::new();
     for segment in segments {
         let key = (segment.from, segment.to);
         let known = current.get(&key).copied().filter(|&at: &usize| {
@@ -85,16 +85,16 @@ pub(super) fn reassemble(segments: &[Segment<'_>]) -> Vec<Stream> {
             !segment.syn || direction.opening == Some(segment.seq)
         });
         let at = known.unwrap_or_else(|| {
-            directions.push(Direction::new(segment));
+            directions.push(StreamBuilder::new(segment));
             directions.len() - 1
         });
         current.insert(key, at);
         directions[at].add(segment);
     }
-    directions.into_iter().filter_map(Direction::finish).collect()
+    directions.into_iter().filter_map(StreamBuilder::finish).collect()
 }
 
-struct Direction<'a> {
+struct StreamBuilder<'a> {
     from: SocketAddrV4,
     to: SocketAddrV4,
     /// Sequence number of the first byte, if the SYN was captured.
@@ -112,9 +112,9 @@ struct Part<'a> {
     data: &'a [u8],
 }
 
-impl<'a> Direction<'a> {
-    fn new(first: &Segment<'a>) -> Direction<'a> {
-        Direction {
+impl<'a> StreamBuilder<'a> {
+    fn new(first: &TcpSegment<'a>) -> StreamBuilder<'a> {
+        StreamBuilder {
             from: first.from,
             to: first.to,
             opening: first.syn.then_some(first.seq),
@@ -124,7 +124,7 @@ impl<'a> Direction<'a> {
         }
     }
 
-    fn add(&mut self, segment: &Segment<'a>) {
+    fn add(&mut self, segment: &TcpSegment<'a>) {
         // Sequence numbers wrap: the position nearest to the last one is meant.
         let step = segment.seq.wrapping_sub(self.last_seq).cast_signed();
         self.last_place += i64::from(step);
@@ -135,7 +135,7 @@ impl<'a> Direction<'a> {
         }
     }
 
-    fn finish(mut self) -> Option<Stream> {
+    fn finish(mut self) -> Option<ByteStream> {
         self.parts.sort_by_key(|part| (part.place, part.packet));
         let first = self.parts.first()?.place;
         let origin = if self.opening.is_some() { 0 } else { first };
@@ -160,7 +160,7 @@ impl<'a> Direction<'a> {
             fragment.bytes.extend_from_slice(fresh);
             next = place + i64::try_from(fresh.len()).ok()?;
         }
-        (!fragments.is_empty()).then_some(Stream { from: self.from, to: self.to, fragments })
+        (!fragments.is_empty()).then_some(ByteStream { from: self.from, to: self.to, fragments })
     }
 }
 
@@ -169,13 +169,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn segment(seq: u32, packet: u32, data: &[u8]) -> Segment<'_> {
+    fn segment(seq: u32, packet: u32, data: &[u8]) -> TcpSegment<'_> {
         let addr = |port| SocketAddrV4::new([127, 0, 0, 1].into(), port);
         let time = Duration::from_secs(packet.into());
-        Segment { from: addr(1), to: addr(2), seq, syn: false, packet, time, data }
+        TcpSegment { from: addr(1), to: addr(2), seq, syn: false, packet, time, data }
     }
 
-    fn texts(segments: &[Segment<'_>]) -> Vec<(u64, String)> {
+    fn texts(segments: &[TcpSegment<'_>]) -> Vec<(u64, String)> {
         let streams = reassemble(segments);
         let fragments = streams.iter().flat_map(|stream| &stream.fragments);
         fragments
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_hole_splits_the_stream() {
-        let opening = Segment { syn: true, ..segment(100, 1, b"") };
+        let opening = TcpSegment { syn: true, ..segment(100, 1, b"") };
         assert_eq!(
             texts(&[opening.clone(), segment(100, 2, b"abc"), segment(105, 3, b"fg")]),
             [(0, "abc".to_owned()), (5, "fg".to_owned())]
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_port_used_again_is_another_connection() {
-        let opening = |seq, packet| Segment { syn: true, ..segment(seq, packet, b"") };
+        let opening = |seq, packet| TcpSegment { syn: true, ..segment(seq, packet, b"") };
         let all = [
             opening(10, 1),
             segment(10, 2, b"one"),

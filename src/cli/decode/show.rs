@@ -43,7 +43,7 @@ pub(super) struct Count {
 
 /// A line of `--json`. Scripts rely on the names.
 #[derive(Debug, Serialize)]
-struct Line<'a, F> {
+struct JsonLine<'a, F> {
     offset: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<f64>,
@@ -262,7 +262,7 @@ impl Printer {
         error: Option<String>,
     ) -> io::Result<()> {
         let origin = position.origin;
-        let line = Line {
+        let line = JsonLine {
             offset: position.offset,
             time: origin.map(|origin| origin.time.as_secs_f64()),
             from: origin.map(|origin| origin.from.to_string()),

@@ -1,6 +1,6 @@
 //! Cuts a byte stream into items: handshakes, descriptors, and bytes that cannot be read.
 
-use super::reassembly::{Fragment, Stream};
+use super::reassembly::{ByteStream, Fragment};
 use crate::wire::handshake::read_answer;
 use crate::wire::{Deframer, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES};
 use std::net::SocketAddrV4;
@@ -79,7 +79,7 @@ pub(super) fn walk_bytes(fragment: &Fragment) -> Vec<Item<'_>> {
 }
 
 /// The items of one direction of a recorded connection.
-pub(super) fn walk_stream(stream: &Stream) -> Vec<Item<'_>> {
+pub(super) fn walk_stream(stream: &ByteStream) -> Vec<Item<'_>> {
     let mut walk = Walk { from_to: Some((stream.from, stream.to)), items: Vec::new() };
     let length: u64 = stream.fragments.iter().map(|fragment| len64(&fragment.bytes)).sum();
     let [first, ..] = &stream.fragments[..] else { return walk.items };

@@ -36,30 +36,30 @@ fn block(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
 
 /// Packs the streams of one relayed connection. Follows it from its start, so that a capture may begin at any time.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub(super) struct LinkCapture {
     /// The dialling node's end, and the dialled one's.
     ends: [SocketAddrV4; 2],
     /// What each side has sent.
-    streams: [Stream; 2],
+    streams: [SentStream; 2],
 }
 
 #[derive(Debug, Default)]
-struct Stream {
+struct SentStream {
     /// Bytes sent so far, modulo 2^32.
     sent: u32,
     handshake: HandshakeEnd,
     deframer: Deframer,
 }
 
-impl Stream {
+impl SentStream {
     fn sequence(&self) -> u32 {
         self.sent.wrapping_add(1)
     }
 }
 
-impl Tap {
-    pub(super) fn new(dialling: SocketAddrV4, dialled: SocketAddrV4) -> Tap {
-        Tap { ends: [dialling, dialled], streams: Default::default() }
+impl LinkCapture {
+    pub(super) fn new(dialling: SocketAddrV4, dialled: SocketAddrV4) -> LinkCapture {
+        LinkCapture { ends: [dialling, dialled], streams: Default::default() }
     }
 
     /// The side `from` has sent `bytes`; their packets go to `capture`, if there is one. The handshake,

@@ -1,6 +1,6 @@
 //! Response heads: which bytes of the file follow, or why the request failed.
 
-use super::{Body, Download, DownloadError, Goal, Link};
+use super::{Body, ConnectionState, Download, DownloadError, Goal};
 use crate::time::Instant;
 use crate::wire::http_head::{ResponseError, ResponseHead};
 
@@ -18,7 +18,7 @@ impl Download {
         };
         match body {
             Ok(Some(body)) => {
-                self.link = Link::Body(body);
+                self.connection = ConnectionState::Body(body);
                 match self.goal {
                     Goal::Check { .. } if self.expected.is_none() => self.give_up_check(now),
                     Goal::Check { .. } => self.take_body(now, rest),
