@@ -1,4 +1,4 @@
-//! What a servent is told to be: [`Config`], and how much it may hold: [`Limits`].
+//! The settings of a servent, [`Config`], and the bounds on what it holds, [`Limits`].
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// not subject to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// 127.0.0.0/8 and nothing else.
+    /// 127.0.0.0/8.
     Loopback,
     /// RFC 1918, link-local 169.254/16 and carrier-grade 100.64/10.
     Private,
@@ -31,9 +31,9 @@ impl Scope {
         addr.port() != 0 && self.holds(*addr.ip())
     }
 
-    /// Whether an address in a hit may be connected to by a guest, which has no scope of its own:
-    /// if it is at least as public as that of the neighbour the hit came from. So a hit from
-    /// another machine cannot name a port of this one.
+    /// Whether a guest, which has no scope of its own, may connect to an address in a hit: it must be at
+    /// least as public as the address of the neighbour the hit came from. So a hit from another
+    /// machine cannot name a port of this one.
     pub fn may_follow(near: Ipv4Addr, addr: SocketAddrV4) -> bool {
         let least = Scope::of_listener(near);
         [Scope::Loopback, Scope::Private, Scope::Public]
@@ -48,7 +48,7 @@ impl Scope {
             Scope::Loopback => ip.is_loopback(),
             Scope::Private => private,
             Scope::Public => {
-                // 0/8 is "this network", 224/4 multicast, 240/4 reserved with the broadcast.
+                // 0/8 is "this network", 224/4 multicast, 240/4 reserved, with broadcast.
                 let special = a == 0 || a >= 224 || ip.is_documentation();
                 let benchmark = a == 198 && b & 0xfe == 18;
                 !(private || ip.is_loopback() || special || benchmark)
@@ -57,48 +57,47 @@ impl Scope {
     }
 }
 
-/// How a servent takes part.
+/// The role of a servent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A full member: accepts links, forwards, is found by others.
+    /// A full member: accepts links, forwards, and is discovered by others.
     Servent,
-    /// A one-shot command: keeps its links for a moment, forwards nothing, and says by port 0 in
-    /// its Pongs that nobody should dial it.
+    /// A one-shot command: keeps its links for a short time, forwards nothing, and has port 0 in its
+    /// Pongs, so that no servent dials it.
     Guest,
 }
 
 /// The settings of one servent. Fixed for its lifetime and shared by reference.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How it takes part.
+    /// Its role.
     pub role: Role,
-    /// The address listened on; unspecified is every one of this machine.
+    /// The address listened on; unspecified is every address of this machine.
     pub listen_ip: Ipv4Addr,
-    /// The address to put into Pongs, hits and Pushes; default is the one listened on, or where that
-    /// is every one, each link's own local address.
+    /// The address in Pongs, hits and Pushes. Default: the address listened on or, if that is every
+    /// address, the local address of each link.
     pub advertise_ip: Option<Ipv4Addr>,
-    /// The port to put there: where it is listening, unless told otherwise; 0 while it is not.
+    /// The port in Pongs, hits and Pushes: usually the listening one, 0 without one.
     pub advertise_port: u16,
-    /// Outbound links kept up with learnt hosts; 0 dials none of them.
+    /// Outbound links to keep with learnt hosts; 0 dials none.
     pub links: usize,
-    /// Inbound and outbound links together.
+    /// Most links, inbound and outbound together.
     pub max_links: usize,
-    /// Cap for the TTL of what is forwarded and default for what is originated, 1 to 15.
+    /// TTL limit of forwarded descriptors and default of originated ones, 1 to 15.
     pub ttl: u8,
     /// Advertised speed in kbit/s.
     pub speed_kbps: u32,
-    /// Whether the speed was given by the user: only then Queries for faster servents are left
-    /// unanswered.
+    /// Whether the user gave the speed: only then Queries for faster servents are not answered.
     pub speed_known: bool,
-    /// Which learnt addresses count.
+    /// Which learnt addresses may be dialled and passed on.
     pub scope: Scope,
-    /// Uploads at one time; more are answered 503.
+    /// Most uploads at one time; further requests are answered 503.
     pub max_uploads: usize,
-    /// Bytes of files sent per second, all uploads together; `None` is no limit.
+    /// Most bytes per second of all uploads together; `None` is no limit.
     pub upload_limit: Option<u64>,
-    /// Pings of its own at link-up and every minute. Off in simulations that count descriptors.
+    /// Originate Pings when a link stands and every minute. Off in simulations that count descriptors.
     pub background_pings: bool,
-    /// Bounds on everything held.
+    /// Bounds on everything it holds.
     pub limits: Limits,
 }
 
@@ -123,79 +122,77 @@ impl Default for Config {
     }
 }
 
-/// Bytes of one socket handled in one turn while no other speaks. What they cause is written before
-/// more is read, and a send queue takes as much of broadcasts: a fast source is not dropped in front
-/// of neighbours that keep up.
+/// Most bytes read from one socket in a turn in which no other has input. What they cause is written
+/// before more is read, and a send queue takes as many bytes of broadcasts: descriptors of a fast
+/// source are not dropped while its neighbours keep up.
 pub const READ_BYTES: usize = 64 * 1024;
 
-/// Bounds on what a servent holds, with their cost at the default. Tables start empty and grow
-/// towards their limit, so an idle servent pays next to nothing.
+/// Bounds on what a servent holds, with their memory at the default. Tables start empty and grow to
+/// their limit, so an idle servent is small.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Sockets in any state: links, dials, transfers, and strangers that have not spoken. At
-    /// most one descriptor is assembled per socket (64 KiB + 23 bytes).
+    /// Sockets in any state: links, dials, transfers, and inbound connections before their first bytes.
+    /// At most one descriptor is assembled per socket (64 KiB + 23 bytes).
     pub max_connections: usize,
-    /// Inbound sockets of one address. Neither this nor the next is applied on scope loopback, where
-    /// all share one.
+    /// Inbound sockets of one address. This and the next limit do not apply to scope loopback, where all
+    /// servents share addresses.
     pub connections_per_address: usize,
-    /// Inbound links with one address: whoever has many machines' worth of links at one address
-    /// wants to be all our neighbours.
+    /// Inbound links with one address, so that one host cannot become all neighbours.
     pub links_per_address: usize,
-    /// Unsent bytes per link. Must hold one and a half of the largest descriptor (0.6 draft,
-    /// 3.1): 256 KiB each, 8 MiB with the default 32 links.
+    /// Unsent bytes per link, at least 1.5 times the largest descriptor (0.6 draft, 3.1): 256 KiB each,
+    /// 8 MiB with the default 32 links.
     pub send_queue_bytes: usize,
-    /// Ping GUIDs remembered, in tables that are powers of two: 20 bytes each, 2.5 MiB.
+    /// Ping GUIDs in the route table, a power of two: 20 bytes each, 2.5 MiB.
     pub ping_routes: usize,
-    /// Query GUIDs remembered: 20 bytes each, 20 MiB.
+    /// Query GUIDs in the route table: 20 bytes each, 20 MiB.
     pub query_routes: usize,
-    /// Push GUIDs remembered: 1.2 MiB.
+    /// Push GUIDs in the route table: 1.2 MiB.
     pub push_routes: usize,
-    /// Servent ids with a known path: 1.2 MiB.
+    /// Servent ids in the route table: 1.2 MiB.
     pub servent_routes: usize,
-    /// Life of a generation of Ping GUIDs; an entry lives one to two of these.
+    /// Lifetime of a generation of Ping GUIDs; an entry lives for one to two of them.
     pub ping_route_age: Duration,
     /// The same for Query and Push GUIDs (LimeWire used 5 to 10 minutes).
     pub query_route_age: Duration,
-    /// The same for servent ids, each hit renews its own.
+    /// The same for servent ids; each hit renews its own.
     pub servent_route_age: Duration,
-    /// Pongs that one Ping sent on a link admits: as many as the host cache has room for.
+    /// Pongs that one Ping sent on a link admits: as many as the host cache holds.
     pub pongs_per_ping: u32,
-    /// Pongs believed and passed on of one link in a second.
+    /// Pongs of one link that are used and forwarded per second.
     pub pongs_per_second: u32,
     /// Pongs kept per link to answer Pings with (0.6 draft, 2.2.4: 10).
     pub pongs_per_link: usize,
-    /// How long such a Pong is good for: a little more than the time between two Pings of a
-    /// neighbour. Every servent on its way adds as much to the time a dead host is told of.
+    /// Lifetime of such a Pong: a little more than the time between two Pings of a neighbour. Every
+    /// servent on the path adds as much to the time a dead host is still advertised.
     pub pong_age: Duration,
-    /// Addresses to dial: about 100 bytes each.
+    /// Addresses in the host cache: about 100 bytes each.
     pub host_cache_entries: usize,
-    /// Results in all hits to one Query (gtk-gnutella sends 50, Shareaza 64).
+    /// Results in all hits to one Query (gtk-gnutella: 50, Shareaza: 64).
     pub results_per_query: usize,
-    /// Largest QueryHit payload we build: the 0.6 draft asks for at most 4 kB a descriptor.
+    /// Largest QueryHit payload of our own; the 0.6 draft recommends at most 4 kB.
     pub hit_payload_bytes: usize,
-    /// Results accepted for one search of our own, each hit once: with a digest of each, about 50
-    /// bytes.
+    /// Distinct results accepted for one search of our own: a digest of each takes about 50 bytes.
     pub results_per_search: usize,
-    /// Connecting and the hello, in either direction (GNU Serveez: 20 s).
+    /// Connecting and handshake, in either direction (GNU Serveez: 20 s).
     pub handshake_timeout: Duration,
-    /// After this much silence a link is asked for a sign of life.
+    /// Silence after which a keepalive is sent on a link.
     pub keepalive_after: Duration,
-    /// After this much silence it is closed.
+    /// Silence after which a link is closed.
     pub link_timeout: Duration,
-    /// A peer that takes no byte for so long is closed.
+    /// Time after which the connection of a peer that reads no byte is closed.
     pub stall_timeout: Duration,
-    /// Uploads at one time to one address. Not applied on scope loopback, where all share one.
+    /// Uploads at one time to one address. Does not apply to scope loopback.
     pub uploads_per_address: usize,
-    /// Connections made for Pushes to one address within [`Limits::push_window`] (gtk-gnutella:
-    /// 5 in 30 s), whatever the scope.
+    /// Connections made for Pushes to one address per [`Limits::push_window`] (gtk-gnutella: 5 in 30 s),
+    /// in any scope.
     pub pushes_per_address: usize,
     /// The same for all addresses together.
     pub pushes_in_all: usize,
-    /// The span the two limits on Pushes count in.
+    /// Window of the two limits on Pushes.
     pub push_window: Duration,
-    /// How long no connection is made to where a Push led to nobody (gtk-gnutella: 500 s).
+    /// Time without another connection to the target of a failed Push (gtk-gnutella: 500 s).
     pub push_rest: Duration,
-    /// Bytes of one file sent in one step before links get their turn.
+    /// Bytes of a file sent in one step before links are served.
     pub upload_step_bytes: usize,
 }
 
@@ -236,15 +233,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Pushes whose target is remembered: those of the last window, and those that led to nobody
-    /// for as long as that is held against them.
+    /// Most targets of Pushes that are remembered: those of the last window, and failed ones for
+    /// [`Limits::push_rest`].
     pub fn pushes_remembered(&self) -> usize {
         let windows = self.push_rest.as_secs().div_ceil(self.push_window.as_secs().max(1));
         self.pushes_in_all * (usize::try_from(windows).unwrap_or(usize::MAX).saturating_add(2))
     }
 }
 
-/// Settings that contradict each other.
+/// Inconsistent settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -262,7 +259,7 @@ impl Config {
         if self.scope == Scope::Loopback { usize::MAX } else { limit }
     }
 
-    /// Checks the relations between settings.
+    /// Checks the settings against each other.
     ///
     /// # Errors
     /// The first relation that does not hold, with both values.

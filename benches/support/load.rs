@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const BUFFER: usize = 256 * 1024;
 /// What is on its way and has not come back at any sink waits for this long at most.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+const READ_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A link after its hello, in blocking mode.
 pub fn link(addr: SocketAddr) -> std::net::TcpStream {
@@ -166,7 +166,7 @@ pub fn flood(
             }
         }
         let all = bytes >= sent * count as u64;
-        if !sending && (all || last.elapsed() > PATIENCE) {
+        if !sending && (all || last.elapsed() > READ_TIMEOUT) {
             break;
         }
         let idle = !(ready.contains(&true) || sending && writable);

@@ -1,4 +1,9 @@
-//! `servent decode`: what given bytes mean, with the reason for what is malformed.
+//! `servent decode`: explains descriptors in hex, raw bytes or a packet capture.
+//!
+//! ```text
+//! capture ── segments ──▶ reassembly ── streams ──▶ walk ── items ──▶ show
+//! hex, raw bytes ──────────────────────────────────▶ walk
+//! ```
 
 mod capture;
 mod reassembly;
@@ -9,16 +14,16 @@ use super::args::DecodeArgs;
 use super::exit::Failure;
 use crate::wire::HEADER_BYTES;
 use capture::Capture;
-use reassembly::{Run, reassemble};
+use reassembly::{Fragment, reassemble};
 use show::{Count, Printer};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
-use walk::{Item, What, walk_bytes, walk_stream};
+use walk::{Content, Item, walk_bytes, walk_stream};
 
-/// Largest input. It is read as a whole, streams are copied out of it once, and every descriptor
-/// found takes a little: about six times this in the worst case, a file of nothing but Pings.
+/// Largest input. The whole input is in memory, with one copy of its streams and an item for each
+/// descriptor: about six times this in the worst case, a file of Pings.
 const MAX_INPUT_BYTES: usize = 256 * 1024 * 1024;
 
 pub(super) fn run(args: &DecodeArgs) -> Result<(), Failure> {
@@ -64,14 +69,14 @@ fn read_input(path: &Path, name: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Whether the input is text that could be hex. A hello is text too, but no header is: its length
-/// field would be beyond all limits.
+/// Whether the input may be hex text. A handshake is text too; a header never is, since its length
+/// field would exceed the limit.
 fn is_text(bytes: &[u8]) -> bool {
     let printable = |&byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     bytes.iter().all(printable) && !bytes.starts_with(b"GNUTELLA")
 }
 
-/// Hex digits to bytes. White space counts nothing; `;` and `#` begin a comment.
+/// Reads hex digits. White space is ignored; `;` and `#` start a comment.
 fn parse_hex(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len() / 2);
     let mut half = None;
@@ -96,12 +101,12 @@ fn parse_hex(text: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn decode_bytes(bytes: Vec<u8>, json: bool) -> Result<Count, Failure> {
-    let run = Run { bytes, ..Run::default() };
-    let items = walk_bytes(&run);
-    if let [Item { what, .. }] = &items[..] {
-        let reason = match what {
-            What::Lost { reason, .. } => Some(reason.clone()),
-            What::CutShort { header: None, bytes } => {
+    let fragment = Fragment { bytes, ..Fragment::default() };
+    let items = walk_bytes(&fragment);
+    if let [Item { content, .. }] = &items[..] {
+        let reason = match content {
+            Content::Lost { reason, .. } => Some(reason.clone()),
+            Content::CutShort { header: None, bytes } => {
                 Some(format!("a header alone has {HEADER_BYTES} bytes, {} came", bytes.len()))
             }
             _ => None,
@@ -117,13 +122,13 @@ fn decode_capture(bytes: &[u8], name: &str, json: bool) -> Result<Count, Failure
     let capture = Capture::read(bytes);
     let streams = reassemble(&capture.segments);
     let mut items: Vec<_> = streams.iter().flat_map(walk_stream).collect();
-    // A conversation is read in the order it was held; the sort keeps each side's own order.
-    items.sort_by_key(|item| item.place.origin.map(|origin| origin.packet));
+    // Both directions by packet number; the sort is stable, so each keeps its order.
+    items.sort_by_key(|item| item.position.origin.map(|origin| origin.packet));
     let count = print(&items, json, capture.start)?;
     if capture.cut > 0 {
         log::warn!("{} of {} packets were recorded only in part", capture.cut, capture.packets);
     }
-    if count.descriptors + count.hellos + count.cut_short == 0 {
+    if count.descriptors + count.handshakes + count.cut_short == 0 {
         let Capture { packets, skipped, .. } = capture;
         return Err(Failure::failed(format!(
             "no Gnutella link in {name}: {packets} packets, {skipped} of them not TCP over IPv4{}",
@@ -145,13 +150,13 @@ fn print(items: &[Item<'_>], json: bool, start: Duration) -> Result<Count, Failu
     Ok(printer.count)
 }
 
-/// Success if everything could be read; otherwise what could not.
+/// Fails with what could not be read, if anything.
 fn verdict(count: &Count) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     for (number, what) in [
         (count.malformed, "descriptors malformed"),
         (count.cut_short, "cut short"),
-        (count.lost_bytes, "bytes that could not be followed"),
+        (count.lost_bytes, "bytes that cannot be read"),
         (count.missing_bytes, "bytes missing from the capture"),
     ] {
         if number > 0 {

@@ -8,13 +8,13 @@ mod job;
 mod report;
 
 use super::exit::Failure;
-use super::oneshot::{OneShot, Step};
+use super::oneshot::{GuestStep, OneShot};
 use super::{output, progress};
 use crate::driver::PartialFile;
 use crate::servent::{Event, TransferId};
 use crate::transfer::download::{DownloadError, Source};
 use job::{Job, Next};
-use report::Report;
+use report::FetchReport;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(super) struct FetchOptions {
 /// The downloads of one command.
 pub(super) struct Fetches {
     options: FetchOptions,
-    report: Report,
+    report: FetchReport,
     jobs: Vec<Job>,
     /// No more sources will be offered.
     closed: bool,
@@ -58,7 +58,7 @@ pub(super) struct Fetches {
 
 impl Fetches {
     pub(super) fn new(options: FetchOptions) -> Fetches {
-        let report = Report::new(options.json, options.paths);
+        let report = FetchReport::new(options.json, options.paths);
         let (jobs, failures, failed) = (Vec::new(), Vec::new(), Vec::new());
         Fetches { options, report, jobs, closed: false, saved: 0, failures, failed }
     }
@@ -142,31 +142,35 @@ impl Fetches {
     }
 
     /// Handles a step that concerns downloads; returns any other.
-    pub(super) fn digest(&mut self, shot: &OneShot, step: Step) -> Result<Option<Step>, Failure> {
+    pub(super) fn digest(
+        &mut self,
+        shot: &OneShot,
+        step: GuestStep,
+    ) -> Result<Option<GuestStep>, Failure> {
         match step {
-            Step::Saved { file, path, servents } => {
+            GuestStep::Saved { file, path, servents } => {
                 if let Some(job) = self.jobs.iter_mut().find(|job| job.uses(file)) {
                     job.saved = Some((path, servents));
                 }
             }
-            Step::DiskFailed { file, text } => {
+            GuestStep::DiskFailed { file, text } => {
                 if let Some(job) = self.jobs.iter_mut().find(|job| job.uses(file)) {
                     job.disk_failure = Some(text);
                 }
             }
-            Step::Event(Event::Pushed { transfer }) => {
+            GuestStep::Event(Event::Pushed { transfer }) => {
                 if let Some(at) = self.position(transfer) {
                     log::info!("asking the source of \"{}\" to connect to us", self.jobs[at].what);
                 }
             }
-            Step::Event(Event::Downloaded { transfer, bytes, already_here }) => {
+            GuestStep::Event(Event::Downloaded { transfer, bytes, already_here }) => {
                 if let Some(at) = self.position(transfer) {
                     self.saved += 1;
                     self.jobs[at].end();
                     self.report.done(&self.jobs[at], bytes, already_here)?;
                 }
             }
-            Step::Event(Event::DownloadFailed { transfer, error }) => {
+            GuestStep::Event(Event::DownloadFailed { transfer, error }) => {
                 if let Some(at) = self.position(transfer) {
                     self.source_failed(at, &error)?;
                 }

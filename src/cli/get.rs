@@ -3,7 +3,7 @@
 use super::args::GetArgs;
 use super::exit::Failure;
 use super::fetch::{self, AT_ONCE, FetchOptions, Fetches};
-use super::oneshot::{OneShot, Step};
+use super::oneshot::{GuestStep, OneShot};
 use super::settings::parse_host;
 use crate::transfer::download::Source;
 use crate::transfer::names::safe_local_name;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &GetArgs) -> Result<(), Failure> {
             break;
         }
         let step = shot.next(fetches.next_wake())?;
-        if let Some(Step::Stop) = fetches.digest(&shot, step)? {
+        if let Some(GuestStep::Stop) = fetches.digest(&shot, step)? {
             return Err(fetches.interrupt(&mut shot));
         }
     }

@@ -23,7 +23,7 @@ struct Name {
 
 /// The change of static peers after a look-up.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct PeerChange {
     /// The address to keep a link with.
     pub(super) keep: SocketAddrV4,
     /// The address it had before, if no other name has it.
@@ -37,12 +37,17 @@ impl Names {
     }
 
     /// A look-up found an address.
-    pub(super) fn found(&mut self, host: &str, port: u16, addr: SocketAddrV4) -> Option<Change> {
+    pub(super) fn found(
+        &mut self,
+        host: &str,
+        port: u16,
+        addr: SocketAddrV4,
+    ) -> Option<PeerChange> {
         let name = self.get(host, port)?;
         let before = name.addr.replace(addr);
         let gone = before.filter(|before| *before != addr);
         let shared = |gone: &SocketAddrV4| self.0.iter().any(|name| name.addr == Some(*gone));
-        Some(Change { keep: addr, instead_of: gone.filter(|gone| !shared(gone)) })
+        Some(PeerChange { keep: addr, instead_of: gone.filter(|gone| !shared(gone)) })
     }
 
     /// A look-up failed.
@@ -88,7 +93,7 @@ mod tests {
         names.add(start, "a.example".into(), 1);
         names.add(start, "b.example".into(), 1);
         assert_eq!(names.next(), None, "both are being looked up");
-        let kept = |keep, instead_of| Some(Change { keep, instead_of });
+        let kept = |keep, instead_of| Some(PeerChange { keep, instead_of });
         assert_eq!(names.found("a.example", 1, old), kept(old, None));
         names.not_found("b.example", 1);
         assert_eq!(names.due(start), None);

@@ -35,7 +35,7 @@ pub(super) struct OneShot {
 }
 
 /// What happened, for a one-shot command to act on.
-pub(super) enum Step {
+pub(super) enum GuestStep {
     /// A link is up.
     Linked,
     /// Something in the core.
@@ -109,7 +109,7 @@ impl OneShot {
     }
 
     /// Waits for the next step, at most until `deadline`.
-    pub(super) fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Failure> {
+    pub(super) fn next(&mut self, deadline: Option<Instant>) -> Result<GuestStep, Failure> {
         loop {
             while let Some(event) = self.driver.next_event() {
                 if let Some(step) = self.digest(event) {
@@ -118,7 +118,7 @@ impl OneShot {
             }
             let left = deadline.map_or(MAX_TURN, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
-                return Ok(Step::Deadline);
+                return Ok(GuestStep::Deadline);
             }
             self.turn(left.min(MAX_TURN))?;
         }
@@ -132,8 +132,8 @@ impl OneShot {
         }
         loop {
             match self.next(None)? {
-                Step::Found(found) => return found,
-                Step::Stop => return Err(Failure::interrupted("interrupted")),
+                GuestStep::Found(found) => return found,
+                GuestStep::Stop => return Err(Failure::interrupted("interrupted")),
                 _ => {}
             }
         }
@@ -175,17 +175,17 @@ impl OneShot {
             .map_err(|error| Failure::failed(format!("cannot look up a host name: {error}")))
     }
 
-    fn digest(&mut self, event: DriverEvent) -> Option<Step> {
+    fn digest(&mut self, event: DriverEvent) -> Option<GuestStep> {
         match event {
-            DriverEvent::Stop => Some(Step::Stop),
+            DriverEvent::Stop => Some(GuestStep::Stop),
             DriverEvent::Saved { file, path, servents } => {
-                Some(Step::Saved { file, path, servents })
+                Some(GuestStep::Saved { file, path, servents })
             }
-            DriverEvent::DiskFailed { file, text } => Some(Step::DiskFailed { file, text }),
+            DriverEvent::DiskFailed { file, text } => Some(GuestStep::DiskFailed { file, text }),
             DriverEvent::Resolved(resolved) => {
                 let found = resolved.addr.map_err(Failure::not_connected);
                 if !self.joins {
-                    return Some(Step::Found(found));
+                    return Some(GuestStep::Found(found));
                 }
                 self.lookups -= 1;
                 match found {
@@ -196,7 +196,7 @@ impl OneShot {
             }
             DriverEvent::Core(Event::LinkUp { addr, .. }) => {
                 self.pending.remove(&addr);
-                Some(Step::Linked)
+                Some(GuestStep::Linked)
             }
             DriverEvent::Core(Event::DialFailed { addr, reason }) => {
                 if self.pending.remove(&addr) {
@@ -209,7 +209,7 @@ impl OneShot {
                 self.failure = Some(Failure::no_answer(text));
                 self.alone()
             }
-            DriverEvent::Core(event) => Some(Step::Event(event)),
+            DriverEvent::Core(event) => Some(GuestStep::Event(event)),
             DriverEvent::Reload
             | DriverEvent::Status
             | DriverEvent::Scanned(_)
@@ -217,7 +217,7 @@ impl OneShot {
         }
     }
 
-    fn alone(&mut self) -> Option<Step> {
+    fn alone(&mut self) -> Option<GuestStep> {
         let hopeful = !self.pending.is_empty() || self.lookups > 0;
         if hopeful || self.driver.core().neighbours().next().is_some() {
             return None;
@@ -228,7 +228,7 @@ impl OneShot {
             }
             return None;
         }
-        self.failure.take().map(Step::Alone)
+        self.failure.take().map(GuestStep::Alone)
     }
 }
 

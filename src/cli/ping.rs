@@ -2,7 +2,7 @@
 
 use super::args::PingArgs;
 use super::exit::Failure;
-use super::oneshot::{OneShot, Step};
+use super::oneshot::{GuestStep, OneShot};
 use super::output;
 use crate::servent::Event;
 use serde::Serialize;
@@ -27,8 +27,8 @@ pub(super) fn run(args: PingArgs) -> Result<(), Failure> {
     let mut deadline = None;
     loop {
         match shot.next(deadline)? {
-            Step::Linked if deadline.is_none() => deadline = Some(Instant::now() + args.wait),
-            Step::Event(Event::Pong { addr, files, kib, hops, .. }) => {
+            GuestStep::Linked if deadline.is_none() => deadline = Some(Instant::now() + args.wait),
+            GuestStep::Event(Event::Pong { addr, files, kib, hops, .. }) => {
                 if seen.insert(addr) {
                     print(&args, seen.len() == 1, addr, [files, kib, hops.into()])?;
                 }
@@ -36,9 +36,9 @@ pub(super) fn run(args: PingArgs) -> Result<(), Failure> {
                     break;
                 }
             }
-            Step::Alone(failure) if seen.is_empty() => return Err(failure),
-            Step::Stop if seen.is_empty() => return Err(Failure::interrupted("interrupted")),
-            Step::Deadline | Step::Alone(_) | Step::Stop => break,
+            GuestStep::Alone(failure) if seen.is_empty() => return Err(failure),
+            GuestStep::Stop if seen.is_empty() => return Err(Failure::interrupted("interrupted")),
+            GuestStep::Deadline | GuestStep::Alone(_) | GuestStep::Stop => break,
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use super::event_log::{self, EventLog};
 use super::exit::Failure;
-use super::names::{Change, Names};
+use super::names::{Names, PeerChange};
 use super::output;
 use super::scan_log::ScanLog;
 use super::settings::{self, Host, Settings, default_state};
@@ -175,7 +175,9 @@ impl Run {
                 return self.names.not_found(&host, port);
             }
         };
-        let Some(Change { keep, instead_of }) = self.names.found(&host, port, addr) else { return };
+        let Some(PeerChange { keep, instead_of }) = self.names.found(&host, port, addr) else {
+            return;
+        };
         if let Some(gone) = instead_of {
             log::info!("{host} is now {keep}, no longer {gone}");
             self.driver.command(|core, _| core.remove_static_peer(gone));

@@ -3,7 +3,7 @@
 use super::args::SearchArgs;
 use super::exit::Failure;
 use super::fetch::{AT_ONCE, FetchOptions, Fetches};
-use super::oneshot::{OneShot, Step};
+use super::oneshot::{GuestStep, OneShot};
 use super::output::{self, Printer};
 use super::values::GetMode;
 use crate::servent::{Event, Hit};
@@ -23,7 +23,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
     shot.driver
         .command(|core, now| core.search(now, &criteria, Some(args.ttl)))
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let mut search = Search {
+    let mut search = SearchCommand {
         fetches: Fetches::new(FetchOptions {
             folder: args.fetch.output.clone(),
             name: None,
@@ -55,7 +55,7 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
     if search.has_the_one() { Ok(()) } else { search.fetches.verdict(true) }
 }
 
-struct Search {
+struct SearchCommand {
     args: SearchArgs,
     fetches: Fetches,
     printer: Printer,
@@ -71,7 +71,7 @@ struct Search {
     sources: BTreeSet<ServentId>,
 }
 
-impl Search {
+impl SearchCommand {
     fn is_done(&self) -> bool {
         self.has_the_one() || (self.over && self.fetches.is_done())
     }
@@ -87,13 +87,13 @@ impl Search {
         deadline.into_iter().chain(self.fetches.next_wake()).min()
     }
 
-    fn act(&mut self, shot: &mut OneShot, step: Step) -> Result<(), Failure> {
+    fn act(&mut self, shot: &mut OneShot, step: GuestStep) -> Result<(), Failure> {
         if self.deadline.is_some_and(|at| at <= Instant::now()) {
             self.stop_waiting();
         }
         match self.fetches.digest(shot, step)? {
-            None | Some(Step::Deadline) => {}
-            Some(Step::Linked) => {
+            None | Some(GuestStep::Deadline) => {}
+            Some(GuestStep::Linked) => {
                 let wait = self.args.wait.unwrap_or(MAX_WAIT);
                 self.latest.get_or_insert(Instant::now() + wait);
                 self.deadline = self.deadline.or(self.latest);
@@ -101,16 +101,16 @@ impl Search {
                     shot.accept_pushes();
                 }
             }
-            Some(Step::Event(Event::Hit { hit, .. })) => self.note_hit(hit)?,
-            Some(Step::Alone(failure)) if self.seen.is_empty() => return Err(failure),
-            Some(Step::Alone(_)) => self.stop_waiting(),
-            Some(Step::Stop) if !self.fetches.is_idle() => {
+            Some(GuestStep::Event(Event::Hit { hit, .. })) => self.note_hit(hit)?,
+            Some(GuestStep::Alone(failure)) if self.seen.is_empty() => return Err(failure),
+            Some(GuestStep::Alone(_)) => self.stop_waiting(),
+            Some(GuestStep::Stop) if !self.fetches.is_idle() => {
                 return Err(self.fetches.interrupt(shot));
             }
-            Some(Step::Stop) if self.seen.is_empty() => {
+            Some(GuestStep::Stop) if self.seen.is_empty() => {
                 return Err(Failure::interrupted("interrupted before anything was found"));
             }
-            Some(Step::Stop) => self.stop_waiting(),
+            Some(GuestStep::Stop) => self.stop_waiting(),
             Some(_) => {}
         }
         Ok(())

@@ -54,7 +54,7 @@ pub(super) struct IndexBuilder {
 
 /// What is known of a file before it is added.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownFile {
     /// The number it had, or the next unused one.
     number: u32,
     /// The size with which it is shared so far.
@@ -91,11 +91,11 @@ impl IndexBuilder {
     }
 
     /// What is known of the file `name` of the folder at hand; `None` if 2^32 numbers were used up.
-    pub(super) fn look_up(&self, name: &str) -> Option<Known> {
+    pub(super) fn look_up(&self, name: &str) -> Option<KnownFile> {
         let library = &self.previous.library;
         let folder = self.previous_folder.as_ref();
         if let Some(entry) = folder.and_then(|folder| library.find_in(folder, name)) {
-            return Some(Known { number: entry.number, size: Some(entry.size) });
+            return Some(KnownFile { number: entry.number, size: Some(entry.size) });
         }
         let held_back = &self.previous.held_back;
         let number = match held_back.is_empty() {
@@ -103,11 +103,11 @@ impl IndexBuilder {
             false => held_back.get(&self.folder.join(name)).copied(),
         };
         let number = number.or_else(|| self.last_number.checked_add(1))?;
-        Some(Known { number, size: None })
+        Some(KnownFile { number, size: None })
     }
 
     /// Leaves a file for a later scan, which will give it the same number.
-    pub(super) fn hold_back(&mut self, name: &str, known: Known) {
+    pub(super) fn hold_back(&mut self, name: &str, known: KnownFile) {
         self.last_number = self.last_number.max(known.number);
         self.held_back.insert(self.folder.join(name), known.number);
     }
@@ -116,11 +116,11 @@ impl IndexBuilder {
     pub(super) fn add(
         &mut self,
         name: &str,
-        known: Known,
+        known: KnownFile,
         size: u64,
         target: Option<&Path>,
     ) -> Result<(), AddError> {
-        let Known { number, size: size_before } = known;
+        let KnownFile { number, size: size_before } = known;
         self.library.add(number, name, size)?;
         let target = target.map(|path| path.to_str().expect("links to other names are skipped"));
         if let Some(target) = target {

@@ -59,7 +59,7 @@ struct Complete {
 
 /// A partial file found in the folder. The greater one is the better one to resume.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
+struct PartialCandidate {
     same_source: bool,
     /// It was not set aside.
     current: bool,
@@ -102,7 +102,7 @@ impl PartialFile {
         candidates.sort_unstable_by(|a, b| b.cmp(a));
         place.changed_before = candidates.iter().any(|candidate| !candidate.current);
         let mut kept = Kept { partial: None, complete: !place.complete.is_empty() };
-        for Candidate { same_source, path: Reverse(path), .. } in candidates {
+        for PartialCandidate { same_source, path: Reverse(path), .. } in candidates {
             let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
             let Some(record) = Record::read(&path) else { continue };
             if !take(&file, &path)? {
@@ -135,7 +135,7 @@ impl PartialFile {
         }
     }
 
-    fn consider_partial(&self, path: PathBuf) -> Option<Candidate> {
+    fn consider_partial(&self, path: PathBuf) -> Option<PartialCandidate> {
         let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
         let record = Record::read(&path)?;
         let (have, same_source) = (meta.len(), record.names(&self.source));
@@ -148,7 +148,7 @@ impl PartialFile {
         // A file that was set aside is resumed from its own source only.
         let current = !path.to_str().is_some_and(is_aside);
         let of_use = record.name == self.name && fits && whole && have > 0;
-        (of_use && (current || same_source)).then_some(Candidate {
+        (of_use && (current || same_source)).then_some(PartialCandidate {
             same_source,
             current,
             have,

@@ -108,11 +108,11 @@ struct Listing {
     path: PathBuf,
     dir: Dir,
     /// Entries that may be shared, by name.
-    files: BTreeMap<Box<str>, Kind>,
+    files: BTreeMap<Box<str>, EntryKind>,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum EntryKind {
     Regular,
     Link,
 }
@@ -282,8 +282,8 @@ impl Scan {
         };
         let kind = match kind {
             FileType::Directory => return self.sort_in_folder(listing.path.join(name)),
-            FileType::RegularFile => Kind::Regular,
-            FileType::Symlink => Kind::Link,
+            FileType::RegularFile => EntryKind::Regular,
+            FileType::Symlink => EntryKind::Link,
             _ => return self.report.skip(Skip::Special),
         };
         if is_partial(name) {
@@ -319,7 +319,7 @@ impl Scan {
                 continue;
             }
             match kind {
-                Kind::Regular => match status(&listing.dir, &name) {
+                EntryKind::Regular => match status(&listing.dir, &name) {
                     Ok((FileType::RegularFile, found)) => match readable(&listing.dir, &name) {
                         Ok(()) => self.add_file(&name, &found, None),
                         Err(error) => self.failed_file(&listing, &name, &error),
@@ -328,7 +328,7 @@ impl Scan {
                     Ok(_) => self.report.skip(Skip::Vanished),
                     Err(error) => self.failed_file(&listing, &name, &error),
                 },
-                Kind::Link => {
+                EntryKind::Link => {
                     // Following a link costs a look at each folder on the way.
                     *left = left.saturating_sub(listing.path.components().count());
                     let link = listing.path.join(&*name);

@@ -1,10 +1,15 @@
 //! Builds a [`Library`] in slices small enough to fit between two turns of an event loop.
 //!
-//! While names are added, words get provisional numbers from a sorted map, and only the forward
-//! index (file → words) is kept. [`LibraryBuilder::step`] then takes the words out of the map in
-//! order, which gives them their final numbers; counts per word, taken while adding, say where the
-//! postings of each word go; one pass over the files puts them there. No stage sorts or copies
-//! anything as a whole, and the finished library is a few flat arrays that are dropped at once.
+//! | stage | does |
+//! |---|---|
+//! | adding | words get provisional numbers from a sorted map; only the forward index (file → words) is kept |
+//! | room | allocates the final arrays |
+//! | words | takes the words out of the map in order, which numbers them by rank; counts per word give the place of their postings |
+//! | files | one pass over the files writes the postings |
+//! | bitmaps | sets the bits of the densest words |
+//!
+//! No stage sorts or copies anything as a whole. The finished library is a few flat arrays, which are
+//! dropped at once.
 
 use super::dense::Picker;
 use super::index::WordIndex;
@@ -24,8 +29,7 @@ pub const MAX_NAME_BYTES: usize = 1024;
 /// The most bytes of all names, and of all distinct words.
 const MAX_TEXT_BYTES: usize = 1 << 31;
 
-/// Array elements zeroed, or bits set in bitmaps, for one unit of the budget: each is far cheaper
-/// than moving a word.
+/// Array elements zeroed or bits set for one unit of the budget: each is far cheaper than a word.
 const ELEMENTS_PER_UNIT: usize = 16;
 
 /// Collects files, then turns them into a [`Library`]; see the module documentation.
@@ -34,13 +38,13 @@ const ELEMENTS_PER_UNIT: usize = 16;
 /// library; after that the builder is empty and can be used again.
 #[derive(Default)]
 pub struct LibraryBuilder {
-    /// What is finished so far.
+    /// The library so far.
     library: Library,
     /// The root and path of a folder that was entered and has no file yet.
     entered: Option<(u32, String)>,
     /// Words to provisional numbers.
     words: BTreeMap<WordKey, u32>,
-    /// How many files have each word, by provisional number.
+    /// Number of files with each word, by provisional number.
     counts: Vec<u32>,
     words_bytes: usize,
     /// File numbers to positions.
@@ -49,7 +53,7 @@ pub struct LibraryBuilder {
     stage: Stage,
 }
 
-/// Why a file was not added. The builder is as it was before.
+/// Why a file was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddError {
     /// The library has [`MAX_FILES`] files, or names or paths of 2 GiB.
@@ -66,11 +70,11 @@ pub enum AddError {
 enum Stage {
     #[default]
     Adding,
-    /// Making room for what comes; touching much new memory takes time.
+    /// Allocating: touching much new memory takes time.
     Room,
     /// Taking words out of the map.
     Words { ranks: Vec<u32>, picker: Picker, postings: u32 },
-    /// Filling in what each file needs.
+    /// Writing postings, numbers and names.
     Files { next: usize, ranks: Vec<u32> },
     /// Setting the bits of dense range `range`, from the posting at offset `next` of it.
     Bitmaps { range: usize, next: usize },
@@ -82,16 +86,16 @@ impl LibraryBuilder {
         LibraryBuilder::default()
     }
 
-    /// The files that follow lie in the folder at `path` within the share root number `root`, until
-    /// another one is entered. A library that is told of folders can say where its files lie.
+    /// The next files lie in the folder at `path` within share root number `root`, until another folder
+    /// is entered. Without a call the library has no locations.
     ///
-    /// [`Library::folder`] and [`Library::find_in`] search: folders must come by root, then in the
-    /// order of [`std::path::Path`], and files of a folder by name.
+    /// For the binary searches of [`Library::folder`] and [`Library::find_in`] folders must come by
+    /// root, then in the order of [`std::path::Path`], and the files of a folder by name.
     pub fn enter(&mut self, root: u32, path: &str) {
         self.entered = Some((root, path.to_owned()));
     }
 
-    /// The file added last is a link that leads to `target` within its root.
+    /// The file added last is a link to `target`, a path within its root.
     pub fn set_link_target(&mut self, target: &str) {
         if let Some(position) = self.library.files.len().checked_sub(1) {
             let locations = self.library.locations.get_or_insert_default();
@@ -99,8 +103,11 @@ impl LibraryBuilder {
         }
     }
 
-    /// Adds the file `number`, called `name`, of `size` bytes. The work is bounded by the limits of
-    /// a name, and is usually 1 to 3 µs.
+    /// Adds a file of `size` bytes. The work is bounded by the limits of a name, and usually takes 1 to
+    /// 3 µs.
+    ///
+    /// # Errors
+    /// When the file cannot be added; the builder is unchanged.
     pub fn add(&mut self, number: u32, name: &str, size: u64) -> Result<(), AddError> {
         if !matches!(self.stage, Stage::Adding) {
             return Err(AddError::Finishing);
@@ -133,7 +140,7 @@ impl LibraryBuilder {
         Ok(())
     }
 
-    /// Bytes of paths, or of targets of links, once there is another of either.
+    /// Bytes of paths, or of link targets, with the folder that was entered.
     fn location_bytes(&self) -> usize {
         let held = self.library.locations.as_ref().map_or(0, |locations| locations.text_bytes());
         held + self.entered.as_ref().map_or(0, |(_, path)| path.len())
@@ -154,9 +161,9 @@ impl LibraryBuilder {
         }
     }
 
-    /// Works on the library for about `budget` words or postings, and returns it when it is done.
+    /// Does work worth about `budget` words or postings; returns the library when it is finished.
     ///
-    /// 2,000 take well below a millisecond. A builder dropped unfinished is dropped as a whole.
+    /// A budget of 2,000 takes well below a millisecond.
     pub fn step(&mut self, budget: usize) -> Option<Library> {
         let mut left = budget.max(1);
         while left > 0 {
@@ -215,8 +222,8 @@ impl LibraryBuilder {
         Stage::Words { ranks: vec![0; self.counts.len()], picker, postings: 0 }
     }
 
-    /// Gives words their final numbers: their rank among the sorted words. `postings` postings
-    /// belong to the words moved so far.
+    /// Gives words their final numbers: the rank among the sorted words. `postings` counts those of the
+    /// words moved so far.
     fn move_words(
         &mut self,
         mut ranks: Vec<u32>,
@@ -240,8 +247,8 @@ impl LibraryBuilder {
             index.buckets.push(word, rank);
             picker.word(word, rank, postings);
             ranks[provisional as usize] = rank;
-            // This is the end of the word's postings, which `fill_files` moves as it adds them:
-            // at last it is where the next word's postings start.
+            // `fill_files` advances this with each posting of the word, so that in the end it is
+            // where the postings of the next word start.
             index.posting_starts.push(postings);
             postings += self.counts[provisional as usize];
         }
@@ -311,7 +318,7 @@ impl fmt::Display for AddError {
             AddError::Full => write!(f, "the library is full: {MAX_FILES} files or 2 GiB of names"),
             AddError::UnfitName => write!(
                 f,
-                "the file name cannot be sent: 1 to {MAX_NAME_BYTES} bytes without NUL are expected"
+                "the file name cannot be sent: a name has 1 to {MAX_NAME_BYTES} bytes and no NUL"
             ),
             AddError::NumberTaken(number) => {
                 write!(f, "file number {number} is taken by another file")
@@ -323,8 +330,8 @@ impl fmt::Display for AddError {
 
 impl std::error::Error for AddError {}
 
-/// A word as the map sorts it: its first eight bytes as one number, so that most comparisons stay
-/// within the map's nodes and most words need no allocation of their own.
+/// A word as a key of the map: its first eight bytes are one number, so most comparisons stay within
+/// the nodes of the map and most words need no allocation.
 ///
 /// Words have no zero bytes, so padding with zeros keeps their order.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

@@ -1,26 +1,26 @@
 //! Bitmaps of the files that have one of the densest beginnings of words.
 //!
-//! Walking posting lists is slow exactly when every word of a Query is common (`the`, `mp3`,
-//! `co`). The [`MAX_RANGES`] densest beginnings therefore get one bit per file: a common word is
-//! then checked with one load, and several are intersected 512 files at a time. That costs at most
-//! `MAX_RANGES` / 8 = 16 bytes per file.
+//! Walking posting lists is slow when every word of a Query is common (`the`, `mp3`, `co`). The
+//! [`MAX_RANGES`] densest beginnings therefore have one bit per file: a common word is checked with one
+//! load, and several are intersected 512 files at a time. That takes at most `MAX_RANGES` / 8 = 16
+//! bytes per file.
 //!
-//! Words are sorted, so a beginning is a range of words. [`Picker`] sees the words go by in order
-//! and knows, whenever a beginning ends, how many postings it had.
+//! Words are sorted, so a beginning is a range of words. [`Picker`] is given the words in order and
+//! knows, when a beginning ends, how many postings it had.
 
 use super::words::first_letter_bytes;
 
-/// The most beginnings that get a bitmap.
+/// Most beginnings with a bitmap.
 const MAX_RANGES: usize = 128;
 
 /// Below this many files a posting list is as quick as a bitmap.
 const MIN_FILES: usize = 1024;
 
-/// A beginning earns a bitmap if it has at least one posting for so many files: from there on
-/// reading the whole bitmap is quicker than walking the postings.
+/// A beginning gets a bitmap from one posting per this many files on: then reading the whole bitmap is
+/// faster than walking the postings.
 const FILES_PER_POSTING: usize = 64;
 
-/// One bit for each of 512 files in a row; a size that compilers turn into vector instructions.
+/// One bit for each of 512 consecutive files: a size for vector instructions.
 pub(super) type Block = [u64; 8];
 
 /// Files in a [`Block`].
@@ -46,7 +46,7 @@ pub(super) struct DenseRanges {
 }
 
 impl DenseRanges {
-    /// The bitmap of `range`, which has `postings` postings, if it was dense enough for one.
+    /// The bitmap of `range`, which has `postings` postings, if it has one.
     pub(super) fn find(&self, range: WordRange, postings: u32) -> Option<&[Block]> {
         if postings < self.min_postings || self.ranges.is_empty() {
             return None;
@@ -55,7 +55,7 @@ impl DenseRanges {
         self.blocks.get(at * self.blocks_each..(at + 1) * self.blocks_each)
     }
 
-    /// The ranges that need their bits set.
+    /// The ranges that have a bitmap.
     pub(super) fn ranges(&self) -> &[WordRange] {
         &self.ranges
     }
@@ -65,7 +65,7 @@ impl DenseRanges {
         self.blocks.resize(self.blocks.len() + self.blocks_each, [0; 8]);
     }
 
-    /// Notes that `file` has a word of the range at `at` in [`DenseRanges::ranges`].
+    /// Sets the bit of `file` in the bitmap of the range at `at` in [`DenseRanges::ranges`].
     pub(super) fn set(&mut self, at: usize, file: u32) {
         let (block, word, bit) = position(file);
         self.blocks[at * self.blocks_each + block][word] |= 1 << bit;
@@ -95,7 +95,7 @@ fn position(file: u32) -> (usize, usize, usize) {
     (file / BLOCK_FILES, file % BLOCK_FILES / 64, file % 64)
 }
 
-/// Finds the densest beginnings while all words pass in sorted order.
+/// Picks the densest beginnings from all words, given in sorted order.
 #[derive(Default)]
 pub(super) struct Picker {
     /// For each length, less one, of a beginning of the last word: the first word that had it, and
@@ -125,7 +125,7 @@ impl Picker {
         self.last.extend_from_slice(word);
     }
 
-    /// All `words` words, with `postings` postings, have passed.
+    /// The bitmaps to be filled, after all `words` words with `postings` postings.
     pub(super) fn finish(mut self, words: u32, postings: u32) -> DenseRanges {
         self.close(0, words, postings);
         let min_postings = self.picked.iter().map(|&(count, _)| count).min().unwrap_or(u32::MAX);
@@ -143,7 +143,7 @@ impl Picker {
         while self.open.len() > common {
             let length = self.open.len();
             let Some((first, before)) = self.open.pop() else { break };
-            // Criteria begin with two whole letters at least, so nothing else is ever looked up.
+            // Words of criteria have at least two whole letters: no other beginning is looked up.
             let whole_letters = self.last.get(length).is_none_or(|&byte| byte & 0xc0 != 0x80);
             if whole_letters && length > first_letter && longer != Some(first) {
                 longer = Some(first);

@@ -1,25 +1,25 @@
-//! The word index: which files have a word that begins with what a Query asks for.
+//! The word index: the files with a word that begins with a word of a Query.
 //!
-//! Everything lies in a few flat arrays. The distinct words are sorted, so all words with one
-//! beginning are neighbours; the postings (files) of all words follow each other in word order, so
-//! such a range of words is also one slice of postings, and its length is known before it is read.
-//! A forward index (file → its words) checks single candidates, bitmaps check the common words.
-//! A search costs a lookup per word plus a walk over the files of the *rarest* word only.
+//! An inverted index in a few flat arrays. The distinct words are sorted, so words with a common
+//! beginning are adjacent; the postings (files) of all words lie in word order, so such a range of
+//! words is one slice of postings whose length is known before it is read. A forward index (file →
+//! words) checks single candidates, bitmaps check common words. A search costs a look-up per word and
+//! a walk over the files of the *rarest* word.
 
 use super::dense::{self, Block, DenseRanges, WordRange};
 use super::words::{Criteria, CriteriaError, MAX_QUERY_WORDS};
 
-/// Kinds of byte in a word, for the lookup table: digits, letters, anything beyond ASCII.
+/// Classes of bytes in a word: ten digits, 26 letters, anything beyond ASCII.
 const BYTE_CLASSES: usize = 37;
 
-/// Entries of the lookup table, one for each pair of classes and one at the end: 5.5 KB.
+/// Entries of the look-up table: one for each pair of classes, and the end; 5.5 KB.
 const BUCKETS: usize = BYTE_CLASSES * BYTE_CLASSES + 1;
 
-/// With fewer words than this there is no table: it would dwarf them, and six comparisons find any
-/// of them.
+/// With fewer words there is no table: it would be larger than they are, and six comparisons find any
+/// word.
 const MIN_BUCKETED_WORDS: u32 = 64;
 
-/// See the module documentation. Files are meant by position, not by file number.
+/// The word index. Files are given by position, not by number.
 #[derive(Default)]
 pub(super) struct WordIndex {
     /// The sorted words, one after the other.
@@ -39,17 +39,17 @@ pub(super) struct WordIndex {
     pub(super) dense: DenseRanges,
 }
 
-/// What decomposing and folding a letter costs, in steps.
+/// Cost of decomposing and folding a letter, in steps.
 const LETTER_STEPS: u32 = 4;
 
-/// What looking up a word costs, in steps: a binary search with string comparisons.
+/// Cost of looking up a word, in steps: a binary search with string comparisons.
 const LOOK_UP_STEPS: u32 = 4;
 
 /// One word of a Query, looked up.
 #[derive(Clone, Copy, Default)]
 struct Term<'a> {
     range: WordRange,
-    /// At least the number of files; a file with two words in the range counts twice.
+    /// Number of postings: a file with two words in the range counts twice.
     postings: u32,
     bitmap: Option<&'a [Block]>,
 }
@@ -62,7 +62,7 @@ struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// False when there is nothing to add.
+    /// Adds a term; false without one, or without room.
     fn push(&mut self, term: Option<Term<'a>>) -> bool {
         let slot = self.all.get_mut(self.count);
         let pushed = slot.zip(term).map(|(slot, term)| *slot = term);
@@ -89,16 +89,16 @@ impl WordIndex {
         }
     }
 
-    /// The same for criteria that are yet to be read, which ends at the first word that no file
-    /// has: most Queries of a network find nothing. Returns the number of steps it took: letters
-    /// folded, words looked up, candidates, and checks of them.
+    /// Reads and searches at the same time; stops at the first word that no file has, since most
+    /// Queries of a network find nothing. Returns the number of steps: letters folded, words looked
+    /// up, candidates, and checks of candidates.
     pub(super) fn search_text(
         &self,
         text: &[u8],
         criteria: &mut Criteria,
         found: impl FnMut(u32) -> bool,
     ) -> Result<u32, CriteriaError> {
-        // Room for the terms is made when there is one: it has to be cleared.
+        // Allocated with the first term, since clearing the room costs time.
         let (mut terms, mut all, mut steps) = (None, true, 0);
         criteria.read_while(text, |word| {
             steps += LOOK_UP_STEPS;
@@ -120,9 +120,9 @@ impl WordIndex {
         Some(Term { range, postings, bitmap: self.dense.find(range, postings) })
     }
 
-    /// Returns the number of steps it took.
+    /// Returns the number of steps.
     fn find(&self, terms: &mut [Term<'_>], found: impl FnMut(u32) -> bool) -> u32 {
-        // The rarest first; and bitmaps, the cheapest check, before those without.
+        // The rarest first; of the others, those with a bitmap first, the cheapest check.
         terms.sort_unstable_by_key(|term| term.postings);
         let Some((rarest, others)) = terms.split_first_mut() else { return 0 };
         others.sort_unstable_by_key(|term| term.bitmap.is_none());
@@ -132,7 +132,7 @@ impl WordIndex {
         }
     }
 
-    /// The candidates are the files of a rare word, each checked for the other words.
+    /// Checks each file of the rarest word for the other words.
     fn walk(
         &self,
         range: WordRange,
@@ -159,7 +159,7 @@ impl WordIndex {
         steps
     }
 
-    /// All words are common: intersects bitmaps, block by block.
+    /// Intersects the bitmaps of common words, block by block.
     fn intersect(
         &self,
         bitmap: &[Block],
@@ -231,7 +231,7 @@ impl WordIndex {
     }
 }
 
-/// A table over the first two bytes of a word, so that a binary search starts close to its goal.
+/// A table by the first two bytes of a word, which narrows the binary search.
 #[derive(Default)]
 pub(super) struct Buckets {
     /// The first word of each pair of classes; empty if there are few words.
@@ -269,13 +269,13 @@ impl Buckets {
     }
 }
 
-/// Ascends with the word, as far as its first two bytes go.
+/// The pair of classes of the first two bytes; ascends with the word.
 fn class_pair(word: &[u8]) -> Option<usize> {
     let &[first, second, ..] = word else { return None };
     Some(byte_class(first) * BYTE_CLASSES + byte_class(second))
 }
 
-/// Words hold ASCII digits, small ASCII letters and bytes beyond ASCII, in that order.
+/// The class of a byte of a word: ASCII digits, small ASCII letters, bytes beyond ASCII, in this order.
 fn byte_class(byte: u8) -> usize {
     match byte {
         ..b'a' => usize::from(byte.saturating_sub(b'0').min(9)),
@@ -284,7 +284,8 @@ fn byte_class(byte: u8) -> usize {
     }
 }
 
-/// The first of `low..high` for which `before` is false, if it is never true after being false.
+/// The first of `low..high` for which `before` is false; `before` must be true up to some point and
+/// false from there on.
 fn partition_point(mut low: u32, mut high: u32, before: impl Fn(u32) -> bool) -> u32 {
     while low < high {
         let middle = low + (high - low) / 2;

@@ -1,8 +1,8 @@
 //! Where the shared files lie, as text: a share root by number, a folder within it, a name.
 //!
-//! The library keeps and compares this text; it never opens anything by it. Files are added folder by
-//! folder, so the files of a folder are a range of positions, and a file takes no bytes here. A
-//! folder takes 12 bytes and its path.
+//! The library stores and compares this text and opens nothing by it. Files are added folder by
+//! folder, so the files of a folder are a range of positions and a file takes no bytes here. A folder
+//! takes 12 bytes and its path.
 
 use std::ops::Range;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub struct Location<'a> {
     pub root: usize,
     /// The folder within the root; empty is the root itself.
     pub folder: &'a str,
-    /// The path within the folder: the file's name, or where the link of that name leads.
+    /// The file's name; for a link, with an empty folder, the path of its target.
     pub file: &'a str,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Locations {
     folders: Vec<Folder>,
     paths: String,
     /// By position.
-    links: Vec<Link>,
+    links: Vec<Symlink>,
     targets: String,
 }
 
@@ -43,7 +43,7 @@ struct Folder {
 }
 
 #[derive(Clone, Copy)]
-struct Link {
+struct Symlink {
     position: u32,
     /// Where its target ends in [`Locations::targets`]; it starts where the one before ends.
     target_end: u32,
@@ -59,7 +59,7 @@ impl Locations {
     /// The file at `position`, the last one added, is a link to `target` within its root.
     pub(super) fn push_link(&mut self, position: u32, target: &str) {
         self.targets.push_str(target);
-        self.links.push(Link { position, target_end: narrow(self.targets.len()) });
+        self.links.push(Symlink { position, target_end: narrow(self.targets.len()) });
     }
 
     /// Bytes of text held.

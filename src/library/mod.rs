@@ -1,13 +1,20 @@
-//! The library: the files we share, by number, by name and by the words of their names.
+//! The library: the shared files, found by number, by name and by the words of their names.
 //!
-//! It knows names, sizes and where each file lies, never contents. A [`Library`] does not change: a rescan
-//! fills a [`LibraryBuilder`] in bounded slices between turns of the event loop, and the finished
-//! library replaces the old one whole. So searching needs no lock and no bookkeeping, and all
-//! servents of a simulation can share one `Arc<Library>`.
+//! It has the name, size and place of each file, never its contents. A [`Library`] is immutable: a
+//! rescan fills a [`LibraryBuilder`] in bounded slices between turns of the event loop, and the
+//! finished library replaces the old one. So searches need no lock, and all servents of a simulation
+//! can share one `Arc<Library>`.
 //!
 //! A file matches if every word of the [`Criteria`] begins a word of its name, in any order; the
-//! extension is a word like any other. See `words` for what a word is and `index` for how a search
-//! stays within a few microseconds among 100,000 names.
+//! extension is a word like any other.
+//!
+//! | file | has |
+//! |---|---|
+//! | `words` | what a word is, in names and criteria alike |
+//! | `index` `dense` | word index: a search takes microseconds among 100,000 names |
+//! | `names` | look-up by exact name |
+//! | `locations` | share root and folder of each file, as text |
+//! | `builder` | building in slices |
 
 mod builder;
 mod dense;
@@ -29,7 +36,7 @@ use std::fmt;
 /// The shared files. Built by [`LibraryBuilder`]; shared as `Arc<Library>`.
 #[derive(Default)]
 pub struct Library {
-    /// In the order of adding; every index speaks of positions in here.
+    /// In the order of adding. A position is an index into this.
     files: Vec<File>,
     /// All names, one after the other.
     text: String,
@@ -37,7 +44,7 @@ pub struct Library {
     by_number: Vec<u32>,
     by_name: NameTable,
     index: WordIndex,
-    /// Where the files lie; `None` in a library that was told of no folder.
+    /// Where the files lie; `None` if no folder was entered.
     locations: Option<Box<Locations>>,
     total_bytes: u64,
 }
@@ -62,7 +69,7 @@ struct File {
 }
 
 impl Library {
-    /// A library without files: nothing is shared.
+    /// A library without files.
     pub fn empty() -> Library {
         Library::default()
     }
@@ -87,14 +94,14 @@ impl Library {
         Some(self.entry(self.position(number)?))
     }
 
-    /// Where the file with this number lies; `None` also where that was not told.
+    /// Where the file with this number lies, if the builder was told.
     pub fn location(&self, number: u32) -> Option<Location<'_>> {
         let position = self.position(number)?;
         let name = name_at(&self.files, &self.text, position);
         self.locations.as_ref()?.locate(position, name)
     }
 
-    /// Where the file with this number leads, within its root, if it is a link.
+    /// The target of the file with this number within its root, if it is a link.
     pub fn link_target(&self, number: u32) -> Option<&str> {
         let locations = self.locations.as_ref().filter(|locations| locations.has_links())?;
         locations.target(self.position(number)?)
@@ -145,10 +152,9 @@ impl Library {
         });
     }
 
-    /// Reads `text` into `criteria` and searches for it: cheaper than one after the other where
-    /// nothing is found. What is in `criteria` afterwards may be a part of the text only. Returns
-    /// the number of steps it took: letters beyond ASCII folded, words looked up, candidates, and
-    /// checks of them.
+    /// Reads `text` into `criteria` and searches for it. Stops reading at the first word that no file
+    /// has, so `criteria` may then hold only a part of the text. Returns the number of steps: letters
+    /// beyond ASCII folded, words looked up, candidates, and checks of candidates.
     ///
     /// # Errors
     /// See [`Criteria::read`].
@@ -188,7 +194,7 @@ fn name_at<'a>(files: &[File], text: &'a str, position: u32) -> &'a str {
 }
 
 impl fmt::Debug for Library {
-    /// Counts only: a log line must not grow with the library.
+    /// Counts only, so that a log line does not grow with the library.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Library")
             .field("files", &self.len())

@@ -1,72 +1,78 @@
-//! What a word is, for the names we share and for the criteria of a Query alike.
+//! Words: how names and the criteria of Queries are split and folded.
 //!
 //! A word is a maximal run of letters and digits (Unicode alphanumerics) of the folded text.
 //! Folding decomposes (NFKD), drops combining marks and lower-cases, so that `Café`, `CAFE` and
-//! `cafe` are one word. One-letter words do not count: they are never searched for (draft 0.6
-//! §2.2.7.3), hence never indexed either.
+//! `cafe` are one word. One-letter words are ignored: they are never searched for (draft 0.6
+//! §2.2.7.3), and so not indexed.
 //!
-//! Names and criteria go through the same [`WordList`], a buffer meant to be refilled: reading a
-//! Query allocates nothing once the buffer has grown to its bound of a few kilobytes.
+//! Names and criteria are read by the same [`WordList`], a buffer that is reused: reading a Query
+//! allocates nothing once the buffer has grown to its bound of a few kilobytes.
 
 use std::fmt;
 use std::str::Utf8Error;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// The most words of one Query that are looked at. Those beyond are ignored, which can only widen
-/// the answer: a pasted long file name still finds its file.
+/// Most words of one Query. Further words are ignored, which can only widen the answer: a long file
+/// name still finds its file.
 pub const MAX_QUERY_WORDS: usize = 32;
 
-/// The most words of one name that are indexed. No name of 255 bytes, the limit of common file
-/// systems, has more, unless a compatibility character unfolds into several words.
+/// Most words of one name. A name of 255 bytes, the limit of common file systems, has no more, unless a
+/// compatibility character decomposes into several words.
 pub(super) const MAX_NAME_WORDS: usize = 128;
 
-/// Letters of a decomposed search text that are looked at. One compatibility character may unfold
-/// into eighteen letters: the bound holds before they are folded. A text that is cut ends in a
-/// beginning of a word, which can only widen the answer.
+/// Most letters of a decomposed search text. One compatibility character may decompose into eighteen
+/// letters; the bound applies before folding. A text that is cut ends in the beginning of a word,
+/// which can only widen the answer.
 const MAX_FOLDED_LETTERS: usize = 256;
 
-/// A word is cut once it is this long, in names and criteria alike, so that a cut word still
-/// begins with every cut beginning of it.
+/// Longest word, in bytes. Words of names and criteria are cut alike, so a cut word still begins with
+/// every cut beginning of it.
 const MAX_WORD_BYTES: usize = 128;
 
-/// What one Query asks for: at most [`MAX_QUERY_WORDS`] distinct words of two letters or more.
+/// The words of one Query: at most [`MAX_QUERY_WORDS`], distinct, of two letters or more.
 ///
-/// Every one of them must begin a word of a name, in any order. The default value asks for
-/// nothing and finds nothing. At most about 4.5 KB are kept, whatever was read.
+/// Each must begin a word of a name, in any order. The default value has no words and finds nothing.
+/// Takes at most about 4.5 KB.
 #[derive(Clone, Default)]
 pub struct Criteria {
     words: WordList,
 }
 
-/// Why a Query is not answered. It is still forwarded: none of this makes it malformed.
+/// Why a Query is not answered. It is not malformed, and is still forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CriteriaError {
-    /// No text at all; a search by hash looks like this.
+    /// No text, as in a search by hash.
     Empty,
     /// Text without a letter or digit: `*`, `*.*`, `\`, the four spaces of an index query.
     NoWords,
     /// Every word has only one letter.
     OneLetterWords,
-    /// Not UTF-8; some old servents send text they encoded in a way of their own.
+    /// Not UTF-8, as from some old servents.
     NotUtf8,
 }
 
 impl Criteria {
-    /// Reads search criteria, as they stand in a Query or on the command line.
+    /// Reads search criteria of a Query or of the command line.
+    ///
+    /// # Errors
+    /// When there is no word to search for.
     pub fn parse(text: &[u8]) -> Result<Criteria, CriteriaError> {
         let mut criteria = Criteria::default();
         criteria.read(text)?;
         Ok(criteria)
     }
 
-    /// Like [`Criteria::parse`], into a value that is used again and again: the usual Query then
-    /// costs no allocation. After an error the criteria ask for nothing.
+    /// Like [`Criteria::parse`], into a reused value: a usual Query then allocates nothing. After an
+    /// error the criteria are empty.
+    ///
+    /// # Errors
+    /// When there is no word to search for.
     pub fn read(&mut self, text: &[u8]) -> Result<(), CriteriaError> {
         self.read_while(text, |_| true)
     }
 
-    /// Like [`Criteria::read`], but shows `go_on` each word, and reads no further once it says no.
+    /// Like [`Criteria::read`], but passes each word to `go_on` and stops when it returns false.
     pub(super) fn read_while(
         &mut self,
         text: &[u8],
@@ -86,12 +92,12 @@ impl Criteria {
         }
     }
 
-    /// Letters that had to be decomposed and folded one by one.
+    /// Number of letters decomposed and folded one by one.
     pub(super) fn folded_letters(&self) -> u32 {
         self.words.folded
     }
 
-    /// The words asked for, folded.
+    /// The words, folded.
     pub(super) fn words(&self) -> impl Iterator<Item = &[u8]> {
         self.words.iter()
     }
@@ -128,19 +134,19 @@ pub(super) struct WordList {
     text: Vec<u8>,
     /// Where each word ends in `text`; it starts where the one before ends.
     ends: Vec<u32>,
-    /// Letters that were decomposed and folded one by one: those of a text beyond ASCII.
+    /// Letters decomposed and folded one by one: those of a text beyond ASCII.
     folded: u32,
 }
 
 impl WordList {
-    /// Replaces the list by the first `limit` distinct words of `text` that have two letters or
-    /// more. Returns whether shorter words were passed over.
+    /// Replaces the list by the first `limit` distinct words of `text` with two letters or more.
+    /// Returns whether shorter words were ignored.
     pub(super) fn read(&mut self, text: &str, limit: usize) -> bool {
         let bounds = (limit, usize::MAX);
         self.read_while(text.as_bytes(), bounds, &mut |_| true).expect("a str is UTF-8")
     }
 
-    /// Like [`WordList::read`], until `go_on` says no to a word, and no more than so many letters of
+    /// Like [`WordList::read`], until `go_on` returns false for a word, and at most this many letters of
     /// a text beyond ASCII.
     fn read_while(
         &mut self,
@@ -165,7 +171,7 @@ impl WordList {
                 }
                 if letter.is_alphanumeric() {
                     for lower in letter.to_lowercase() {
-                        // The two shapes of a small sigma have the same capital.
+                        // Both small sigmas have the same capital.
                         let lower = if lower == 'ς' { 'σ' } else { lower };
                         reader.push(lower.encode_utf8(&mut [0; 4]).as_bytes());
                     }
@@ -204,7 +210,7 @@ impl WordList {
     }
 }
 
-/// What becomes of each ASCII letter and digit; zero stands for what ends a word.
+/// The folded form of each ASCII letter and digit; zero for bytes that end a word.
 const FOLDED: [u8; 256] = {
     let mut folded = [0; 256];
     let mut byte = 0;
@@ -227,7 +233,7 @@ struct Reader<'a, F> {
 }
 
 impl<F: FnMut(&[u8]) -> bool> Reader<'_, F> {
-    /// A whole word of ASCII letters and digits; false when no more are wanted.
+    /// Adds a whole word of ASCII letters and digits; false when no more are wanted.
     fn ascii_word(&mut self, word: &[u8]) -> bool {
         let word = &word[..word.len().min(MAX_WORD_BYTES)];
         self.list.text.extend(word.iter().map(|&byte| FOLDED[usize::from(byte)]));

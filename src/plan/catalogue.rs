@@ -1,9 +1,9 @@
-//! What the nodes share: files of one catalogue, of which few are common and most are rare.
+//! The catalogue of generated files: a few are popular, most are rare (Zipf).
 
 use super::chance::zipf;
 use crate::rng::Rng;
 
-/// Files are named by one of these …
+/// First word of a name.
 const KINDS: [&str; 40] = [
     "striped", "red", "quiet", "early", "golden", "little", "wild", "blue", "distant", "slow",
     "green", "old", "silver", "warm", "lonely", "bright", "winter", "hidden", "white", "gentle",
@@ -11,7 +11,7 @@ const KINDS: [&str; 40] = [
     "grey", "autumn", "velvet", "southern", "crystal", "midnight", "wooden", "spring", "rusty",
     "second", "last",
 ];
-/// … and one of these. The two lists have no common divisor, so that all pairs occur.
+/// Second word of a name. The lengths of the lists are coprime, so that all pairs occur.
 const THINGS: [&str; 47] = [
     "zebra",
     "river",
@@ -61,10 +61,10 @@ const THINGS: [&str; 47] = [
     "waterfall",
     "heron",
 ];
-/// Different files in all; the first is the most popular (Zipf with exponent 1).
+/// Number of different files; the first is the most popular (Zipf, exponent 1).
 const CATALOGUE: usize = 5_000;
 
-/// A file to share.
+/// A shared file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedFile {
     /// Its name.
@@ -82,7 +82,7 @@ pub(crate) fn some_files(count: usize, rng: &mut Rng) -> Vec<SharedFile> {
     (0..count).map(file).collect()
 }
 
-/// A file, by popularity.
+/// A file, drawn by popularity.
 pub(crate) fn some_file(rng: &mut Rng) -> usize {
     zipf(CATALOGUE, rng)
 }

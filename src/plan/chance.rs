@@ -1,4 +1,4 @@
-//! Draws from the distributions that plans speak of.
+//! Random draws from the distributions of plans.
 
 use crate::rng::Rng;
 use std::time::Duration;
@@ -18,8 +18,8 @@ pub(crate) fn zipf(count: usize, rng: &mut Rng) -> usize {
     rank.min(count - 1)
 }
 
-/// In how many seconds something happens that happens with `probability` in each; `None` is beyond
-/// a day. Only products and comparisons, which are the same on every machine.
+/// Whole seconds until an event with `probability` per second; `None` is more than a day. Uses only
+/// products and comparisons, which are the same on every machine.
 pub(crate) fn seconds_until(probability: f64, rng: &mut Rng) -> Option<u64> {
     const DAY: u64 = 86_400;
     if probability <= 0.0 {
@@ -32,8 +32,8 @@ pub(crate) fn seconds_until(probability: f64, rng: &mut Rng) -> Option<u64> {
     })
 }
 
-/// A time with this mean from the Pareto distribution with exponent 2: most are short, a few very
-/// long, and the variance has no bound. Square roots are the same on every machine.
+/// A time from the Pareto distribution with this mean and exponent 2: most are short, a few very long,
+/// and the variance is infinite. Square roots are the same on every machine.
 pub(crate) fn pareto(mean: Duration, rng: &mut Rng) -> Duration {
     let spared = 1.0 - unit(rng);
     mean.div_f64(2.0 * spared.sqrt()).max(Duration::from_millis(1))

@@ -12,14 +12,20 @@
 //! network armed ── Partition ─ partition_for ─ Heal
 //! ```
 
+use super::Faults;
 use super::chance::{pareto, seconds_until, unit};
-use super::{Faults, MAX_DOWN_SECS, MAX_STALL_SECS};
 use crate::rng::Rng;
 use crate::time::Instant;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::time::Duration;
+
+/// Longest time until a node that crashed returns, in seconds.
+const MAX_DOWN_SECS: usize = 30;
+/// Longest time until a stalled node resumes, in seconds: some resume only after their neighbours
+/// have closed their links.
+const MAX_STALL_SECS: usize = 120;
 
 /// One fault, or the recovery from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
-//! What both engines run and show: plans of networks, simulated or of real processes, and records
-//! and pictures of what a search did in one.
+//! Plans of networks, simulated or of real processes, and the records and pictures of a search. Knows
+//! neither engine.
 //!
-//! A [`Plan`] decides a simulated run completely; with real processes, time is real too.
+//! A [`Plan`] determines a simulated run completely; real processes also depend on real time.
 
 pub mod catalogue;
 pub(crate) mod chance;
@@ -21,20 +21,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 use topology::{Graph, Topology, TopologyError};
 
-/// A run. The same plan gives the same run.
+/// A network and the searches in it.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Number of nodes; trees and edge lists bring their own.
     pub nodes: usize,
-    /// Who is linked with whom.
+    /// The shape of the network.
     pub topology: Topology,
-    /// Where all randomness comes from.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// Searches, one after the other.
+    /// Number of searches, one after the other.
     pub queries: usize,
-    /// TTL of each.
+    /// TTL of the searches.
     pub ttl: u8,
-    /// The node all searches start from, by name; otherwise each starts at a random one.
+    /// Name of the node all searches start from; `None` draws one for each.
     pub from: Option<String>,
     /// Files each node shares, picked by popularity from a common catalogue.
     pub files: usize,
@@ -42,15 +42,15 @@ pub struct Plan {
     pub latency: Option<Duration>,
     /// Bytes per second of every link, each way; `None` is no limit.
     pub bandwidth: Option<u64>,
-    /// Bytes under way or unread on a link before the writer has to wait; `None` is 64 KiB where
-    /// links are slow or something may fail, and no limit elsewhere.
+    /// Bytes in flight or unread on a link before the writer waits; `None` is 64 KiB with a bandwidth
+    /// limit or faults, and otherwise no limit.
     pub window: Option<usize>,
-    /// Whether what is written arrives in pieces, cut at random.
+    /// Whether bytes arrive in pieces, cut at random.
     pub split: bool,
-    /// Virtual time from the start of one search to the next; `None` is 10 s where something may
-    /// fail, and elsewhere 1 s, or until the search has died down.
+    /// Virtual time from the start of one search to the next; `None` is 10 s with faults, otherwise 1 s
+    /// or until the search has ended.
     pub interval: Option<Duration>,
-    /// What goes wrong.
+    /// Faults.
     pub faults: Faults,
     /// Nodes that differ from the others, by name.
     pub places: BTreeMap<String, Place>,
@@ -59,16 +59,16 @@ pub struct Plan {
 /// How one node differs from the others.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Place {
-    /// It shares what lies in these folders instead of generated files.
+    /// Folders it shares instead of generated files.
     pub folders: Vec<PathBuf>,
-    /// What lies there, for a simulation, which reads no folders.
+    /// The files in these folders, for a simulation, which reads none.
     pub files: Vec<SharedFile>,
-    /// Another program takes the place of a servent of ours; only with real processes. Empty is
+    /// Command of a foreign servent that takes the node's place, with real processes only; empty is
     /// none.
     pub command: Vec<String>,
 }
 
-/// What goes wrong once all links stand; nothing, unless asked.
+/// Fault injection, from the moment all links stand. The default has no faults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Faults {
     /// Probability per link and second that it is reset, often in the middle of a descriptor.
@@ -77,41 +77,36 @@ pub struct Faults {
     pub refuse: f64,
     /// Probability that a dial gets no answer.
     pub silent: f64,
-    /// Probability per node and second that it crashes. It forgets all but who it is, and is back
-    /// after 1 to 30 seconds.
+    /// Probability per node and second that it crashes. It returns after 1 to 30 seconds with only its
+    /// identity.
     pub crash: f64,
     /// Probability per node and second that it stops reading, for 1 to 120 seconds.
     pub stall: f64,
-    /// When the network is parted in two.
+    /// When the network is partitioned in two.
     pub partition: Option<Duration>,
-    /// For how long; `None` is a minute.
+    /// Duration of the partition; `None` is a minute.
     pub partition_for: Option<Duration>,
-    /// Mean of the heavy-tailed (Pareto) time nodes stay before they leave.
+    /// Mean time until a node leaves, heavy-tailed (Pareto).
     pub session: Option<Duration>,
-    /// Mean of the likewise heavy-tailed time until they are back; `None` is a minute.
+    /// Mean time until it returns, also heavy-tailed; `None` is a minute.
     pub absence: Option<Duration>,
 }
 
-/// How long the network stays parted, and nodes stay away, unless the plan says so.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Longest time until a node that crashed returns, in seconds.
-pub(crate) const MAX_DOWN_SECS: usize = 30;
-/// Longest time until a stalled node resumes, in seconds: some resume only after their neighbours
-/// have closed their links.
-pub(crate) const MAX_STALL_SECS: usize = 120;
+/// Duration of a partition, and mean absence of a node, unless the plan has them.
+const DEFAULT_ABSENCE: Duration = Duration::from_secs(60);
 
 impl Faults {
-    /// For how long the network is parted.
+    /// Duration of the partition.
     pub(crate) fn parted_for(&self) -> Duration {
-        self.partition_for.unwrap_or(MINUTE)
+        self.partition_for.unwrap_or(DEFAULT_ABSENCE)
     }
 
-    /// The mean time nodes stay away.
+    /// Mean time until a node that left returns.
     pub(crate) fn mean_absence(&self) -> Duration {
-        self.absence.unwrap_or(MINUTE)
+        self.absence.unwrap_or(DEFAULT_ABSENCE)
     }
 
-    /// Whether nodes and links stay as they are.
+    /// Whether there are none.
     pub fn is_none(&self) -> bool {
         *self == Faults::default()
     }
@@ -138,18 +133,18 @@ impl Default for Plan {
     }
 }
 
-/// Why a plan cannot be run.
+/// Why a plan is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlanError {
-    /// The graph.
+    /// The topology makes no graph.
     Topology(TopologyError),
-    /// A node is named that there is not.
+    /// A node is named that does not exist.
     UnknownNode(String),
     /// More nodes than have addresses.
     TooManyNodes(usize),
-    /// More files in all than a machine holds.
+    /// More files in all than [`MAX_FILES`].
     TooManyFiles(usize),
-    /// No handshake is answered in time.
+    /// Handshakes would time out.
     LatencyTooLong(Duration),
 }
 
@@ -162,8 +157,7 @@ impl fmt::Display for PlanError {
                 let (most, given) = (MAX_LATENCY.as_secs(), latency.as_secs_f64());
                 write!(
                     f,
-                    "links take at most {most} s one way, or handshakes time out; {given} s \
-                    were asked for"
+                    "a latency above {most} s would let handshakes time out; {given} s is too long"
                 )
             }
             PlanError::TooManyFiles(count) => write!(
@@ -185,20 +179,20 @@ pub const MAX_FILES: usize = 20_000_000;
 /// A dial and its handshake cross a link four times and may take 20 s.
 const MAX_LATENCY: Duration = Duration::from_secs(4);
 
-/// What a link holds unread where the plan has a reason to limit it.
+/// Default window of links with a bandwidth limit or faults.
 const WINDOW_BYTES: usize = 65_536;
 
 /// Each node has an address in 10.0.0.0/8.
 pub const MAX_NODES: usize = 10_000_000;
 
 impl Plan {
-    /// Whether at equal latency all copies sent at one moment arrive at one moment.
+    /// Whether copies sent at the same time arrive at the same time.
     pub fn is_even(&self) -> bool {
         let free = self.bandwidth.is_none() && self.window.is_none();
         self.latency.is_some() && free && self.faults.is_none()
     }
 
-    /// The limit on what a link holds unread.
+    /// Bytes in flight or unread on a link; `None` is no limit.
     pub fn window_bytes(&self) -> Option<usize> {
         let limited = self.bandwidth.is_some() || !self.faults.is_none();
         self.window.or(limited.then_some(WINDOW_BYTES))
@@ -210,10 +204,10 @@ impl Plan {
         self.interval.unwrap_or(Duration::from_secs(usual))
     }
 
-    /// The graph of a plan; `edge_list` is the text of the file it names, if it names one.
+    /// The graph of the plan. `edge_list` is the text of the file that the topology names, if it does.
     ///
     /// # Errors
-    /// When topology, node count and names do not go together.
+    /// When the plan is invalid.
     pub fn graph(&self, edge_list: Option<&str>) -> Result<Graph, PlanError> {
         if self.nodes > MAX_NODES {
             return Err(PlanError::TooManyNodes(self.nodes));

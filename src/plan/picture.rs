@@ -1,5 +1,5 @@
-//! One self-contained SVG of a search: the topology in rings around the searcher, the flood
-//! coloured by hop, duplicates faint, the hits' way home bold.
+//! A search as a self-contained SVG: nodes in rings around the searcher, the flood coloured by hop,
+//! duplicates faint, the reverse paths of hits bold.
 
 use super::topology::Graph;
 use super::trace::Trace;
@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
 use std::fmt::Write;
 
-/// Colours by hop; the last stands for all beyond.
+/// Colours by hop; the last also for all further hops.
 const HOPS: [&str; 8] =
     ["#1b1b3a", "#30509e", "#2a88b8", "#2bb3a3", "#58c65a", "#b5cf2f", "#f0b429", "#ef7b2c"];
 const UNREACHED: &str = "#c9ccd3";
 const HIT: &str = "#d7263d";
-/// Between two rings, if the nodes on them leave it at that.
+/// Least distance between two rings.
 const RING: f64 = 90.0;
-/// Room along a ring for one node.
+/// Length of a ring per node.
 const PITCH: f64 = 26.0;
-/// How far a bent edge leaves the straight line, in parts of its length.
+/// Deviation of a bent edge from the straight line, as a fraction of its length.
 const BEND: f64 = 0.12;
 const MARGIN: f64 = 60.0;
 const LEGEND: f64 = 280.0;
@@ -58,7 +58,7 @@ pub fn svg(graph: &Graph, trace: &Trace) -> String {
     sheet.end(out, &legend(trace, &reached))
 }
 
-/// Draws `graph` itself. Nodes and edges, by number, that are not there are drawn faint and dashed.
+/// Draws `graph`, with absent nodes faint and broken edges dashed.
 pub fn map(graph: &Graph, absent: &BTreeSet<usize>, broken: &BTreeSet<usize>) -> String {
     let hub = graph
         .degrees()
@@ -97,13 +97,13 @@ pub fn map(graph: &Graph, absent: &BTreeSet<usize>, broken: &BTreeSet<usize>) ->
 /// Colour, width, opacity.
 type Pen = (&'static str, f64, &'static str);
 
-/// What is drawn on.
+/// A drawing.
 struct Sheet<'a> {
     places: Vec<(f64, f64)>,
-    /// The node each hangs on.
+    /// The parent of each node in the tree of first copies.
     parent: Vec<Option<usize>>,
     at: BTreeMap<&'a str, usize>,
-    /// Its corners: left and top, right and bottom of what is on it, with a margin.
+    /// Left and top, right and bottom, with a margin.
     corners: [(f64, f64); 2],
 }
 
@@ -125,8 +125,7 @@ impl<'a> Sheet<'a> {
         self.at.get(name).map_or((0.0, 0.0), |&node| self.places[node])
     }
 
-    /// An edge. One that does not lead straight outwards is bent, or it might run through a node
-    /// that it has nothing to do with.
+    /// Draws an edge. One outside the tree is bent, so that it does not run through other nodes.
     fn bow(&self, out: &mut String, ends: (&str, &str), (colour, width, opacity): Pen) {
         let (a, b) = (self.place(ends.0), self.place(ends.1));
         let (dx, dy) = (b.0 - a.0, b.1 - a.1);
@@ -159,7 +158,7 @@ impl<'a> Sheet<'a> {
         )
     }
 
-    /// Closes with a legend: marks, and what they stand for.
+    /// Ends the drawing with a legend of marks and their meanings.
     fn end(&self, mut out: String, rows: &[(String, String)]) -> String {
         let [(_, top), (right, _)] = self.corners;
         let (x, mut y) = (right - MARGIN / 2.0, top + MARGIN / 2.0);
@@ -180,7 +179,7 @@ fn colour(hop: u8) -> &'static str {
     HOPS[usize::from(hop).min(HOPS.len() - 1)]
 }
 
-/// Each node on its ring, in the sector of the node it hangs on.
+/// Places each node on its ring, within the sector of its parent.
 fn places(
     graph: &Graph,
     order: &[usize],
@@ -197,7 +196,7 @@ fn places(
         let inner = radius.last().copied().unwrap_or(0.0);
         radius.push((inner + RING).max(count * PITCH / TAU));
     }
-    // The angle each node asks for: room for itself on its ring, or for all that hang on it.
+    // The angle each node needs: for itself on its ring, or for all its children.
     let mut below = vec![0.0f64; graph.names.len()];
     let mut asked = vec![0.0f64; graph.names.len()];
     for &node in order.iter().rev() {
@@ -206,7 +205,7 @@ fn places(
             below[above] += asked[node];
         }
     }
-    // Where all ask for more than there is, rings are wider.
+    // If all together need more than a full circle, rings are wider.
     let scale = order.first().map_or(1.0, |origin| (below[*origin] / TAU).max(1.0));
     radius.iter_mut().for_each(|radius| *radius *= scale);
     let mut sector = vec![(0.0, TAU); graph.names.len()];
@@ -224,12 +223,12 @@ fn places(
         let far = radius[depth[node]];
         places[node] = (far * angle.cos(), far * angle.sin());
     }
-    place_strangers(graph, order, &mut places, radius.last().copied().unwrap_or(0.0) + RING);
+    place_unreachable(graph, order, &mut places, radius.last().copied().unwrap_or(0.0) + RING);
     places
 }
 
-/// Nodes of other components go on one more ring.
-fn place_strangers(graph: &Graph, known: &[usize], places: &mut [(f64, f64)], far: f64) {
+/// Places nodes of other components on one more ring.
+fn place_unreachable(graph: &Graph, known: &[usize], places: &mut [(f64, f64)], far: f64) {
     let known: BTreeSet<usize> = known.iter().copied().collect();
     let others: Vec<usize> = (0..graph.names.len()).filter(|node| !known.contains(node)).collect();
     let far = far.max(others.len() as f64 * PITCH / TAU);
@@ -241,8 +240,8 @@ fn place_strangers(graph: &Graph, known: &[usize], places: &mut [(f64, f64)], fa
 
 type Order = (Vec<usize>, Vec<Option<usize>>, Vec<usize>);
 
-/// Nodes from the inside out, the node each hangs on, and its ring: those the flood reached as it
-/// reached them, the others by the shortest way from there.
+/// Nodes by distance, their parents and their rings: those that the flood reached by first copies, the
+/// others by the shortest path from those.
 fn inside_out(graph: &Graph, trace: &Trace) -> Order {
     let at: BTreeMap<&str, usize> =
         graph.names.iter().enumerate().map(|(node, name)| (name.as_str(), node)).collect();
@@ -327,7 +326,7 @@ fn legend(trace: &Trace, reached: &[Option<u8>]) -> Vec<(String, String)> {
     rows.push((stroke(HOPS[2], 2.0), "first copies".to_owned()));
     rows.push((stroke(UNREACHED, 1.5), format!("duplicates: {doubles}")));
     let answers = trace.hits.iter().filter(|step| step.hops == 0).count();
-    rows.push((stroke(HIT, 5.0), format!("hits on their way home: {answers}")));
+    rows.push((stroke(HIT, 5.0), format!("hits returned: {answers}")));
     rows
 }
 

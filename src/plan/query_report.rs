@@ -1,30 +1,30 @@
-//! What one search reached and cost.
+//! Reach and cost of one search.
 
 use super::trace::Trace;
 use serde::Serialize;
 use std::fmt::Write;
 
-/// One search.
+/// The figures of one search.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct QueryReport {
-    /// The name of the node that searched.
+    /// Name of the node that searched.
     pub from: String,
     /// Its TTL.
     pub ttl: u8,
-    /// Other nodes it reached.
+    /// Number of other nodes it reached.
     pub reached: u64,
     /// Copies that crossed a link.
     pub query_descriptors: u64,
-    /// Copies that reached a node which had it already.
+    /// Copies that reached a node which had it before.
     pub duplicates: u64,
-    /// Results that came home.
+    /// Results that arrived at the searching node.
     pub hits: u64,
-    /// Nodes reached by the number of links crossed, from one on.
+    /// Nodes reached, by number of links crossed from 1 on.
     pub reach_per_hop: Vec<u64>,
 }
 
 impl QueryReport {
-    /// The numbers of a search that was followed, which had `ttl` and brought `hits` results home.
+    /// The figures of a traced search with this TTL and number of results.
     pub fn of(trace: &Trace, ttl: u8, hits: u64) -> QueryReport {
         let copies = trace.copies.len() as u64;
         let duplicates = trace.copies.iter().filter(|step| step.duplicate).count() as u64;
@@ -46,7 +46,7 @@ impl QueryReport {
     }
 }
 
-/// Searches, one a line, below a heading.
+/// A table of searches.
 pub fn table(queries: &[QueryReport]) -> String {
     let mut out = format!(
         "{:>8} {:>4} {:>9} {:>9} {:>9} {:>6}  reached per hop",

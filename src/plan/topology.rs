@@ -1,4 +1,4 @@
-//! Who is linked with whom: generated graphs and edge lists.
+//! Topologies: generated graphs and edge lists.
 
 use super::chance::unit;
 use crate::rng::Rng;
@@ -8,51 +8,52 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-/// The kinds of graph a plan may name.
+/// The shape of a network.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Topology {
-    /// Each with the one before.
+    /// Each node is linked with the one before.
     Line,
     /// A line that closes.
     Ring,
-    /// All with the first.
+    /// All nodes are linked with the first.
     Star,
-    /// Each inner node has so many children, to this depth; gives the node count.
+    /// A complete tree; determines the number of nodes.
     Tree {
         /// Children of each inner node.
         branching: usize,
         /// Links from the root to a leaf.
         depth: usize,
     },
-    /// Random with the same degree everywhere.
+    /// A random graph in which all nodes have the same degree.
     Regular {
         /// Links of each node.
         degree: usize,
     },
-    /// Each pair is linked with this probability.
+    /// Each pair is linked with this probability (Erdős–Rényi).
     Random {
         /// From 0 to 1.
         probability: f64,
     },
-    /// Barabási and Albert: each newcomer links with so many, the well linked more likely.
+    /// Preferential attachment (Barabási–Albert): each new node links with nodes in proportion to their
+    /// degree.
     ScaleFree {
-        /// Links each newcomer makes.
+        /// Links of each new node.
         links: usize,
     },
-    /// An edge list in a file; gives the node count.
+    /// An edge list in a file; determines the number of nodes.
     File {
-        /// Where it is.
+        /// Its path.
         path: String,
     },
 }
 
-/// Nodes by number, with the names an edge list gave them, and undirected edges.
+/// An undirected graph of named nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
-    /// A name for each node.
+    /// The names of the nodes, by number.
     pub names: Vec<String>,
-    /// Each edge once, the lower node first, in order.
+    /// Each edge once, the lower node first, sorted.
     pub edges: Vec<(usize, usize)>,
 }
 
@@ -115,11 +116,11 @@ impl TryFrom<String> for Topology {
 }
 
 impl Graph {
-    /// A graph of `count` nodes. Trees have their own count; for an edge list use
+    /// A graph of `count` nodes; a tree ignores `count`. Edge lists are read by
     /// [`Graph::from_edge_list`].
     ///
     /// # Errors
-    /// When the topology does not go with the count.
+    /// When the topology is impossible with this count.
     pub fn generate(
         topology: &Topology,
         count: usize,
@@ -143,11 +144,11 @@ impl Graph {
         Ok(Graph::new((0..count).map(|n| n.to_string()).collect(), edges))
     }
 
-    /// Reads two names a line, separated by white space; `#` begins a comment. Loops and edges
-    /// given twice, in either direction, count once at most.
+    /// Reads an edge list: two names a line, separated by white space; `#` starts a comment. Loops are
+    /// ignored, repeated edges count once.
     ///
     /// # Errors
-    /// The first line that is no edge.
+    /// The first malformed line.
     pub fn from_edge_list(text: &str) -> Result<Graph, TopologyError> {
         let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
         let (mut names, mut edges) = (Vec::new(), Vec::new());
@@ -182,7 +183,7 @@ impl Graph {
         Graph { names, edges: edges.into_iter().collect() }
     }
 
-    /// How many links each node has.
+    /// The degree of each node.
     pub fn degrees(&self) -> Vec<usize> {
         let mut degrees = vec![0; self.names.len()];
         for &(a, b) in &self.edges {
@@ -192,8 +193,8 @@ impl Graph {
         degrees
     }
 
-    /// For each distance from `origin`, how many nodes lie there: index 0 is the origin itself.
-    /// Also what a Query over links of equal latency must reach.
+    /// Number of nodes at each distance from `origin`; index 0 is the origin. A Query over links of
+    /// equal latency reaches exactly these per hop.
     pub fn distances(&self, origin: usize) -> Vec<usize> {
         let mut counts = Vec::new();
         for distance in self.distances_from(origin).into_iter().flatten() {
@@ -203,7 +204,7 @@ impl Graph {
         counts
     }
 
-    /// How many links each node is away from `origin`, where there is a way.
+    /// Distance of each node from `origin`; `None` if there is no path.
     pub fn distances_from(&self, origin: usize) -> Vec<Option<usize>> {
         let mut neighbours = vec![Vec::new(); self.names.len()];
         for &(a, b) in &self.edges {
@@ -253,8 +254,8 @@ fn tree(branching: usize, depth: usize) -> Result<Graph, TopologyError> {
     Ok(Graph::new((0..count).map(|n| n.to_string()).collect(), edges))
 }
 
-/// Ends of links are paired at random; a pair that would be a loop or a second link swaps an end
-/// with a random other pair.
+/// The configuration model: ends of links are paired at random; a pair that is a loop or a repeated
+/// link swaps an end with another random pair.
 fn regular(
     count: usize,
     degree: usize,
@@ -267,7 +268,7 @@ fn regular(
         ));
     }
     if 2 * degree >= count {
-        // So dense that pairs at random hardly ever fit: the links that are left out are drawn.
+        // In a dense graph random pairs hardly ever fit: the complement is drawn instead.
         let absent = regular(count, count - 1 - degree, rng)?;
         let absent: BTreeSet<(usize, usize)> = absent.into_iter().collect();
         let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
@@ -288,7 +289,7 @@ fn regular(
         *count_of.entry(pair(&ends, at)).or_default() += 1;
     }
     let is_bad = |edge: (usize, usize), times: usize| edge.0 == edge.1 || times > 1;
-    // Each swap mends its pair with high probability; the bound only guards tiny dense graphs.
+    // Each swap repairs its pair with high probability; the bound is for tiny dense graphs.
     let mut budget = 1_000 * pairs;
     for at in 0..pairs {
         while is_bad(pair(&ends, at), count_of[&pair(&ends, at)]) {
@@ -323,7 +324,7 @@ fn regular(
     Ok(count_of.into_keys().collect())
 }
 
-/// Steps from edge to edge by geometric jumps: work in proportion to the edges, not the pairs.
+/// Jumps from edge to edge by geometric distances: the work is in proportion to edges, not to pairs.
 fn random(count: usize, probability: f64, rng: &mut Rng) -> Vec<(usize, usize)> {
     let mut edges = Vec::new();
     if probability <= 0.0 {
@@ -365,7 +366,7 @@ fn scale_free(
     if links >= count {
         return wrong(format!("scale-free:{links} needs more than {links} nodes, not {count}"));
     }
-    // Every end of an edge once: a random one is a node in proportion to its degree.
+    // Every end of every edge: a random one names a node in proportion to its degree.
     let mut ends: Vec<usize> = Vec::new();
     let mut edges = Vec::new();
     for node in 1..count {

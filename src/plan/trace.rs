@@ -1,6 +1,4 @@
-//! What one Query did: every copy of it and every hit, in order of time, and how to show that.
-//!
-//! The same record serves a tree for the terminal, Graphviz, and a self-contained picture.
+//! The trace of one Query: every copy of it and every hit, by time, shown as a tree or for Graphviz.
 
 use super::topology::Graph;
 use crate::wire::{Header, Kind};
@@ -9,44 +7,44 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The way of one Query through a network.
+/// The copies and hits of one Query in a network.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Trace {
     /// The name of the node that searched.
     pub from: String,
     /// What it searched for.
     pub criteria: String,
-    /// Copies of the Query, as they arrived.
+    /// Copies of the Query, in order of arrival.
     pub copies: Vec<Step>,
-    /// QueryHits on their way home, as they arrived.
+    /// QueryHits on the reverse path, in order of arrival.
     pub hits: Vec<Step>,
 }
 
 /// A descriptor that crossed a link.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
-    /// When it arrived, in microseconds from the search.
+    /// Arrival in microseconds since the search.
     pub micros: u64,
-    /// The name of the node it came from.
+    /// Name of the sending node.
     pub from: String,
-    /// The name of the node it came to.
+    /// Name of the receiving node.
     pub to: String,
-    /// As it crossed the link.
+    /// TTL on the link.
     pub ttl: u8,
-    /// As it crossed the link.
+    /// Hops on the link.
     pub hops: u8,
-    /// The node had it already, or sent it first.
+    /// The node had received it before, or originated it.
     pub duplicate: bool,
 }
 
-/// Where a node first had the Query from, and how it fared there.
+/// The first copy at a node, and the nodes whose first copy came from it.
 struct Branch<'a> {
     step: &'a Step,
     children: Vec<&'a str>,
 }
 
 impl Trace {
-    /// A Query or QueryHit crossed a link; `first` tells whether a Query was new where it came to.
+    /// Adds a Query or QueryHit that crossed a link; `first` says whether a Query was new to the receiver.
     pub(crate) fn note(
         &mut self,
         after: Duration,
@@ -70,8 +68,7 @@ impl Trace {
         });
     }
 
-    /// One line for each copy that was the first at its node, indented by the way it came: when it
-    /// arrived, with which TTL, and how many links it had crossed.
+    /// One line for the first copy at each node, indented by its path, with arrival, TTL and hops.
     pub fn tree(&self) -> String {
         let mut out = format!("node {} searches for \"{}\"\n", self.from, self.criteria);
         let branches = self.branches();
@@ -101,7 +98,7 @@ impl Trace {
             let _ = writeln!(out, "{indent}{name}  {at}, TTL {ttl}, {hops} {unit}{notes}");
             stack.extend(children(name).into_iter().rev().map(|child| (child, depth + 1)));
         }
-        for way in self.ways_home() {
+        for way in self.hit_paths() {
             let _ = writeln!(out, "hit: {}", way.join(" → "));
         }
         out
@@ -125,8 +122,8 @@ impl Trace {
         out
     }
 
-    /// The way of every hit, from the node that answered to the one that searched.
-    pub fn ways_home(&self) -> Vec<Vec<&str>> {
+    /// The path of every hit, from the node that answered to the one that searched.
+    pub fn hit_paths(&self) -> Vec<Vec<&str>> {
         let first_from: BTreeMap<&str, &str> = self
             .copies
             .iter()
@@ -158,7 +155,7 @@ impl Trace {
         branches
     }
 
-    /// The nodes that had it from the origin itself.
+    /// The nodes whose first copy came from the origin.
     fn roots(&self) -> Vec<&str> {
         let firsts = self.copies.iter().filter(|step| !step.duplicate && step.from == self.from);
         firsts.map(|step| step.to.as_str()).collect()
@@ -172,7 +169,7 @@ impl Trace {
         self.hits.iter().filter(|step| step.hops == 0 && step.from == name).count()
     }
 
-    /// Hops at which each node of `graph` was reached; `None` for those that were not.
+    /// Hops at which each node of `graph` was reached; `None` if it was not.
     pub(crate) fn reached_at(&self, graph: &Graph) -> Vec<Option<u8>> {
         let at: BTreeMap<&str, u8> = self
             .copies
@@ -188,7 +185,7 @@ impl Trace {
     }
 }
 
-/// A time with its unit, to two or three figures.
+/// A time with its unit and two or three significant digits.
 fn in_words(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} µs"),
@@ -198,7 +195,7 @@ fn in_words(micros: u64) -> String {
     }
 }
 
-/// A name as Graphviz takes it.
+/// A name quoted for Graphviz.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -13,7 +13,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request to the keeper.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Request {
+pub(super) enum KeeperRequest {
     /// Asks for the state of nodes and links.
     Status,
     /// Faults of the plan may begin: all links have stood.
@@ -35,16 +35,16 @@ pub(super) enum Request {
 /// A reply of the keeper.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Reply {
+pub(super) enum KeeperReply {
     Done,
-    Status(Status),
+    Status(NetworkStatus),
     /// The request failed; a sentence says why.
     Failed(String),
 }
 
 /// The state of nodes and links.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Status {
+pub(super) struct NetworkStatus {
     pub(super) nodes: Vec<NodeStatus>,
     pub(super) links: Vec<LinkStatus>,
 }
@@ -75,8 +75,8 @@ pub(super) struct LinkStatus {
 /// Sends a request; returns the reply and the connection.
 pub(super) fn ask(
     folder: &RunFolder,
-    request: &Request,
-) -> io::Result<(Reply, BufReader<UnixStream>)> {
+    request: &KeeperRequest,
+) -> io::Result<(KeeperReply, BufReader<UnixStream>)> {
     let mut stream = UnixStream::connect(folder.socket()).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => io::Error::new(
             ErrorKind::NotConnected,
@@ -98,20 +98,20 @@ pub(super) fn ask(
         return Err(io::Error::other("the keeper of the network closed the connection"));
     }
     match serde_json::from_str(&answer)? {
-        Reply::Failed(text) => Err(io::Error::new(ErrorKind::InvalidInput, text)),
+        KeeperReply::Failed(text) => Err(io::Error::new(ErrorKind::InvalidInput, text)),
         reply => Ok((reply, reader)),
     }
 }
 
 /// Sends a request whose reply has no content.
-pub(super) fn tell(folder: &RunFolder, request: &Request) -> io::Result<()> {
+pub(super) fn tell(folder: &RunFolder, request: &KeeperRequest) -> io::Result<()> {
     ask(folder, request).map(|_| ())
 }
 
 /// The state of nodes and links.
-pub(super) fn status(folder: &RunFolder) -> io::Result<Status> {
-    match ask(folder, &Request::Status)?.0 {
-        Reply::Status(status) => Ok(status),
+pub(super) fn status(folder: &RunFolder) -> io::Result<NetworkStatus> {
+    match ask(folder, &KeeperRequest::Status)?.0 {
+        KeeperReply::Status(status) => Ok(status),
         _ => Err(io::Error::other("the keeper of the network sent another reply than the status")),
     }
 }

@@ -1,6 +1,6 @@
 //! Orders to a running network: stop nodes, set faults, capture.
 
-use super::control::{Request, ask, status, tell};
+use super::control::{KeeperRequest, ask, status, tell};
 use super::folder::{Conditions, RunFolder};
 use super::process::poll_for;
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ const CAPTURE_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// # Errors
 /// When it does not stop.
 pub fn kill(folder: &RunFolder, node: usize, hard: bool) -> io::Result<()> {
-    tell(folder, &Request::Kill { node, hard })?;
+    tell(folder, &KeeperRequest::Kill { node, hard })?;
     let stopped = || Ok(status(folder)?.nodes[node].pid.is_none().then_some(()));
     poll_for(STOP_TIMEOUT, stopped)?
         .ok_or_else(|| io::Error::new(ErrorKind::TimedOut, "it does not stop; try --hard"))
@@ -35,7 +35,7 @@ pub fn set(
     for &link in links {
         let mut conditions = now.links[link].conditions.clone();
         change(&mut conditions);
-        tell(folder, &Request::Set { links: vec![link], conditions })?;
+        tell(folder, &KeeperRequest::Set { links: vec![link], conditions })?;
     }
     Ok(())
 }
@@ -45,7 +45,7 @@ pub fn set(
 /// # Errors
 /// When the network is not running.
 pub fn reset(folder: &RunFolder, links: &[usize]) -> io::Result<()> {
-    tell(folder, &Request::Reset { links: links.to_vec() })
+    tell(folder, &KeeperRequest::Reset { links: links.to_vec() })
 }
 
 /// Writes what the links carry to `out`, as a pcapng file, until `stop` returns true or the network
@@ -58,7 +58,7 @@ pub fn capture(
     out: &mut dyn Write,
     stop: &dyn Fn() -> bool,
 ) -> io::Result<u64> {
-    let (_, mut reader) = ask(folder, &Request::Capture)?;
+    let (_, mut reader) = ask(folder, &KeeperRequest::Capture)?;
     reader.get_ref().set_read_timeout(Some(CAPTURE_POLL_INTERVAL))?;
     let (mut buffer, mut written) = (vec![0; 64 * 1024], 0);
     while !stop() {

@@ -1,6 +1,6 @@
 //! Starting and stopping a network.
 
-use super::control::{Request, tell};
+use super::control::{KeeperRequest, tell};
 use super::folder::{Conditions, Link, Network, Node, RunFolder, cannot_write};
 use super::process::{self, poll_for};
 use super::view::View;
@@ -69,7 +69,7 @@ pub fn up(
         .map(|keeper| Started { folder: folder.clone(), keeper });
     let ready = started.and_then(|started| {
         wait_until_linked(folder, stop)?;
-        tell(folder, &Request::Arm)?;
+        tell(folder, &KeeperRequest::Arm)?;
         Ok(started)
     });
     if ready.is_err() {
@@ -253,7 +253,7 @@ fn last_lines(log: &std::path::Path) -> String {
 pub fn heal(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<usize> {
     let before = View::open(folder)?;
     let missing = (0..before.network.nodes.len()).filter(|node| !before.is_running(*node)).count();
-    tell(folder, &Request::Start)?;
+    tell(folder, &KeeperRequest::Start)?;
     wait_until_linked(folder, stop)?;
     Ok(missing)
 }
@@ -265,7 +265,7 @@ pub fn heal(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<usize> {
 /// When there is no network, or a process or file is left.
 pub fn down(folder: &RunFolder) -> io::Result<usize> {
     let network = folder.network()?;
-    let kept = tell(folder, &Request::Stop).is_ok();
+    let kept = tell(folder, &KeeperRequest::Stop).is_ok();
     if kept {
         poll_for(STOP_TIMEOUT, || Ok((!folder.socket().exists()).then_some(())))?;
     }

@@ -1,6 +1,6 @@
 //! A running network seen from outside: its processes, and the events that nodes record.
 
-use super::control::{self, Status};
+use super::control::{self, NetworkStatus};
 use super::folder::{Conditions, Network, RunFolder};
 use super::process;
 use super::shared::files_in;
@@ -16,7 +16,7 @@ pub struct View {
     pub folder: RunFolder,
     /// Its description.
     pub network: Network,
-    status: Status,
+    status: NetworkStatus,
     events: Vec<EventTail>,
     carried: Tail,
     /// Peers of the standing links of each node.
@@ -175,7 +175,8 @@ impl View {
     /// # Errors
     /// When the network is not running.
     pub(super) fn has_changed(&self) -> io::Result<bool> {
-        let pids = |status: &Status| status.nodes.iter().map(|it| it.pid).collect::<Vec<_>>();
+        let pids =
+            |status: &NetworkStatus| status.nodes.iter().map(|it| it.pid).collect::<Vec<_>>();
         Ok(pids(&control::status(&self.folder)?) != pids(&self.status))
     }
 

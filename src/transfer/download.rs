@@ -1,24 +1,23 @@
-//! Fetching one file from one source with plain HTTP.
+//! Downloads: one file from one source by HTTP.
 //!
-//! Bytes of two files are never joined. A download that goes on with a partial file asks for the
-//! last [`OVERLAP_BYTES`] of it once more and writes nothing before they have agreed; a source that
-//! ignores the range is compared from its first byte on. When they differ, the partial is set aside
-//! and the file is fetched from its start. Where complete files of the same name are here, their
-//! first and last [`OVERLAP_BYTES`] are compared with the source first: if they agree, the file is
-//! here already.
+//! **Bytes of two files are never joined.** A download that resumes a partial file requests its last
+//! [`OVERLAP_BYTES`] again and writes nothing before they agree; if the source ignores the range, all
+//! bytes are compared. If they differ, the partial file is set aside and the file is fetched from its
+//! start. If there are complete files of the same name, their first and last [`OVERLAP_BYTES`] are
+//! compared with the source first; if they agree, nothing is fetched.
 //!
-//! A body without a length is taken too (0.4 servents send such): it ends at the expected size,
-//! or with the connection when no size is known; only a reset then tells that bytes are missing.
+//! A body without a length is accepted (0.4 servents send such): it ends at the expected size or, if
+//! that is unknown, with the connection; then only a reset shows that bytes are missing.
 //!
-//! Sources of three kinds need patience, and get a bounded amount: those that answer with less
-//! than was asked (gtk-gnutella) are asked again for the rest, those that close a kept connection
-//! are dialled again, and those that close without a word get the name once more without percent
-//! encoding (GNU Serveez compares raw bytes).
+//! Three kinds of sources get a bounded number of retries: those that send less than was requested
+//! (gtk-gnutella) are asked for the rest, those that close a kept connection are dialled again, and
+//! those that close without a response get the name once more without percent-encoding (GNU Serveez
+//! compares raw bytes).
 //!
-//! Polling order: after every `handle_*` and `sent`, call [`Download::poll`] until it returns
-//! `None`; then [`Download::transmit`] tells what to write. Stop reading from the connection while
-//! [`Download::backlog_bytes`] is at [`MAX_BACKLOG_BYTES`] or above: that, plus one read, bounds
-//! the memory of a download whose disk is slow.
+//! Polling order: after every `handle_*` and `sent`, call [`Download::poll`] until it returns `None`;
+//! then [`Download::transmit`] has what to write. Stop reading from the connection while
+//! [`Download::backlog_bytes`] is at least [`MAX_BACKLOG_BYTES`]: that and one read bound the memory of
+//! a download whose disk is slow.
 
 mod answer;
 
@@ -32,59 +31,59 @@ use crate::wire::ServentId;
 use crate::wire::http_head::{GetRequest, encode_name, parse_response};
 use std::collections::VecDeque;
 
-/// Above this many bytes on their way to the disk the owner stops reading from the source.
+/// Backlog to the disk, in bytes, from which on the owner stops reading from the source.
 pub const MAX_BACKLOG_BYTES: u64 = 1024 * 1024;
 
-/// Requests for one file after which their answers must have held [`MIN_PIECE_BYTES`] on average.
-/// gtk-gnutella gives at least 128 KiB for each.
+/// Requests for one file from which on responses must have had [`MIN_PIECE_BYTES`] on average.
+/// gtk-gnutella sends at least 128 KiB in each.
 pub const FREE_REQUESTS: u32 = 4096;
 
 /// See [`FREE_REQUESTS`].
 pub const MIN_PIECE_BYTES: u64 = 32 * 1024;
 
-/// One download; see the module documentation.
+/// One download.
 #[derive(Debug)]
 pub struct Download {
     source: Source,
     limits: DownloadLimits,
     expected: Option<u64>,
     goal: Goal,
-    /// Bytes from the start of the file that are in the partial file or on their way to it.
+    /// Bytes from the start of the file that are in the partial file or queued for it.
     received: u64,
-    /// The next byte to come, or to be asked for. Bytes before `received` are compared.
+    /// Offset of the next byte to receive or to request. Bytes before `received` are compared.
     position: u64,
     /// The partial file was fetched from another source.
     foreign: bool,
-    link: Link,
+    connection: ConnectionState,
     disk: PartialWriter,
-    /// Set once the network part is over.
+    /// Outcome of the network side.
     outcome: Option<Result<Arrival, DownloadError>>,
-    /// Names go out percent-encoded.
+    /// Requests have the name percent-encoded.
     encoded: bool,
     /// The other spelling of the name was tried.
     respelled: bool,
-    /// The source is asked to connect, rather than connected to.
+    /// The source is pushed rather than dialled.
     pushes: bool,
     requests: u32,
-    /// Bytes of bodies that came in answer to them.
+    /// Body bytes of their responses.
     body_bytes: u64,
-    /// Whether a response came on the present connection, and on any.
+    /// Whether there was a response on this connection, and on any.
     answered_here: bool,
     answered: bool,
-    /// What the source said changes with the file.
+    /// ETag or Last-Modified of the file at the source.
     validator: Option<Vec<u8>>,
     steps: VecDeque<DownloadStep>,
     deadline: Instant,
 }
 
-/// What the bytes that come are for.
+/// The purpose of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
-    /// Complete files of this name are compared with the source, stretch by stretch.
+    /// Complete files of this name are compared with the source, range by range.
     Check {
-        /// Where the stretch at hand ends
+        /// End of the current range
         end: u64,
-        /// Nothing needs to be compared behind it
+        /// It is the last range
         last: bool,
     },
     /// The file is fetched.
@@ -92,10 +91,10 @@ enum Goal {
 }
 
 #[derive(Debug)]
-enum Link {
+enum ConnectionState {
     None,
     Connecting,
-    /// A request goes out and a head comes in.
+    /// A request is sent and a response head received.
     Asking {
         request: Vec<u8>,
         sent: usize,
@@ -106,17 +105,17 @@ enum Link {
 
 #[derive(Clone, Copy, Debug)]
 struct Body {
-    /// Bytes to come; `None` if only the end of the connection tells.
+    /// Remaining bytes; `None` up to the end of the connection.
     left: Option<u64>,
     keep_alive: bool,
 }
 
 impl Download {
-    /// Starts at `now`. `kept` is what is on the disk; with `raw` names are not percent-encoded
-    /// at first, for a source that is known to want them so.
+    /// Starts a download. `kept` are the local files; with `raw` the name is not percent-encoded at
+    /// first, for a source that is known to need that.
     ///
     /// # Errors
-    /// [`DownloadError::SizeMismatch`] if the partial belongs to a file of another size.
+    /// [`DownloadError::SizeMismatch`] if the partial file belongs to a file of another size.
     pub fn new(
         now: Instant,
         source: Source,
@@ -145,7 +144,7 @@ impl Download {
             received: have,
             position: if kept.complete { 0 } else { overlap_start(have) },
             foreign: kept.partial.is_some_and(|it| it.have > 0 && !it.same_source),
-            link: Link::None,
+            connection: ConnectionState::None,
             disk: PartialWriter::new(have),
             outcome: None,
             encoded: true,
@@ -165,20 +164,20 @@ impl Download {
         Ok(download)
     }
 
-    /// The connection is there. It is not `fresh` if it has carried requests before: its end is
-    /// then no answer.
+    /// The connection stands. It is not `fresh` if it has carried requests before; then its end does not
+    /// answer the request.
     pub fn handle_connected(&mut self, now: Instant, fresh: bool) {
-        if matches!(self.link, Link::Connecting) {
+        if matches!(self.connection, ConnectionState::Connecting) {
             self.answered_here = !fresh;
             self.ask(now);
         }
     }
 
-    /// The connection could not be made; `refused` if the other side refused it. A source with a
-    /// known servent id is then asked to connect itself.
+    /// The connection failed; `refused` if the other side refused it. A source with a known servent id is
+    /// pushed then.
     pub fn handle_connect_failed(&mut self, now: Instant, refused: bool) {
-        if matches!(self.link, Link::Connecting) {
-            self.link = Link::None;
+        if matches!(self.connection, ConnectionState::Connecting) {
+            self.connection = ConnectionState::None;
             match self.pushes {
                 true => self.fail(DownloadError::NoPushRoute),
                 false => self.push_or_fail(now, DownloadError::Connect { refused }),
@@ -186,18 +185,18 @@ impl Download {
         }
     }
 
-    /// Whether a connection is asked for and not there.
+    /// Whether a connection is pending.
     pub fn is_connecting(&self) -> bool {
-        matches!(self.link, Link::Connecting)
+        matches!(self.connection, ConnectionState::Connecting)
     }
 
-    /// The servent that was asked to connect and is waited for.
+    /// The servent whose connection after a Push is pending.
     pub fn awaited_push(&self) -> Option<ServentId> {
         let waiting = self.pushes && self.is_connecting();
         self.source.push.filter(|_| waiting).map(|push| push.servent)
     }
 
-    /// The servent serves another download meanwhile: the wait for its connection starts anew.
+    /// The pushed servent serves another download meanwhile: restarts the timeout.
     pub fn wait_on(&mut self, now: Instant) {
         if self.awaited_push().is_some() {
             self.deadline = now + self.limits.push_timeout;
@@ -206,10 +205,10 @@ impl Download {
 
     /// The source sent `bytes`.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
-        match &mut self.link {
-            Link::None | Link::Connecting => {}
-            Link::Body(_) => self.take_body(now, bytes),
-            Link::Asking { head, .. } => {
+        match &mut self.connection {
+            ConnectionState::None | ConnectionState::Connecting => {}
+            ConnectionState::Body(_) => self.take_body(now, bytes),
+            ConnectionState::Asking { head, .. } => {
                 head.extend_from_slice(bytes);
                 match parse_response(head) {
                     Ok(None) => {}
@@ -225,26 +224,32 @@ impl Download {
 
     /// The source closed the connection, or it broke if `reset`.
     pub fn handle_closed(&mut self, now: Instant, reset: bool) {
-        match std::mem::replace(&mut self.link, Link::None) {
-            Link::None => {}
-            Link::Connecting => self.push_or_fail(now, DownloadError::Connect { refused: reset }),
-            Link::Asking { head, .. } if !head.is_empty() => self.fail(DownloadError::Interrupted),
-            // A kept connection may end at any time; the request was not looked at.
-            Link::Asking { .. } if self.answered_here => self.connect(now),
-            Link::Asking { .. } if self.answered => self.fail(DownloadError::Interrupted),
-            Link::Asking { .. } if !self.respelled && self.has_other_spelling() => {
+        match std::mem::replace(&mut self.connection, ConnectionState::None) {
+            ConnectionState::None => {}
+            ConnectionState::Connecting => {
+                self.push_or_fail(now, DownloadError::Connect { refused: reset })
+            }
+            ConnectionState::Asking { head, .. } if !head.is_empty() => {
+                self.fail(DownloadError::Interrupted)
+            }
+            // A kept connection may end at any time, before the request is read.
+            ConnectionState::Asking { .. } if self.answered_here => self.connect(now),
+            ConnectionState::Asking { .. } if self.answered => {
+                self.fail(DownloadError::Interrupted)
+            }
+            ConnectionState::Asking { .. } if !self.respelled && self.has_other_spelling() => {
                 self.respelled = true;
                 self.encoded = !self.encoded;
                 self.connect(now);
             }
-            Link::Asking { .. } => self.fail(DownloadError::NoAnswer),
-            Link::Body(Body { left: None, .. }) if !reset && self.expected.is_none() => {
+            ConnectionState::Asking { .. } => self.fail(DownloadError::NoAnswer),
+            ConnectionState::Body(Body { left: None, .. }) if !reset && self.expected.is_none() => {
                 match self.position < self.received {
                     true => self.handle_mismatch(now),
                     false => self.complete(false),
                 }
             }
-            Link::Body(_) => self.fail(DownloadError::Interrupted),
+            ConnectionState::Body(_) => self.fail(DownloadError::Interrupted),
         }
     }
 
@@ -253,7 +258,7 @@ impl Download {
         self.disk.handle_opened();
     }
 
-    /// Whether the bytes of the oldest [`DownloadStep::Compare`] not yet answered are the `same`.
+    /// The result of the oldest pending [`DownloadStep::Compare`].
     pub fn handle_compared(&mut self, now: Instant, same: bool) {
         if self.disk.handle_compared() && !same {
             self.handle_mismatch(now);
@@ -261,7 +266,7 @@ impl Download {
         self.defer_stall(now);
     }
 
-    /// `bytes` of earlier [`DownloadStep::Write`]s are written.
+    /// `bytes` of [`DownloadStep::Write`]s are written.
     pub fn handle_written(&mut self, now: Instant, bytes: u64) {
         self.disk.handle_written(bytes);
         self.defer_stall(now);
@@ -272,12 +277,12 @@ impl Download {
         self.disk.handle_synced();
     }
 
-    /// The file has its name.
+    /// The file has its final name.
     pub fn handle_finished(&mut self) {
         self.disk.handle_finished();
     }
 
-    /// A file step failed. What was not written yet is lost, what was written stays.
+    /// A file step failed. Unwritten bytes are lost, written ones stay.
     pub fn handle_disk_fault(&mut self, fault: DiskFault) {
         if self.disk.handle_fault() {
             self.outcome = None;
@@ -292,7 +297,7 @@ impl Download {
         }
         if self.awaited_push().is_some() {
             self.fail(DownloadError::PushUnanswered(self.limits.push_timeout));
-        } else if matches!(self.link, Link::Connecting) {
+        } else if matches!(self.connection, ConnectionState::Connecting) {
             self.disconnect();
             self.push_or_fail(now, DownloadError::ConnectTimeout(self.limits.connect_timeout));
         } else {
@@ -301,48 +306,49 @@ impl Download {
         }
     }
 
-    /// What to do next; `None` when there is nothing until something happens.
+    /// The next step; `None` until something happens.
     pub fn poll(&mut self) -> Option<DownloadStep> {
         self.steps.pop_front().or_else(|| self.disk.poll(self.outcome))
     }
 
-    /// What to write to the connection next, as much of it as it takes; then call
-    /// [`Download::sent`].
+    /// The next bytes to write; report with [`Download::sent`] how many were written.
     pub fn transmit(&self) -> Option<&[u8]> {
-        match &self.link {
-            Link::Asking { request, sent, .. } => Some(&request[*sent..]).filter(|r| !r.is_empty()),
+        match &self.connection {
+            ConnectionState::Asking { request, sent, .. } => {
+                Some(&request[*sent..]).filter(|r| !r.is_empty())
+            }
             _ => None,
         }
     }
 
-    /// `written` bytes of what [`Download::transmit`] named went out.
+    /// `written` bytes of [`Download::transmit`] were written.
     pub fn sent(&mut self, written: usize) {
-        if let Link::Asking { request, sent, .. } = &mut self.link {
+        if let ConnectionState::Asking { request, sent, .. } = &mut self.connection {
             *sent = request.len().min(*sent + written);
         }
     }
 
-    /// When [`Download::handle_timeout`] wants to be called; `None` while the source owes nothing.
+    /// When to call [`Download::handle_timeout`]; `None` while nothing is expected of the source.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let waits = match self.link {
-            Link::None => false,
-            Link::Connecting | Link::Asking { .. } => true,
-            Link::Body(_) => self.backlog_bytes() < MAX_BACKLOG_BYTES,
+        let waits = match self.connection {
+            ConnectionState::None => false,
+            ConnectionState::Connecting | ConnectionState::Asking { .. } => true,
+            ConnectionState::Body(_) => self.backlog_bytes() < MAX_BACKLOG_BYTES,
         };
         waits.then_some(self.deadline)
     }
 
-    /// Bytes that were received and are not yet written to the disk or compared with it.
+    /// Bytes received and neither written nor compared yet.
     pub fn backlog_bytes(&self) -> u64 {
         self.disk.backlog_bytes()
     }
 
-    /// Bytes from the start of the file that are here, with those of earlier attempts.
+    /// Bytes of the file that were received, with those of earlier attempts.
     pub fn received_bytes(&self) -> u64 {
         self.received
     }
 
-    /// Size of the file in bytes, as soon as it was told.
+    /// Size of the file in bytes, once it is known.
     pub fn expected_bytes(&self) -> Option<u64> {
         self.expected
     }
@@ -352,15 +358,15 @@ impl Download {
         &self.source
     }
 
-    /// Whether the source has answered to a name that was not percent-encoded and has another
-    /// spelling, and so is a servent that wants raw names.
+    /// Whether the source responded to a raw name that would be spelled differently percent-encoded: it
+    /// needs raw names.
     pub fn found_raw(&self) -> bool {
         self.answered && !self.encoded
     }
 
     fn connect(&mut self, now: Instant) {
         self.disconnect();
-        self.link = Link::Connecting;
+        self.connection = ConnectionState::Connecting;
         let (timeout, step) = match self.source.push.filter(|_| self.pushes) {
             Some(push) => (self.limits.push_timeout, DownloadStep::Push(push)),
             None => (self.limits.connect_timeout, DownloadStep::Connect(self.source.addr)),
@@ -369,8 +375,7 @@ impl Download {
         self.steps.push_back(step);
     }
 
-    /// The source cannot be connected to: asks it to connect, if that is possible and was not
-    /// tried.
+    /// The source cannot be dialled: pushes it, if that is possible and was not tried.
     fn push_or_fail(&mut self, now: Instant, error: DownloadError) {
         if self.source.push.is_some() && !self.pushes {
             self.pushes = true;
@@ -381,21 +386,21 @@ impl Download {
     }
 
     fn disconnect(&mut self) {
-        if !matches!(self.link, Link::None) {
-            self.link = Link::None;
+        if !matches!(self.connection, ConnectionState::None) {
+            self.connection = ConnectionState::None;
             self.steps.push_back(DownloadStep::Disconnect);
         }
     }
 
-    /// A raw name that could end the request line early must never be sent.
+    /// Whether the name may also be sent raw: not if it could end the request line.
     fn has_other_spelling(&self) -> bool {
         let name = &self.source.name;
         encode_name(name) != *name && !name.contains(char::is_control)
     }
 
-    /// While the disk was behind nobody read from the source, which is not its fault.
+    /// Restarts the stall timeout: while the disk was slow, the source was not read.
     fn defer_stall(&mut self, now: Instant) {
-        if matches!(self.link, Link::Body(_)) {
+        if matches!(self.connection, ConnectionState::Body(_)) {
             self.deadline = now + self.limits.stall_timeout;
         }
     }
@@ -420,13 +425,13 @@ impl Download {
         let host = addr.to_string();
         let from = self.position;
         GetRequest { path: path.as_bytes(), host: &host, from, to }.write(&mut request);
-        self.link = Link::Asking { request, sent: 0, head: Vec::new() };
+        self.connection = ConnectionState::Asking { request, sent: 0, head: Vec::new() };
         self.deadline = now + self.limits.stall_timeout;
     }
 
     fn take_body(&mut self, now: Instant, bytes: &[u8]) {
-        let Link::Body(body) = &mut self.link else { return };
-        // What follows the body belongs to nothing we asked for.
+        let ConnectionState::Body(body) = &mut self.connection else { return };
+        // Bytes after the body belong to no request.
         let take = limit(bytes.len(), body.left);
         let surplus = take < bytes.len();
         body.left = body.left.map(|left| left - take as u64);
@@ -456,7 +461,7 @@ impl Download {
         self.position += bytes.len() as u64;
         let reusable = body.left == Some(0) && body.keep_alive;
         if end == Some(self.position) {
-            self.stretch_done(now, reusable);
+            self.range_done(now, reusable);
         } else if reusable {
             self.ask(now);
         } else if body.left == Some(0) {
@@ -464,8 +469,8 @@ impl Download {
         }
     }
 
-    /// All that was wanted is here.
-    fn stretch_done(&mut self, now: Instant, reusable: bool) {
+    /// The current range is complete.
+    fn range_done(&mut self, now: Instant, reusable: bool) {
         let total = self.expected.unwrap_or(self.position);
         match &mut self.goal {
             Goal::Check { end, last: last @ false } => {
@@ -477,7 +482,7 @@ impl Download {
         }
     }
 
-    /// The source's bytes differ from those on the disk.
+    /// The bytes of the source differ from the local ones.
     fn handle_mismatch(&mut self, now: Instant) {
         self.disk.drop_queued();
         match self.goal {
@@ -487,19 +492,19 @@ impl Download {
                 self.received = self.disk.end();
                 self.fail(DownloadError::Changed);
             }
-            Goal::Fetch => self.start_anew(now),
+            Goal::Fetch => self.restart(now),
         }
     }
 
-    /// No complete file here is the one at the source.
+    /// No complete local file is the one at the source.
     fn give_up_check(&mut self, now: Instant) {
         self.goal = Goal::Fetch;
         self.position = overlap_start(self.received);
         self.go_on(now);
     }
 
-    /// The partial file is not of the source's file.
-    fn start_anew(&mut self, now: Instant) {
+    /// The partial file belongs to another file than the source's.
+    fn restart(&mut self, now: Instant) {
         self.foreign = false;
         (self.received, self.position) = (0, 0);
         let step = self.disk.set_aside(self.expected);
@@ -507,7 +512,7 @@ impl Download {
         self.go_on(now);
     }
 
-    /// Asks anew, unless the network part has come to a bad end meanwhile.
+    /// Connects again, unless the network side has failed meanwhile.
     fn go_on(&mut self, now: Instant) {
         if !matches!(self.outcome, Some(Err(_))) {
             self.outcome = None;
@@ -532,10 +537,10 @@ impl Download {
         }
     }
 
-    /// Needs the connection no longer.
+    /// Gives the connection back.
     fn leave(&mut self, reusable: bool) {
-        if reusable && !matches!(self.link, Link::None) {
-            self.link = Link::None;
+        if reusable && !matches!(self.connection, ConnectionState::None) {
+            self.connection = ConnectionState::None;
             self.steps.push_back(DownloadStep::Release);
         }
     }
@@ -555,12 +560,12 @@ impl Download {
     }
 }
 
-/// Where the last [`OVERLAP_BYTES`] of `bytes` begin.
+/// Offset of the last [`OVERLAP_BYTES`] of `bytes`.
 fn overlap_start(bytes: u64) -> u64 {
     bytes.saturating_sub(OVERLAP_BYTES)
 }
 
-/// `len`, but at most `most` if there is such a bound.
+/// `len`, but at most `most`.
 fn limit(len: usize, most: Option<u64>) -> usize {
     most.and_then(|most| usize::try_from(most).ok()).map_or(len, |most| len.min(most))
 }

@@ -1,10 +1,10 @@
-//! Why a download ends without its file, in one plain sentence each.
+//! Why a download fails.
 
 use crate::wire::http_head::ResponseError;
 use std::fmt;
 use std::time::Duration;
 
-/// What went wrong on the local disk, as far as it makes a difference.
+/// A failure of the local disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
     /// No space is left
@@ -25,73 +25,72 @@ impl fmt::Display for DiskFault {
     }
 }
 
-/// Why a download ended without its file. What was received stays in the partial file.
+/// Why a download failed. Received bytes stay in the partial file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownloadError {
-    /// No connection; `refused` if the other side said so, else the network did
+    /// No connection
     Connect {
-        /// The host answered, but nothing listens on that port
+        /// The host refused it: nothing listens on that port. Otherwise the network failed
         refused: bool,
     },
-    /// No connection within the time given
+    /// No connection within this time
     ConnectTimeout(Duration),
-    /// The source was asked by a Push to connect, and did not within the time given
+    /// The source did not connect within this time after a Push
     PushUnanswered(Duration),
-    /// There is no link by which a Push would reach the source, or no way back from it
+    /// No route to the source for a Push, or no address for it to connect to
     NoPushRoute,
-    /// The source closed the connection without a word
+    /// The source closed the connection without a response
     NoAnswer,
-    /// The source sent nothing for the time given
+    /// The source sent nothing for some time
     Stalled {
         /// How long it was silent
         silence: Duration,
-        /// It had answered before
+        /// It had responded before
         begun: bool,
     },
-    /// The source closed the connection in the middle
+    /// The source closed the connection during the transfer
     Interrupted,
     /// The source has no such file
     NotFound,
     /// The source has no free upload slot
     Busy {
-        /// How long it wants to be left alone, if it said so
+        /// Its Retry-After, if it sent one
         retry_after: Option<Duration>,
     },
-    /// The source answered with another status
+    /// The source responded with another status
     Refused {
         /// The three digits
         status: u16,
     },
-    /// The source offers a file of another size than the hit or the partial said
+    /// The source offers a file of another size than the hit or the partial file has
     SizeMismatch {
-        /// Size the file should have
+        /// Expected size
         expected: u64,
-        /// Size the source gives it
+        /// Size at the source
         offered: u64,
     },
-    /// The source sent other bytes of the file than those asked for
+    /// The source sent another range than the requested one
     WrongRange {
-        /// First byte that was asked for
+        /// First byte requested
         wanted: u64,
-        /// First byte that was offered, if the source named one
+        /// First byte offered, if any
         offered: Option<u64>,
     },
-    /// The source sends other bytes than it sent before
+    /// The file at the source has changed during the transfer
     Changed,
-    /// The source hands out the file in pieces too small to be worth it
+    /// The source sends too few bytes per request
     TooManyPieces {
         /// Requests made
         requests: u32,
     },
-    /// The response cannot be understood
+    /// The response is malformed
     Response(ResponseError),
-    /// The local disk
+    /// The local disk failed
     Disk(DiskFault),
 }
 
 impl DownloadError {
-    /// Whether the same source may give the file soon: it is busy, or broke off after it had begun
-    /// to answer.
+    /// Whether a later attempt may succeed: the source is busy, or broke off after it had responded.
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
@@ -114,11 +113,13 @@ impl fmt::Display for DownloadError {
             DownloadError::ConnectTimeout(limit) => {
                 write!(f, "no connection to the source within {} s", limit.as_secs())
             }
-            DownloadError::PushUnanswered(limit) => write!(
-                f,
-                "the source was asked to connect and did not within {} s",
-                limit.as_secs()
-            ),
+            DownloadError::PushUnanswered(limit) => {
+                write!(
+                    f,
+                    "the source was asked to connect and did not within {} s",
+                    limit.as_secs()
+                )
+            }
             DownloadError::NoPushRoute => f.write_str(
                 "the source cannot be connected to, and no Push can reach it; search again",
             ),

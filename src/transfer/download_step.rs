@@ -1,65 +1,65 @@
-//! What a download asks its owner to do.
+//! The steps that a download asks its owner for.
 
 use super::download_error::DownloadError;
 use super::source::{Against, PushVia};
 use std::net::SocketAddrV4;
 
-/// What the owner must do next. File steps are to be done in the order given.
+/// A step for the owner. File steps must be done in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownloadStep {
     /// Dial, then call `handle_connected` or `handle_connect_failed`.
     Connect(SocketAddrV4),
-    /// Have the source connect: by a Push, or on a connection of its that is idle. Then call
-    /// `handle_connected`; if no Push can be sent, `handle_connect_failed`.
+    /// Have the source connect by a Push, or use an idle connection it has made. Then call
+    /// `handle_connected`, or `handle_connect_failed` if no Push can be sent.
     Push(PushVia),
     /// Drop the connection; no `handle_closed` is due.
     Disconnect,
-    /// The download needs the connection no longer; it is idle and another request may follow on
-    /// it. No `handle_closed` is due.
+    /// The download no longer needs the connection, which is idle and may be reused. No `handle_closed`
+    /// is due.
     Release,
-    /// Open the partial file to go on behind its first `have` bytes, or create it if there is
-    /// none, and record `total`; then call `handle_file_opened`.
+    /// Open the partial file to continue after its first `have` bytes, or create it, and record `total`;
+    /// then call `handle_file_opened`.
     OpenPartial {
-        /// Bytes that are to be in it already
+        /// Bytes it must have already
         have: u64,
-        /// Size of the whole file, if known by now
+        /// Size of the whole file, if known
         total: Option<u64>,
     },
-    /// The partial file is not of this file: keep it under another name, open an empty one, then
-    /// call `handle_file_opened`.
+    /// The partial file belongs to another file: rename it, create an empty one, then call
+    /// `handle_file_opened`.
     SetAside {
-        /// Size of the whole file, if known by now
+        /// Size of the whole file, if known
         total: Option<u64>,
     },
-    /// Compare with what is on the disk, then call `handle_compared`.
+    /// Compare with a local file, then call `handle_compared`.
     Compare {
-        /// With which file
+        /// The file to compare with
         against: Against,
-        /// Where
+        /// Offset
         offset: u64,
         /// At most `MAX_WRITE_BYTES`
         bytes: Vec<u8>,
     },
     /// Write to the partial file, then call `handle_written`.
     Write {
-        /// Where; always the end of what was written before
+        /// Where; always the end of the last write
         offset: u64,
         /// At most `MAX_WRITE_BYTES`
         bytes: Vec<u8>,
     },
     /// Make the partial file durable, then call `handle_synced`.
     Sync,
-    /// Give the file its name, without replacing another; then call `handle_finished`.
+    /// Rename the partial file to its final name, without replacing another; then call `handle_finished`.
     Finish,
-    /// A complete file that is here already is the one asked for; then call `handle_finished`.
+    /// A complete local file is the requested one; then call `handle_finished`.
     UseComplete,
-    /// The file is there. Nothing else will come.
+    /// The download has succeeded. This is the last step.
     Done {
         /// Its size
         bytes: u64,
-        /// It was complete before, and nothing was written
+        /// The file was complete before, and nothing was written
         already_here: bool,
     },
-    /// Close the partial file if it is open, and keep it. Nothing else will come.
+    /// The download has failed: close the partial file if it is open, and keep it. This is the last step.
     Fail(DownloadError),
 }

@@ -1,10 +1,14 @@
-//! Moving files: HTTP as Gnutella servents speak it, as state machines without sockets and files.
+//! File transfers: HTTP as Gnutella servents speak it, as state machines without sockets and files.
 //!
-//! [`upload`] is one inbound connection, [`download`] fetches one file from one source. Both are
-//! told what happened and asked what to do next; bytes of shared files never pass through an
-//! upload, so that its owner can hand them from the page cache to the socket. [`names`] turns
-//! names from the network into something the local disk and terminal can bear, [`url`] is how
-//! people pass a source around.
+//! | module | is |
+//! |---|---|
+//! | [`upload`] | one inbound connection |
+//! | [`download`] | one file from one source |
+//! | [`names`] | names from the network made safe for the local disk and terminal |
+//! | [`url`] | a source as a URL |
+//!
+//! Both machines are told what happened and asked what to do next. Bytes of shared files do not pass
+//! through an upload: its owner sends them from the page cache to the socket.
 
 pub mod download;
 mod download_error;
@@ -20,7 +24,7 @@ mod pipe_tests;
 
 /// What an upload may serve.
 pub trait SharedFiles {
-    /// The number and the size in bytes of the file a peer means by `path`; see
+    /// Number and size in bytes of the file that a peer requests by `path`; see
     /// [`GetPath`](crate::wire::http_head::GetPath).
     fn find(&self, path: &crate::wire::http_head::GetPath) -> Option<(u32, u64)>;
 }

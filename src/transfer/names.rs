@@ -1,24 +1,24 @@
-//! Names from the network, made harmless.
+//! Names from the network, made safe for the local disk and the terminal.
 //!
-//! A remote name is never a path (protocol S5): [`safe_local_name`] keeps of it what is a plain
-//! file name on every common file system. [`escape_for_terminal`] shows any text without letting
-//! it move the cursor, recolour the screen or reverse what was printed before.
+//! A remote name is never a path: [`safe_local_name`] reduces it to a plain file name on every common
+//! file system. [`escape_for_terminal`] shows any text without letting it move the cursor, change
+//! colours or reverse other text.
 
 use std::fmt::{self, Write as _};
 
-/// Longest name made by [`safe_local_name`], in bytes. File systems take 255; the difference
-/// leaves room for what the name of a partial file and its record have behind it.
+/// Longest result of [`safe_local_name`], in bytes. File systems allow 255; the difference is for the
+/// suffixes of a partial file and its record.
 pub const MAX_NAME_BYTES: usize = 200;
 
-/// Longest file extension, with its dot, that survives the shortening of a long name.
+/// Longest file extension, with its dot, that is kept when a long name is shortened.
 const MAX_EXTENSION_BYTES: usize = 16;
 
-/// A plain file name for the local disk: no folders, no drive, no characters that a file system
-/// or a terminal takes for something else, at most [`MAX_NAME_BYTES`] long, never empty, hidden
-/// or the name of a device. Safe names come back unchanged.
+/// A plain file name for the local disk: no folders, no drive, no characters special to file systems
+/// or terminals, at most [`MAX_NAME_BYTES`] long, never empty, hidden or the name of a device. Safe
+/// names are returned unchanged.
 ///
-/// Names that partial downloads have here (`….part` and `….part.source`) get a `_` behind them:
-/// what is complete must never be taken for the beginning of something else.
+/// Names of partial downloads (`….part` and `….part.source`) get a `_` appended: a complete file must
+/// not be taken for a partial one.
 pub fn safe_local_name(remote: &str) -> String {
     let cleaned = remote.rsplit(['/', '\\']).map(clean_component).find(|name| !name.is_empty());
     let name = match cleaned {
@@ -64,7 +64,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Characters that change how the text around them looks instead of showing themselves.
+/// Whether a character changes how other text is displayed.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -87,12 +87,12 @@ fn clean_component(component: &str) -> String {
     trim_end(kept.trim_start_matches(['.', ' '])).to_owned()
 }
 
-/// Windows drops dots and spaces at the end, so names that differ only there would collide.
+/// Windows ignores dots and spaces at the end, so names that differ only there would collide.
 fn trim_end(name: &str) -> &str {
     name.trim_end_matches(['.', ' '])
 }
 
-/// Names that Windows takes for devices, whatever extension follows.
+/// Whether Windows takes a name for a device, whatever its extension.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
     let numbered = |prefix: &str| {

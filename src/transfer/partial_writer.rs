@@ -1,18 +1,17 @@
-//! The disk side of a download: received bytes on their way to the partial file, in order, those
-//! that are there already to be compared and the rest to be written.
+//! The disk side of a download: queues received bytes, to be compared with local ones or written.
 //!
-//! Nothing is written while a comparison is unanswered, so bytes of one file are never joined to
-//! those of another.
+//! Nothing is written while a comparison is pending, so bytes of one file are never joined to those of
+//! another.
 
 use super::download_error::DownloadError;
 use super::download_step::DownloadStep;
 use super::source::Against;
 use std::collections::VecDeque;
 
-/// Largest piece of one [`DownloadStep::Write`] or [`DownloadStep::Compare`], in bytes.
+/// Most bytes of one [`DownloadStep::Write`] or [`DownloadStep::Compare`].
 pub const MAX_WRITE_BYTES: usize = 64 * 1024;
 
-/// How a download ended well.
+/// How a download succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// All bytes are in the partial file.
@@ -21,31 +20,31 @@ pub(super) enum Arrival {
     AlreadyHere { bytes: u64 },
 }
 
-/// What is to be compared and written, and how far the file is on its way to being finished.
+/// The queue of a download and the state of its partial file.
 #[derive(Debug)]
 pub(super) struct PartialWriter {
     state: State,
-    /// Files asked for that are not open yet; the last of them counts.
+    /// Opens that are pending; the last of them counts.
     opening: usize,
     pieces: VecDeque<Piece>,
-    /// Bytes that were in the file when it was opened.
+    /// Length of the file when it was opened.
     begin: u64,
-    /// Where the next piece to be written goes.
+    /// Offset of the next write.
     offset: u64,
-    /// Where the last one queued ends.
+    /// End of the last queued write.
     queued_end: u64,
     queued_bytes: u64,
-    /// Handed to the owner to be written and not acknowledged.
+    /// Bytes of writes that are not acknowledged.
     unwritten_bytes: u64,
-    /// Lengths of the pieces being compared, oldest first.
+    /// Lengths of pending comparisons, oldest first.
     comparing: VecDeque<u64>,
-    /// So many of them concern a comparison that has failed already.
+    /// Number of pending comparisons whose result no longer counts.
     stale: usize,
 }
 
 #[derive(Debug)]
 struct Piece {
-    /// `None` is to be written.
+    /// The file to compare with; `None` is a write.
     against: Option<Against>,
     offset: u64,
     bytes: Vec<u8>,
@@ -60,12 +59,12 @@ enum State {
     Synced,
     Finishing,
     Finished,
-    /// `Done` or `Fail` was said.
+    /// `Done` or `Fail` was returned.
     Over,
 }
 
 impl PartialWriter {
-    /// A file that has its first `have` bytes.
+    /// A writer for a file that has its first `have` bytes.
     pub(super) fn new(have: u64) -> PartialWriter {
         PartialWriter {
             state: State::Closed,
@@ -81,18 +80,18 @@ impl PartialWriter {
         }
     }
 
-    /// Bytes to be written behind all others.
+    /// Queues bytes to be written at the end.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.queue(None, self.queued_end, bytes);
         self.queued_end += bytes.len() as u64;
     }
 
-    /// Bytes to be compared with those at `offset`.
+    /// Queues bytes to be compared with those at `offset`.
     pub(super) fn compare(&mut self, against: Against, offset: u64, bytes: &[u8]) {
         self.queue(Some(against), offset, bytes);
     }
 
-    /// Small reads share a piece: each piece costs memory and a system call.
+    /// Small reads share a piece, since each piece costs memory and a system call.
     fn queue(&mut self, against: Option<Against>, mut offset: u64, mut bytes: &[u8]) {
         self.queued_bytes += bytes.len() as u64;
         while !bytes.is_empty() {
@@ -113,7 +112,7 @@ impl PartialWriter {
         }
     }
 
-    /// Asks whether there is a complete file without any bytes.
+    /// Queues a comparison with complete files of zero bytes.
     pub(super) fn compare_empty(&mut self) {
         let against = Some(Against::Complete { total: 0 });
         self.pieces.push_back(Piece { against, offset: 0, bytes: Vec::new() });
@@ -123,17 +122,17 @@ impl PartialWriter {
         self.queued_bytes + self.unwritten_bytes + self.comparing.iter().sum::<u64>()
     }
 
-    /// Whether bytes of this download are in the file, or no others.
+    /// Whether the file has bytes of this download, or no bytes of an earlier one.
     pub(super) fn holds_ours(&self) -> bool {
         self.offset > self.begin || self.begin == 0
     }
 
-    /// Where the file ends, with what is being written.
+    /// End of the file, with pending writes.
     pub(super) fn end(&self) -> u64 {
         self.offset
     }
 
-    /// Asks for the file unless that was done before.
+    /// Opens the file, the first time.
     pub(super) fn open(&mut self, total: Option<u64>) -> Option<DownloadStep> {
         (self.state == State::Closed).then(|| {
             self.state = State::Opening;
@@ -142,7 +141,7 @@ impl PartialWriter {
         })
     }
 
-    /// Gives up what is queued and begins again with an empty file.
+    /// Discards the queue and starts again with an empty file.
     pub(super) fn set_aside(&mut self, total: Option<u64>) -> DownloadStep {
         (self.begin, self.offset) = (0, 0);
         self.drop_queued();
@@ -151,7 +150,7 @@ impl PartialWriter {
         DownloadStep::SetAside { total }
     }
 
-    /// Gives up what is queued. Answers to comparisons under way no longer count.
+    /// Discards the queue. Results of pending comparisons no longer count.
     pub(super) fn drop_queued(&mut self) {
         self.pieces.clear();
         self.queued_bytes = 0;
@@ -166,7 +165,7 @@ impl PartialWriter {
         }
     }
 
-    /// Whether the answer to a comparison counts.
+    /// Takes the result of the oldest comparison; returns whether it counts.
     pub(super) fn handle_compared(&mut self) -> bool {
         if self.comparing.pop_front().is_none() {
             return false;
@@ -188,7 +187,7 @@ impl PartialWriter {
         self.advance(State::Finishing, State::Finished);
     }
 
-    /// Gives up what is not written; `false` if everything was over already.
+    /// Discards what is not written; false if the download had ended.
     pub(super) fn handle_fault(&mut self) -> bool {
         self.drop_queued();
         (self.opening, self.unwritten_bytes) = (0, 0);
@@ -201,8 +200,8 @@ impl PartialWriter {
         counts
     }
 
-    /// The next step, with the `outcome` of the network part once there is one. Everything that
-    /// was received is written before success or failure is told.
+    /// The next step; `outcome` is that of the network side, once there is one. Everything received is
+    /// written before success or failure is returned.
     pub(super) fn poll(
         &mut self,
         outcome: Option<Result<Arrival, DownloadError>>,

@@ -1,12 +1,12 @@
-//! Where a download comes from, what is here of it already, and how long its source may take.
+//! The source of a download, the local files it may resume, and its time limits.
 
 use crate::wire::ServentId;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-/// Bytes at the end of a partial file that are fetched again and compared before anything is
-/// joined to it, and bytes at either end of a complete file that decide whether it is the one
-/// asked for.
+/// Overlap in bytes: the end of a partial file that is fetched again and compared before anything is
+/// joined to it, and either end of a complete file that is compared to find out whether it is the
+/// same.
 pub const OVERLAP_BYTES: u64 = 64 * 1024;
 
 /// A file at a servent.
@@ -16,11 +16,11 @@ pub struct Source {
     pub addr: SocketAddrV4,
     /// The index from the hit.
     pub index: u32,
-    /// The name as the source calls it.
+    /// The name at the source.
     pub name: String,
     /// Size in bytes from the hit, if there was one.
     pub size: Option<u64>,
-    /// How to have it connect to us; `None` if its servent id is not known.
+    /// How to push it; `None` if its servent id is unknown.
     pub push: Option<PushVia>,
 }
 
@@ -31,46 +31,45 @@ impl Source {
     }
 }
 
-/// What a Push to a source needs.
+/// The target of a Push to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PushVia {
     /// The servent to push.
     pub servent: ServentId,
-    /// Links the Push may cross: those its hit crossed, and one or two more.
+    /// TTL of the Push: the links that the hit crossed, and one or two more.
     pub ttl: u8,
-    /// Push at once and never connect: the source says that it is firewalled, or its address is
-    /// out of scope.
+    /// Push without connecting first: the source is firewalled, or its address is out of scope.
     pub firewalled: bool,
 }
 
-/// What is on the disk before a download begins.
+/// The local files before a download.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// What an earlier attempt left.
+    /// The partial file of an earlier attempt.
     pub partial: Option<Partial>,
-    /// Complete files of the same name are here, and of the same size if that is known: one of
-    /// them may be the file.
+    /// There are complete files of the same name, and of the same size if that is known: one of them may
+    /// be the file.
     pub complete: bool,
 }
 
 /// A partial file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partial {
-    /// Bytes from the start of the file that are there.
+    /// Bytes it has, from the start of the file.
     pub have: u64,
     /// Size of the whole file, if it was recorded.
     pub total: Option<u64>,
-    /// It was fetched from this very source.
+    /// It was fetched from the same source.
     pub same_source: bool,
 }
 
-/// The file on the disk that received bytes are compared with.
+/// The local file that received bytes are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
     /// The partial file
     Partial,
-    /// The complete files of this name that have this size: those that differ are no longer
-    /// candidates, and bytes agree while there is a candidate left
+    /// The complete files of this name and size: those that differ are discarded, and bytes agree while
+    /// one is left
     Complete {
         /// Size in bytes
         total: u64,
@@ -80,9 +79,9 @@ pub enum Against {
 /// Bounds of one download.
 #[derive(Clone, Copy, Debug)]
 pub struct DownloadLimits {
-    /// From dialling to being connected.
+    /// From the dial to the connection.
     pub connect_timeout: Duration,
-    /// From the first Push to the connection it asks for.
+    /// From the first Push to the connection of the source.
     pub push_timeout: Duration,
     /// From a request to the end of the response head, and between any two reads of the body.
     pub stall_timeout: Duration,

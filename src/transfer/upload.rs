@@ -1,12 +1,16 @@
-//! Serving files: one inbound HTTP connection.
+//! Uploads: one inbound HTTP connection.
 //!
-//! The machine reads requests one at a time, answers each completely before it looks at the next
-//! and holds at most one request head, one reply head and a few bytes of what the peer pipelined.
-//! It neither opens nor reads files: for a body it says which range of which open file goes out
-//! next, and the owner moves the bytes as it likes (`sendfile`, capped steps, rate limits).
+//! Requests are answered one at a time. The machine holds at most one request head, one response head
+//! and a bounded number of pipelined bytes. It neither opens nor reads files: for a body it names a
+//! range of an open file, and the owner sends the bytes (`sendfile`, bounded steps, rate limits).
 //!
-//! Polling order: after every `handle_*` and `sent`, call [`Upload::poll`] until it returns
-//! `None`; then [`Upload::transmit`] tells what to write.
+//! ```text
+//! Reading ── request ──▶ Asked ── poll ──▶ Opening ── opened ──▶ Sending ──▶ Reading
+//!    ▲                     └─ refused ──────────────────────────▶ Sending ──▶ Closed
+//! ```
+//!
+//! Polling order: after every `handle_*` and `sent`, call [`Upload::poll`] until it returns `None`;
+//! then [`Upload::transmit`] has what to write.
 
 use super::SharedFiles;
 use crate::time::Instant;
@@ -21,18 +25,18 @@ use std::time::Duration;
 /// Bounds of one upload connection.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadLimits {
-    /// From connecting to the end of the first request head.
+    /// From the connection to the end of the first request head.
     pub head_timeout: Duration,
     /// From the end of a response to the end of the next request head.
     pub idle_timeout: Duration,
-    /// Longest time without a byte of a response going out.
+    /// Longest time without progress of a response.
     pub stall_timeout: Duration,
-    /// What a peer is told to wait when a file cannot be opened for the moment.
+    /// Retry-After when a file cannot be opened for the moment.
     pub retry_after: Duration,
 }
 
-/// How long the body waits behind the head for a client that asks in the old dialect: GNU Serveez
-/// stalls when both come with one read.
+/// Pause between head and body for a client of the old dialect: GNU Serveez stalls when both arrive in
+/// one read.
 const OLD_DIALECT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Default for UploadLimits {
@@ -49,13 +53,13 @@ impl Default for UploadLimits {
 /// Whether one more upload may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// It may
+    /// It may begin
     Free,
-    /// All slots are taken, and one is likely to be free after this
+    /// All slots are taken; one is likely to be free after this time
     FreeIn(Duration),
 }
 
-/// What the owner must do next.
+/// A step for the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadStep {
     /// Open this file, count one slot as taken, then call [`Upload::handle_opened`]. Every `Open`
@@ -72,30 +76,30 @@ pub enum UploadStep {
         number: u32,
         /// Bytes of body that were sent
         bytes: u64,
-        /// Whether that was all that was promised
+        /// Whether the body was complete
         complete: bool,
     },
-    /// A request was answered with 404, 416 or 503.
+    /// A request was refused with 404, 416 or 503.
     Refused {
-        /// Which of them
+        /// The status
         status: Status,
-        /// The path asked for, as sent
+        /// The requested path, as sent
         path: Vec<u8>,
     },
-    /// The file on disk is not what the library says: scan again.
+    /// The file differs from the library entry: scan again.
     Stale {
         /// The library's number
         number: u32,
     },
-    /// Close the connection; nothing else will come. What was transmitted is to reach the peer
-    /// first, so unread input should be drained for a moment rather than answered by a reset.
+    /// Close the connection; this is the last step. Read pending input first: a reset could destroy the
+    /// end of the response.
     Close(UploadClose),
 }
 
 /// Why an upload connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadClose {
-    /// Everything was answered and the peer did not ask to go on
+    /// All requests were answered, and the connection is not kept
     Done,
     /// The peer closed or reset the connection
     ByPeer,
@@ -105,9 +109,9 @@ pub enum UploadClose {
     WriteStalled,
     /// More than [`MAX_HEAD_BYTES`] were sent ahead while a response was going out
     Flooded,
-    /// The file became shorter while it was being sent; padding it would be lying
+    /// The file became shorter while it was sent
     FileShrank,
-    /// The request could not be understood, and was answered so
+    /// The request was malformed, and was answered with an error
     Refused(RequestError),
     /// A 1.1 request without `Host`, answered with 400
     NoHost,
@@ -131,18 +135,18 @@ impl fmt::Display for UploadClose {
 /// Why a file could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// It is not there, not a regular file or not readable any more: 404
+    /// It no longer exists, is not a regular file, or is not readable: 404
     Gone,
-    /// It may work later (too many open files, a disk error): 503
+    /// A temporary failure (too many open files, a disk error): 503
     Failed,
 }
 
-/// What goes out next.
+/// The next bytes to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// These bytes
     Bytes(&'a [u8]),
-    /// This range of the file opened last
+    /// This range of the open file
     File {
         /// First byte
         offset: u64,
@@ -151,18 +155,17 @@ pub enum Piece<'a> {
     },
 }
 
-/// One inbound HTTP connection; see the module documentation.
+/// One inbound HTTP connection.
 #[derive(Debug)]
 pub struct Upload {
     limits: UploadLimits,
     state: State,
-    /// Bytes not yet understood: below [`MAX_HEAD_BYTES`] while reading a head, at most that
-    /// while answering.
+    /// Unread input: below [`MAX_HEAD_BYTES`] while reading a head, at most that while answering.
     input: Vec<u8>,
-    /// The peer will send nothing more.
+    /// The peer has ended its direction.
     input_ended: bool,
     /// The file between `Open` and `Release`.
-    held: Option<Held>,
+    held: Option<ServedFile>,
     steps: VecDeque<UploadStep>,
     deadline: Instant,
 }
@@ -170,24 +173,24 @@ pub struct Upload {
 #[derive(Debug)]
 enum State {
     Reading,
-    /// A request waits for `poll`, which brings the library.
+    /// A request waits for `poll`, which has the library.
     Asked(Result<RequestHead, RequestError>),
-    Opening(Plan),
-    Sending(Sending),
+    Opening(ResponsePlan),
+    Sending(Outgoing),
     Closed,
 }
 
 #[derive(Debug)]
-struct Held {
+struct ServedFile {
     number: u32,
     sent: u64,
     since: Instant,
     path: Vec<u8>,
 }
 
-/// What will be sent if the file opens.
+/// The response to be sent if the file opens.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
+struct ResponsePlan {
     version: Version,
     keep_alive: bool,
     size: u64,
@@ -196,7 +199,7 @@ struct Plan {
 }
 
 #[derive(Debug)]
-struct Sending {
+struct Outgoing {
     head: Vec<u8>,
     head_sent: usize,
     offset: u64,
@@ -206,20 +209,20 @@ struct Sending {
     close: Option<UploadClose>,
 }
 
-/// Whether the body waits for a while after the head went out.
+/// The pause between head and body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pause {
     None,
-    /// It will, once the head is out.
+    /// Begins when the head is sent.
     AfterHead,
     Until(Instant),
 }
 
 impl Upload {
-    /// A connection made at `now` in answer to a Push: `line` announces us, requests follow.
+    /// A connection made in answer to a Push: `line` is the GIV line, then requests follow.
     pub fn giving(now: Instant, limits: UploadLimits, line: Vec<u8>) -> Upload {
         let mut upload = Upload::new(now, limits);
-        upload.state = State::Sending(Sending::head_only(line, None));
+        upload.state = State::Sending(Outgoing::head_only(line, None));
         upload.deadline = now + limits.stall_timeout;
         upload
     }
@@ -237,14 +240,14 @@ impl Upload {
         }
     }
 
-    /// The peer sent `bytes`. What follows a request that ends the connection is ignored.
+    /// The peer sent `bytes`. Bytes after a request that ends the connection are ignored.
     pub fn handle_bytes(&mut self, _now: Instant, bytes: &[u8]) {
         match &self.state {
-            State::Closed | State::Sending(Sending { close: Some(_), .. }) => return,
+            State::Closed | State::Sending(Outgoing { close: Some(_), .. }) => return,
             State::Asked(Err(_)) => return,
             _ => {}
         }
-        // One head and the allowance for what follows it are all that can matter.
+        // More than one head and the bound on pipelined bytes is never needed.
         let room = 2 * MAX_HEAD_BYTES + 1 - self.input.len();
         self.input.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.read_request();
@@ -253,13 +256,13 @@ impl Upload {
         }
     }
 
-    /// The peer ended its direction of the stream; what it asked before is still answered.
+    /// The peer ended its direction; earlier requests are still answered.
     pub fn handle_eof(&mut self, _now: Instant) {
         self.input_ended = true;
         self.read_request();
     }
 
-    /// The connection is gone; nothing can be sent any more.
+    /// The connection was reset.
     pub fn handle_reset(&mut self, _now: Instant) {
         self.close(UploadClose::ByPeer);
     }
@@ -306,8 +309,7 @@ impl Upload {
         }
     }
 
-    /// What to do next; `None` when there is nothing until something happens. `slot` is looked at
-    /// only if a body is asked for.
+    /// The next step; `None` until something happens. `slot` counts only for a request with a body.
     pub fn poll(
         &mut self,
         now: Instant,
@@ -333,7 +335,7 @@ impl Upload {
         matches!(self.state, State::Asked(_))
     }
 
-    /// What to write next, as much of it as the connection takes; then call [`Upload::sent`].
+    /// The next bytes to write; report with [`Upload::sent`] how many were written.
     pub fn transmit(&self) -> Option<Piece<'_>> {
         let State::Sending(sending) = &self.state else { return None };
         match &sending.head[sending.head_sent..] {
@@ -345,7 +347,7 @@ impl Upload {
         }
     }
 
-    /// `written` bytes of the piece last named by [`Upload::transmit`] went out.
+    /// `written` bytes of the last piece of [`Upload::transmit`] were written.
     pub fn sent(&mut self, now: Instant, written: usize) {
         let State::Sending(sending) = &mut self.state else { return };
         if written == 0 {
@@ -380,31 +382,29 @@ impl Upload {
         }
     }
 
-    /// When [`Upload::handle_timeout`] wants to be called; `None` while only the owner can move
-    /// things on.
+    /// When to call [`Upload::handle_timeout`]; `None` while the owner has a step to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Sending(Sending { pause: Pause::Until(until), .. }) => Some(*until),
+            State::Sending(Outgoing { pause: Pause::Until(until), .. }) => Some(*until),
             State::Reading | State::Sending(_) => Some(self.deadline),
             _ => None,
         }
     }
 
-    /// How long the response under way will take to end at the speed it has had so far; `None` if
-    /// there is none, or nothing of it has gone out.
+    /// Time to the end of the response at its speed so far; `None` without a response or before its
+    /// first byte.
     pub fn time_left(&self, now: Instant) -> Option<Duration> {
         let (State::Sending(sending), Some(held)) = (&self.state, &self.held) else { return None };
         let speed = held.sent as f64 / now.since(held.since).as_secs_f64();
         Duration::try_from_secs_f64(sending.left as f64 / speed).ok()
     }
 
-    /// Bytes of body sent of the response under way.
+    /// Body bytes sent of the current response.
     pub fn body_bytes_sent(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.sent)
     }
 
-    /// Bytes of requests that came and are not answered yet, at most [`MAX_HEAD_BYTES`] once
-    /// [`Upload::poll`] has nothing more to do.
+    /// Bytes of unanswered requests; at most [`MAX_HEAD_BYTES`] once [`Upload::poll`] returns `None`.
     pub fn input_bytes(&self) -> usize {
         self.input.len()
     }
@@ -414,7 +414,7 @@ impl Upload {
         if !matches!(self.state, State::Reading) {
             return;
         }
-        // Old clients end a request with one line end too many.
+        // Old clients send an extra line end after a request.
         let junk = self.input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         self.input.drain(..junk);
         match parse_request(&self.input) {
@@ -436,7 +436,8 @@ impl Upload {
             return self.refuse(now, Status::BadRequest, UploadClose::NoHost);
         }
         let version = request.reply_version();
-        let mut plan = Plan { version, keep_alive: request.keep_alive, size: 0, range: None };
+        let mut plan =
+            ResponsePlan { version, keep_alive: request.keep_alive, size: 0, range: None };
         let found = GetPath::parse(&request.path).ok().and_then(|path| files.find(&path));
         let Some((number, size)) = found else {
             return self.decline(now, plan.reply(Status::NotFound), &request.path);
@@ -456,25 +457,26 @@ impl Upload {
                 self.decline(now, plan.busy(delay), &request.path);
             }
             (Method::Get, Slot::Free) => {
-                self.held = Some(Held { number, sent: 0, since: now, path: request.path });
+                self.held = Some(ServedFile { number, sent: 0, since: now, path: request.path });
                 self.state = State::Opening(plan);
                 self.steps.push_back(UploadStep::Open { number, size });
             }
         }
     }
 
-    /// Answers without a file a request that was understood.
+    /// Answers a well-formed request without a file.
     fn decline(&mut self, now: Instant, reply: Reply, path: &[u8]) {
         self.steps.push_back(UploadStep::Refused { status: reply.status, path: path.to_vec() });
         self.send_head(now, reply, None);
     }
 
     fn refuse(&mut self, now: Instant, status: Status, reason: UploadClose) {
-        let plan = Plan { version: Version::Http11, keep_alive: false, size: 0, range: None };
+        let plan =
+            ResponsePlan { version: Version::Http11, keep_alive: false, size: 0, range: None };
         self.send_head(now, plan.reply(status), Some(reason));
     }
 
-    fn send_file(&mut self, now: Instant, plan: Plan) {
+    fn send_file(&mut self, now: Instant, plan: ResponsePlan) {
         if let Some(held) = &mut self.held {
             held.since = now;
         }
@@ -490,7 +492,7 @@ impl Upload {
         }
     }
 
-    /// Starts a response; `reason` tells why the connection ends after it if not for its own sake.
+    /// Starts a response; `reason` is why the connection ends after it, if not because it is not kept.
     fn send_head(&mut self, now: Instant, reply: Reply, reason: Option<UploadClose>) {
         let mut head = Vec::new();
         reply.write(&mut head);
@@ -498,7 +500,7 @@ impl Upload {
         if close.is_some() {
             self.input = Vec::new();
         }
-        self.state = State::Sending(Sending::head_only(head, close));
+        self.state = State::Sending(Outgoing::head_only(head, close));
         self.deadline = now + self.limits.stall_timeout;
     }
 
@@ -521,13 +523,13 @@ impl Upload {
     }
 }
 
-impl Sending {
-    fn head_only(head: Vec<u8>, close: Option<UploadClose>) -> Sending {
-        Sending { head, head_sent: 0, offset: 0, left: 0, pause: Pause::None, close }
+impl Outgoing {
+    fn head_only(head: Vec<u8>, close: Option<UploadClose>) -> Outgoing {
+        Outgoing { head, head_sent: 0, offset: 0, left: 0, pause: Pause::None, close }
     }
 }
 
-impl Plan {
+impl ResponsePlan {
     /// A response without a body.
     fn reply(self, status: Status) -> Reply {
         Reply {
@@ -540,12 +542,12 @@ impl Plan {
         }
     }
 
-    /// No slot, or no file for the moment.
+    /// The 503 response.
     fn busy(self, delay: Duration) -> Reply {
         Reply { retry_after: Some(delay), ..self.reply(Status::Busy) }
     }
 
-    /// The head of the file or its range, and the first byte of the body.
+    /// The response head of the file or its range, and the offset of the body.
     fn success(self) -> (Reply, u64) {
         match self.range {
             None => (Reply { length: self.size, ..self.reply(Status::Ok) }, 0),

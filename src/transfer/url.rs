@@ -1,14 +1,14 @@
-//! `http://HOST:PORT/get/INDEX/NAME`: how a search result is written down and handed to `get`.
+//! `http://HOST:PORT/get/INDEX/NAME`: a search result as a URL.
 
 use crate::wire::http_head::encode_name;
 use percent_encoding::percent_decode_str;
 use std::fmt;
 use std::str::FromStr;
 
-/// The port meant when a URL names none: the one Gnutella servents listen on by default.
+/// The default port of URLs and of Gnutella servents.
 pub const DEFAULT_PORT: u16 = 6346;
 
-/// A file at a servent. Displays as a URL with everything unusual in the name percent-encoded.
+/// A file at a servent. Displayed as a URL with a percent-encoded name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferUrl {
     /// A host name or an IPv4 address; letters, digits, `.`, `-` and `_` only.
@@ -17,24 +17,24 @@ pub struct TransferUrl {
     pub port: u16,
     /// The index from the hit.
     pub index: u32,
-    /// The name as the other side calls it, decoded; not fit for the local disk as it is.
+    /// The name at the servent, decoded; not safe as a local name.
     pub name: String,
 }
 
-/// Why a text is no such URL.
+/// Why a text is not such a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlError {
     /// It does not start with `http://`
     Scheme,
-    /// The host is missing or holds what no host name holds
+    /// The host is missing or contains an invalid character
     Host,
     /// The host is an IPv6 address, which the 0.4 protocol cannot carry
     Ipv6,
-    /// The port is no number from 1 to 65535
+    /// The port is not a number from 1 to 65535
     Port,
     /// The path is not `/get/INDEX/NAME`
     Path,
-    /// The index is no number below 2^32
+    /// The index is not a number below 2^32
     Index,
     /// The name is empty or, decoded, not UTF-8
     Name,
@@ -44,11 +44,11 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self {
             UrlError::Scheme => "it does not start with http://",
-            UrlError::Host => "its host is no host name or IPv4 address",
+            UrlError::Host => "its host is not a host name or an IPv4 address",
             UrlError::Ipv6 => "Gnutella 0.4 knows only IPv4 addresses",
-            UrlError::Port => "its port is no number from 1 to 65535",
+            UrlError::Port => "its port is not a number from 1 to 65535",
             UrlError::Path => "its path does not start with /get/INDEX/",
-            UrlError::Index => "its file index is no number below 4294967296",
+            UrlError::Index => "its file index is not a number below 4294967296",
             UrlError::Name => "its file name is empty or not UTF-8",
         };
         write!(f, "not a URL such as http://HOST:PORT/get/INDEX/NAME: {what}")

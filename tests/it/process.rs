@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
-/// Nothing here takes nearly as long, not even on a machine that is busy with other things; reaching
-/// it is a failure.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest wait for anything; reaching it is a failure even on an overloaded machine.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A temporary folder that is also home, configuration and state of what runs in it.
 pub(crate) struct Place {
@@ -102,7 +101,7 @@ impl Running {
     /// A plain connection to its port.
     pub(crate) fn dial(&self) -> TcpStream {
         let stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(WAIT_TIMEOUT)).unwrap();
         stream
     }
 
@@ -162,7 +161,7 @@ pub(crate) fn query(text: &str) -> Vec<u8> {
 
 /// Tries again until `attempt` gives something; each attempt takes its own time.
 pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     while Instant::now() < deadline {
         if let Some(value) = attempt() {
             return value;

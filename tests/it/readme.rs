@@ -69,7 +69,7 @@ fn every_command_works_on_a_fresh_account() {
         std::fs::read_to_string(place.path("search.svg")).unwrap(),
         include_str!("../../examples/search.svg").to_owned(),
     ] {
-        assert!(picture.contains("hits on their way home: "), "{picture}");
-        assert!(!picture.contains("hits on their way home: 0"), "{picture}");
+        assert!(picture.contains("hits returned: "), "{picture}");
+        assert!(!picture.contains("hits returned: 0"), "{picture}");
     }
 }

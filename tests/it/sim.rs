@@ -322,7 +322,7 @@ fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
     assert_eq!(trace.copies.len() as u64, query.query_descriptors);
     assert_eq!(doubles as u64, query.duplicates);
     assert_eq!(trace.copies[0].micros, 50_000);
-    for way in &trace.ways_home() {
+    for way in &trace.hit_paths() {
         assert_eq!(way.last(), Some(&"a"), "{way:?}");
     }
     assert_eq!(trace.tree().lines().filter(|line| line.contains("TTL")).count(), 4);

@@ -190,7 +190,7 @@ fn hits_come_home_and_every_way_of_showing_it_says_so() {
     let tree = net.ok(&["trace", "0", "cross", "zeb", "--svg", "a.svg", "--dot", "a.dot"]);
     assert!(tree.contains(&"hit: 3 → 2 → 1 → 0".to_owned()), "{tree:?}");
     let svg = std::fs::read_to_string(net.place.path("a.svg")).unwrap();
-    assert!(svg.contains("hits on their way home: 1") && svg.contains("hop 3: 1"), "{svg}");
+    assert!(svg.contains("hits returned: 1") && svg.contains("hop 3: 1"), "{svg}");
     let dot = std::fs::read_to_string(net.place.path("a.dot")).unwrap();
     assert!(dot.contains("\"1\" -> \"2\""), "{dot}");
     let traced = net.trace(&["0", "zebra"]);

@@ -1,10 +1,9 @@
 //! Packet captures: pcap and pcapng files to TCP segments.
 //!
-//! Only what carries a Gnutella link is looked at: TCP over IPv4, behind the link types that
-//! servents are recorded on. Everything else is counted, so that a capture that shows nothing
-//! says why. Segments borrow the file's bytes; nothing is copied here.
+//! Only TCP over IPv4 is read, behind the common link types. Other packets are counted, so that a
+//! capture without a link can be explained. Segments borrow the bytes of the file.
 
-use super::reassembly::Segment;
+use super::reassembly::TcpSegment;
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use pcap_parser::nom;
 use pcap_parser::traits::PcapNGPacketBlock;
@@ -15,7 +14,7 @@ use pcap_parser::{
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-/// First four bytes of a pcapng file; they read the same in both byte orders.
+/// First four bytes of a pcapng file, the same in both byte orders.
 const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// First four bytes of a pcap file: micro- and nanoseconds in both byte orders, and the variant
@@ -28,7 +27,7 @@ const PCAP_MAGICS: [[u8; 4]; 5] = [
     [0x34, 0xcd, 0xb2, 0xa1],
 ];
 
-/// Block types of pcapng that matter here; all others are stepped over by their length.
+/// Block types of pcapng that are read; others are skipped by their length.
 mod block_type {
     pub(super) const SECTION: u32 = 0x0a0d_0d0a;
     pub(super) const INTERFACE: u32 = 1;
@@ -43,24 +42,24 @@ pub(super) fn is_capture(bytes: &[u8]) -> bool {
         .is_some_and(|magic| *magic == PCAPNG_MAGIC || PCAP_MAGICS.contains(magic))
 }
 
-/// What is in a capture.
+/// The contents of a capture.
 #[derive(Debug, Default)]
 pub(super) struct Capture<'a> {
     /// TCP segments that open a stream or carry data, in file order.
-    pub(super) segments: Vec<Segment<'a>>,
-    /// When the first packet was seen.
+    pub(super) segments: Vec<TcpSegment<'a>>,
+    /// Time of the first packet.
     pub(super) start: Duration,
     /// Packets in the file.
     pub(super) packets: u32,
-    /// Packets that are not TCP over IPv4, or too damaged to tell.
+    /// Packets that are not TCP over IPv4, or too damaged to say.
     pub(super) skipped: u32,
-    /// Packets that were recorded only in part.
+    /// Truncated packets.
     pub(super) cut: u32,
     /// Why the file could not be read to its end.
     pub(super) problem: Option<String>,
 }
 
-/// One packet as the file has it.
+/// One packet of the file.
 struct Packet<'a> {
     time: Duration,
     link: Linktype,
@@ -69,7 +68,7 @@ struct Packet<'a> {
 }
 
 impl<'a> Capture<'a> {
-    /// Reads a capture as far as it goes.
+    /// Reads a capture up to its end or to the first damaged packet.
     pub(super) fn read(bytes: &'a [u8]) -> Capture<'a> {
         let mut capture = Capture::default();
         let result = if bytes.starts_with(&PCAPNG_MAGIC) {
@@ -89,7 +88,7 @@ impl<'a> Capture<'a> {
         self.cut += u32::from(packet.cut);
         match tcp_segment(packet) {
             Some(segment) if segment.syn || !segment.data.is_empty() => {
-                self.segments.push(Segment { packet: self.packets, ..segment });
+                self.segments.push(TcpSegment { packet: self.packets, ..segment });
             }
             Some(_) => {}
             None => self.skipped += 1,
@@ -106,7 +105,7 @@ fn read_pcap<'a>(bytes: &'a [u8], capture: &mut Capture<'a>) -> Result<(), Strin
         (false, false) => parse_pcap_frame,
     };
     let unit = if header.is_nanosecond_precision() { 1 } else { 1_000 };
-    // The upper bits may tell the length of an Ethernet checksum.
+    // The upper bits may hold the length of the frame check sequence.
     let link = Linktype(header.network.0 & 0xffff);
     while !rest.is_empty() {
         let (after, found) = frame(rest).map_err(|_| ends_early(bytes, rest))?;
@@ -127,12 +126,12 @@ fn ends_early(bytes: &[u8], rest: &[u8]) -> String {
     format!("the capture breaks off or is damaged in the packet at byte {at}")
 }
 
-/// Where packets come from; pcapng describes it once and refers to it by number.
+/// An interface that packets were captured on, described once in a pcapng file.
 struct Interface {
     link: Linktype,
-    /// Parts of a second in one unit of time.
+    /// Units of time per second.
     resolution: u64,
-    /// Seconds to be added to every time.
+    /// Seconds to add to every time.
     offset: i64,
 }
 
@@ -146,7 +145,7 @@ impl Interface {
     }
 }
 
-/// The resolution option: a power of ten, or with the top bit set a power of two.
+/// Reads the resolution option: a negative power of ten or, with the top bit set, of two.
 fn resolution(option: u8) -> u64 {
     const MICROSECONDS: u64 = 1_000_000;
     let exponent = u32::from(option & 0x7f);
@@ -239,7 +238,7 @@ fn skip(capture: &mut Capture<'_>) {
 }
 
 /// The TCP segment in a packet; `packet` is filled in by the caller.
-fn tcp_segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
+fn tcp_segment<'a>(packet: &Packet<'a>) -> Option<TcpSegment<'a>> {
     let sliced = slice_link(packet.link, packet.data)?;
     let LaxNetSlice::Ipv4(ip) = sliced.net? else { return None };
     if ip.is_payload_fragmented() {
@@ -249,7 +248,7 @@ fn tcp_segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
     let header = ip.header();
     let addr = |ip: Ipv4Addr, port| SocketAddrV4::new(ip, port);
     let syn = tcp.syn();
-    Some(Segment {
+    Some(TcpSegment {
         from: addr(header.source().into(), tcp.source_port()),
         to: addr(header.destination().into(), tcp.destination_port()),
         // A SYN takes one number of its own.

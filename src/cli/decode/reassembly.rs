@@ -1,8 +1,8 @@
-//! TCP segments to streams: what each side of a connection said, in the order it said it.
+//! TCP reassembly: segments of a capture to one byte stream for each direction of a connection.
 //!
-//! The whole capture is at hand, so segments are sorted rather than buffered: one pass tells
-//! retransmissions, overlaps and holes apart. Memory stays below the size of the capture, since
-//! every byte of a stream is copied once at most.
+//! The whole capture is in memory, so segments are sorted rather than buffered, and one pass finds
+//! retransmissions, overlaps and gaps. Every byte of a stream is copied at most once, so memory stays
+//! below the size of the capture.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -10,57 +10,57 @@ use std::time::Duration;
 
 /// One TCP segment.
 #[derive(Clone, Debug)]
-pub(super) struct Segment<'a> {
+pub(super) struct TcpSegment<'a> {
     /// The sender.
     pub(super) from: SocketAddrV4,
     /// The receiver.
     pub(super) to: SocketAddrV4,
-    /// Number of the first data byte.
+    /// Sequence number of the first data byte.
     pub(super) seq: u32,
-    /// Whether it opens the stream.
+    /// SYN: it opens the stream.
     pub(super) syn: bool,
     /// The packet's number in the capture, from 1.
     pub(super) packet: u32,
-    /// When it was recorded, since 1970.
+    /// Time of the packet, since 1970.
     pub(super) time: Duration,
-    /// What it carries.
+    /// Its payload.
     pub(super) data: &'a [u8],
 }
 
 /// One direction of one connection.
 #[derive(Debug)]
-pub(super) struct Stream {
-    /// Who speaks.
+pub(super) struct ByteStream {
+    /// The sender.
     pub(super) from: SocketAddrV4,
-    /// Who listens.
+    /// The receiver.
     pub(super) to: SocketAddrV4,
-    /// The pieces without holes, in order; a hole lies between each two of them. Not empty.
-    pub(super) runs: Vec<Run>,
+    /// Its fragments in order, with a gap between each two. Not empty.
+    pub(super) fragments: Vec<Fragment>,
 }
 
-/// Bytes without a hole.
+/// Bytes without a gap.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Run {
-    /// Place of the first byte in its stream.
+pub(super) struct Fragment {
+    /// Position of the first byte in the stream.
     pub(super) start: u64,
     /// The bytes.
     pub(super) bytes: Vec<u8>,
-    /// Where which packet's part begins; the first at 0 (none for input that is no capture).
+    /// Where the bytes of each packet begin, the first at 0; empty for raw input.
     pub(super) marks: Vec<Mark>,
 }
 
-/// From here on the bytes came with this packet.
+/// The packet of the bytes from a position on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// Index into the run's bytes.
+    /// Index into the bytes of the fragment.
     pub(super) at: usize,
-    /// The packet that completed the stream up to here; never falls along a stream.
+    /// The packet that completed the stream up to here; never decreases along a stream.
     pub(super) packet: u32,
-    /// When it was recorded.
+    /// Its time.
     pub(super) time: Duration,
 }
 
-impl Run {
+impl Fragment {
     /// The mark that covers the byte at `at`.
     pub(super) fn mark(&self, at: usize) -> Option<Mark> {
         let after = self.marks.partition_point(|mark| mark.at <= at);
@@ -73,31 +73,31 @@ impl Run {
     }
 }
 
-/// Puts segments, in the order they were recorded, together to streams.
-pub(super) fn reassemble(segments: &[Segment<'_>]) -> Vec<Stream> {
+/// Reassembles segments, given in the order of the capture.
+pub(super) fn reassemble(segments: &[TcpSegment<'_>]) -> Vec<ByteStream> {
     let mut current = BTreeMap::new();
-    let mut directions: Vec<Direction<'_>> = Vec::new();
+    let mut directions: Vec<StreamBuilder<'_>> = Vec::new();
     for segment in segments {
         let key = (segment.from, segment.to);
         let known = current.get(&key).copied().filter(|&at: &usize| {
             let direction = &directions[at];
-            // The same addresses with another first number are another connection.
+            // A SYN with another sequence number opens another connection.
             !segment.syn || direction.opening == Some(segment.seq)
         });
         let at = known.unwrap_or_else(|| {
-            directions.push(Direction::new(segment));
+            directions.push(StreamBuilder::new(segment));
             directions.len() - 1
         });
         current.insert(key, at);
         directions[at].add(segment);
     }
-    directions.into_iter().filter_map(Direction::finish).collect()
+    directions.into_iter().filter_map(StreamBuilder::finish).collect()
 }
 
-struct Direction<'a> {
+struct StreamBuilder<'a> {
     from: SocketAddrV4,
     to: SocketAddrV4,
-    /// Number of the first byte, if the SYN was seen.
+    /// Sequence number of the first byte, if the SYN was captured.
     opening: Option<u32>,
     last_seq: u32,
     last_place: i64,
@@ -105,16 +105,16 @@ struct Direction<'a> {
 }
 
 struct Part<'a> {
-    /// Relative to the first segment recorded; below zero if that one was out of order.
+    /// Position relative to the first captured segment; negative if that one was out of order.
     place: i64,
     packet: u32,
     time: Duration,
     data: &'a [u8],
 }
 
-impl<'a> Direction<'a> {
-    fn new(first: &Segment<'a>) -> Direction<'a> {
-        Direction {
+impl<'a> StreamBuilder<'a> {
+    fn new(first: &TcpSegment<'a>) -> StreamBuilder<'a> {
+        StreamBuilder {
             from: first.from,
             to: first.to,
             opening: first.syn.then_some(first.seq),
@@ -124,8 +124,8 @@ impl<'a> Direction<'a> {
         }
     }
 
-    fn add(&mut self, segment: &Segment<'a>) {
-        // Sequence numbers wrap; what is nearest to the last one is meant.
+    fn add(&mut self, segment: &TcpSegment<'a>) {
+        // Sequence numbers wrap: the position nearest to the last one is meant.
         let step = segment.seq.wrapping_sub(self.last_seq).cast_signed();
         self.last_place += i64::from(step);
         self.last_seq = segment.seq;
@@ -135,11 +135,11 @@ impl<'a> Direction<'a> {
         }
     }
 
-    fn finish(mut self) -> Option<Stream> {
+    fn finish(mut self) -> Option<ByteStream> {
         self.parts.sort_by_key(|part| (part.place, part.packet));
         let first = self.parts.first()?.place;
         let origin = if self.opening.is_some() { 0 } else { first };
-        let mut runs: Vec<Run> = Vec::new();
+        let mut fragments: Vec<Fragment> = Vec::new();
         let mut next = origin;
         let mut newest = Mark { at: 0, packet: 0, time: Duration::ZERO };
         for part in &self.parts {
@@ -148,19 +148,19 @@ impl<'a> Direction<'a> {
                 continue;
             };
             let place = part.place.max(next);
-            if place > next || runs.is_empty() {
+            if place > next || fragments.is_empty() {
                 let start = u64::try_from(place - origin).unwrap_or(0);
-                runs.push(Run { start, ..Run::default() });
+                fragments.push(Fragment { start, ..Fragment::default() });
             }
-            let run = runs.last_mut()?;
+            let fragment = fragments.last_mut()?;
             if part.packet > newest.packet {
                 newest = Mark { at: 0, packet: part.packet, time: part.time };
             }
-            run.marks.push(Mark { at: run.bytes.len(), ..newest });
-            run.bytes.extend_from_slice(fresh);
+            fragment.marks.push(Mark { at: fragment.bytes.len(), ..newest });
+            fragment.bytes.extend_from_slice(fresh);
             next = place + i64::try_from(fresh.len()).ok()?;
         }
-        (!runs.is_empty()).then_some(Stream { from: self.from, to: self.to, runs })
+        (!fragments.is_empty()).then_some(ByteStream { from: self.from, to: self.to, fragments })
     }
 }
 
@@ -169,16 +169,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn segment(seq: u32, packet: u32, data: &[u8]) -> Segment<'_> {
+    fn segment(seq: u32, packet: u32, data: &[u8]) -> TcpSegment<'_> {
         let addr = |port| SocketAddrV4::new([127, 0, 0, 1].into(), port);
         let time = Duration::from_secs(packet.into());
-        Segment { from: addr(1), to: addr(2), seq, syn: false, packet, time, data }
+        TcpSegment { from: addr(1), to: addr(2), seq, syn: false, packet, time, data }
     }
 
-    fn texts(segments: &[Segment<'_>]) -> Vec<(u64, String)> {
+    fn texts(segments: &[TcpSegment<'_>]) -> Vec<(u64, String)> {
         let streams = reassemble(segments);
-        let runs = streams.iter().flat_map(|stream| &stream.runs);
-        runs.map(|run| (run.start, String::from_utf8(run.bytes.clone()).unwrap())).collect()
+        let fragments = streams.iter().flat_map(|stream| &stream.fragments);
+        fragments
+            .map(|fragment| (fragment.start, String::from_utf8(fragment.bytes.clone()).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -193,15 +195,15 @@ mod tests {
         ];
         assert_eq!(texts(&all), [(0, "abcdefghij".to_owned())]);
         let streams = reassemble(&all);
-        let run = &streams[0].runs[0];
-        assert_eq!(run.first_segment(), b"abcd");
-        let packets = [0, 3, 4, 8, 9].map(|at| run.mark(at).unwrap().packet);
+        let fragment = &streams[0].fragments[0];
+        assert_eq!(fragment.first_segment(), b"abcd");
+        let packets = [0, 3, 4, 8, 9].map(|at| fragment.mark(at).unwrap().packet);
         assert_eq!(packets, [2, 2, 2, 4, 4], "\"efgh\" could be read only once packet 2 was there");
     }
 
     #[test]
     fn a_hole_splits_the_stream() {
-        let opening = Segment { syn: true, ..segment(100, 1, b"") };
+        let opening = TcpSegment { syn: true, ..segment(100, 1, b"") };
         assert_eq!(
             texts(&[opening.clone(), segment(100, 2, b"abc"), segment(105, 3, b"fg")]),
             [(0, "abc".to_owned()), (5, "fg".to_owned())]
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_port_used_again_is_another_connection() {
-        let opening = |seq, packet| Segment { syn: true, ..segment(seq, packet, b"") };
+        let opening = |seq, packet| TcpSegment { syn: true, ..segment(seq, packet, b"") };
         let all = [
             opening(10, 1),
             segment(10, 2, b"one"),
@@ -248,8 +250,8 @@ mod tests {
                 .collect();
             let streams = reassemble(&segments);
             prop_assert_eq!(streams.len(), 1);
-            prop_assert_eq!(streams[0].runs.len(), 1);
-            prop_assert_eq!(&streams[0].runs[0].bytes, &text);
+            prop_assert_eq!(streams[0].fragments.len(), 1);
+            prop_assert_eq!(&streams[0].fragments[0].bytes, &text);
         }
     }
 }

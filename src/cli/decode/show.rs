@@ -1,6 +1,6 @@
-//! What was found, as lines for people or as one JSON object a line.
+//! Prints items, as lines for people or as one JSON object a line.
 
-use super::walk::{Item, Origin, Place, What};
+use super::walk::{Content, Item, Origin, Position};
 use crate::cli::exit::Failure;
 use crate::transfer::names::escape_for_terminal;
 use crate::wire::{
@@ -12,28 +12,28 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::time::Duration;
 
-/// Opaque bytes shown to people before the rest is left to `--json`.
+/// Most opaque bytes shown to people; `--json` has all.
 const MAX_HEX_BYTES: usize = 256;
 
-/// Characters of a foreign stream's first line that are shown.
+/// Most characters shown of the first line of a foreign stream.
 const MAX_LINE_CHARS: usize = 200;
 
-/// Bytes of a name or a text that are shown to people; file systems allow names of 255.
+/// Most bytes of a name or text shown to people; file systems allow names of 255.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// Prints items and counts what went wrong.
+/// Prints items and counts them.
 pub(super) struct Printer {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
-    /// When the capture begins; people are shown times relative to it.
+    /// Start of the capture; people are shown times relative to it.
     start: Duration,
     pub(super) count: Count,
 }
 
-/// How much of what has been printed.
+/// Numbers of printed items.
 #[derive(Debug, Default)]
 pub(super) struct Count {
-    pub(super) hellos: u64,
+    pub(super) handshakes: u64,
     pub(super) descriptors: u64,
     pub(super) malformed: u64,
     pub(super) cut_short: u64,
@@ -41,9 +41,9 @@ pub(super) struct Count {
     pub(super) missing_bytes: u64,
 }
 
-/// A line of `--json`. The names are what other people's scripts rely on.
+/// A line of `--json`. Scripts rely on the names.
 #[derive(Debug, Serialize)]
-struct Line<'a, F> {
+struct JsonLine<'a, F> {
     offset: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<f64>,
@@ -128,7 +128,7 @@ struct HitFields {
     busy: Option<bool>,
     /// The trailer's open data.
     open: Option<String>,
-    /// The trailer's private bytes; all of a trailer that is none.
+    /// The trailer's private bytes; all bytes of a malformed trailer.
     extension: String,
     servent_id: String,
 }
@@ -147,69 +147,74 @@ impl Printer {
         Printer { out, json, start, count: Count::default() }
     }
 
-    /// Prints one thing.
+    /// Prints one item.
     ///
     /// # Errors
-    /// With code 0 and no text when nobody reads any more.
+    /// With code 0 and no text when the reader of stdout is gone.
     pub(super) fn item(&mut self, item: &Item<'_>) -> Result<(), Failure> {
         self.try_item(item).map_err(|error| Failure::of_output(&error))
     }
 
-    /// Makes sure everything is out.
+    /// Flushes the output.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(|error| Failure::of_output(&error))
     }
 
     fn try_item(&mut self, item: &Item<'_>) -> io::Result<()> {
-        let place = item.place;
-        match &item.what {
-            What::Hello(bytes) => {
-                self.count.hellos += 1;
-                self.hello(place, bytes)
+        let position = item.position;
+        match &item.content {
+            Content::Handshake(bytes) => {
+                self.count.handshakes += 1;
+                self.handshake(position, bytes)
             }
-            What::Descriptor(header, payload) => {
+            Content::Descriptor(header, payload) => {
                 self.count.descriptors += 1;
                 let (fields, error) = fields(header.kind, payload);
                 self.count.malformed += u64::from(error.is_some());
-                self.descriptor(place, header, fields, error.map(|error| error.to_string()))
+                self.descriptor(position, header, fields, error.map(|error| error.to_string()))
             }
-            What::CutShort { header: Some(header), bytes } => {
+            Content::CutShort { header: Some(header), bytes } => {
                 self.count.cut_short += 1;
                 let (expected, got) = (header.payload_len, bytes.len());
                 let error = format!("cut short: expected {expected} payload bytes, {got} came");
-                self.descriptor(place, header, Fields::Opaque { payload: hex(bytes) }, Some(error))
+                self.descriptor(
+                    position,
+                    header,
+                    Fields::Opaque { payload: hex(bytes) },
+                    Some(error),
+                )
             }
-            What::CutShort { header: None, bytes } => {
+            Content::CutShort { header: None, bytes } => {
                 self.count.cut_short += 1;
                 let got = bytes.len();
                 let error =
                     format!("cut short: expected a header of {HEADER_BYTES} bytes, {got} came");
-                self.stream(place, "cut_short", None, got as u64, Some(error))
+                self.stream(position, "cut_short", None, got as u64, Some(error))
             }
-            What::Lost { length, reason } => {
+            Content::Lost { length, reason } => {
                 self.count.lost_bytes += length;
-                self.stream(place, "lost", None, *length, Some(reason.clone()))
+                self.stream(position, "lost", None, *length, Some(reason.clone()))
             }
-            What::Missing(length) => {
+            Content::Missing(length) => {
                 self.count.missing_bytes += length;
                 let error = "the capture has a hole before this".to_owned();
-                self.stream(place, "missing", None, *length, Some(error))
+                self.stream(position, "missing", None, *length, Some(error))
             }
-            What::Other { beginning, length } => {
-                self.stream(place, "other", first_line(beginning), *length, None)
+            Content::Other { beginning, length } => {
+                self.stream(position, "other", first_line(beginning), *length, None)
             }
         }
     }
 
-    fn hello(&mut self, place: Place, bytes: &[u8]) -> io::Result<()> {
+    fn handshake(&mut self, position: Position, bytes: &[u8]) -> io::Result<()> {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.lines().filter(|line| !line.is_empty()).map(str::to_owned);
         let line = lines.next();
         let (headers, length) = (lines.collect(), bytes.len() as u64);
         if self.json {
-            return self.json(place, "hello", StreamLine { line, headers, length }, None);
+            return self.json(position, "hello", StreamLine { line, headers, length }, None);
         }
-        self.place(place)?;
+        self.position(position)?;
         writeln!(
             self.out,
             "  hello  {}",
@@ -223,7 +228,7 @@ impl Printer {
 
     fn stream(
         &mut self,
-        place: Place,
+        position: Position,
         kind: &str,
         line: Option<String>,
         length: u64,
@@ -231,9 +236,9 @@ impl Printer {
     ) -> io::Result<()> {
         if self.json {
             let headers = Vec::new();
-            return self.json(place, kind, StreamLine { line, headers, length }, error);
+            return self.json(position, kind, StreamLine { line, headers, length }, error);
         }
-        self.place(place)?;
+        self.position(position)?;
         let what = match kind {
             "other" => "not Gnutella",
             "cut_short" => "incomplete header",
@@ -251,14 +256,14 @@ impl Printer {
 
     fn json(
         &mut self,
-        place: Place,
+        position: Position,
         kind: &str,
         fields: impl Serialize,
         error: Option<String>,
     ) -> io::Result<()> {
-        let origin = place.origin;
-        let line = Line {
-            offset: place.offset,
+        let origin = position.origin;
+        let line = JsonLine {
+            offset: position.offset,
             time: origin.map(|origin| origin.time.as_secs_f64()),
             from: origin.map(|origin| origin.from.to_string()),
             to: origin.map(|origin| origin.to.to_string()),
@@ -270,19 +275,19 @@ impl Printer {
         writeln!(self.out)
     }
 
-    fn place(&mut self, place: Place) -> io::Result<()> {
-        match place.origin {
+    fn position(&mut self, position: Position) -> io::Result<()> {
+        match position.origin {
             Some(Origin { time, from, to, .. }) => {
                 let since = time.saturating_sub(self.start).as_secs_f64();
-                write!(self.out, "{since:>11.6}  {from} > {to}  @{}", place.offset)
+                write!(self.out, "{since:>11.6}  {from} > {to}  @{}", position.offset)
             }
-            None => write!(self.out, "{:>8}", format!("@{}", place.offset)),
+            None => write!(self.out, "{:>8}", format!("@{}", position.offset)),
         }
     }
 
     fn descriptor(
         &mut self,
-        place: Place,
+        position: Position,
         header: &Header,
         fields: Fields,
         error: Option<String>,
@@ -292,9 +297,9 @@ impl Printer {
             let guid = guid.to_string();
             let line =
                 DescriptorLine { guid, code: kind.code(), ttl, hops, length, payload: fields };
-            return self.json(place, kind.name(), line, error);
+            return self.json(position, kind.name(), line, error);
         }
-        self.place(place)?;
+        self.position(position)?;
         let unknown = format!("unknown kind 0x{:02x}", kind.code());
         let name = match kind {
             Kind::Other(_) => unknown,
@@ -370,7 +375,7 @@ impl Printer {
         writeln!(self.out, "            {name:<12} {value}")
     }
 
-    /// Opaque bytes given as hex; nothing is shown of none.
+    /// A field of opaque bytes, given as hex; left out if there are none.
     fn hex(&mut self, name: &str, hex: &str) -> io::Result<()> {
         match hex.len() / 2 {
             0 => Ok(()),
@@ -383,7 +388,7 @@ impl Printer {
     }
 }
 
-/// Reads a payload. What is malformed or unknown is given as it came.
+/// Reads a payload; a malformed or unknown one is opaque.
 fn fields(kind: Kind, payload: &[u8]) -> (Fields, Option<DecodeError>) {
     let read = match kind {
         Kind::Ping => {
@@ -449,7 +454,7 @@ fn hit_fields(hit: &QueryHit<'_>) -> HitFields {
     }
 }
 
-/// What follows a Bye's text, without the NUL that only ends it.
+/// The bytes after a Bye's text, without its final NUL.
 fn after_text(bye: Bye<'_>) -> &[u8] {
     match &bye.rest[bye.text().len()..] {
         [0] => &[],
@@ -457,7 +462,7 @@ fn after_text(bye: Bye<'_>) -> &[u8] {
     }
 }
 
-/// What the flags of a Query say (protocol 2.6).
+/// The meaning of the flags of a Query (protocol 2.6).
 fn flag_names(flags: u16) -> String {
     const NAMES: [(u16, &str); 6] = [
         (0x4000, "firewalled"),
@@ -484,7 +489,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Text from the network as people may see it.
+/// Text from the network, shortened and escaped for a terminal.
 fn shown(text: &str) -> String {
     let short = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     let more = match text.len() - short.len() {

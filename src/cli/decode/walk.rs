@@ -1,33 +1,33 @@
-//! A stream of bytes to the things worth a line: hellos, descriptors, and what cannot be read.
+//! Cuts a byte stream into items: handshakes, descriptors, and bytes that cannot be read.
 
-use super::reassembly::{Run, Stream};
+use super::reassembly::{ByteStream, Fragment};
 use crate::wire::handshake::read_answer;
 use crate::wire::{Deframer, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-/// Longest hello that is looked for, with the headers of 0.6.
-const MAX_HELLO_BYTES: usize = 16 * 1024;
+/// Longest handshake, with the headers of 0.6.
+const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
 
-/// One thing found.
+/// One item of a stream.
 #[derive(Debug)]
 pub(super) struct Item<'a> {
-    /// Where.
-    pub(super) place: Place,
-    /// What.
-    pub(super) what: What<'a>,
+    /// Where it begins.
+    pub(super) position: Position,
+    /// What it is.
+    pub(super) content: Content<'a>,
 }
 
-/// Where something begins.
+/// The position of an item.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// Bytes of its stream before it.
+pub(super) struct Position {
+    /// Bytes before it in its stream.
     pub(super) offset: u64,
-    /// For captures: the packet that completed it, when that was seen, and who speaks to whom.
+    /// In a capture: the packet that completed it.
     pub(super) origin: Option<Origin>,
 }
 
-/// Where in a capture.
+/// A packet of a capture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     pub(super) packet: u32,
@@ -36,30 +36,30 @@ pub(super) struct Origin {
     pub(super) to: SocketAddrV4,
 }
 
-/// What can be found.
+/// The kinds of items.
 #[derive(Debug)]
-pub(super) enum What<'a> {
-    /// A hello or its answer, with its blank line.
-    Hello(&'a [u8]),
-    /// A descriptor; its payload need not make sense.
+pub(super) enum Content<'a> {
+    /// A part of the handshake, with its blank line.
+    Handshake(&'a [u8]),
+    /// A descriptor; its payload may be malformed.
     Descriptor(Header, &'a [u8]),
-    /// The beginning of a descriptor. Without a header if not even that is complete.
+    /// The beginning of a descriptor.
     CutShort {
-        /// The header, if it is there.
+        /// Its header, if that is complete.
         header: Option<Header>,
-        /// What is there of it, without the header if that is complete.
+        /// Its bytes, without a complete header.
         bytes: &'a [u8],
     },
     /// Bytes that cannot be read as descriptors.
     Lost {
         /// How many.
         length: u64,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// Bytes that are missing from the capture.
     Missing(u64),
-    /// A stream that is not Gnutella: HTTP, GIV or something else altogether.
+    /// A stream that is not a link: HTTP, GIV or another protocol.
     Other {
         /// How it begins.
         beginning: &'a [u8],
@@ -68,39 +68,46 @@ pub(super) enum What<'a> {
     },
 }
 
-/// Finds everything in a file of raw bytes.
-pub(super) fn walk_bytes(run: &Run) -> Vec<Item<'_>> {
+/// The items of raw bytes.
+pub(super) fn walk_bytes(fragment: &Fragment) -> Vec<Item<'_>> {
     let mut walk = Walk { from_to: None, items: Vec::new() };
-    let start = walk.hellos(run);
+    let start = walk.handshakes(fragment);
     if let Some(start) = start {
-        walk.descriptors(run, start);
+        walk.descriptors(fragment, start);
     }
     walk.items
 }
 
-/// Finds everything in one direction of a recorded connection.
-pub(super) fn walk_stream(stream: &Stream) -> Vec<Item<'_>> {
+/// The items of one direction of a recorded connection.
+pub(super) fn walk_stream(stream: &ByteStream) -> Vec<Item<'_>> {
     let mut walk = Walk { from_to: Some((stream.from, stream.to)), items: Vec::new() };
-    let length: u64 = stream.runs.iter().map(|run| len64(&run.bytes)).sum();
-    let [first, ..] = &stream.runs[..] else { return walk.items };
-    if !is_hello(&first.bytes) && !frames_plausibly(first) {
-        walk.push(first, 0, What::Other { beginning: &first.bytes, length });
+    let length: u64 = stream.fragments.iter().map(|fragment| len64(&fragment.bytes)).sum();
+    let [first, ..] = &stream.fragments[..] else { return walk.items };
+    if !is_handshake(&first.bytes) && !frames_plausibly(first) {
+        walk.push(first, 0, Content::Other { beginning: &first.bytes, length });
         return walk.items;
     }
     let mut next = 0;
-    for run in &stream.runs {
-        if run.start > next {
-            walk.push(run, 0, What::Missing(run.start - next));
+    for fragment in &stream.fragments {
+        if fragment.start > next {
+            walk.push(fragment, 0, Content::Missing(fragment.start - next));
         }
-        next = run.start + len64(&run.bytes);
-        let start = if run.start == 0 { walk.hellos(run) } else { walk.resynchronise(run) };
+        next = fragment.start + len64(&fragment.bytes);
+        let start = if fragment.start == 0 {
+            walk.handshakes(fragment)
+        } else {
+            walk.resynchronise(fragment)
+        };
         let in_step = match start {
-            Some(start) => walk.descriptors(run, start),
-            // A hello that cannot be read ends it all, a hole may be followed by a header later.
-            None => run.start > 0,
+            Some(start) => walk.descriptors(fragment, start),
+            // After a malformed handshake nothing can be read; after a gap a header may follow later.
+            None => fragment.start > 0,
         };
         if !in_step {
-            let end = stream.runs.last().map_or(next, |run| run.start + len64(&run.bytes));
+            let end = stream
+                .fragments
+                .last()
+                .map_or(next, |fragment| fragment.start + len64(&fragment.bytes));
             walk.extend_lost(end);
             break;
         }
@@ -118,50 +125,51 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Records `what`, which begins at `at` and was complete before `end`.
-    fn push_until(&mut self, run: &Run, at: usize, end: usize, what: What<'a>) {
-        let mark = run.mark(end.saturating_sub(1).max(at));
+    /// Adds an item that begins at `at` and is complete before `end`.
+    fn push_until(&mut self, fragment: &Fragment, at: usize, end: usize, content: Content<'a>) {
+        let mark = fragment.mark(end.saturating_sub(1).max(at));
         let origin = self.from_to.zip(mark).map(|((from, to), mark)| Origin {
             packet: mark.packet,
             time: mark.time,
             from,
             to,
         });
-        let offset = run.start + at as u64;
-        self.items.push(Item { place: Place { offset, origin }, what });
+        let offset = fragment.start + at as u64;
+        self.items.push(Item { position: Position { offset, origin }, content });
     }
 
-    fn push(&mut self, run: &Run, at: usize, what: What<'a>) {
-        self.push_until(run, at, at, what);
+    fn push(&mut self, fragment: &Fragment, at: usize, content: Content<'a>) {
+        self.push_until(fragment, at, at, content);
     }
 
-    fn lose(&mut self, run: &Run, at: usize, reason: String) {
-        let length = len64(&run.bytes[at..]);
-        self.push(run, at, What::Lost { length, reason });
+    fn lose(&mut self, fragment: &Fragment, at: usize, reason: String) {
+        let length = len64(&fragment.bytes[at..]);
+        self.push(fragment, at, Content::Lost { length, reason });
     }
 
-    /// Lets what was lost last reach to the place `end`.
+    /// Extends the last lost item to `end`.
     fn extend_lost(&mut self, end: u64) {
-        if let Some(Item { place, what: What::Lost { length, .. } }) = self.items.last_mut() {
-            *length = end - place.offset;
+        if let Some(Item { position, content: Content::Lost { length, .. } }) =
+            self.items.last_mut()
+        {
+            *length = end - position.offset;
         }
     }
 
-    /// Takes the hellos at the beginning and tells where descriptors begin; `None` if there can
-    /// be none.
-    fn hellos(&mut self, run: &'a Run) -> Option<usize> {
+    /// Adds the handshake and returns where descriptors begin; `None` if there can be none.
+    fn handshakes(&mut self, fragment: &'a Fragment) -> Option<usize> {
         let mut at = 0;
-        while is_hello(&run.bytes[at..]) {
-            let rest = &run.bytes[at..];
-            let Some(len) = hello_len(rest) else {
-                self.lose(run, at, "the hello has no blank line at its end".to_owned());
+        while is_handshake(&fragment.bytes[at..]) {
+            let rest = &fragment.bytes[at..];
+            let Some(len) = handshake_len(rest) else {
+                self.lose(fragment, at, "the handshake does not end with a blank line".to_owned());
                 return None;
             };
-            self.push_until(run, at, at + len, What::Hello(&rest[..len]));
+            self.push_until(fragment, at, at + len, Content::Handshake(&rest[..len]));
             at += len;
-            if announces_deflate(&rest[..len]) && !is_hello(&run.bytes[at..]) {
-                if at < run.bytes.len() {
-                    self.lose(run, at, "the link is compressed from here on".to_owned());
+            if announces_deflate(&rest[..len]) && !is_handshake(&fragment.bytes[at..]) {
+                if at < fragment.bytes.len() {
+                    self.lose(fragment, at, "the link is compressed from here on".to_owned());
                 }
                 return None;
             }
@@ -169,47 +177,45 @@ impl<'a> Walk<'a> {
         Some(at)
     }
 
-    /// Behind a hole: where a segment begins with what looks like a header. Everything before is
-    /// lost.
-    fn resynchronise(&mut self, run: &'a Run) -> Option<usize> {
-        let starts = run.marks.iter().map(|mark| mark.at);
+    /// After a gap: the first segment that begins with a plausible header. Bytes before it are lost.
+    fn resynchronise(&mut self, fragment: &'a Fragment) -> Option<usize> {
+        let starts = fragment.marks.iter().map(|mark| mark.at);
         let found = starts
             .into_iter()
-            .find(|&at| header_at(&run.bytes[at..]).is_some_and(|header| plausible(&header)));
-        let lost = found.unwrap_or(run.bytes.len());
+            .find(|&at| header_at(&fragment.bytes[at..]).is_some_and(|header| plausible(&header)));
+        let lost = found.unwrap_or(fragment.bytes.len());
         if lost > 0 {
             let reason = "it is not known where the next descriptor begins".to_owned();
-            self.push(run, 0, What::Lost { length: lost as u64, reason });
+            self.push(fragment, 0, Content::Lost { length: lost as u64, reason });
         }
         found
     }
 
-    /// Takes descriptors from `start` to the end of the run; false if the stream cannot be
-    /// followed any further.
-    fn descriptors(&mut self, run: &'a Run, start: usize) -> bool {
+    /// Adds the descriptors from `start` on; returns false if the rest of the stream cannot be read.
+    fn descriptors(&mut self, fragment: &'a Fragment, start: usize) -> bool {
         let mut at = start;
         let mut deframer = Deframer::default();
-        let mut found = deframer.feed(&run.bytes[start..]);
+        let mut found = deframer.feed(&fragment.bytes[start..]);
         loop {
             match found.next() {
                 Ok(Some(raw)) => {
                     let end = at + HEADER_BYTES + raw.payload().len();
-                    let payload = &run.bytes[at + HEADER_BYTES..end];
-                    self.push_until(run, at, end, What::Descriptor(raw.header(), payload));
+                    let payload = &fragment.bytes[at + HEADER_BYTES..end];
+                    self.push_until(fragment, at, end, Content::Descriptor(raw.header(), payload));
                     at = end;
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.lose(run, at, error.to_string());
+                    self.lose(fragment, at, error.to_string());
                     return false;
                 }
             }
         }
-        let rest = &run.bytes[at..];
+        let rest = &fragment.bytes[at..];
         if !rest.is_empty() {
             let header = header_at(rest);
             let bytes = rest.get(HEADER_BYTES..).unwrap_or(rest);
-            self.push(run, at, What::CutShort { header, bytes });
+            self.push(fragment, at, Content::CutShort { header, bytes });
         }
         true
     }
@@ -220,16 +226,16 @@ fn header_at(bytes: &[u8]) -> Option<Header> {
 }
 
 /// Whether bytes begin a link rather than a transfer.
-fn is_hello(bytes: &[u8]) -> bool {
+fn is_handshake(bytes: &[u8]) -> bool {
     bytes.starts_with(b"GNUTELLA ") || bytes.starts_with(b"GNUTELLA/")
 }
 
-/// Length of a hello of 0.4 or 0.6 with its blank line.
-fn hello_len(bytes: &[u8]) -> Option<usize> {
+/// Length of a part of the handshake, of 0.4 or 0.6, with its blank line.
+fn handshake_len(bytes: &[u8]) -> Option<usize> {
     if let Ok(Some(len)) = read_answer(bytes) {
         return Some(len);
     }
-    let window = &bytes[..bytes.len().min(MAX_HELLO_BYTES)];
+    let window = &bytes[..bytes.len().min(MAX_HANDSHAKE_BYTES)];
     memchr::memchr_iter(b'\n', window).find_map(|at| match &window[at + 1..] {
         [b'\n', ..] => Some(at + 2),
         [b'\r', b'\n', ..] => Some(at + 3),
@@ -237,19 +243,19 @@ fn hello_len(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// Whether a side of a 0.6 hello says that it compresses what it sends.
-fn announces_deflate(hello: &[u8]) -> bool {
-    hello.split(|&byte| byte == b'\n').any(|line| {
+/// Whether a part of a 0.6 handshake announces compression.
+fn announces_deflate(handshake: &[u8]) -> bool {
+    handshake.split(|&byte| byte == b'\n').any(|line| {
         let line = line.trim_ascii().to_ascii_lowercase();
         line.strip_prefix(b"content-encoding:")
             .is_some_and(|value| value.trim_ascii() == b"deflate")
     })
 }
 
-/// Whether a stream that begins without hello looks like a link recorded from its middle: every
-/// header that begins in the first segment is one a servent would send.
-fn frames_plausibly(run: &Run) -> bool {
-    let segment = run.first_segment();
+/// Whether a stream without a handshake looks like a link recorded from its middle: every header in the
+/// first segment is plausible.
+fn frames_plausibly(fragment: &Fragment) -> bool {
+    let segment = fragment.first_segment();
     let mut at = 0;
     while let Some(header) = segment.get(at..).and_then(header_at) {
         if !plausible(&header) {
@@ -260,7 +266,7 @@ fn frames_plausibly(run: &Run) -> bool {
     at > 0
 }
 
-/// A header with a length its kind can have and counters that no sane servent exceeds.
+/// Whether the length suits the kind and the counters are below a generous limit.
 fn plausible(header: &Header) -> bool {
     const MAX_LINKS: u8 = 32;
     let length = match header.kind {

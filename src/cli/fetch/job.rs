@@ -35,7 +35,7 @@ pub(super) struct Job {
     pub(super) saved: Option<(PathBuf, usize)>,
     /// The failure of the disk, as a sentence.
     pub(super) disk_failure: Option<String>,
-    sources: Vec<Candidate>,
+    sources: Vec<JobSource>,
     /// Index of the source that was tried last.
     at: usize,
     active: Option<(TransferId, FileId)>,
@@ -47,7 +47,7 @@ pub(super) struct Job {
     over: bool,
 }
 
-struct Candidate {
+struct JobSource {
     source: Source,
     state: State,
     /// Failures after which it was to be tried again.
@@ -100,7 +100,7 @@ impl Job {
     pub(super) fn add(&mut self, source: Source) {
         if !self.sources.iter().any(|known| known.source.is_same_file(&source)) {
             let state = State::Ready;
-            self.sources.push(Candidate { source, state, failures: 0, lost: 0, begun: false });
+            self.sources.push(JobSource { source, state, failures: 0, lost: 0, begun: false });
         }
     }
 
@@ -134,7 +134,7 @@ impl Job {
 
     /// When the next source is due.
     pub(super) fn next_try(&self) -> Option<Instant> {
-        let due = |source: &Candidate| match source.state {
+        let due = |source: &JobSource| match source.state {
             State::NotBefore(at) => Some(at),
             _ => None,
         };
@@ -144,7 +144,7 @@ impl Job {
 
     /// The first source that may be tried now.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        let may = |source: &Candidate| match source.state {
+        let may = |source: &JobSource| match source.state {
             State::Ready => true,
             State::NotBefore(at) => at <= now,
             State::GivenUp => false,
@@ -247,7 +247,7 @@ impl Job {
     }
 }
 
-impl Candidate {
+impl JobSource {
     /// Pause before it is tried again; `None` gives it up.
     fn pause(&mut self, error: &DownloadError) -> Option<Duration> {
         let unreachable = matches!(

@@ -33,18 +33,18 @@ enum State {
 }
 
 /// Prints reports until the reader of stdout is gone.
-pub(super) struct Report {
+pub(super) struct FetchReport {
     printer: Printer,
     json: bool,
     paths: bool,
 }
 
-impl Report {
+impl FetchReport {
     /// With `json` prints an object for each file; otherwise, with `paths` and unless stdout is a
     /// terminal, the path of each complete one.
-    pub(super) fn new(json: bool, paths: bool) -> Report {
+    pub(super) fn new(json: bool, paths: bool) -> FetchReport {
         let paths = paths && !json && !io::stdout().is_terminal();
-        Report { printer: Printer::default(), json, paths }
+        FetchReport { printer: Printer::default(), json, paths }
     }
 
     /// A file is complete.

@@ -29,7 +29,7 @@ pub(super) struct Record {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct RecordLine {
     name: String,
     size: Option<u64>,
     url: String,
@@ -53,7 +53,8 @@ impl Record {
         let file = File::open(Record::path_of(partial)).ok()?;
         let mut text = String::new();
         file.take(MAX_RECORD_BYTES).read_to_string(&mut text).ok()?;
-        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        let mut lines =
+            text.lines().filter_map(|line| serde_json::from_str::<RecordLine>(line).ok());
         let first = lines.next()?;
         let mut record = Record::new(&first.name, first.size);
         record.urls.insert(first.url);
@@ -79,7 +80,7 @@ impl Record {
             return Ok(());
         }
         let url = url_of(source);
-        let line = Line { name: self.name.clone(), size: self.size, url };
+        let line = RecordLine { name: self.name.clone(), size: self.size, url };
         // Starts a new line, since the last one may be torn.
         let text = format!("\n{}\n", serde_json::to_string(&line)?);
         let mut options = OpenOptions::new();

@@ -3,9 +3,8 @@
 //! The packets are synthetic: the keeper sees byte streams, and puts IP and TCP headers before them as
 //! if the two nodes were connected directly.
 
-use crate::wire::Deframer;
+use crate::wire::{Deframer, HandshakeEnd};
 use etherparse::PacketBuilder;
-use memchr::memmem;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -13,8 +12,6 @@ use std::time::Duration;
 const LINKTYPE_IPV4: u16 = 228;
 /// The longest payload of one packet, well below what the length field of IPv4 takes.
 const MAX_SEGMENT: usize = 32 * 1024;
-/// Longest handshake in bytes; a longer stream is not a link.
-const MAX_HANDSHAKE: usize = 4_096;
 
 /// The header of a pcapng file.
 pub(super) fn file_header() -> Vec<u8> {
@@ -37,87 +34,60 @@ fn block(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
     out.extend(len.to_le_bytes());
 }
 
-/// Follows one relayed connection from its start, so that a capture may begin at any time.
+/// Packs the streams of one relayed connection. Follows it from its start, so that a capture may begin at any time.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub(super) struct LinkCapture {
     /// The dialling node's end, and the dialled one's.
     ends: [SocketAddrV4; 2],
-    /// The streams of both sides.
-    sent: [Stream; 2],
+    /// What each side has sent.
+    streams: [SentStream; 2],
 }
 
-#[derive(Debug)]
-struct Stream {
-    /// TCP sequence number.
-    sequence: u32,
-    part: Part,
+#[derive(Debug, Default)]
+struct SentStream {
+    /// Bytes sent so far, modulo 2^32.
+    sent: u32,
+    handshake: HandshakeEnd,
+    deframer: Deframer,
 }
 
-#[derive(Debug)]
-enum Part {
-    /// The handshake, as far as it has arrived.
-    Handshake(Vec<u8>),
-    Descriptors(Deframer),
-    /// Anything else: one packet for each read.
-    Opaque,
+impl SentStream {
+    fn sequence(&self) -> u32 {
+        self.sent.wrapping_add(1)
+    }
 }
 
-impl Tap {
-    pub(super) fn new(dialling: SocketAddrV4, dialled: SocketAddrV4) -> Tap {
-        let stream = || Stream { sequence: 1, part: Part::Handshake(Vec::new()) };
-        Tap { ends: [dialling, dialled], sent: [stream(), stream()] }
+impl LinkCapture {
+    pub(super) fn new(dialling: SocketAddrV4, dialled: SocketAddrV4) -> LinkCapture {
+        LinkCapture { ends: [dialling, dialled], streams: Default::default() }
     }
 
-    /// The side `from` has sent `bytes`; their packets go to `capture`, if there is one.
+    /// The side `from` has sent `bytes`; their packets go to `capture`, if there is one. The handshake,
+    /// and a stream that is not a link, are packed as they arrive.
     pub(super) fn note(
         &mut self,
         from: usize,
         bytes: &[u8],
         capture: &mut Option<&mut dyn FnMut(Vec<u8>)>,
     ) {
-        let (mut handshake, rest);
-        let mut bytes = bytes;
-        if let Part::Handshake(so_far) = &mut self.sent[from].part {
-            so_far.extend_from_slice(bytes);
-            let end = [&b"\n\n"[..], b"\r\n\r\n"]
-                .into_iter()
-                .filter_map(|end| Some(memmem::find(so_far, end)? + end.len()))
-                .min();
-            match end {
-                Some(end) => {
-                    handshake = std::mem::take(so_far);
-                    rest = handshake.split_off(end);
-                    self.sent[from].part = Part::Descriptors(Deframer::default());
-                }
-                None if so_far.len() > MAX_HANDSHAKE => {
-                    (handshake, rest) = (std::mem::take(so_far), Vec::new());
-                    self.sent[from].part = Part::Opaque;
-                }
-                None => return,
-            }
-            self.pack(from, &handshake, capture);
-            bytes = &rest;
+        let behind = self.streams[from].handshake.skip(bytes);
+        self.pack(from, &bytes[..bytes.len() - behind.len()], capture);
+        if !self.streams[from].handshake.is_link() {
+            return;
         }
-        let mut part = std::mem::replace(&mut self.sent[from].part, Part::Opaque);
-        if let Part::Descriptors(deframer) = &mut part {
-            let mut descriptors = deframer.feed(bytes);
-            let lost = loop {
-                match descriptors.next() {
-                    Ok(Some(raw)) => {
-                        let whole = [&raw.header().encode()[..], raw.payload()].concat();
-                        self.pack(from, &whole, capture);
-                    }
-                    Ok(None) => break false,
-                    Err(_) => break true,
+        let mut deframer = std::mem::take(&mut self.streams[from].deframer);
+        let mut descriptors = deframer.feed(behind);
+        loop {
+            match descriptors.next() {
+                Ok(Some(raw)) => self.pack(from, raw.frame(), capture),
+                Ok(None) => break,
+                Err(_) => {
+                    self.streams[from].handshake.give_up();
+                    break;
                 }
-            };
-            if lost {
-                part = Part::Opaque;
             }
-        } else {
-            self.pack(from, bytes, capture);
         }
-        self.sent[from].part = part;
+        self.streams[from].deframer = deframer;
     }
 
     fn pack(&mut self, from: usize, bytes: &[u8], capture: &mut Option<&mut dyn FnMut(Vec<u8>)>) {
@@ -126,8 +96,8 @@ impl Tap {
             if let Some(capture) = capture {
                 let mut packet = Vec::with_capacity(segment.len() + 40);
                 let built = PacketBuilder::ipv4(source.ip().octets(), sink.ip().octets(), 64)
-                    .tcp(source.port(), sink.port(), self.sent[from].sequence, u16::MAX)
-                    .ack(self.sent[1 - from].sequence)
+                    .tcp(source.port(), sink.port(), self.streams[from].sequence(), u16::MAX)
+                    .ack(self.streams[1 - from].sequence())
                     .psh()
                     .write(&mut packet, segment);
                 if built.is_ok() {
@@ -135,7 +105,7 @@ impl Tap {
                 }
             }
             let len = u32::try_from(segment.len()).expect("a segment is short");
-            self.sent[from].sequence = self.sent[from].sequence.wrapping_add(len);
+            self.streams[from].sent = self.streams[from].sent.wrapping_add(len);
         }
     }
 }

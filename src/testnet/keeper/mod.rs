@@ -9,7 +9,7 @@ mod children;
 mod pipe;
 mod relay;
 
-use super::control::{LinkStatus, Reply, Request, Status};
+use super::control::{KeeperReply, KeeperRequest, LinkStatus, NetworkStatus};
 use super::folder::{Network, RunFolder};
 use crate::plan::fault_schedule::{Fault, FaultSchedule};
 use crate::rng::Rng;
@@ -308,9 +308,9 @@ impl Keeper {
         while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = input.drain(..=end).collect();
             let (reply, captures) = match serde_json::from_slice(&line) {
-                Ok(Request::Capture) => (Reply::Done, true),
+                Ok(KeeperRequest::Capture) => (KeeperReply::Done, true),
                 Ok(request) => (self.answer(request), false),
-                Err(error) => (Reply::Failed(format!("not a request: {error}")), false),
+                Err(error) => (KeeperReply::Failed(format!("not a request: {error}")), false),
             };
             let Some(client) = self.clients.get_mut(key) else { return };
             client.output.extend(serde_json::to_vec(&reply).unwrap_or_default());
@@ -329,53 +329,53 @@ impl Keeper {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Reply {
+    fn answer(&mut self, request: KeeperRequest) -> KeeperReply {
         let wrong = |links: &[usize], count: usize| links.iter().any(|link| *link >= count);
         let done = match request {
-            Request::Status => return Reply::Status(self.status()),
-            Request::Arm => {
+            KeeperRequest::Status => return KeeperReply::Status(self.status()),
+            KeeperRequest::Arm => {
                 let now = self.fault_time(Instant::now());
                 self.faults.arm(now, self.network.nodes.len(), self.network.links.len());
                 Ok(())
             }
-            Request::Set { ref links, .. } | Request::Reset { ref links }
+            KeeperRequest::Set { ref links, .. } | KeeperRequest::Reset { ref links }
                 if wrong(links, self.network.links.len()) =>
             {
                 Err(io::Error::other("no such link"))
             }
-            Request::Set { links, conditions } => {
+            KeeperRequest::Set { links, conditions } => {
                 for link in links {
                     self.relay.set(link, conditions.clone());
                 }
                 Ok(())
             }
-            Request::Reset { links } => {
+            KeeperRequest::Reset { links } => {
                 for link in links {
                     self.relay.reset(link);
                 }
                 Ok(())
             }
-            Request::Kill { node, .. } if node >= self.network.nodes.len() => {
+            KeeperRequest::Kill { node, .. } if node >= self.network.nodes.len() => {
                 Err(io::Error::other("no such node"))
             }
-            Request::Kill { node, hard } => self.children.end(node, hard),
-            Request::Start => self.start_missing(),
-            Request::Capture => Ok(()),
-            Request::Stop => {
+            KeeperRequest::Kill { node, hard } => self.children.end(node, hard),
+            KeeperRequest::Start => self.start_missing(),
+            KeeperRequest::Capture => Ok(()),
+            KeeperRequest::Stop => {
                 self.stop();
                 Ok(())
             }
         };
-        done.map_or_else(|error| Reply::Failed(error.to_string()), |()| Reply::Done)
+        done.map_or_else(|error| KeeperReply::Failed(error.to_string()), |()| KeeperReply::Done)
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> NetworkStatus {
         let link = |number| LinkStatus {
             relay: self.relay.addr(number),
             conditions: self.relay.conditions(number).clone(),
             open: self.relay.open(number),
         };
-        Status {
+        NetworkStatus {
             nodes: self.children.status(),
             links: (0..self.network.links.len()).map(link).collect(),
         }

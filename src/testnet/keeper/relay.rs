@@ -10,7 +10,7 @@
 
 use super::super::folder::{Conditions, Link, Network};
 use super::super::tail::Carried;
-use super::capture::Tap;
+use super::capture::LinkCapture;
 use super::pipe::{self, Pipe, READ_BYTES};
 use crate::driver::tcp;
 use crate::plan::Faults;
@@ -48,7 +48,7 @@ struct Pair {
     streams: [TcpStream; 2],
     /// Bytes from the dialling side, and from the dialled.
     pipes: [Pipe; 2],
-    tap: Tap,
+    tap: LinkCapture,
     /// The dialled node has not accepted it yet.
     connecting: bool,
     /// By a fault of the plan, this dial gets no answer.
@@ -193,7 +193,7 @@ impl Relay {
         }
         let entry = self.pairs.vacant_entry();
         let first = self.first_token + self.links.len() + 2 * entry.key();
-        let tap = Tap::new(dialling, to);
+        let tap = LinkCapture::new(dialling, to);
         let pair = entry.insert(Pair {
             link,
             streams,

@@ -1,6 +1,6 @@
-//! Response heads: which bytes of the file follow, or why none do.
+//! Response heads: which bytes of the file follow, or why the request failed.
 
-use super::{Body, Download, DownloadError, Goal, Link};
+use super::{Body, ConnectionState, Download, DownloadError, Goal};
 use crate::time::Instant;
 use crate::wire::http_head::{ResponseError, ResponseHead};
 
@@ -18,7 +18,7 @@ impl Download {
         };
         match body {
             Ok(Some(body)) => {
-                self.link = Link::Body(body);
+                self.connection = ConnectionState::Body(body);
                 match self.goal {
                     Goal::Check { .. } if self.expected.is_none() => self.give_up_check(now),
                     Goal::Check { .. } => self.take_body(now, rest),
@@ -29,13 +29,13 @@ impl Download {
                 }
             }
             Ok(None) => {}
-            // The size was that of a partial of another source, which is of another file then.
+            // The expected size came from another source's partial file, which is of another file.
             Err(DownloadError::SizeMismatch { .. })
                 if self.foreign && self.source.size.is_none() && !self.disk.holds_ours() =>
             {
                 let told = response.content_length.filter(|_| response.status == 200);
                 self.expected = response.content_range.map_or(told, |range| range.total);
-                self.start_anew(now);
+                self.restart(now);
             }
             Err(error) => {
                 let empty = response.content_length == Some(0) && rest.is_empty();
@@ -45,13 +45,13 @@ impl Download {
         }
     }
 
-    /// Whether the file is another than in the answers before, as far as the source tells.
+    /// Whether ETag or Last-Modified say that the file has changed since the last response.
     fn has_changed(&mut self, response: &ResponseHead) -> bool {
         let Some(told) = &response.validator else { return false };
         self.validator.get_or_insert_with(|| told.clone()) != told
     }
 
-    /// Which bytes of the file the body holds. A `Content-Range` counts whatever the status.
+    /// The range of the body. A `Content-Range` counts whatever the status.
     fn plan_body(&mut self, response: &ResponseHead) -> Result<Option<Body>, DownloadError> {
         let wanted = self.position;
         let range = response.content_range;
@@ -82,8 +82,8 @@ impl Download {
         Ok(Some(Body { left: Some(length), keep_alive }))
     }
 
-    /// A body begins at `start`. One that is longer than the stretch to be checked ignores the
-    /// range: then all of it is compared.
+    /// A body begins at `start`. One longer than the range to be checked ignores the range: then all of
+    /// it is compared.
     fn read_from(&mut self, start: u64, body_end: Option<u64>) {
         self.position = start;
         if let (Goal::Check { end, last }, Some(total)) = (&mut self.goal, self.expected) {
@@ -111,7 +111,7 @@ impl Download {
         }
     }
 
-    /// A range of an empty file cannot be had: it is compared all the same.
+    /// Handles 416. An empty file has no range, but is compared all the same.
     fn range_refused(&mut self, response: &ResponseHead) -> Result<Option<Body>, DownloadError> {
         if let Some(total) = response.content_range.and_then(|range| range.total) {
             self.learn_size(total)?;
