@@ -1,5 +1,4 @@
-//! What goes out because somebody asks: answers to the Pings and Queries of others, and searches
-//! and pings of the user.
+//! Answers to the Pings and Queries of others, and the searches and pings of the user.
 
 use super::descriptors::Source;
 use super::io::{Event, Hit, SearchError};

@@ -257,18 +257,11 @@ impl Servent {
         Some(conn)
     }
 
-    /// Dials what is missing, and says when to look again.
-    pub(super) fn dial_wanted(&mut self, now: Instant) {
-        let Some(mut round) = self.dialer.begin_round(now, &self.config, &self.links) else {
-            return;
-        };
-        loop {
-            let (config, links, rng) = (&self.config, &self.links, &mut self.rng);
-            let Some(target) = self.dialer.next_target(now, &mut round, config, links, rng) else {
-                return;
-            };
-            let dialled = self.dial(now, target.0, target.1, Phase::Dialing).is_some();
-            self.dialer.dialled(now, &mut round, target, dialled);
+    /// Dials what is missing, as far as there are sockets.
+    fn dial_wanted(&mut self, now: Instant) {
+        let targets = self.dialer.targets(now, &self.config, &self.links, &mut self.rng);
+        for (addr, origin) in targets {
+            self.dial(now, addr, origin, Phase::Dialing);
         }
     }
 

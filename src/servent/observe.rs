@@ -14,14 +14,14 @@ use std::net::SocketAddrV4;
 pub enum Observation {
     /// A link stands.
     LinkUp {
-        /// With whom.
+        /// The neighbour.
         peer: SocketAddrV4,
         /// Whether we dialled.
         outbound: bool,
     },
     /// A link ended.
     LinkDown {
-        /// With whom.
+        /// The neighbour.
         peer: SocketAddrV4,
         /// Who ended it, and why.
         reason: CloseReason,
@@ -31,28 +31,28 @@ pub enum Observation {
     },
     /// A descriptor arrived: `Stats::received`. What came of it follows before the next one.
     Received {
-        /// From whom.
+        /// The neighbour it came from.
         peer: SocketAddrV4,
         /// As it arrived.
         header: Header,
     },
     /// A copy was queued on behalf of others: `Stats::forwarded`.
     Forwarded {
-        /// To whom.
+        /// The neighbour it goes to.
         peer: SocketAddrV4,
         /// As it is sent.
         header: Header,
     },
     /// A copy of our own making was queued, replies included: `Stats::originated`.
     Originated {
-        /// To whom.
+        /// The neighbour it goes to.
         peer: SocketAddrV4,
         /// As it is sent.
         header: Header,
     },
     /// The descriptor that arrived last went no further.
     Dropped {
-        /// From whom it came.
+        /// The neighbour it came from.
         peer: SocketAddrV4,
         /// As it arrived.
         header: Header,

@@ -1,4 +1,4 @@
-//! Dialling: whom, when, and when not.
+//! Dialling: which addresses, when, and when not.
 //!
 //! | file | holds |
 //! |---|---|
@@ -25,7 +25,7 @@ use crate::time::Instant;
 use mutual::ClosedDuplicates;
 use own_addresses::OwnAddresses;
 use static_peers::StaticPeers;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ const LASTING: Duration = Duration::from_secs(20);
 const LOCAL_PAUSE: Duration = Duration::from_secs(2);
 const LOCAL_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Whom to dial, when, and what came of it.
+/// The addresses to dial, when, and how dialling them went.
 #[derive(Debug)]
 pub(super) struct Dialer {
     hosts: HostCache,
@@ -62,22 +62,6 @@ pub(super) struct Dialer {
     /// Until when nothing is dialled because this machine refused to connect, and how long that
     /// pause is.
     local_pause: Option<(Instant, Duration)>,
-}
-
-/// One pass over what may be dialled.
-#[derive(Debug)]
-pub(super) struct DialRound {
-    next_static: usize,
-    /// Links that may still be added.
-    room: usize,
-    learnt: Option<LearntDials>,
-}
-
-/// The part of a round that dials learnt hosts.
-#[derive(Debug)]
-struct LearntDials {
-    wanted: usize,
-    connected: BTreeSet<SocketAddrV4>,
 }
 
 impl Dialer {
@@ -242,121 +226,83 @@ impl Dialer {
         }
     }
 
-    /// Begins a pass over what may be dialled; `None` while this machine cannot connect.
-    pub(super) fn begin_round(
+    /// The addresses to dial now, each with why; says when to look again.
+    pub(super) fn targets(
         &mut self,
         now: Instant,
         config: &Config,
         links: &Links,
-    ) -> Option<DialRound> {
+        rng: &mut Rng,
+    ) -> Vec<(SocketAddrV4, Origin)> {
         self.next_round = Instant::FAR_FUTURE;
         self.last_round = Some(now);
         if let Some((until, _)) = self.local_pause.filter(|(until, _)| now < *until) {
             self.next_round = until;
-            return None;
+            return Vec::new();
         }
         let room = config.max_links.saturating_sub(links.established().len());
-        Some(DialRound { next_static: 0, room, learnt: None })
-    }
-
-    /// The next address to dial in this round. What came of it is told by [`Dialer::dialled`].
-    pub(super) fn next_target(
-        &mut self,
-        now: Instant,
-        round: &mut DialRound,
-        config: &Config,
-        links: &Links,
-        rng: &mut Rng,
-    ) -> Option<(SocketAddrV4, Origin)> {
-        while let Some((addr, next_try)) = self.static_peers.get(round.next_static) {
-            round.next_static += 1;
+        let mut targets = Vec::new();
+        for (addr, next_try) in self.static_peers.iter() {
             // A neighbour that only claims to listen there does not count.
             if links.serves_static_peer(addr) {
                 continue;
             }
-            if next_try <= now && round.room > 0 {
-                return Some((addr, Origin::Static));
+            if next_try <= now && targets.len() < room {
+                targets.push((addr, Origin::Static));
+            } else {
+                self.next_round = self.next_round.min(StaticPeers::retry_at(now, next_try));
             }
-            self.next_round = self.next_round.min(StaticPeers::retry_at(now, next_try));
         }
-        self.next_learnt(now, round, config, links, rng).map(|addr| (addr, Origin::Learnt))
+        let room = room - targets.len();
+        self.add_learnt(now, room, config, links, rng, &mut targets);
+        targets
     }
 
-    /// A learnt host to dial, until as many links as wanted stand or are under way.
-    fn next_learnt(
-        &mut self,
-        now: Instant,
-        round: &mut DialRound,
-        config: &Config,
-        links: &Links,
-        rng: &mut Rng,
-    ) -> Option<SocketAddrV4> {
-        if round.learnt.is_none() {
-            round.learnt = Some(self.learnt_dials(now, round.room, config, links));
-        }
-        let LearntDials { wanted, connected } = round.learnt.as_ref()?;
-        if *wanted == 0 {
-            return None;
-        }
-        let oldest = self.recent_dials.front().map(|(at, _)| *at);
-        if self.recent_dials.len() >= DIALS_PER_WINDOW {
-            let next = oldest.map_or(now, |at| at + DIAL_WINDOW);
-            self.next_round = self.next_round.min(next);
-            return None;
-        }
-        let mut rng = rng.fork();
-        let usable = |addr| self.is_usable(addr, config.scope) && !connected.contains(&addr);
-        let picked = self.hosts.pick(now, &mut rng, usable);
-        if picked.is_none() {
-            let due = self.hosts.next_due(now, usable);
-            // An address that was dialled often enough may be usable again after the window.
-            let next = due.into_iter().chain(oldest.map(|at| at + DIAL_WINDOW)).min();
-            self.next_round = self.next_round.min(next.unwrap_or(Instant::FAR_FUTURE));
-        }
-        picked
-    }
-
-    fn learnt_dials(
+    /// Adds learnt hosts, until as many links as wanted stand or are under way.
+    fn add_learnt(
         &mut self,
         now: Instant,
         room: usize,
         config: &Config,
         links: &Links,
-    ) -> LearntDials {
+        rng: &mut Rng,
+        targets: &mut Vec<(SocketAddrV4, Origin)>,
+    ) {
         while self.recent_dials.front().is_some_and(|(at, _)| now.since(*at) >= DIAL_WINDOW) {
             self.recent_dials.pop_front();
         }
         let (all, dialing) = links.to_learnt_hosts();
         let wanted = config.links.saturating_sub(all).min(room);
         let wanted = wanted.min(MAX_DIALS.saturating_sub(dialing));
-        let connected = if wanted > 0 { links.connected_addrs() } else { BTreeSet::new() };
-        LearntDials { wanted, connected }
+        if wanted == 0 {
+            return;
+        }
+        let mut connected = links.connected_addrs();
+        connected.extend(targets.iter().map(|(addr, _)| *addr));
+        for _ in 0..wanted {
+            let window_ends = self.recent_dials.front().map(|(at, _)| *at + DIAL_WINDOW);
+            if self.recent_dials.len() >= DIALS_PER_WINDOW {
+                self.next_round = self.next_round.min(window_ends.unwrap_or(now));
+                return;
+            }
+            let mut rng = rng.fork();
+            let usable = |addr| self.is_usable(addr, config.scope) && !connected.contains(&addr);
+            let Some(addr) = self.hosts.pick(now, &mut rng, usable) else {
+                let due = self.hosts.next_due(now, usable);
+                // An address that was dialled often enough may be usable again after the window.
+                let next = due.into_iter().chain(window_ends).min();
+                self.next_round = self.next_round.min(next.unwrap_or(Instant::FAR_FUTURE));
+                return;
+            };
+            connected.insert(addr);
+            self.recent_dials.push_back((now, *addr.ip()));
+            targets.push((addr, Origin::Learnt));
+        }
     }
 
     fn is_usable(&self, addr: SocketAddrV4, scope: Scope) -> bool {
         let most = if scope == Scope::Loopback { usize::MAX } else { DIALS_PER_ADDRESS };
         let lately = self.recent_dials.iter().filter(|(_, ip)| ip == addr.ip()).count();
         lately < most && !self.is_own(addr)
-    }
-
-    /// Whether the address last named by [`Dialer::next_target`] could be dialled: no socket may
-    /// have been left for it.
-    pub(super) fn dialled(
-        &mut self,
-        now: Instant,
-        round: &mut DialRound,
-        target: (SocketAddrV4, Origin),
-        dialled: bool,
-    ) {
-        let (addr, origin) = target;
-        match (&mut round.learnt, origin) {
-            (Some(learnt), Origin::Learnt) if dialled => {
-                learnt.wanted -= 1;
-                learnt.connected.insert(addr);
-                self.recent_dials.push_back((now, *addr.ip()));
-            }
-            (Some(learnt), Origin::Learnt) => learnt.wanted = 0,
-            _ => round.room -= usize::from(dialled),
-        }
     }
 }

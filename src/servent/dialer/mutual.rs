@@ -5,8 +5,8 @@
 //! the one in its own Pong (hops 0), believed only if its IP is that of the socket: a peer elsewhere
 //! cannot have an honest link closed.
 //!
-//! GNU Serveez dials back whoever dials it, and again whenever that link ends. Such a peer does not
-//! follow the rule: its link stays and ours is closed.
+//! GNU Serveez dials back every servent that dials it, again whenever that link ends. Such a peer does
+//! not follow the rule: its link stays and ours is closed.
 
 use crate::time::Instant;
 use std::collections::VecDeque;

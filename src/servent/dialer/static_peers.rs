@@ -40,9 +40,9 @@ impl StaticPeers {
         self.0.is_empty()
     }
 
-    /// The peer at this position, and when it may be tried.
-    pub(super) fn get(&self, at: usize) -> Option<(SocketAddrV4, Instant)> {
-        self.0.get(at).map(|peer| (peer.addr, peer.next_try))
+    /// The peers, and when each may be tried.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SocketAddrV4, Instant)> {
+        self.0.iter().map(|peer| (peer.addr, peer.next_try))
     }
 
     /// When to look again for a peer that could not be dialled at `now`.

@@ -203,8 +203,8 @@ impl Tables {
     }
 }
 
-/// Ids in one of two generations that together may hold `limit`: so many that a power of two for a
-/// limit fills its tables.
+/// Ids in one of two generations that together may hold `limit`, chosen so that a limit that is a power
+/// of two fills its tables.
 const fn generation(limit: usize) -> usize {
     super::id_table::capacity(limit / 2)
 }
