@@ -1,6 +1,6 @@
 //! Conservation of copies, and bounds.
 
-use super::{Rule, Violation};
+use super::violation::{Rule, Violation};
 
 /// Where all copies of descriptors are. Queues and nodes are counted by the servents themselves,
 /// wires by the network: neither can balance the sum alone.
@@ -85,7 +85,10 @@ mod tests {
             Ledger { in_flight: 0, ..ledger },
         ];
         for ledger in wrong {
-            assert!(ledger.check().is_err_and(|found| found.rule == Rule::NothingLost), "{ledger:?}");
+            assert!(
+                ledger.check().is_err_and(|found| found.rule == Rule::NothingLost),
+                "{ledger:?}"
+            );
         }
         assert!(check_bound("routes", 5, 5).is_ok());
         assert!(check_bound("routes", 6, 5).is_err_and(|found| found.rule == Rule::Bounded));

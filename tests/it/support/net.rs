@@ -2,8 +2,8 @@
 //! with equal latency on every link, and a note of every descriptor and dial.
 
 use super::descriptor::{Descriptor, take_descriptors};
-use super::node::TestNode;
-use super::{Graph, shared_files};
+use super::graph::Graph;
+use super::node::{TestNode, UploadStep, shared_files};
 use servent::config::Config;
 use servent::net::{self, Dial, DialFate, Holder, LinkParams, Observer, Peer};
 use servent::rng::Rng;
@@ -89,7 +89,7 @@ impl Net {
         Net { engine, nodes: 0, seed, steps: 0 }
     }
 
-    /// A servent per node, a link per edge, all up, nobody pinging on its own.
+    /// A servent per node, a link per edge, all up, without background Pings.
     pub(crate) fn of_graph(seed: u64, graph: &Graph, ttl: u8) -> Net {
         let mut net = Net::new(seed);
         for _ in 0..graph.nodes {
@@ -181,7 +181,7 @@ impl Net {
     }
 
     /// The steps of uploads that a servent took.
-    pub(crate) fn upload_steps(&self, index: usize) -> &[super::node::UploadStep] {
+    pub(crate) fn upload_steps(&self, index: usize) -> &[UploadStep] {
         &self.node(index).upload_steps
     }
 
@@ -237,7 +237,7 @@ impl Net {
         self.engine.step();
     }
 
-    /// 16 bytes nobody else uses.
+    /// 16 bytes that no other caller gets.
     pub(crate) fn fresh_id(&mut self) -> [u8; 16] {
         self.rng.bytes16()
     }
