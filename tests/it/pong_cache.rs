@@ -245,8 +245,8 @@ fn told_by(net: &mut Net, node: usize) -> BTreeMap<SocketAddrV4, u8> {
     let asked = Guid(net.fresh_id());
     net.write(guest, &ping(asked).bytes());
     net.settle();
+    net.skip_handshake(guest);
     let mut received = net.take_received(guest);
-    received.drain(..OK.len());
     let pongs = take_descriptors(&mut received).unwrap();
     net.reset(guest);
     net.settle();

@@ -9,6 +9,7 @@ use servent::net::{self, Dial, DialFate, Holder, LinkParams, Observer, Peer};
 use servent::rng::Rng;
 use servent::servent::{Event, Observation, Servent};
 use servent::time::Instant;
+use servent::wire::HandshakeEnd;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::{Deref, DerefMut};
@@ -256,6 +257,15 @@ impl Net {
     /// Takes all bytes a scripted peer has received.
     pub(crate) fn take_received(&mut self, peer: Peer) -> Vec<u8> {
         std::mem::take(self.received(peer))
+    }
+
+    /// Takes the handshake off the front of what a scripted peer has received.
+    #[track_caller]
+    pub(crate) fn skip_handshake(&mut self, peer: Peer) {
+        let received = self.take_received(peer);
+        let mut handshake = HandshakeEnd::default();
+        *self.received(peer) = handshake.skip(&received).to_vec();
+        assert!(handshake.is_link(), "the servent does not take a link");
     }
 
     /// The servent sees the connection end at once, and nothing else happens.
