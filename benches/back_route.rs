@@ -25,7 +25,7 @@ fn guid(query: usize) -> [u8; 16] {
     guid
 }
 
-/// All hits, with the ids of the queries in turn, from so many servents in turn. Each differs.
+/// All hits, with the GUIDs of the queries in turn, from all servents in turn. Each differs.
 fn hits() -> Vec<u8> {
     let one = hit();
     let mut all = one.repeat(HITS);

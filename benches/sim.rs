@@ -38,7 +38,7 @@ fn main() {
     }
 }
 
-/// Runs each of several plans so often, by turns: what else goes on meets all of them.
+/// Runs several plans by turns, so that other load on the machine meets all of them.
 fn runs(repetitions: usize, nodes: &str, plans: &[&[&str]]) -> Vec<Vec<Value>> {
     let mut all = vec![Vec::new(); plans.len()];
     for _ in 0..repetitions {

@@ -1,12 +1,13 @@
-//! What must hold for any bytes: the bodies of the fuzz targets under `fuzz/`.
+//! The bodies of the fuzz targets under `fuzz/`: what must hold for any bytes.
 //!
-//! They live here so that the ordinary build compiles them and an ordinary test replays the
-//! committed corpus. Each takes whatever bytes it is given and panics if a promise of the wire
-//! code, of a transfer or of a network is broken; nothing else calls them.
+//! They are part of the library so that the ordinary build compiles them and an ordinary test replays
+//! the committed corpus. Each takes any bytes and panics if an invariant of the wire code, of a
+//! transfer or of a network is broken. Nothing else calls them.
 
 mod network;
 mod query_match;
 mod route_table;
+mod said;
 mod script;
 mod servent;
 mod transfer;
@@ -16,6 +17,8 @@ pub use query_match::query_match;
 pub use route_table::route_table;
 pub use servent::servent;
 pub use transfer::transfer;
+
+use said::said;
 
 use crate::transfer::names::{MAX_NAME_BYTES, escape_for_terminal, safe_local_name};
 use crate::transfer::url::TransferUrl;
@@ -29,7 +32,7 @@ use crate::wire::{
     Bye, DecodeError, Deframer, FrameError, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Ping,
     Pong, Push, Query, QueryHit,
 };
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 
 /// Streams up to this length are also fed byte by byte.
 const MAX_SINGLE_BYTES: usize = 256;
@@ -73,7 +76,7 @@ pub fn deframe(data: &[u8]) {
 #[derive(Debug, PartialEq)]
 struct Framed {
     descriptors: Vec<(Header, Vec<u8>)>,
-    /// Bytes held back at the end; 0 after an error, when nobody looks at them any more.
+    /// Bytes held back at the end; 0 after an error.
     pending: usize,
     error: Option<FrameError>,
 }
@@ -164,12 +167,6 @@ fn there_and_back<'a, T: Debug + PartialEq>(
     }
 }
 
-/// What is told to people about a peer's bytes is one line that cannot act on a terminal.
-fn said(what: &impl Display) {
-    let text = what.to_string();
-    assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
-}
-
 /// The parts of a hit that are read lazily.
 fn walk(hit: &QueryHit<'_>) {
     assert_ne!(hit.count, 0);
@@ -186,7 +183,7 @@ fn walk(hit: &QueryHit<'_>) {
 }
 
 /// What is decided about the beginning of a connection stays decided when more bytes come, and a
-/// complete hello is exactly as long as what was read of it.
+/// complete handshake is exactly as long as what was read of it.
 pub fn handshake(data: &[u8]) {
     stays_decided(data, |bytes| match dispatch(bytes) {
         Dispatch::NeedMore => None,
@@ -198,7 +195,7 @@ pub fn handshake(data: &[u8]) {
     for (read, exact) in [(read_connect as fn(&[u8]) -> _, CONNECT), (read_answer, OK)] {
         match read(data) {
             Ok(Some(len)) => {
-                assert!(data[..len].ends_with(b"\n"), "a hello ends with its blank line");
+                assert!(data[..len].ends_with(b"\n"), "a handshake ends with its blank line");
                 assert_eq!(read(&data[..len]), Ok(Some(len)), "and needs nothing behind it");
             }
             Ok(None) => {}
@@ -253,7 +250,7 @@ fn http_text(data: &[u8]) {
         Ok(None) => {}
         Err(error) => said(&error),
     }
-    // Paths are tried on their own too: the fuzzer need not find a whole request around them.
+    // Paths are parsed on their own too, so that the fuzzer need not find a request around them.
     path(data);
     let text = String::from_utf8_lossy(data);
     url(&text);
@@ -280,7 +277,7 @@ fn request(head: &RequestHead, bytes: &[u8]) {
     }
 }
 
-/// What is answered to a request that is none.
+/// The answer to a malformed request.
 fn refusal(status: Status) {
     let reply = Reply {
         version: Version::Http11,
@@ -347,7 +344,7 @@ fn url(text: &str) {
     }
 }
 
-/// Whatever a peer calls a file, it is saved under a plain name, and shown without harm.
+/// Any remote name is saved under a plain name and shown without control characters.
 fn local_name(remote: &str) {
     let name = safe_local_name(remote);
     assert!((1..=MAX_NAME_BYTES).contains(&name.len()), "{name:?}");

@@ -1,4 +1,4 @@
-//! A core without sockets.
+//! The core alone, driven by hand: no sockets, and no network in memory that would be measured too.
 #![allow(dead_code, unreachable_pub, reason = "each who includes it uses a part of it")]
 
 use servent::config::Config;
@@ -9,7 +9,7 @@ use servent::wire::ServentId;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A library of so many names, which no flood finds.
+/// A library of `count` names that no flood finds.
 pub fn names(count: u32) -> Library {
     let mut builder = LibraryBuilder::new();
     for number in 1..=count {
@@ -23,7 +23,7 @@ pub fn names(count: u32) -> Library {
     }
 }
 
-/// A core with links that take in everything at once.
+/// A core whose links take everything at once.
 pub struct Net {
     core: Servent,
     source: ConnId,
@@ -58,7 +58,7 @@ impl Net {
     }
 
     pub fn pass(&mut self, bytes: &[u8]) {
-        // Nobody else has spoken for a while.
+        // Time for the link to have its full share again.
         self.now += Duration::from_millis(100);
         // As much as a servent passes on before it writes.
         for part in bytes.chunks(32 * 1024) {

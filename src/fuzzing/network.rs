@@ -1,17 +1,16 @@
-//! Networks under fire: a small plan, faults and operations decoded from bytes, run under the eyes
-//! of the simulator's oracles.
+//! Fuzz target for whole networks: a small plan, faults and operations are decoded from bytes and run
+//! in the simulator, with all rules checked.
 
 use crate::plan::topology::Graph;
 use crate::plan::{Faults, Plan};
 use crate::sim::{Operation, play};
 use std::time::Duration;
 
-/// Operations of one run; more only take longer.
+/// Upper bound on the operations of one run; more only take longer.
 const MAX_OPERATIONS: usize = 64;
 
-/// Whatever happens to 3 to 6 nodes and the links between them, whenever it does: Queries and hits
-/// keep to the rules of routing, and every copy is received, dropped, lost with a link or under
-/// way.
+/// No sequence of faults in a network of 3 to 6 nodes breaks a rule of [`crate::rules`]: Queries and
+/// hits keep to their paths, and every copy is received, dropped, lost with a link or in flight.
 ///
 /// `data`: how many nodes, two bytes of links between them (one bit for each pair, on top of a
 /// line), a seed, links (latency, bandwidth, window, splitting), chances of faults, then
@@ -34,7 +33,7 @@ pub fn network(data: &[u8]) {
     }
 }
 
-/// A line, so that all are linked, and some pairs more.
+/// A line, so that the graph is connected, and more links.
 fn graph(nodes: usize, more: u16) -> Graph {
     let mut edges = Vec::new();
     let mut pair = 0;

@@ -18,7 +18,7 @@ const MAX_FILES: usize = 1_500;
 /// Queries of one run; more only take longer.
 const MAX_QUERIES: usize = 32;
 
-/// See `library::words`, whose promises these are.
+/// The invariants are those of `library::words`.
 const MAX_NAME_WORDS: usize = 128;
 const MAX_WORD_BYTES: usize = 128;
 
@@ -65,36 +65,36 @@ const PARTS: [&str; 40] = [
     "\u{345}",
 ];
 
-/// Whatever the names, their numbers and the slices the library is built in: it knows each file by
-/// its number and its unique name, and finds for any criteria exactly the files a plain matcher
-/// finds, or as many of them as it was asked for.
+/// For any names and numbers, built in slices of any size: the library knows each file by its number
+/// and its unique name, and finds for any criteria exactly the files a plain matcher finds, or as
+/// many of them as it was asked for.
 ///
 /// The first byte of `data` is the budget of a slice, the rest are operations: files to add, and
 /// queries.
 pub fn query_match(data: &[u8]) {
     let mut script = Script::new(data);
     let budget = usize::from(script.number()) * 8 + 1;
-    let mut shelf = Shelf::default();
+    let mut model = Model::default();
     let mut queries = Vec::new();
     while let Some(operation) = script.next() {
         match operation % 8 {
-            0 => shelf.add(script.number(), text(script.raw())),
-            1..=3 => shelf.add(script.number(), parts(&mut script)),
-            4 => shelf.copy_last(script.number(), script.number()),
+            0 => model.add(script.number(), text(script.raw())),
+            1..=3 => model.add(script.number(), parts(&mut script)),
+            4 => model.copy_last(script.number(), script.number()),
             5 => queries.push((script.raw().to_vec(), script.number())),
             _ => queries.push((parts(&mut script).into_bytes(), script.number())),
         }
     }
-    let library = finish(&mut shelf.builder, budget);
-    shelf.check(&library);
+    let library = finish(&mut model.builder, budget);
+    model.check(&library);
     // The same files in another order and other slices give the same answers.
     let mut again = LibraryBuilder::new();
-    for Entry { number, name, size } in shelf.entries() {
+    for Entry { number, name, size } in model.entries() {
         again.add(number, name, size).expect("was taken before");
     }
     let again = finish(&mut again, usize::MAX);
     for (query, limit) in queries.iter().take(MAX_QUERIES) {
-        shelf.ask([&library, &again], query, usize::from(*limit));
+        model.ask([&library, &again], query, usize::from(*limit));
     }
 }
 
@@ -120,7 +120,7 @@ fn finish(builder: &mut LibraryBuilder, budget: usize) -> Library {
 
 /// What was put into a library.
 #[derive(Default)]
-struct Shelf {
+struct Model {
     builder: LibraryBuilder,
     files: BTreeMap<u32, Shelved>,
     last: String,
@@ -132,7 +132,7 @@ struct Shelved {
     size: u64,
 }
 
-impl Shelf {
+impl Model {
     fn add(&mut self, number: u8, name: String) {
         // Numbers far apart are no positions by chance.
         self.add_numbered(u32::from(number) * 0x0101_0101, &name);

@@ -1,5 +1,5 @@
-//! The route table under fire: ids, links and time decoded from bytes, and every answer held
-//! against a plain list of what was entered when.
+//! Fuzz target for the route table: ids, links and time are decoded from bytes, and every answer is
+//! compared with a plain list of entries.
 
 use super::script::Script;
 use crate::rng::Rng;
@@ -8,12 +8,12 @@ use crate::time::Instant;
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// Slots links come and go in.
+/// Slots of links.
 const SLOTS: usize = 8;
 
-/// Whatever is entered, asked and waited for: an id is known for one lifetime if it is among the
-/// newest that are promised, unknown after two, in between perhaps; while it is known, it is known
-/// from the right link; and no more ids than the limit are held.
+/// After any sequence of operations: an id is known for one lifetime if it is among the newest that
+/// are promised, unknown after two, and perhaps known in between; while it is known, it is known with
+/// the right link; and no more ids than the limit are held.
 ///
 /// The first two bytes of `data` are the limit and the lifetime, the rest are operations.
 pub fn route_table(data: &[u8]) {
@@ -74,7 +74,7 @@ fn id(number: u8) -> [u8; 16] {
     id
 }
 
-/// What must, may and must not be known of an id.
+/// Whether an id must, may or must not be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known<L> {
     Surely(L),
@@ -109,7 +109,7 @@ impl<L: Copy + Debug + PartialEq> Routes<L> {
         }
     }
 
-    /// A table says that it knows `id` from `answer`.
+    /// A table answers that `id` came from `answer`.
     pub(super) fn check(&self, now: Instant, id: &[u8; 16], answer: Option<L>) {
         let fits = match self.known(now, id) {
             Known::Surely(link) => answer == Some(link),
@@ -119,7 +119,7 @@ impl<L: Copy + Debug + PartialEq> Routes<L> {
         assert!(fits, "{answer:?} at {now:?} for {id:?} of {self:?}");
     }
 
-    /// `id` came from `link`; a table said that it knew it from `answer`.
+    /// `id` came from `link`; before, a table answered that it came from `answer`.
     pub(super) fn insert(&mut self, now: Instant, id: [u8; 16], link: L, answer: Option<L>) {
         self.check(now, &id, answer);
         if answer.is_none() {

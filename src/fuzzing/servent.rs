@@ -1,4 +1,4 @@
-//! One servent under fire: peers, disk, user and clock decoded from bytes.
+//! Fuzz target for one servent: peers, disk, user and clock are decoded from bytes.
 //!
 //! | file | holds |
 //! |---|---|
@@ -21,15 +21,14 @@ use crate::config::{Config, Limits, Role, Scope};
 use harness::Harness;
 use std::time::Duration;
 
-/// Operations of one run; more only take longer.
+/// Upper bound on the operations of one run; more only take longer.
 const MAX_OPERATIONS: usize = 200;
 
-/// Whatever peers send and when, however much of what they are sent they take, and whatever the
-/// user asks for: every descriptor that arrives is delivered, passed on or dropped for one reason,
-/// and every copy queued is sent, waits or ended with its link. TTL and hops never grow, nothing
-/// goes back where it came from, nothing remembered is flooded twice, replies and Pushes keep to
-/// their recorded way. Nothing grows beyond its limit, nobody is silent beyond their time, and no
-/// timer asks to be served again and again.
+/// For any input of peers, any back-pressure and any command of the user: every descriptor that
+/// arrives is delivered, forwarded or dropped for one reason, and every copy queued is sent, waits
+/// or ended with its link. TTL and hops never grow, nothing goes back where it came from, nothing
+/// remembered is flooded twice, replies and Pushes keep to their recorded path. No table grows
+/// beyond its limit, no peer is silent beyond its timeout, and no timer fires without end.
 ///
 /// The first four bytes of `data` are settings, the rest are operations.
 pub fn servent(data: &[u8]) {

@@ -31,7 +31,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
     }
 
     /// A node's program ends, and what it had on its links is lost with it, as when a process ends
-    /// that has not read everything. If it is `dark`, its machine is gone too, and nobody is told.
+    /// that has not read everything. If it is `dark`, its machine is gone too: no peer is told.
     pub fn crash(&mut self, node: usize, dark: bool) {
         let host = &mut self.hosts[node];
         host.state = if dark { State::Dark } else { State::Down };

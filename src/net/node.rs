@@ -1,4 +1,4 @@
-//! What takes part in a network: a [`Node`], and the [`Observer`] that watches all of them.
+//! The traits of a network: [`Node`] takes part in it, [`Observer`] watches it.
 
 use super::wires::Holder;
 use crate::rng::Rng;
@@ -15,7 +15,7 @@ use std::net::SocketAddrV4;
 pub trait Node {
     /// The node's name for one socket, from the dial or the accept to `Output::Close`.
     type Conn: Copy + Eq + Debug;
-    /// What the node says or asks for, other than of its sockets: events, file operations.
+    /// Outputs other than those about sockets: events, file operations.
     type Outward;
 
     /// A small number that no other open socket of the node has.
@@ -93,7 +93,7 @@ pub enum Output<C, W> {
 pub enum Failure {
     /// The other side closed in good order.
     Eof,
-    /// Nobody listens there.
+    /// No listener there.
     Refused,
     /// No way there.
     Unreachable,
@@ -119,7 +119,7 @@ pub struct Dial {
 /// What becomes of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialFate {
-    /// It reaches whoever listens there.
+    /// It reaches the listener, if there is one.
     Arrives,
     /// It is answered with a refusal.
     Refused,
@@ -134,13 +134,13 @@ pub enum DialFate {
 pub struct Crossing<'a> {
     /// When.
     pub at: Instant,
-    /// Who sent it.
+    /// The sender.
     pub from: Holder,
-    /// Who read it.
+    /// The reader.
     pub to: Holder,
     /// The wire it crossed.
     pub wire: usize,
-    /// What it was.
+    /// The descriptor.
     pub raw: RawDescriptor<'a>,
 }
 

@@ -1,10 +1,10 @@
-//! Scripted peers, as a network keeps them: what was read, and who listens where.
+//! State of scripted peers and listeners.
 
 use super::wires::Peer;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-/// What a scripted peer has.
+/// A scripted peer.
 pub(super) struct Script {
     pub(super) ip: Ipv4Addr,
     /// The wire and the side it holds.
@@ -17,7 +17,7 @@ pub(super) struct Script {
     pub(super) window: Option<usize>,
 }
 
-/// Who listens on an address outside the row of the nodes.
+/// A listener on an address outside the row of the nodes.
 pub(super) enum Listener {
     Node(usize),
     /// Connections wait here to be taken.

@@ -128,7 +128,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         }
     }
 
-    /// A peer is gone, and nobody is told until something is sent to it.
+    /// A peer is gone; the node learns of it when it sends something.
     pub fn vanish(&mut self, peer: Peer) {
         let wire = self.scripts[peer.0].wire;
         self.lost += self.wires[wire].kill(&mut self.segments);

@@ -76,7 +76,7 @@ pub enum Holder {
     Node(usize),
     /// A scripted peer.
     Peer(Peer),
-    /// Nobody: a dial to where no node is.
+    /// A dial to an address without a node.
     Nobody,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct Wire<C> {
     pub(super) directions: [Direction; 2],
     /// The side has read the end of the stream.
     pub(super) heard_end: [bool; 2],
-    /// The wire was reset: whatever is sent on it is lost.
+    /// The wire was reset: all that is sent on it is lost.
     pub(super) dead: bool,
     /// The next bytes to be read are cut somewhere, and the wire with them.
     pub(super) cuts_next: bool,

@@ -4,7 +4,7 @@
 //! each copy. What must be known of the graph is passed in as numbers.
 
 use super::one_copy::travel;
-use super::{Rule, Violation};
+use super::violation::{Rule, Violation};
 use crate::wire::Header;
 use std::num::NonZeroU32;
 
@@ -251,6 +251,12 @@ impl Flood {
         }
         Ok(())
     }
+}
+
+/// A Query was seen that no node searches for.
+pub fn unasked(header: &Header) -> Violation {
+    let text = format!("sent a Query that no node asked: {}", header.guid);
+    Violation::new(Rule::OnlyWhatCame, text)
 }
 
 /// The number of a node or a wire, in half the room.

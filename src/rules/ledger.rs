@@ -1,6 +1,6 @@
 //! Conservation of copies, and bounds.
 
-use super::{Rule, Violation};
+use super::violation::{Rule, Violation};
 
 /// Where all copies of descriptors are. Queues and nodes are counted by the servents themselves,
 /// wires by the network: neither can balance the sum alone.

@@ -4,7 +4,8 @@
 //! descriptors came ([`Sources::First`]); one that is told by the neighbours afterwards does not,
 //! and gives the node the benefit of the doubt ([`Sources::Any`]).
 
-use super::{Rule, Violation, one_copy};
+use super::one_copy;
+use super::violation::{Rule, Violation};
 use crate::wire::{Guid, Header, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 

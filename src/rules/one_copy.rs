@@ -1,6 +1,6 @@
 //! What one copy may look like beside the descriptor it is a copy of.
 
-use super::{Rule, Violation};
+use super::violation::{Rule, Violation};
 use crate::wire::Header;
 use std::collections::BTreeSet;
 

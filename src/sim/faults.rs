@@ -1,4 +1,4 @@
-//! What a fault does to the network, whether it is due by the plan's schedule or done by command.
+//! Faults and recoveries, by the plan's schedule and by command.
 
 use super::node::ServentNode;
 use super::simulation::Simulation;
@@ -37,7 +37,7 @@ impl<N: ServentNode> Simulation<'_, N> {
         }
     }
 
-    /// A node is gone with all it knew.
+    /// A node ends and loses its memory.
     pub(super) fn crash(&mut self, node: usize, dark: bool, kind: &'static str) {
         if self.net.state(node) != State::Up {
             return;
@@ -50,7 +50,7 @@ impl<N: ServentNode> Simulation<'_, N> {
         self.note(kind, node);
     }
 
-    /// A node that is gone is back. It knows who it is and whom to dial, and nothing else.
+    /// A node that ended starts again. It has its identity and its static peers, and nothing else.
     pub(super) fn come_back(&mut self, node: usize) {
         if self.net.state(node) == State::Up {
             return;

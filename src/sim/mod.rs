@@ -1,7 +1,7 @@
 //! The simulator: thousands of virtual servents in one process under virtual time.
 //!
-//! The servents are the real ones, the core unchanged; what is simulated is the network between
-//! them ([`crate::net`]) and the clock. Same plan, same seed: same trace on every machine. The
+//! The servents are real, with the core unchanged; the network between them ([`crate::net`]) and the
+//! clock are simulated. Same plan, same seed: same trace on every machine. The
 //! rules of the protocol ([`crate::rules`]) are checked while it runs.
 //!
 //! | file | holds |
@@ -9,9 +9,9 @@
 //! | `run` | the ways to run a simulation |
 //! | `simulation` | the network, its libraries, its counters, the report |
 //! | `searches` | how a search begins and ends |
-//! | `watcher` | what is seen of each descriptor and dial |
+//! | `watcher` | the observer of each descriptor and dial |
 //! | `faults` | what a fault does to the network |
-//! | `node` | the core as a node |
+//! | `node` | the servent as a node |
 
 mod faults;
 mod neighbours;

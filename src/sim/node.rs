@@ -1,4 +1,4 @@
-//! The real core as a node of a network in memory.
+//! The servent as a node of a network in memory.
 
 use crate::net::{Failure, Node, Output};
 use crate::servent::{self, ConnId, Event, FileId, FileOp, IoFailure, Servent, TxChunk};

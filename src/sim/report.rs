@@ -1,4 +1,4 @@
-//! What a run showed, for people and as JSON.
+//! The results of a run, for people and as JSON.
 
 pub use crate::plan::query_report::QueryReport;
 
@@ -8,15 +8,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A whole run. The field names are what scripts rely on.
+/// The results of a run. Scripts rely on the field names.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Oracles watched the run and found every rule of the protocol kept. False when they were off:
-    /// then nothing was checked.
+    /// Every rule of the protocol was checked, and held. False when the checks were off.
     pub checked: bool,
     /// The seed of the plan.
     pub seed: u64,
-    /// Equal runs have equal hashes, whatever the machine.
+    /// A hash of everything that crossed a link or failed, the same on every machine.
     pub trace_hash: String,
     /// Nodes.
     pub nodes: usize,
@@ -38,15 +37,15 @@ pub struct Report {
     pub routes_held: usize,
     /// Virtual time that passed.
     pub virtual_seconds: f64,
-    /// What the first search did, if that was asked for.
+    /// The path of every copy of the first search, if the run was traced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
-    /// Real time that passed; filled in by whoever has a clock.
+    /// Real time that passed; filled in by the caller.
     pub real_seconds: f64,
-    /// How much of it the searches took; the rest is building the network and taking it down.
+    /// The part of it that searches took; the rest is building the network and taking it down.
     pub search_seconds: f64,
-    /// Peak of the resident memory that the run took, for each node; filled in by the caller, where
-    /// the system tells and there are enough nodes for it to mean something.
+    /// Peak resident memory of the run per node; filled in by the caller, where the system tells it
+    /// and there are enough nodes for a meaningful figure.
     pub bytes_per_node: Option<u64>,
 }
 

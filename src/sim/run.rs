@@ -10,12 +10,12 @@ use crate::rules::Violation;
 use crate::servent::Servent;
 use std::time::Duration;
 
-/// How closely a run is watched. What happens in it is the same.
+/// What is recorded of a run. The run itself is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunOptions {
-    /// The first search is written down.
+    /// The path of every copy of the first search is recorded.
     pub traced: bool,
-    /// Oracles check the rules of the protocol.
+    /// The rules of the protocol are checked.
     pub oracles: bool,
 }
 
@@ -96,7 +96,7 @@ pub enum Operation {
     Crash {
         /// Which node.
         node: usize,
-        /// Its machine is gone too: nobody is told.
+        /// Its machine is gone too: its neighbours are not told.
         dark: bool,
     },
     /// A node that crashed is back.
@@ -130,7 +130,7 @@ pub enum Operation {
     Heal,
 }
 
-/// Starts a network and does all that to it under the eyes of the oracles.
+/// Starts a network and runs these operations on it, with all rules checked.
 ///
 /// # Errors
 /// The first rule of the protocol that did not hold.

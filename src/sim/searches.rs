@@ -1,4 +1,4 @@
-//! Searches: how one begins, when it is over, and what is reported of it.
+//! Searches: start, end, report.
 
 use super::node::ServentNode;
 use super::report::QueryReport;

@@ -1,4 +1,4 @@
-//! What virtual nodes share: files of the plan's, or of its catalogue.
+//! The libraries of virtual nodes: files of the plan, or of its catalogue.
 
 use crate::library::{Library, LibraryBuilder};
 use crate::plan::Plan;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The libraries of a network, node by node.
 pub(super) struct Shares<'a> {
     plan: &'a Plan,
-    /// Those with nothing to share have this in common.
+    /// Shared by all nodes without files.
     empty: Arc<Library>,
 }
 
@@ -18,7 +18,7 @@ impl<'a> Shares<'a> {
         Shares { plan, empty: Arc::new(Library::empty()) }
     }
 
-    /// What the node called `name` shares.
+    /// The library of the node called `name`.
     pub(super) fn library(&self, name: &str, rng: &mut Rng) -> Arc<Library> {
         let place = self.plan.places.get(name).filter(|place| !place.folders.is_empty());
         match place {
@@ -29,7 +29,7 @@ impl<'a> Shares<'a> {
     }
 }
 
-/// Files that no index takes, for the length of their name, are left out.
+/// Files whose name is too long for an index are left out.
 fn library_of(files: &[SharedFile]) -> Library {
     let mut builder = LibraryBuilder::new();
     for (number, file) in (1..).zip(files) {

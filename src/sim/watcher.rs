@@ -1,4 +1,5 @@
-//! What is watched while a network runs: descriptors as they cross links, dials, and hits.
+//! The observer of a simulated network: follows the search under way, checks the rules, draws what
+//! becomes of dials, and hashes all of it.
 
 use super::neighbours::Neighbours;
 use super::node::{Outward, ServentNode};
@@ -36,13 +37,13 @@ pub(super) struct Watcher<'a> {
     pub(super) asked: BTreeSet<Guid>,
     /// The search under way.
     pub(super) search: Option<(Guid, Flood)>,
-    /// When nodes may begin to forget its GUID, and to take its copies for new ones.
+    /// When nodes may begin to forget its GUID and to take its copies for new ones.
     pub(super) forgotten_at: Instant,
     /// The search lasted until then.
     pub(super) outlasted: bool,
     /// Memory of the search before, for the next.
     pub(super) scratch: Scratch,
-    /// The search being written down, and when it began.
+    /// The search being recorded, and when it began.
     pub(super) written: Option<(Instant, Trace)>,
     /// Results of the search.
     pub(super) hits: u64,

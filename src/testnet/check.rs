@@ -115,16 +115,23 @@ fn ping(addr: SocketAddrV4) -> io::Result<SocketAddrV4> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(addr), ANSWER_TIMEOUT)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.write_all(handshake::CONNECT)?;
-    let mut answer = [0; handshake::OK.len()];
-    stream.read_exact(&mut answer)?;
-    if answer != handshake::OK {
-        let text = String::from_utf8_lossy(&answer).trim().to_owned();
-        return Err(io::Error::other(format!("it answered the handshake with \"{text}\"")));
-    }
+    let (mut deframer, mut buffer) = (Deframer::default(), [0; 4_096]);
+    let mut heard = Vec::new();
+    let answered = loop {
+        if let Some(len) = handshake::read_answer(&heard).map_err(io::Error::other)? {
+            break len;
+        }
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::Error::other("it closed the connection instead of answering")),
+            count => heard.extend_from_slice(&buffer[..count]),
+        }
+    };
+    // What came with the answer is its own Pings.
+    let mut descriptors = deframer.feed(&heard[answered..]);
+    while descriptors.next().map_err(io::Error::other)?.is_some() {}
     let guid = Guid::random(&mut Rng::new(Uuid::new_v4().as_u64_pair().0));
     let header = Header { guid, kind: Kind::Ping, ttl: 1, hops: 0, payload_len: 0 };
     stream.write_all(&header.encode())?;
-    let (mut deframer, mut buffer) = (Deframer::default(), [0; 4_096]);
     while Instant::now() < deadline {
         let count = stream.read(&mut buffer)?;
         if count == 0 {

@@ -1,4 +1,4 @@
-//! Shares of work: what a link makes the servent do beyond its share waits, whatever its bytes.
+//! Shares of work: input that causes more work than the link's share waits, however few its bytes.
 
 use crate::support::descriptor::{guid, hit, query, servent_id};
 use crate::support::{Bench, Crossing, Holder, Peer};
@@ -18,7 +18,7 @@ fn sharing_many() -> Bench {
     let files: Vec<_> =
         names.iter().zip(1..).map(|(name, number)| (number, name.as_str(), vec![0])).collect();
     let mut sut = Bench::sharing(&files, |_| ());
-    // Nobody has spoken for a while.
+    // All links have their full share again.
     sut.wait_secs(1);
     sut
 }
@@ -117,7 +117,8 @@ fn a_peer_that_never_reads_its_answers_is_not_searched_for() {
     assert!(each < 50, "{each} units for a Query whose answer has no room");
 }
 
-/// A text that unfolds eighteenfold costs no more than so many letters; one above 256 bytes nothing.
+/// A text that normalizes to eighteen times its length costs no more than its letters; a text above
+/// 256 bytes costs nothing.
 #[test]
 fn the_work_of_a_search_text_is_bounded() {
     let mut sut = sharing_many();
@@ -139,7 +140,7 @@ fn the_work_of_a_search_text_is_bounded() {
     assert_eq!(sut.receive_one(b).guid, guid(5));
 }
 
-/// Whatever else ages: the GUID of a search that is under way.
+/// The GUID of a search under way never ages.
 #[test]
 fn a_search_of_twenty_minutes_hears_and_knows_itself() {
     let mut sut = Bench::new();

@@ -6,7 +6,7 @@ use servent::servent::{CloseReason, Event};
 use servent::stats::DropReason;
 use servent::wire::{Guid, Kind};
 
-/// What a pipe holds beyond the core's own queue.
+/// Bytes in flight beyond the servent's own queue.
 const PIPE_BYTES: usize = 64 * 1024;
 const SLACK_BYTES: usize = 1_024;
 

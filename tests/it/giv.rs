@@ -9,7 +9,7 @@ use servent::transfer::download::{DownloadError, Kept, Partial, PushVia, Source}
 use servent::wire::Kind;
 use std::net::SocketAddrV4;
 
-/// Nobody listens there.
+/// An address without a listener.
 const DEAD_END: &str = "127.0.0.77:6346";
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -23,7 +23,7 @@ fn hit(search: servent::wire::Guid, name: &str, firewalled: bool) -> Descriptor 
     hit
 }
 
-/// A core without files, and a link by which hits came.
+/// A servent without files, and a link by which hits came.
 fn downloader() -> (Bench, Peer) {
     let mut sut = Bench::sharing(&[], |_| ());
     let link = sut.link();
@@ -279,7 +279,7 @@ fn two_downloads_from_one_servent_get_a_connection_each() {
     assert_saved(&mut sut, 2);
 }
 
-/// What is pushed for is served by who pushes as well: two cores, the far one behind a third.
+/// A servent that pushes serves pushed files itself: two servents, the far one behind a third.
 #[test]
 fn a_push_crosses_the_network_and_the_file_comes_back() {
     let mut net = Net::new(11);
@@ -338,7 +338,7 @@ fn a_connection_goes_on_to_the_download_that_waits() {
     }
     let source = call(&mut sut);
     for name in ["hello%20one.txt", "hello%20two.txt", "hello%203.txt"] {
-        // Each takes long, and nobody loses patience meanwhile.
+        // Each takes long, and none times out.
         sut.wait_secs(25);
         let asked = request(&mut sut, source);
         assert!(asked.starts_with(&format!("GET /get/7/{name} ")), "{asked}");

@@ -1,4 +1,4 @@
-//! The hello in both directions, and everything that is none. Rows are those of the conformance
+//! The handshake in both directions, and input that is none. Rows are those of the conformance
 //! checklist: P-01 to P-12 and P-19.
 
 use crate::support::descriptor::{guid, ping, query};
@@ -8,7 +8,7 @@ use servent::wire::Kind;
 use servent::wire::handshake::HandshakeError;
 use std::time::Duration;
 
-/// What the core says and whether it hangs up, when a stranger says `bytes`.
+/// The servent's answer to a stranger that sends `bytes`, and whether it hangs up.
 fn answer_to(bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut sut = Bench::new();
     let peer = sut.dial();
@@ -108,7 +108,7 @@ fn a_stranger_that_says_nothing_is_given_twenty_seconds() {
     assert!(sut.is_closed(silent) && sut.is_closed(slow));
 }
 
-/// P-09. The hello must be complete: until then it could be a request for a file.
+/// P-09. The handshake must be complete: until then it could be a request for a file.
 #[test]
 fn a_link_too_many_is_closed_in_silence_once_its_hello_is_complete() {
     let mut sut = Bench::with(|config| config.max_links = 2);
@@ -159,7 +159,7 @@ fn dial_failed(sut: &mut Bench, why: &CloseReason) -> bool {
     sut.events().iter().any(failed)
 }
 
-/// P-11; some old servents answered the hello with the hello.
+/// P-11; some old servents answered the handshake by repeating it.
 #[test]
 fn acceptance_is_understood_in_every_spelling() {
     for answer in [&b"GNUTELLA OK\n\n"[..], b"GNUTELLA OK\r\n\r\n", b"GNUTELLA CONNECT/0.4\n\n"] {

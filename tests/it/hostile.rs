@@ -63,7 +63,7 @@ fn the_largest_descriptor_is_taken_and_its_kind_decides() {
     sut.assert_alive(a);
 }
 
-/// Tables are bounded by count, whatever the peer invents.
+/// Tables are bounded by count for any input.
 #[test]
 fn a_storm_of_fresh_guids_fills_no_table_beyond_its_limit() {
     let mut sut = Bench::with(|config| {
@@ -119,7 +119,7 @@ fn strangers_with_requests_make_way_for_newcomers() {
             let stranger = sut.net.dial_from([10, 5, high, low].into(), 0);
             sut.send_bytes(stranger, says);
         }
-        // Who asked for a file and has a slot stays.
+        // A peer with an upload slot stays.
         let fetcher = sut.net.dial_from([10, 6, 0, 1].into(), 0);
         sut.net.stop_reading(fetcher);
         sut.send_bytes(fetcher, b"GET /get/8/free%20bsd%20notes.txt HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -151,7 +151,7 @@ fn strangers_cannot_hold_all_sockets_for_long() {
     assert_eq!(open(&sut), 0);
 }
 
-/// Whoever feeds us addresses does not decide how fast we dial.
+/// A peer that feeds us addresses does not decide how fast we dial.
 #[test]
 fn a_neighbour_cannot_make_us_a_port_scanner() {
     let mut sut = Bench::with(|config| config.links = 4);
@@ -220,7 +220,7 @@ fn many_ports_of_one_address_are_one_victim() {
     assert_eq!(sut.net.observer.dials.len(), 8, "in the next");
 }
 
-/// It would be dialled if nobody claimed to listen there.
+/// It would be dialled if no other peer claimed to listen there.
 #[test]
 fn a_neighbour_cannot_pass_for_a_named_host() {
     let mut sut = Bench::new();
@@ -256,7 +256,7 @@ fn a_result_with_an_endless_name_is_left_out() {
     assert_eq!(names, ["hello.txt"]);
 }
 
-/// A core with two links, one of which is about to misbehave.
+/// A servent with two links, one of which is about to misbehave.
 fn attack(bytes: &[u8]) {
     let mut sut = Bench::with(|config| config.background_pings = true);
     let [villain, bystander] = sut.links();

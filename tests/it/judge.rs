@@ -1,4 +1,4 @@
-//! An independent judge: Wireshark's gnutella dissector reads what real servents put on the wire.
+//! A second implementation as judge: Wireshark's gnutella dissector reads what servents send.
 //!
 //! It needs `tshark` of the Debian package of that name, and is left to `cargo test -- --ignored`.
 
@@ -16,7 +16,7 @@ use std::process::Command;
 const PORT: u16 = 6346;
 const RAW_IP: u32 = 101;
 
-/// A capture with one descriptor per TCP segment and no hello, the form the dissector reads most
+/// A capture with one descriptor per TCP segment and no handshake, the form the dissector reads most
 /// reliably: it has no marker to find the next descriptor by either.
 fn write_pcap(path: &Path, descriptors: &[Vec<u8>]) {
     let mut file = Vec::new();

@@ -1,37 +1,37 @@
-//! Behaviour of the servent, from outside: first the core in memory under virtual time, then real
+//! Behaviour of the servent, from outside: first in memory under virtual time, then as real
 //! processes.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-// Cores in memory, scripted peers, and vectors: what the stories below are told with.
+// Networks in memory, scripted peers, vectors.
 mod support;
 
 // Bytes to meaning and back: vectors, truncations, and splits of the stream.
 mod wire;
-// The hello in both directions, and everything that is none.
+// The handshake in both directions, and input that is none.
 mod handshake;
-// Who gets a copy of what, on scripted links and in whole networks.
+// Routing, on scripted links and in whole networks.
 mod routing;
 // Pings, Pongs, and how the cache keeps Pings from flooding.
 mod pong_cache;
-// Searches: what is answered, with what, and what comes back.
+// Searches: Queries, answers, hits.
 mod query;
-// Pushes find their servent, and it connects to whom they name.
+// Pushes find their servent, and it connects to the address they name.
 mod push;
-// When a download asks its source to connect, and what a GIV brings.
+// Downloads by Push, and the GIVs that answer.
 mod giv;
-// Files from core to core: slots, shares, steps and refusals.
+// Transfers in memory: slots, shares, steps and refusals.
 mod transfer;
-// What is noted of each descriptor, in the core and in the files of `--events`.
+// Observations of descriptors, in the core and in the files of `--events`.
 mod events;
-// What a flood may not cost: allocations.
+// A flood allocates nothing per descriptor.
 mod hot_path;
 // Slow and silent neighbours.
 mod flow_control;
-// Shares of work: a link that asks for much waits for it.
+// Shares of work: a link that causes much work waits for it.
 mod fairness;
-// Peers that mean harm: nothing panics, loops or grows.
+// Hostile peers: nothing panics, loops or grows.
 mod hostile;
-// Finding neighbours, keeping them, and leaving alone who should be left alone.
+// Finding and keeping neighbours, and addresses that must not be dialled.
 mod discovery;
 // Two servents that dial each other keep one link.
 mod mutual;
@@ -72,9 +72,9 @@ mod decode;
 // Wireshark's dissector reads what the servent sends.
 mod judge;
 
-// Virtual networks under the eyes of the oracles.
+// The simulator, with the rules checked.
 mod sim;
-// Ten servents that break the rules, caught in the simulator and live.
+// Ten servents that each break a rule, caught in the simulator and live.
 mod spoilers;
 
 // The committed fuzz corpus, replayed.

@@ -1,4 +1,4 @@
-//! Two servents that dial each other: one link stays, and nobody can use that against a third.
+//! Two servents that dial each other keep one link, and no peer can use that against a third.
 
 use crate::support::descriptor::{pong, take_descriptors};
 use crate::support::{Bench, CONNECT, Net, OK, Peer};
@@ -52,29 +52,29 @@ fn of_two_links_the_one_of_the_lower_address_stays() {
 const HIGHER: &str = "127.8.0.1:7000";
 const LOWER: &str = "127.0.0.8:7000";
 
-/// A listener, of higher or lower address than the core's, which the core keeps a link to.
+/// A listener, of higher or lower address than the servent's, which is its static peer.
 fn dialled_by(sut: &mut Bench, addr: &str) -> (Peer, SocketAddrV4) {
     let addr: SocketAddrV4 = addr.parse().unwrap();
     assert_eq!(sut.addr() < addr, addr == HIGHER.parse().unwrap());
     sut.net.listen(addr);
     sut.tell(|core, now| core.add_static_peer(now, addr));
     let peer = sut.net.accept(addr).unwrap();
-    sut.take(peer, CONNECT.len());
+    sut.net.skip_handshake(peer);
     sut.send_bytes(peer, OK);
     (peer, addr)
 }
 
-/// An inbound link that answers the core's Ping with this address.
+/// An inbound link that answers the servent's Ping with this address.
 fn claims(sut: &mut Bench, peer: Peer, addr: SocketAddrV4) {
     sut.send_bytes(peer, CONNECT);
+    sut.net.skip_handshake(peer);
     let mut stream = sut.read(peer);
-    stream.drain(..OK.len());
     let asked = take_descriptors(&mut stream).unwrap();
     let asked = asked.iter().find(|d| d.kind == Kind::Ping && d.hops == 0).unwrap();
     sut.send(peer, &pong(asked.guid, addr).ttl(1));
 }
 
-/// GNU Serveez dials back whoever dials it, and again when that link ends.
+/// GNU Serveez dials back every peer that dials it, and again when that link ends.
 #[test]
 fn a_peer_that_dials_again_keeps_its_link_and_ours_ends() {
     let mut sut = Bench::with(|config| config.background_pings = true);

@@ -1,4 +1,4 @@
-//! Pushes find their servent by the way its hits came, and it then connects to whom they name, says
+//! Pushes find their servent by the path of its hits, and it then connects to the address they name, says
 //! GIV and serves, within bounds. Rows P-60 to P-66.
 
 use crate::support::descriptor::{guid, hit, ping, push, query, servent_id};
@@ -65,7 +65,7 @@ fn the_latest_hit_shows_the_way() {
 fn a_push_for_an_unknown_servent_goes_nowhere() {
     let (mut sut, links) = after_a_hit();
     sut.send(links[0], &push_to(2, servent_id(99)));
-    // A hit nobody asked for is no signpost.
+    // An unasked hit records no path.
     sut.send(links[2], &hit(guid(50), servent_id(99), "bait.txt"));
     sut.send(links[0], &push_to(3, servent_id(99)));
     assert_eq!(sut.dropped(DropReason::NoRoute), 3);
@@ -111,7 +111,7 @@ fn a_short_push_is_ignored() {
     sut.assert_alive(a);
 }
 
-/// A core with a link, and a scripted listener at [`CALLER`].
+/// A servent with a link, and a scripted listener at [`CALLER`].
 fn bench(adjust: impl FnOnce(&mut Config)) -> (Bench, Peer) {
     let mut sut = Bench::with(adjust);
     let link = sut.link();
@@ -119,7 +119,7 @@ fn bench(adjust: impl FnOnce(&mut Config)) -> (Bench, Peer) {
     (sut, link)
 }
 
-/// Sends the core a Push of its own for file 7.
+/// Sends the servent a Push for its file 7.
 fn push_core(sut: &mut Bench, link: Peer, n: u32, addr: SocketAddrV4) {
     let to = sut.core().identity();
     sut.send(link, &push(guid(n), to, addr));
@@ -130,7 +130,7 @@ fn victim(last: u8, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new([127, 0, 1, last].into(), port)
 }
 
-/// The connection the core made to [`CALLER`], and the line it said.
+/// The connection the servent made to [`CALLER`], and the line it sent.
 fn pushed(sut: &mut Bench, link: Peer) -> (Peer, String) {
     push_core(sut, link, 2, CALLER.parse().unwrap());
     let peer = sut.net.accept(CALLER.parse().unwrap()).expect("the core connects");

@@ -148,7 +148,7 @@ fn a_new_library_is_searched_at_once() {
     assert_eq!(read_plain_hit(&sut.receive_one(peer)).results, [(1, 9, "zebra.txt".to_owned())]);
 }
 
-/// A core with one link that searches for "hello"; returns the Query as it came out.
+/// A servent with one link that searches for "hello"; returns the Query as it came out.
 fn searching() -> (Bench, Peer, Guid) {
     let mut sut = Bench::new();
     let peer = sut.link();
@@ -259,7 +259,7 @@ fn one_search_takes_a_bounded_number_of_results() {
     assert_eq!(sut.dropped(DropReason::TooManyResults), 120);
 }
 
-/// Repeating what somebody else answered makes nobody wait or look twice.
+/// A repeated hit of another servent delays no search and is shown once.
 #[test]
 fn the_same_hit_to_a_search_is_shown_once() {
     let mut sut = Bench::new();

@@ -1,4 +1,4 @@
-//! Who gets a copy of what: single rules on scripted links, then whole networks whose taps are
+//! Routing: single rules on scripted links, then whole networks whose taps are
 //! read afterwards. Rows P-21 to P-25, P-31 to P-37, P-48, P-49, P-53 and P-55 of the checklist.
 
 use crate::support::descriptor::{guid, hit, ping, pong, push, query, servent_id};
@@ -277,7 +277,7 @@ fn busy_network(seed: u64) -> Net {
         // More Pings at once would be throttled here and there, and go on by other links.
         net.run_for(Duration::from_secs(2));
     }
-    // Somebody plugged in at node 3 wants a file of every servent it hears of.
+    // A scripted peer at node 3 pushes for a file of every servent.
     let outsider = net.dial(3);
     net.write(outsider, b"GNUTELLA CONNECT/0.4\n\n");
     net.write(outsider, &query(guid(9), "hello").bytes());

@@ -1,4 +1,4 @@
-//! Files from core to core: slots, steps and refusals.
+//! Transfers in memory: slots, steps and refusals.
 
 use crate::support::{Bench, Net, Peer, shared_files};
 use servent::config::{Config, Scope};

@@ -7,7 +7,7 @@ use crate::transfer::upload::OpenError;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// What is wrong with the disk.
+/// Fault of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DiskFault {
     /// Shared files are gone, or shorter than they were.
@@ -18,10 +18,10 @@ pub(super) enum DiskFault {
     Full,
 }
 
-/// A file the servent has open, or wants to.
+/// A file that the servent has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum File {
-    /// To whom, once something of it is sent.
+    /// `to` is the downloader's address, once something of the file is sent.
     Shared {
         size: u64,
         to: Option<Ipv4Addr>,
@@ -36,7 +36,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// What comes of an operation.
+    /// Carries out an operation.
     pub(super) fn carry_out(
         &mut self,
         library: &Library,

@@ -113,7 +113,7 @@ impl Harness {
         self.servent().check();
     }
 
-    /// The peers fall silent: what waits for them must not wait for ever.
+    /// The peers fall silent: no wait for them may last for ever.
     pub(super) fn end(&mut self) {
         self.turn();
         for guid in std::mem::take(&mut self.servent().requests) {
@@ -210,7 +210,7 @@ impl Harness {
         }
     }
 
-    /// A neighbour sends a descriptor in so many reads.
+    /// A neighbour sends a descriptor in `reads` pieces.
     fn peer_says(&mut self, reads: usize, script: &mut Script<'_>) {
         let link = self.pick_link(script.number());
         let bytes = generators::descriptor(script, &self.servent().watch.own).bytes();

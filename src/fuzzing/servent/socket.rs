@@ -1,4 +1,4 @@
-//! What a fuzzed servent has said and heard on one socket.
+//! One socket of a fuzzed servent: its streams in both directions, cut into descriptors.
 
 use super::generators::Descriptor;
 use crate::time::Instant;

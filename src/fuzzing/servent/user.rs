@@ -1,4 +1,4 @@
-//! What the user of a fuzzed servent does: searches, pings, fetches, names hosts.
+//! The user of a fuzzed servent: searches, pings, fetches, names hosts.
 
 use super::generators;
 use super::watched::Watched;
@@ -7,7 +7,7 @@ use crate::transfer::download::{Kept, Partial, PushVia, Source};
 use crate::wire::Kind;
 
 impl Watched {
-    /// The user searches, pings, or has heard enough.
+    /// The user searches, pings, or ends a request.
     pub(super) fn ask(&mut self, script: &mut Script<'_>) {
         let (what, ttl) = (script.number(), script.number());
         let ttl = (ttl > 0).then_some(ttl);
@@ -16,7 +16,7 @@ impl Watched {
             self.watch.request_ended(guid);
             return self.tell(|core, _| core.end_request(guid));
         }
-        // The watch has to know of the GUID before it sees copies.
+        // The watch must know the GUID before it sees copies.
         let before = self.core.stats().clone();
         let (asked, kind) = if what & 1 == 0 {
             (self.core.search(self.now, generators::name(what >> 3), ttl).ok(), Kind::Query)
@@ -41,7 +41,7 @@ impl Watched {
 
     pub(super) fn fetch(&mut self, script: &mut Script<'_>) {
         let (how, number, what) = (script.number(), script.number(), script.number());
-        // What has ended may not be known yet.
+        // Downloads may have ended.
         self.pull();
         if let Some(&transfer) = self.downloads.first().filter(|_| how & 15 == 15) {
             self.downloads.remove(&transfer);

@@ -1,5 +1,5 @@
-//! The rules of routing, checked on everything a core takes in and queues. Trusts no table of the
-//! core: what it must remember is kept here too, as exactly as its tables promise.
+//! The rules of routing, checked on every descriptor that a servent takes in or queues. Trusts no
+//! table of the servent: this one keeps its own, which know exactly as much as those promise.
 
 use super::generators::{Descriptor, IDENTITY};
 use crate::config::{Config, Role};
@@ -17,10 +17,10 @@ use std::sync::Arc;
 /// Beyond this sum of TTL and hops nothing is passed on.
 const MAX_TTL_PLUS_HOPS: u8 = 15;
 
-/// Where something came from; `None` is the core itself.
+/// The link something came by; `None` is the servent itself.
 type Way = Option<ConnId>;
 
-/// What one call did to the counters.
+/// The counters before and after one call.
 pub(super) struct Delta<'a> {
     pub(super) before: &'a Stats,
     pub(super) after: &'a Stats,
@@ -31,7 +31,7 @@ impl Delta<'_> {
         self.after.dropped(reason) - self.before.dropped(reason)
     }
 
-    /// The core tells of each descriptor what it counts.
+    /// The observations of a call add up to what it counted.
     fn check(&self, seen: &[Observation]) {
         let mut told = [0_u64; 3];
         let mut dropped = [0_u64; DropReason::ALL.len()];
@@ -75,7 +75,7 @@ impl Delta<'_> {
     }
 }
 
-/// A descriptor that arrived, and what came of it.
+/// A descriptor that arrived, and its consequences.
 pub(super) struct Arrival<'a> {
     pub(super) from: ConnId,
     pub(super) descriptor: &'a Descriptor,
@@ -85,7 +85,7 @@ pub(super) struct Arrival<'a> {
     pub(super) library: &'a Library,
 }
 
-/// What came of one call.
+/// The consequences of one call.
 pub(super) struct Outcome<'a> {
     pub(super) queued: &'a [(ConnId, Descriptor)],
     pub(super) delta: Delta<'a>,
@@ -99,7 +99,7 @@ pub(super) struct Watch {
     queries: Routes<Way>,
     pushes: Routes<Way>,
     servents: Routes<Way>,
-    /// Servent ids whose way cannot be told from outside.
+    /// Servent ids whose path cannot be known from outside.
     doubtful: BTreeSet<[u8; 16]>,
     /// Pongs of each link that may be passed on, oldest first.
     pongs: Vec<(Instant, ConnId, CachedPong)>,
@@ -109,9 +109,9 @@ pub(super) struct Watch {
     pushed: Vec<(Instant, Ipv4Addr)>,
     /// Searches and pings of the user, and the results they had.
     requests: BTreeMap<Guid, usize>,
-    /// Those under way: whatever comes with their GUIDs is known to be ours.
+    /// Those under way: a descriptor with their GUID is one of ours.
     under_way: BTreeSet<Guid>,
-    /// GUIDs of the core's own, for peers to play with.
+    /// GUIDs that the servent made, for peers to use.
     pub(super) own: Vec<Guid>,
 }
 
@@ -143,7 +143,7 @@ impl Watch {
         self.remember_own(guid);
     }
 
-    /// The user has heard enough.
+    /// The user ends a request.
     pub(super) fn request_ended(&mut self, guid: Guid) {
         self.under_way.remove(&guid);
     }
@@ -162,8 +162,8 @@ impl Watch {
         }
     }
 
-    /// The core made descriptors up, and remembers their ids in this order, whether or not a queue
-    /// took them.
+    /// The servent originated descriptors, and remembers their ids in this order, whether or not a
+    /// queue took them.
     fn made_up(&mut self, now: Instant, seen: &[Observation]) {
         for observation in seen {
             let (Observation::Originated { header, .. } | Observation::Refused { header, .. }) =
@@ -183,7 +183,7 @@ impl Watch {
         }
     }
 
-    /// The core queued a descriptor of its own making on `link`.
+    /// The servent queued a descriptor of its own on `link`.
     fn originated(&self, now: Instant, link: ConnId, descriptor: &Descriptor) {
         let Header { guid, kind, ttl, .. } = descriptor.header;
         assert!((1..=MAX_TTL_PLUS_HOPS).contains(&ttl), "starts with TTL {ttl}");
@@ -197,14 +197,14 @@ impl Watch {
         }
     }
 
-    /// Whether a Push for a servent may go to `link`.
+    /// A Push for a servent may go to `link`.
     fn check_way(&self, now: Instant, servent: &[u8; 16], link: ConnId) {
         let known = self.servents.known(now, servent);
         let fits = matches!(known, Known::Surely(way) | Known::Perhaps(way) if way == Some(link));
         assert!(fits || self.doubtful.contains(servent), "a Push to {link:?}, known: {known:?}");
     }
 
-    /// The core was told something other than a descriptor.
+    /// A call brought no descriptor.
     pub(super) fn told(&mut self, now: Instant, outcome: &Outcome<'_>) {
         let Outcome { queued, delta, seen } = outcome;
         let handled = [delta.after, delta.before].map(|s| (&s.received, &s.delivered));
@@ -277,7 +277,7 @@ impl Watch {
         assert!(ttl.saturating_add(hops) <= most, "{:?}", copy.header);
     }
 
-    /// Whether what came with a GUID of its own is new, as the core treats it.
+    /// Whether a Ping, Query or Push is new, as the servent treats it.
     fn is_new(
         routes: &mut Routes<Way>,
         under_way: &BTreeSet<Guid>,
@@ -529,8 +529,8 @@ impl Watch {
     }
 }
 
-/// Whether the core made it up: what it passes on has crossed a link, and answers are of other
-/// kinds.
+/// Whether the servent originated it: forwarded descriptors have crossed a link, and answers are of
+/// other kinds.
 fn is_own(descriptor: &Descriptor) -> bool {
     let Header { kind, hops, .. } = descriptor.header;
     hops == 0 && matches!(kind, Kind::Ping | Kind::Query | Kind::Push)

@@ -1,12 +1,12 @@
-//! A fuzzed servent as a node: every call is looked at from both sides, and books are kept of all
-//! that it takes in and gives out.
+//! A fuzzed servent as a node: counters and queues are compared before and after every call, and
+//! every byte and descriptor in either direction is accounted for.
 
 use super::disk::{Disk, File};
 use super::generators::{self, Descriptor, IDENTITY};
 use super::socket::{Socket, State};
 use super::watch::{Arrival, Delta, Outcome, Watch};
 use crate::config::{Config, Scope};
-use crate::fuzzing::said;
+use crate::fuzzing::said::said;
 use crate::net::{self, Failure, Node};
 use crate::servent::{ConnId, Event, Observation, Output, Servent, TransferId, TxChunk};
 use crate::stats::{DropReason, Stats};
@@ -74,7 +74,7 @@ impl Watched {
         }
     }
 
-    /// Does something with the servent that brings no descriptor, and looks at what it queued.
+    /// Makes a call that brings no descriptor, and checks its consequences.
     pub(super) fn tell<R>(&mut self, what: impl FnOnce(&mut Servent, Instant) -> R) -> R {
         let before = self.core.stats().clone();
         let result = what(&mut self.core, self.now);
@@ -99,7 +99,7 @@ impl Watched {
                 None => self.lost += socket.drop_queue(),
             }
         }
-        // A link that came up and ended in one read took with it what nobody saw.
+        // A link that came up and ended in one read has lost copies that were not seen in its queue.
         let count = |stats: &Stats| stats.forwarded.total() + stats.originated.total();
         let unseen = count(self.core.stats()) - count(before) - found.len() as u64;
         self.lost += unseen;
@@ -108,8 +108,8 @@ impl Watched {
         (found, seen)
     }
 
-    /// Hands the servent bytes that complete at most one descriptor, so that it can be seen what
-    /// comes of it.
+    /// Hands the servent bytes that complete at most one descriptor, so that its consequences can be
+    /// told apart.
     fn read(&mut self, conn: ConnId, bytes: &[u8], descriptor: Option<Descriptor>) {
         self.bytes_in += bytes.len() as u64;
         let (before, mut links) = (self.core.stats().clone(), self.links());
@@ -155,7 +155,7 @@ impl Watched {
         self.core.neighbours().map(|neighbour| neighbour.conn).collect()
     }
 
-    /// Takes what the servent wants done. Files and events are dealt with at once.
+    /// Polls the servent's outputs. Files and events are dealt with at once.
     pub(super) fn pull(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {

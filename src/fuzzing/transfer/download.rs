@@ -1,6 +1,6 @@
 //! The owner of one download, with a disk that answers when the script says so.
 
-use crate::fuzzing::said;
+use crate::fuzzing::said::said;
 use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::download::{
@@ -156,7 +156,7 @@ impl Owner {
         }
     }
 
-    /// The source sends bytes, unless nobody reads them.
+    /// The source sends bytes, unless the download does not read them.
     fn feed(&mut self, bytes: &[u8]) {
         if self.link == Link::Connected && self.download.backlog_bytes() < MAX_BACKLOG_BYTES {
             self.fed += bytes.len() as u64;
@@ -284,7 +284,7 @@ impl Owner {
         }
     }
 
-    /// A request is one request whatever the name, and asks for what is missing.
+    /// A request is one request for any name, and asks for the missing part.
     fn check_request(&self) {
         let Some(request) = self.download.transmit() else { return };
         let (head, len) = parse_request(request).expect("our own").expect("and all of it");

@@ -1,6 +1,6 @@
 //! The owner of one upload, with a shelf of three files and no disk.
 
-use crate::fuzzing::said;
+use crate::fuzzing::said::said;
 use crate::fuzzing::script::Script;
 use crate::time::Instant;
 use crate::transfer::SharedFiles;

@@ -18,8 +18,8 @@ enum Fate {
     Tolerated,
 }
 
-/// A core with two neighbours that behave and one that is about not to.
-struct Scene {
+/// A servent with two honest neighbours and a hostile one.
+struct Fixture {
     sut: Bench,
     villain: Peer,
     friends: [Peer; 2],
@@ -31,8 +31,8 @@ struct Scene {
     sent: usize,
 }
 
-impl Scene {
-    fn new() -> Scene {
+impl Fixture {
+    fn new() -> Fixture {
         let names: Vec<String> = (0..300).map(|n| format!("dear {n}.txt")).collect();
         let dear = names.iter().zip(100..).map(|(name, n)| (n, name.as_str(), vec![0]));
         let files: Vec<_> = shared_files().into_iter().chain(dear).collect();
@@ -58,7 +58,7 @@ impl Scene {
         for peer in [villain, a, b] {
             sut.receive(peer);
         }
-        Scene { sut, villain, friends: [a, b], search, asked, sent: 0 }
+        Fixture { sut, villain, friends: [a, b], search, asked, sent: 0 }
     }
 
     /// The villain sends many descriptors, as many at a time as a read brings.
@@ -71,7 +71,7 @@ impl Scene {
         }
     }
 
-    /// Somebody else connects, says this, and is closed within half a minute.
+    /// A stranger connects, sends this, and is closed within half a minute.
     fn stranger(&mut self, says: &[u8]) {
         let stranger = self.sut.dial();
         self.sut.send_bytes(stranger, says);
@@ -115,7 +115,7 @@ impl Scene {
     }
 }
 
-/// Somebody the attacker has chosen.
+/// An address the attacker has chosen.
 fn victim(n: u32) -> SocketAddrV4 {
     let [.., high, low] = n.to_be_bytes();
     SocketAddrV4::new([127, 66, high, low].into(), 7_000)
@@ -124,174 +124,174 @@ fn victim(n: u32) -> SocketAddrV4 {
 /// A name for each row, what the villain does, what that comes to, and the units of work each KiB it
 /// sends may cost: half as much again as it does. Whatever does not go through links is counted as
 /// one KiB, in which the friends' signs of life are. S and a number: the list of security problems of the protocol in the field's literature.
-type Attack = (&'static str, fn(&mut Scene), Fate, u64);
+type Attack = (&'static str, fn(&mut Fixture), Fate, u64);
 
 const ATTACKS: [Attack; 28] = [
     (
         "S1: more Queries than anybody can want",
-        |scene| scene.storm(20_000, |n| query(guid(10_000 + n), "nobody has this")),
+        |fixture| fixture.storm(20_000, |n| query(guid(10_000 + n), "nobody has this")),
         Fate::Tolerated,
         600,
     ),
     (
         "S1, S11: the same Query again and again",
-        |scene| scene.storm(5_000, |_| query(guid(77), "nobody has this")),
+        |fixture| fixture.storm(5_000, |_| query(guid(77), "nobody has this")),
         Fate::Counted(DropReason::Duplicate),
         450,
     ),
     (
         "S2: Pings without end",
-        |scene| scene.storm(5_000, |n| ping(guid(10_000 + n))),
+        |fixture| fixture.storm(5_000, |n| ping(guid(10_000 + n))),
         Fate::Counted(DropReason::PingThrottled),
         800,
     ),
     (
         "S2: Pongs to no Ping",
-        |scene| scene.storm(5_000, |n| pong(guid(10_000 + n), victim(n))),
+        |fixture| fixture.storm(5_000, |n| pong(guid(10_000 + n), victim(n))),
         Fate::Counted(DropReason::NoRoute),
         500,
     ),
     (
         "S3: Pushes to one victim",
-        |scene| {
-            let us = scene.sut.core().identity();
-            scene.storm(500, |n| push(guid(10_000 + n), us, victim(1)));
+        |fixture| {
+            let us = fixture.sut.core().identity();
+            fixture.storm(500, |n| push(guid(10_000 + n), us, victim(1)));
         },
         Fate::Counted(DropReason::PushThrottled),
         850,
     ),
     (
         "S3: Pushes to many victims",
-        |scene| {
-            let us = scene.sut.core().identity();
-            scene.storm(500, |n| push(guid(10_000 + n), us, victim(n)));
+        |fixture| {
+            let us = fixture.sut.core().identity();
+            fixture.storm(500, |n| push(guid(10_000 + n), us, victim(n)));
         },
         Fate::Counted(DropReason::PushThrottled),
         3_400,
     ),
     (
         "S3: Pushes to where no Push may lead",
-        |scene| {
-            let us = scene.sut.core().identity();
+        |fixture| {
+            let us = fixture.sut.core().identity();
             let nowhere = SocketAddrV4::new([224, 66, 0, 1].into(), 7_000);
-            scene.storm(50, |n| push(guid(10_000 + n), us, nowhere));
+            fixture.storm(50, |n| push(guid(10_000 + n), us, nowhere));
         },
         Fate::Counted(DropReason::OutOfScope),
         400,
     ),
     (
         "S3, S7: Pongs that name victims",
-        |scene| {
-            let asked = scene.sut.tell(|core, now| core.ping(now, None));
-            scene.storm(5_000, |n| pong(asked, victim(n)));
-            scene.sut.wait_secs(10);
+        |fixture| {
+            let asked = fixture.sut.tell(|core, now| core.ping(now, None));
+            fixture.storm(5_000, |n| pong(asked, victim(n)));
+            fixture.sut.wait_secs(10);
         },
         Fate::Tolerated,
         850,
     ),
     (
         "S7: Pongs that name nobody",
-        |scene| {
+        |fixture| {
             let asked = guid(10_000);
-            scene.sut.wait_secs(1);
-            scene.sut.send(scene.friends[0], &ping(asked));
+            fixture.sut.wait_secs(1);
+            fixture.sut.send(fixture.friends[0], &ping(asked));
             let nobody = SocketAddrV4::new([0, 0, 0, 0].into(), 0);
-            scene.storm(500, |_| pong(asked, nobody));
+            fixture.storm(500, |_| pong(asked, nobody));
         },
         Fate::Counted(DropReason::OutOfScope),
         2_200,
     ),
     (
         "S4: hits to nothing that was asked",
-        |scene| scene.storm(5_000, |n| hit(guid(10_000 + n), servent_id(9), "bait.exe")),
+        |fixture| fixture.storm(5_000, |n| hit(guid(10_000 + n), servent_id(9), "bait.exe")),
         Fate::Counted(DropReason::NoRoute),
         300,
     ),
     (
         "S4: hits in our own name",
-        |scene| {
-            let (us, asked) = (scene.sut.core().identity(), scene.asked);
-            scene.storm(500, |_| hit(asked, us, "bait.exe"));
+        |fixture| {
+            let (us, asked) = (fixture.sut.core().identity(), fixture.asked);
+            fixture.storm(500, |_| hit(asked, us, "bait.exe"));
         },
         Fate::Counted(DropReason::ForgedHit),
         300,
     ),
     (
         "S4: the same hit again and again",
-        |scene| {
-            let search = scene.search;
-            scene.storm(5_000, |_| hit(search, servent_id(9), "bait.exe"));
+        |fixture| {
+            let search = fixture.search;
+            fixture.storm(5_000, |_| hit(search, servent_id(9), "bait.exe"));
         },
         Fate::Counted(DropReason::RepeatedHit),
         300,
     ),
     (
         "S4: more results than anybody can want",
-        |scene| {
-            let search = scene.search;
-            scene.storm(5_000, |n| hit(search, servent_id(9), &format!("bait {n}.exe")));
+        |fixture| {
+            let search = fixture.search;
+            fixture.storm(5_000, |n| hit(search, servent_id(9), &format!("bait {n}.exe")));
         },
         Fate::Counted(DropReason::TooManyResults),
         300,
     ),
     (
         "S6: a TTL that no network needs",
-        |scene| scene.storm(500, |n| query(guid(10_000 + n), "far").ttl(255)),
+        |fixture| fixture.storm(500, |n| query(guid(10_000 + n), "far").ttl(255)),
         Fate::Counted(DropReason::TtlTooHigh),
         650,
     ),
     (
         "S8: the GUID of somebody else's Query",
-        |scene| {
-            let asked = scene.asked;
-            scene.storm(100, |_| query(asked, "mine now"));
+        |fixture| {
+            let asked = fixture.asked;
+            fixture.storm(100, |_| query(asked, "mine now"));
         },
         Fate::Counted(DropReason::Duplicate),
         550,
     ),
     (
         "S8: servent ids without end",
-        |scene| {
-            let asked = scene.asked;
-            scene.storm(20_000, |n| hit(asked, servent::wire::ServentId(guid(n).0), "bait.exe"));
+        |fixture| {
+            let asked = fixture.asked;
+            fixture.storm(20_000, |n| hit(asked, servent::wire::ServentId(guid(n).0), "bait.exe"));
         },
         Fate::Tolerated,
         400,
     ),
     (
         "S9: a payload of 4 GiB",
-        |scene| {
+        |fixture| {
             let mut bytes = query(guid(10_000), "").bytes();
             bytes[19..23].fill(0xff);
-            scene.sut.send_bytes(scene.villain, &bytes);
+            fixture.sut.send_bytes(fixture.villain, &bytes);
         },
         Fate::Closed,
         50,
     ),
     (
         "S14: a length that makes text a header",
-        |scene| {
+        |fixture| {
             let mut bytes = query(guid(10_000), &"x".repeat(200)).bytes();
             bytes[19] = 3;
-            scene.sut.send_bytes(scene.villain, &bytes);
+            fixture.sut.send_bytes(fixture.villain, &bytes);
         },
         Fate::Closed,
         50,
     ),
     (
         "S9: what is no payload of its kind",
-        |scene| scene.storm(500, |n| Descriptor::new(guid(n), Kind::QueryHit, vec![255; 40])),
+        |fixture| fixture.storm(500, |n| Descriptor::new(guid(n), Kind::QueryHit, vec![255; 40])),
         Fate::Counted(DropReason::Malformed),
         350,
     ),
     (
         "S9: coming and going",
-        |scene| {
+        |fixture| {
             for _ in 0..2_000 {
-                let stranger = scene.sut.dial();
-                scene.sut.send_bytes(stranger, CONNECT);
-                scene.sut.net.reset(stranger);
-                scene.sut.net.settle();
+                let stranger = fixture.sut.dial();
+                fixture.sut.send_bytes(stranger, CONNECT);
+                fixture.sut.net.reset(stranger);
+                fixture.sut.net.settle();
             }
         },
         Fate::Tolerated,
@@ -299,9 +299,9 @@ const ATTACKS: [Attack; 28] = [
     ),
     (
         "S9: strangers that say little or nothing",
-        |scene| {
+        |fixture| {
             for said in [&b""[..], b"GNUTELLA CONN", b"GET /", b"GIV 7:"] {
-                scene.stranger(said);
+                fixture.stranger(said);
             }
         },
         Fate::Tolerated,
@@ -309,58 +309,58 @@ const ATTACKS: [Attack; 28] = [
     ),
     (
         "S10: requests that do not end",
-        |scene| {
+        |fixture| {
             let many = [&b"GET /get/1/x HTTP/1.1\r\n"[..], &b"X-Y: z\r\n".repeat(20_000)].concat();
-            scene.stranger(&many);
-            scene.stranger(&b"GET /get/1/hello.txt HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20_000));
-            scene.stranger(&[b"GET /", &b"../".repeat(30_000)[..]].concat());
+            fixture.stranger(&many);
+            fixture.stranger(&b"GET /get/1/hello.txt HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20_000));
+            fixture.stranger(&[b"GET /", &b"../".repeat(30_000)[..]].concat());
         },
         Fate::Tolerated,
         8_000,
     ),
     (
         "dear answers",
-        |scene| scene.storm(2_000, |n| query(guid(10_000 + n), "dear").ttl(1)),
+        |fixture| fixture.storm(2_000, |n| query(guid(10_000 + n), "dear").ttl(1)),
         Fate::Tolerated,
         115_000,
     ),
     (
         "dear answers that are never read",
-        |scene| {
-            scene.sut.net.stop_reading(scene.villain);
-            scene.storm(5_000, |n| query(guid(10_000 + n), "dear").ttl(1));
-            scene.sut.net.read_again(scene.villain);
+        |fixture| {
+            fixture.sut.net.stop_reading(fixture.villain);
+            fixture.storm(5_000, |n| query(guid(10_000 + n), "dear").ttl(1));
+            fixture.sut.net.read_again(fixture.villain);
         },
         Fate::Tolerated,
         3_000,
     ),
     (
         "search texts of 4 KB that unfold",
-        |scene| scene.storm(500, |n| query(guid(10_000 + n), &"\u{3316}".repeat(1_360))),
+        |fixture| fixture.storm(500, |n| query(guid(10_000 + n), &"\u{3316}".repeat(1_360))),
         Fate::Counted(DropReason::QueryTooLong),
         60,
     ),
     (
         "search texts of 255 bytes that unfold",
-        |scene| scene.storm(2_000, |n| query(guid(10_000 + n), &"\u{3316}".repeat(85))),
+        |fixture| fixture.storm(2_000, |n| query(guid(10_000 + n), &"\u{3316}".repeat(85))),
         Fate::Tolerated,
         6_000,
     ),
     (
         "S2: Pongs to a Ping of ours, without end",
-        |scene| {
-            let asked = scene.sut.tell(|core, now| core.ping(now, None));
-            scene.storm(5_000, |n| pong(asked, victim(n)));
+        |fixture| {
+            let asked = fixture.sut.tell(|core, now| core.ping(now, None));
+            fixture.storm(5_000, |n| pong(asked, victim(n)));
         },
         Fate::Counted(DropReason::PongThrottled),
         850,
     ),
     (
         "S2: Pongs to a Ping of a neighbour, without end",
-        |scene| {
+        |fixture| {
             let asked = guid(10_000);
-            scene.sut.send(scene.friends[0], &ping(asked));
-            scene.storm(5_000, |n| pong(asked, victim(n)));
+            fixture.sut.send(fixture.friends[0], &ping(asked));
+            fixture.storm(5_000, |n| pong(asked, victim(n)));
         },
         Fate::Counted(DropReason::PongThrottled),
         850,
@@ -370,22 +370,26 @@ const ATTACKS: [Attack; 28] = [
 #[test]
 fn every_attack_costs_the_attacker_and_nobody_else() {
     for (name, act, fate, budget) in ATTACKS {
-        let mut scene = Scene::new();
-        let before = scene.sut.core().stats().work;
-        act(&mut scene);
-        scene.assert_bounded();
-        let (work, sent) = (scene.sut.core().stats().work - before, scene.sent as u64);
+        let mut fixture = Fixture::new();
+        let before = fixture.sut.core().stats().work;
+        act(&mut fixture);
+        fixture.assert_bounded();
+        let (work, sent) = (fixture.sut.core().stats().work - before, fixture.sent as u64);
         println!("{name}: {} units for each KiB", work * 1_024 / sent.max(1));
         assert!(work * 1_024 <= budget * sent.max(1_024), "{name}: {work} units for {sent} bytes");
-        let closed = scene.sut.is_closed(scene.villain);
+        let closed = fixture.sut.is_closed(fixture.villain);
         match fate {
             Fate::Closed => assert!(closed, "{name}: the link stands"),
             Fate::Tolerated => {}
             Fate::Counted(reason) => {
-                assert!(scene.sut.dropped(reason) >= 40, "{name}: {}", scene.sut.dropped(reason));
+                assert!(
+                    fixture.sut.dropped(reason) >= 40,
+                    "{name}: {}",
+                    fixture.sut.dropped(reason)
+                );
                 assert!(!closed, "{name}: closed");
             }
         }
-        scene.assert_others_are_served(name);
+        fixture.assert_others_are_served(name);
     }
 }

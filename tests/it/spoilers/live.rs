@@ -1,5 +1,5 @@
 //! A spoiled servent as a program: a plain `std::net` loop around [`Spoiler`], which takes the place
-//! of a node in a network of real processes. It answers those who dial, and dials none.
+//! of a node in a network of real processes. It accepts links and dials none.
 
 use super::spoiler::{Spoil, Spoiler};
 use servent::config::Config;

@@ -1,5 +1,5 @@
-//! A servent whose output is spoiled in one way. The core inside is honest: what it sends is cut
-//! into descriptors, and some of them are changed, moved, doubled or left out on their way.
+//! A servent whose output is spoiled in one way. The core inside is honest: its output is cut into
+//! descriptors, and some of them are changed, moved, doubled or left out.
 
 use servent::net::{Failure, Node, Output};
 use servent::rng::Rng;

@@ -1,6 +1,6 @@
-//! What the tests share. [`Net`] is a network of cores in memory under virtual time, [`Bench`]
-//! one core with scripted raw peers around it, [`Graph`] the shapes networks are built in;
-//! [`descriptor`] lays out and reads descriptors by hand, [`vectors`] reads `tests/data/*.hex`.
+//! Shared by the tests. [`Net`] is a network of servents in memory under virtual time, [`Bench`] one
+//! servent with scripted peers around it, [`Graph`] the shapes of networks; [`descriptor`] lays out
+//! and reads descriptors by hand, [`vectors`] reads `tests/data/*.hex`.
 
 mod bench;
 pub(crate) mod descriptor;

@@ -2,13 +2,14 @@
 //! with equal latency on every link, and a note of every descriptor and dial.
 
 use super::descriptor::{Descriptor, take_descriptors};
-use super::node::TestNode;
-use super::{Graph, shared_files};
+use super::graph::Graph;
+use super::node::{TestNode, UploadStep, shared_files};
 use servent::config::Config;
 use servent::net::{self, Dial, DialFate, Holder, LinkParams, Observer, Peer};
 use servent::rng::Rng;
 use servent::servent::{Event, Observation, Servent};
 use servent::time::Instant;
+use servent::wire::HandshakeEnd;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::{Deref, DerefMut};
@@ -89,7 +90,7 @@ impl Net {
         Net { engine, nodes: 0, seed, steps: 0 }
     }
 
-    /// A servent per node, a link per edge, all up, nobody pinging on its own.
+    /// A servent per node, a link per edge, all up, without background Pings.
     pub(crate) fn of_graph(seed: u64, graph: &Graph, ttl: u8) -> Net {
         let mut net = Net::new(seed);
         for _ in 0..graph.nodes {
@@ -181,7 +182,7 @@ impl Net {
     }
 
     /// The steps of uploads that a servent took.
-    pub(crate) fn upload_steps(&self, index: usize) -> &[super::node::UploadStep] {
+    pub(crate) fn upload_steps(&self, index: usize) -> &[UploadStep] {
         &self.node(index).upload_steps
     }
 
@@ -237,7 +238,7 @@ impl Net {
         self.engine.step();
     }
 
-    /// 16 bytes nobody else uses.
+    /// 16 bytes that no other caller gets.
     pub(crate) fn fresh_id(&mut self) -> [u8; 16] {
         self.rng.bytes16()
     }
@@ -256,6 +257,15 @@ impl Net {
     /// Takes all bytes a scripted peer has received.
     pub(crate) fn take_received(&mut self, peer: Peer) -> Vec<u8> {
         std::mem::take(self.received(peer))
+    }
+
+    /// Takes the handshake off the front of what a scripted peer has received.
+    #[track_caller]
+    pub(crate) fn skip_handshake(&mut self, peer: Peer) {
+        let received = self.take_received(peer);
+        let mut handshake = HandshakeEnd::default();
+        *self.received(peer) = handshake.skip(&received).to_vec();
+        assert!(handshake.is_link(), "the servent does not take a link");
     }
 
     /// The servent sees the connection end at once, and nothing else happens.
