@@ -1,5 +1,5 @@
 //! A core without sockets.
-#![allow(dead_code, unreachable_pub, reason = "each who includes it uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each bench uses a part of it")]
 
 use servent::config::Config;
 use servent::library::{Library, LibraryBuilder};
@@ -9,7 +9,7 @@ use servent::wire::ServentId;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A library of so many names, which no flood finds.
+/// A library of `count` names that no flood finds.
 pub fn names(count: u32) -> Library {
     let mut builder = LibraryBuilder::new();
     for number in 1..=count {
@@ -23,7 +23,7 @@ pub fn names(count: u32) -> Library {
     }
 }
 
-/// A core with links that take in everything at once.
+/// A core whose links take everything at once.
 pub struct Net {
     core: Servent,
     source: ConnId,
@@ -50,7 +50,7 @@ impl Net {
         net
     }
 
-    /// The last of the links asks.
+    /// The last link sends these bytes.
     pub fn ask(&mut self, bytes: &[u8]) {
         self.core.start_turn();
         self.core.handle_bytes(self.now, self.asker, bytes);
@@ -58,9 +58,9 @@ impl Net {
     }
 
     pub fn pass(&mut self, bytes: &[u8]) {
-        // Nobody else has spoken for a while.
+        // Long enough for other links to count as quiet.
         self.now += Duration::from_millis(100);
-        // As much as a servent passes on before it writes.
+        // As much as a servent handles before it writes.
         for part in bytes.chunks(32 * 1024) {
             self.core.start_turn();
             self.core.handle_bytes(self.now, self.source, part);
