@@ -1,5 +1,4 @@
-//! QueryHits that come home to one link of many, beside a relay that passes them on to its only
-//! other link.
+//! Rate of QueryHits routed back to one link of many; reference: a relay with one other link.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -13,10 +12,10 @@ use support::load::{descriptor, hit, link};
 use support::{Spread, heading, repetitions, row};
 
 const LINKS: usize = 16;
-/// Queries that were passed on, each waiting for its hits.
+/// Forwarded Queries whose routes the hits use.
 const QUERIES: usize = 64;
 const HITS: usize = 600_000;
-/// Servents that answer.
+/// Answering servents.
 const SERVENTS: u64 = 20_000;
 
 fn guid(query: usize) -> [u8; 16] {
@@ -25,7 +24,7 @@ fn guid(query: usize) -> [u8; 16] {
     guid
 }
 
-/// All hits, with the GUIDs of the queries in turn, from all servents in turn. Each differs.
+/// All hits, for the Queries and from the servents in turn. No two are equal.
 fn hits() -> Vec<u8> {
     let one = hit();
     let mut all = one.repeat(HITS);
@@ -38,7 +37,7 @@ fn hits() -> Vec<u8> {
     all
 }
 
-/// Reads until nothing has come for a while; says how much and when the last of it came.
+/// Reads until nothing arrives for a while: the bytes read, and when the last arrived.
 fn take_in(mut sink: &TcpStream) -> (u64, Instant) {
     sink.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     let (mut buffer, mut bytes, mut last) = (vec![0; 256 * 1024], 0, Instant::now());
@@ -48,8 +47,8 @@ fn take_in(mut sink: &TcpStream) -> (u64, Instant) {
     (bytes, last)
 }
 
-/// Hits a second that came home, and the share of all.
-fn send_home(mut source: &TcpStream, sinks: &[TcpStream], hits: &[u8]) -> (f64, f64) {
+/// Hits delivered per second, and their share of all hits.
+fn send_hits(mut source: &TcpStream, sinks: &[TcpStream], hits: &[u8]) -> (f64, f64) {
     let (read, begun) = thread::scope(|scope| {
         let readers = sinks.iter().map(|sink| scope.spawn(|| take_in(sink)));
         let readers: Vec<_> = readers.collect();
@@ -60,14 +59,14 @@ fn send_home(mut source: &TcpStream, sinks: &[TcpStream], hits: &[u8]) -> (f64, 
     });
     let bytes: u64 = read.iter().map(|(bytes, _)| bytes).sum();
     let last = read.iter().map(|(_, last)| *last).max().unwrap();
-    let home = bytes as f64 / hit().len() as f64;
-    (home / (last - begun).as_secs_f64(), home / HITS as f64)
+    let delivered = bytes as f64 / hit().len() as f64;
+    (delivered / (last - begun).as_secs_f64(), delivered / HITS as f64)
 }
 
-/// The second time the tables know all those servents.
+/// The second of two runs, when the tables know all servents.
 fn twice(source: &TcpStream, sinks: &[TcpStream], hits: &[u8]) -> (f64, f64) {
-    send_home(source, sinks, hits);
-    send_home(source, sinks, hits)
+    send_hits(source, sinks, hits);
+    send_hits(source, sinks, hits)
 }
 
 fn main() {
@@ -89,23 +88,23 @@ fn main() {
             let mut bytes = descriptor(0x80, 5, 0, b"\x01\x00zebra\0");
             bytes[..16].copy_from_slice(&guid(query));
             askers[0].write_all(&bytes).unwrap();
-            // It has come through when it is here; the other links have it too.
+            // Once it is forwarded here, its route is recorded.
             source.read_exact(&mut bytes).unwrap();
         }
         for other in &mut askers[1..] {
             let one = descriptor(0x80, 5, 0, b"\x01\x00zebra\0").len();
             other.read_exact(&mut vec![0; one * QUERIES]).unwrap();
         }
-        let (rate, came) = twice(&source, &askers, &hits);
+        let (rate, delivered) = twice(&source, &askers, &hits);
         routed.push(rate);
-        share.push(came);
+        share.push(delivered);
         servent.stop().expect("it stops when asked");
     }
     let len = hit().len();
-    heading(&format!("{len} bytes a hit, from {SERVENTS} servents, home to one link of {LINKS}"));
+    heading(&format!("{len} bytes a hit, from {SERVENTS} servents, to one link of {LINKS}"));
     println!("congestion control: ours cubic, others {}", support::congestion());
     row("reference: relay, one to one", &Spread::new(relayed.clone()).show("hits/s"));
     row("servent", &Spread::new(routed.clone()).show("hits/s"));
     row("  of the relay", &Spread::ratio(&routed, &relayed).show_percent());
-    row("  came home", &Spread::new(share).show_percent());
+    row("  delivered", &Spread::new(share).show_percent());
 }

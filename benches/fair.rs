@@ -1,8 +1,7 @@
-//! What an honest pair of neighbours notices of an attack: how long descriptors take from one to the
-//! other beside each row of the attack table, and how long while it is quiet. Aimed at: p50 and p99 at
-//! most twice the quiet ones, or 1 ms where that is more.
+//! Latency between two honest neighbours during each attack of the table, and its ratio to the latency
+//! without attack. The target for p50 and p99 is at most twice that, or 1 ms where that is more.
 //!
-//! `--only TEXT` runs the rows whose name has this in it.
+//! `--only TEXT` runs the attacks whose name contains TEXT.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -18,19 +17,19 @@ use support::attacks::{ATTACKS, Attack, Attacker, Target, nonblocking};
 use support::load::{descriptor, link};
 use support::{Spread, cpu_of, option, repetitions};
 
-const TIME: Duration = Duration::from_millis(1_500);
-/// Between two descriptors whose way is timed.
+const DURATION: Duration = Duration::from_millis(1_500);
+/// Time between two timed descriptors.
 const PAUSE: Duration = Duration::from_millis(1);
-/// The first bytes of the ids whose way is timed.
+/// The first bytes of the GUIDs of timed descriptors.
 const MARK: [u8; 4] = *b"fair";
 /// Files that an answered Query finds; a hit brings 255 of them.
 const FILES: usize = 2_000;
-/// Aimed at, in microseconds and times the quiet one.
-const MOST: (f64, f64) = (1_000.0, 2.0);
+/// The target: microseconds, and the ratio to the latency without attack.
+const TARGET: (f64, f64) = (1_000.0, 2.0);
 
-/// The p50 and p99 of a descriptor's way from one link to another, in microseconds. One thread does
-/// everything: the servent has the other processor for itself.
-fn ways(
+/// The p50 and p99 latency of a descriptor from one link to another, in microseconds. One thread does
+/// everything, so that the servent has the other processor for itself.
+fn latencies(
     addr: SocketAddr,
     first: u32,
     mut others: Option<(&mut Attacker, &mut TcpStream)>,
@@ -39,13 +38,13 @@ fn ways(
     let mut one = descriptor(0x80, 5, 0, b"\x01\x00zebra\0");
     one[..4].copy_from_slice(&MARK);
     let (mut deframer, mut buffer) = (Deframer::default(), vec![0; 64 * 1024]);
-    let (mut ways, mut number) = (Vec::new(), first);
+    let (mut latencies, mut number) = (Vec::new(), first);
     let (begun, mut next, mut sent) = (Instant::now(), Instant::now(), None);
-    while begun.elapsed() < TIME {
-        if let Some((attacker, friend)) = &mut others {
+    while begun.elapsed() < DURATION {
+        if let Some((attacker, neighbour)) = &mut others {
             attacker.go_on();
-            // What attacks send to a neighbour is taken in.
-            let _ = friend.read(&mut buffer);
+            // Reads what the attack sends to the neighbour.
+            let _ = neighbour.read(&mut buffer);
         }
         if sent.is_none() && Instant::now() >= next {
             number += 1;
@@ -53,7 +52,7 @@ fn ways(
             sent = Some(Instant::now());
             from.write_all(&one).unwrap();
         }
-        // What others flood is taken in, or this queue would be full of it.
+        // Reads what is flooded, so that this link's queue does not fill.
         let _ = from.read(&mut buffer);
         let count = match to.read(&mut buffer) {
             Ok(0) => panic!("the servent closes on us"),
@@ -68,17 +67,17 @@ fn ways(
             if raw.frame()[..4] == MARK
                 && let Some(sent) = sent.take()
             {
-                ways.push(sent.elapsed().as_secs_f64() * 1e6);
+                latencies.push(sent.elapsed().as_secs_f64() * 1e6);
                 next = Instant::now() + PAUSE;
             }
         }
     }
-    assert!(ways.len() > 20, "only {} descriptors got through", ways.len());
-    ways.sort_by(f64::total_cmp);
-    [0.5, 0.99].map(|share| ways[((ways.len() - 1) as f64 * share) as usize])
+    assert!(latencies.len() > 20, "only {} descriptors arrived", latencies.len());
+    latencies.sort_by(f64::total_cmp);
+    [0.5, 0.99].map(|share| latencies[((latencies.len() - 1) as f64 * share) as usize])
 }
 
-/// The servent's id, as its hits give it.
+/// The servent id, from a hit.
 fn identity(addr: SocketAddr) -> [u8; 16] {
     let mut asker = link(addr);
     asker.write_all(&descriptor(0x80, 1, 0, b"\x01\x00hello 7\0")).unwrap();
@@ -94,30 +93,30 @@ fn identity(addr: SocketAddr) -> [u8; 16] {
     }
 }
 
-/// The attack's figures: quiet and beside it p50 and p99, the servent's share of a processor, and
-/// descriptors a second.
+/// The figures of an attack: p50 and p99 without and with it, the servent's share of a processor, and
+/// the attacker's descriptors per second.
 fn measure(share: &str, state: &Path, attack: &Attack, first: u32) -> [f64; 6] {
     let args = ["--max-links", "64", "--share", share];
     let mut servent = support::servent(state, &args);
     support::pin_apart(servent.id());
     let addr = SocketAddr::V4(servent.addr());
-    let asked = *b"asked by a frien";
+    let asked = *b"an honest Query ";
     let target = Target { addr, identity: identity(addr), asked };
-    let quiet = ways(addr, first, None);
-    // The attacker is a neighbour when an honest one asks.
+    let quiet = latencies(addr, first, None);
+    // The attacker is linked before the honest neighbour asks.
     let mut attacker = Attacker::new(attack, &target);
-    let mut friend = nonblocking(addr);
+    let mut neighbour = nonblocking(addr);
     for mut question in [descriptor(0, 7, 0, &[]), descriptor(0x80, 7, 0, b"\x01\x00bait\0")] {
         question[..16].copy_from_slice(&asked);
-        friend.write_all(&question).unwrap();
+        neighbour.write_all(&question).unwrap();
     }
     let (cpu, begun) = (cpu_of(servent.id()), Instant::now());
-    let beside = ways(addr, first + 500_000, Some((&mut attacker, &mut friend)));
+    let attacked = latencies(addr, first + 500_000, Some((&mut attacker, &mut neighbour)));
     let (after, took) = (cpu_of(servent.id()), begun.elapsed().as_secs_f64());
     let used = (after.0 + after.1 - cpu.0 - cpu.1).as_secs_f64() / took;
     let rate = attacker.count() as f64 / took;
     servent.stop().expect("it stops when asked");
-    [quiet[0], quiet[1], beside[0], beside[1], used, rate]
+    [quiet[0], quiet[1], attacked[0], attacked[1], used, rate]
 }
 
 fn main() {
@@ -130,7 +129,7 @@ fn main() {
     println!("congestion control: ours cubic, others {}", support::congestion());
     println!(
         "{:<42} {:>12} {:>12} {:>12} {:>12} {:>6} {:>12}",
-        "attack (medians)", "p50 us", "of quiet", "p99 us", "of quiet", "CPU", "sent/s"
+        "attack (medians)", "p50 us", "ratio", "p99 us", "ratio", "CPU", "sent/s"
     );
     let only = option("--only");
     let (mut first, mut missed) = (0, 0);
@@ -146,7 +145,7 @@ fn main() {
         }
         let median = |at: usize| Spread::new(columns[at].clone()).median();
         let ratio = |at: usize| Spread::ratio(&columns[at + 2], &columns[at]).median();
-        let fair = (0..2).all(|at| median(at + 2) <= MOST.0 || ratio(at) <= MOST.1);
+        let fair = (0..2).all(|at| median(at + 2) <= TARGET.0 || ratio(at) <= TARGET.1);
         missed += usize::from(!fair);
         println!(
             "{:<42} {:>12.0} {:>12.1} {:>12.0} {:>12.1} {:>5.0}% {:>12.0}{}",
@@ -160,5 +159,5 @@ fn main() {
             if fair { "" } else { "  MISSED" }
         );
     }
-    println!("{missed} rows miss at most {} times the quiet one or {} us", MOST.1, MOST.0);
+    println!("{missed} rows miss the target: a ratio of {} or {} us", TARGET.1, TARGET.0);
 }

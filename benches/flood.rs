@@ -1,5 +1,5 @@
-//! How fast a servent passes Queries on: a blasting neighbour, 1, 4 and 16 sinks, beside a relay
-//! that passes bytes on verbatim. `-- --peer HOST:PORT` drives any other 0.4 servent instead.
+//! Rate of Queries forwarded from one flooding neighbour to 1, 4 and 16 sinks; reference: a relay that
+//! copies bytes verbatim. `-- --peer HOST:PORT` drives any other 0.4 servent instead.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -12,7 +12,7 @@ use support::{Spread, cpu_of, heading, option, repetitions, row};
 
 /// Long enough for the CPU times, which are in hundredths of a second.
 const TIME: Duration = Duration::from_millis(1_500);
-/// GUIDs the tables hold before anything is measured.
+/// GUIDs in the tables before the measurement.
 const FILL: u64 = 1_000_000;
 const SINKS: [usize; 3] = [1, 4, 16];
 const FILES: usize = 100_000;
@@ -54,13 +54,13 @@ fn main() {
             row(what, &Spread::new(rates.clone()).show("queries/s"));
             row("  of the relay", &Spread::ratio(&rates, &relay).show_percent());
             let each = |of: &dyn Fn(&Run) -> f64| Spread::new(runs.iter().map(of).collect());
-            row("  user CPU a query", &each(&|run| per_query(run, run.user)).show("ns"));
-            row("  system CPU a copy", &each(&|run| per_copy(run, run.system)).show("ns"));
+            row("  user CPU per query", &each(&|run| per_query(run, run.user)).show("ns"));
+            row("  system CPU per copy", &each(&|run| per_copy(run, run.system)).show("ns"));
             let lost = |run: &Run| {
                 1.0 - run.flooded.copies as f64 / (run.flooded.sent * sinks as u64) as f64
             };
             row("  lost to full queues", &each(&lost).show_percent());
-            row("  bytes a write", &each(&|run| run.bytes_per_write).show("B"));
+            row("  bytes per write", &each(&|run| run.bytes_per_write).show("B"));
         }
     }
 }
@@ -89,7 +89,7 @@ fn once(addr: SocketAddr, sinks: usize, ids: &mut u64) -> Flooded {
     flooded
 }
 
-/// A servent of ours whose table is full of other Queries.
+/// A servent whose table already holds [`FILL`] other Queries.
 fn measure(folder: &std::path::Path, args: &[&str], sinks: usize, ids: &mut u64) -> Run {
     let mut servent = support::servent(folder, &[&["--max-links", "64"], args].concat());
     let addr = SocketAddr::V4(servent.addr());
@@ -102,12 +102,12 @@ fn measure(folder: &std::path::Path, args: &[&str], sinks: usize, ids: &mut u64)
     let flooded = once(addr, sinks, ids);
     let after = cpu_of(servent.id());
     servent.stop().expect("it stops when asked");
-    let bytes_per_write = written(&servent.rest()).unwrap_or(f64::NAN);
+    let bytes_per_write = bytes_per_write(&servent.rest()).unwrap_or(f64::NAN);
     Run { flooded, user: after.0 - before.0, system: after.1 - before.1, bytes_per_write }
 }
 
-/// What the servent says at its end of how much it wrote at once.
-fn written(said: &[String]) -> Option<f64> {
+/// Bytes per write, from the servent's last log lines.
+fn bytes_per_write(said: &[String]) -> Option<f64> {
     let line = said.iter().find(|line| line.contains(" writes"))?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "bytes")?;
@@ -115,12 +115,12 @@ fn written(said: &[String]) -> Option<f64> {
     Some(bytes? / writes?)
 }
 
-/// Any servent: what arrives, and how fast.
+/// Any servent: the rate and the share of copies that arrive.
 fn drive(addr: SocketAddr, sinks: usize, ids: &mut u64) {
     heading(&format!("{addr}, {sinks} sinks"));
     let runs: Vec<Flooded> = (0..repetitions(3)).map(|_| once(addr, sinks, ids)).collect();
     let each = |of: &dyn Fn(&Flooded) -> f64| Spread::new(runs.iter().map(of).collect());
-    row("passed on", &each(&|run| run.rate(sinks)).show("queries/s"));
+    row("forwarded", &each(&|run| run.rate(sinks)).show("queries/s"));
     let share = |run: &Flooded| run.copies as f64 / (run.sent * sinks as u64) as f64;
-    row("share that arrived", &each(&share).show_percent());
+    row("share delivered", &each(&share).show_percent());
 }

@@ -1,4 +1,4 @@
-//! What links cost that say nothing, and what they cost those that do.
+//! Cost of idle links: memory and CPU each, and CPU of busy links among them.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -12,9 +12,9 @@ use std::time::Duration;
 use support::load::{Stream, link};
 use support::{Spread, cpu_of, heading, repetitions, resident, row};
 
-const CHATTY: usize = 64;
-const CROWD: usize = 5_000;
-/// Queries from each of the chatty ones, in bursts with a pause.
+const BUSY: usize = 64;
+const LINKS: usize = 5_000;
+/// Each busy link sends bursts of Queries with a pause between them.
 const BURSTS: usize = 40;
 const BURST: usize = 500;
 
@@ -33,7 +33,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     for count in [100, 1_000, 10_000] {
         if count > most {
-            row(&format!("{count} idle links"), "left out: the limit on open files is too low");
+            row(&format!("{count} idle links"), "skipped: the limit on open files is too low");
             continue;
         }
         let (mut bytes, mut cpu) = (Vec::new(), Vec::new());
@@ -53,28 +53,28 @@ fn main() {
         let each = bytes.iter().map(|all| all / count as f64).collect();
         row("resident, all", &Spread::new(bytes.clone()).show("B"));
         row("resident, each", &Spread::new(each).show("B"));
-        row("CPU while nothing happens", &Spread::new(cpu).show_percent());
+        row("CPU while idle", &Spread::new(cpu).show_percent());
     }
-    heading(&format!("{CHATTY} links that chatter, alone and among {CROWD}"));
+    heading(&format!("{BUSY} busy links, alone and among {LINKS}"));
     let (mut alone, mut among) = (Vec::new(), Vec::new());
     for _ in 0..repetitions(3) {
-        alone.push(chatter(folder.path(), CHATTY));
-        among.push(chatter(folder.path(), CROWD.min(most)));
+        alone.push(busy_cost(folder.path(), BUSY));
+        among.push(busy_cost(folder.path(), LINKS.min(most)));
     }
-    row("reference: CPU a descriptor, alone", &Spread::new(alone.clone()).show("ns"));
+    row("reference: CPU per descriptor, alone", &Spread::new(alone.clone()).show("ns"));
     row("among idle ones", &Spread::new(among.clone()).show("ns"));
     row("  of alone", &Spread::ratio(&among, &alone).show_percent());
 }
 
-/// CPU time for each descriptor of the chatty ones when there are `count` links in all.
-fn chatter(folder: &std::path::Path, count: usize) -> f64 {
+/// CPU time per descriptor of the busy links among `count` links in all, in nanoseconds.
+fn busy_cost(folder: &std::path::Path, count: usize) -> f64 {
     let (mut servent, addr) = servent(folder);
     let mut links: Vec<TcpStream> = (0..count).map(|_| link(addr)).collect();
-    // For nobody else's ears: they end at the servent.
+    // TTL 1: not forwarded.
     let mut template = support::load::query();
     template[17] = 1;
     let mut streams: Vec<Stream> =
-        (0..CHATTY as u64).map(|number| Stream::new(&template, 1 + (number << 32))).collect();
+        (0..BUSY as u64).map(|number| Stream::new(&template, 1 + (number << 32))).collect();
     let before = cpu_of(servent.id());
     for _ in 0..BURSTS {
         for (link, stream) in links.iter_mut().zip(&mut streams) {
@@ -86,5 +86,5 @@ fn chatter(folder: &std::path::Path, count: usize) -> f64 {
     drop(links);
     servent.stop().expect("it stops when asked");
     let spent = (after.0 + after.1).saturating_sub(before.0 + before.1);
-    spent.as_nanos() as f64 / (CHATTY * BURSTS * BURST) as f64
+    spent.as_nanos() as f64 / (BUSY * BURSTS * BURST) as f64
 }

@@ -1,5 +1,5 @@
-//! Instructions for each descriptor, counted by valgrind, against recorded bounds: counts do not
-//! depend on how busy the machine is. Ends with an error when one is exceeded.
+//! Instructions per descriptor, counted by valgrind, against recorded bounds. Counts do not depend on
+//! the load of the machine. Fails when a bound is exceeded.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 use support::net::{Net, names};
 use support::{heading, load, oneself, row};
 
-/// What is counted, and how many instructions it may take. Recorded with at most a quarter on top.
+/// The cases and their bounds: the recorded counts and at most a quarter more.
 const CASES: [(&str, u64); 7] = [
     ("frame", 105),
     ("route", 555),
@@ -23,9 +23,9 @@ const CASES: [(&str, u64); 7] = [
     ("flood-16", 1_235),
     ("flood-4-library", 1_795),
     ("duplicate", 640),
-    ("hit-home", 1_375),
+    ("hit-back", 1_375),
 ];
-/// Runs of two lengths; what both have in common is not counted.
+/// Descriptors of a short and a long run. Their difference leaves out setup costs.
 const FEW: usize = 20_000;
 const MANY: usize = 60_000;
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         work(case, count.parse().unwrap());
         return ExitCode::SUCCESS;
     }
-    heading("instructions for each descriptor");
+    heading("instructions per descriptor");
     let mut exceeded = false;
     for (case, bound) in CASES {
         let counts = [FEW, MANY].map(|count| counted(case, count));
@@ -49,13 +49,13 @@ fn main() -> ExitCode {
     if exceeded { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// All instructions of this program doing `case` for `count` descriptors.
+/// All instructions of this program running `case` with `count` descriptors.
 fn counted(case: &str, count: usize) -> u64 {
     let own = oneself(&["--do", case, &count.to_string()]);
     let mut command = std::process::Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     let done = command.arg(own.get_program()).args(own.get_args()).output();
-    let done = done.expect("valgrind is needed, and was not found");
+    let done = done.expect("valgrind is installed");
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     let line = said.lines().find_map(|line| line.split("Collected :").nth(1));
     line.unwrap_or_else(|| panic!("valgrind says {said}")).trim().parse().unwrap()
@@ -92,14 +92,14 @@ fn work(case: &str, count: usize) {
             let bytes = stream.take(1_000).to_vec();
             (0..count / 1_000).for_each(|_| net.pass(&bytes));
         }
-        "hit-home" => {
+        "hit-back" => {
             let mut net = Net::new(4, Library::empty());
-            // Of the same id as the hits.
+            // With the GUID of the hits.
             net.ask(&[&[0; 16], &load::query()[16..]].concat());
             let hits = load::hit().repeat(1_000);
             (0..count / 1_000).for_each(|_| net.pass(&hits));
         }
-        other => panic!("there is no case {other}"),
+        other => panic!("no such case: {other}"),
     }
 }
 

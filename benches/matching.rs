@@ -1,4 +1,4 @@
-//! Finding shared files by the words of a Query, beside looking through all names.
+//! Time of a search in the library; reference: a scan of all names.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -13,13 +13,13 @@ use support::{Spread, each_of, heading, repetitions, resident, row};
 const WORDS: usize = 20_000;
 const RESULTS: usize = 255;
 
-/// A rank, the low ones often: Zipf's law with exponent 1.
+/// A random rank by Zipf's law with exponent 1.
 fn zipf(rng: &mut Rng) -> usize {
     let unit = rng.below(1 << 30) as f64 / f64::from(1 << 30);
     ((WORDS as f64).powf(unit) - 1.0) as usize
 }
 
-/// Letters, so that many words begin alike.
+/// The word of a rank. Many words share prefixes.
 fn word(rank: usize) -> String {
     let letters = b"etaoinshrdlcumwfgypb";
     let mut number = rank + 400;
@@ -52,8 +52,8 @@ fn build(names: &[String]) -> Library {
     }
 }
 
-/// Every word must begin a word of the name.
-fn plainly(names: &[String], query: &str) -> usize {
+/// Matches by a scan: each word of the query is a prefix of a word of the name.
+fn scan(names: &[String], query: &str) -> usize {
     let words: Vec<&str> = query.split(' ').collect();
     let has = |name: &str, word: &str| name.split([' ', '.']).any(|other| other.starts_with(word));
     names.iter().filter(|name| words.iter().all(|word| has(name, word))).take(RESULTS).count()
@@ -65,9 +65,9 @@ fn queries(names: &[String]) -> [(&'static str, Vec<String>); 5] {
         (0..200).map(|_| make(&mut rng)).collect()
     };
     [
-        ("no word is known", many(&mut |rng| format!("xq{} zz{}", rng.below(999), rng.below(99)))),
+        ("no word matches", many(&mut |rng| format!("xq{} zz{}", rng.below(999), rng.below(99)))),
         (
-            "the third word is not",
+            "the third word does not match",
             many(&mut |rng| format!("{} {} xqz", word(zipf(rng)), word(zipf(rng)))),
         ),
         (
@@ -82,7 +82,7 @@ fn queries(names: &[String]) -> [(&'static str, Vec<String>); 5] {
             many(&mut |rng| format!("{} {}", word(rng.below(10)), word(rng.below(10)))),
         ),
         (
-            "beginnings of two letters",
+            "prefixes of two letters",
             many(&mut |rng| {
                 let cut = |rank| word(rank)[..2].to_owned();
                 format!("{} {} {}", cut(rng.below(400)), cut(rng.below(400)), cut(rng.below(400)))
@@ -101,9 +101,12 @@ fn main() {
         let built = begun.elapsed();
         let text: usize = names.iter().map(String::len).sum();
         let held = resident(std::process::id()).saturating_sub(before) as f64 / count as f64;
-        row("built, a name", &format!("{:.2} us", built.as_nanos() as f64 / 1e3 / count as f64));
+        row(
+            "time to build, per name",
+            &format!("{:.2} us", built.as_nanos() as f64 / 1e3 / count as f64),
+        );
         let own = text as f64 / count as f64;
-        row("resident, a name", &format!("{held:.0} B, {own:.0} B of them the name itself"));
+        row("resident, per name", &format!("{held:.0} B, {own:.0} B of them the name itself"));
         for (what, queries) in queries(&names) {
             let (mut criteria, mut found) = (Criteria::default(), Vec::new());
             let mut worst = 0f64;
@@ -128,14 +131,14 @@ fn main() {
             let few = &queries[..5.min(20_000_000 / count)];
             let plain = each_of(few.len(), || {
                 few.iter().for_each(|query| {
-                    black_box(plainly(&names, query));
+                    black_box(scan(&names, query));
                 });
             });
             let ratio = plain / runs.median();
             row(
                 what,
                 &format!(
-                    "{}, {ratio:.0} times faster than looking through; slowest single {worst:.0} ns",
+                    "{}, {ratio:.0} times faster than a scan; slowest single one {worst:.0} ns",
                     runs.show("ns")
                 ),
             );

@@ -1,4 +1,4 @@
-//! The table of GUIDs at a million of them, beside a `HashMap` that keeps a time stamp.
+//! The table of GUIDs with a million entries; reference: a `HashMap` with a time stamp.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::{beside, each_of, heading, interleaved, repetitions, resident, row};
 
 const LIVE: u64 = 1_000_000;
-/// Looked up or added per repetition.
+/// Lookups or insertions per repetition.
 const BATCH: u64 = 100_000;
 
 fn id(number: u64) -> [u8; 16] {
@@ -77,15 +77,15 @@ fn main() {
             },
         ],
     );
-    heading(&format!("{LIVE} ids and more"));
-    row("bytes an id", &format!("{held:.1}"));
-    row("reference: found in a HashMap", &support::Spread::new(looked_up.clone()).show("ns"));
+    heading(&format!("{LIVE} ids or more"));
+    row("bytes per id", &format!("{held:.1}"));
+    row("reference: lookup in a HashMap", &support::Spread::new(looked_up.clone()).show("ns"));
     beside("duplicate", &duplicate, &looked_up, "ns");
-    beside("duplicate, fetched in batches", &warmed, &looked_up, "ns");
-    row("reference: added to a HashMap", &support::Spread::new(inserted.clone()).show("ns"));
-    beside("added", &added, &inserted, "ns");
-    beside("added, fetched in batches", &added_warm, &inserted, "ns");
-    heading("the longest single call while a table of 1,048,576 turns over");
+    beside("duplicate, prefetched in batches", &warmed, &looked_up, "ns");
+    row("reference: insertion into a HashMap", &support::Spread::new(inserted.clone()).show("ns"));
+    beside("insertion", &added, &inserted, "ns");
+    beside("insertion, prefetched in batches", &added_warm, &inserted, "ns");
+    heading("longest single call while a table of 1,048,576 ids is filled and rotated");
     let mut table = RouteTable::new(1 << 20, age, &mut Rng::new(1));
     let (mut growing, mut rotating) = (Duration::ZERO, Duration::ZERO);
     for number in 0..3 << 20 {

@@ -1,4 +1,5 @@
-//! Uploads beside senders that do nothing else, and what descriptors have to wait meanwhile.
+//! Rate and CPU of uploads, and latency of descriptors during them; reference: processes that only
+//! send.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -16,52 +17,52 @@ use support::load::{descriptor, link};
 use support::{Spread, cpu_of, heading, repetitions, row};
 
 const FILE_BYTES: u64 = 4 << 30;
-const TIME: Duration = Duration::from_secs(2);
-/// Between two descriptors whose way is timed.
+const DURATION: Duration = Duration::from_secs(2);
+/// Time between two timed descriptors.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Reads from each for [`TIME`], or until there is no more. Meanwhile single descriptors go from the
-/// first of two links to the second. One thread does everything: the sender has the other processor
-/// for itself.
-fn drink(mut readers: Vec<TcpStream>, pair: Option<[TcpStream; 2]>) -> Drunk {
+/// Reads from all for [`DURATION`], or to their ends. Meanwhile single descriptors are timed from the
+/// first link of `pair` to the second. One thread does everything, so that the sender has the other
+/// processor for itself.
+fn read_all(mut readers: Vec<TcpStream>, pair: Option<[TcpStream; 2]>) -> ReadResult {
     for stream in readers.iter().chain(pair.iter().flatten()) {
         stream.set_nonblocking(true).unwrap();
     }
-    let (mut buffer, mut bytes, mut waits) = (vec![0; 64 * 1024], 0u64, Vec::new());
+    let (mut buffer, mut bytes, mut latencies) = (vec![0; 64 * 1024], 0u64, Vec::new());
     let begun = Instant::now();
     let mut timed = pair.map(Timed::new);
-    let drinks = !readers.is_empty();
-    while begun.elapsed() < TIME && !(drinks && readers.is_empty()) {
+    let uploading = !readers.is_empty();
+    while begun.elapsed() < DURATION && !(uploading && readers.is_empty()) {
         readers.retain_mut(|reader| {
             let read = reader.read(&mut buffer);
             bytes += *read.as_ref().unwrap_or(&0) as u64;
-            // After each: what this thread does in between counts as waiting.
-            waits.extend(timed.as_mut().and_then(Timed::go_on));
-            // One that has the whole file is done.
+            // After each read, as the time of this thread counts as latency.
+            latencies.extend(timed.as_mut().and_then(Timed::go_on));
+            // At the end of the file.
             !matches!(read, Ok(0))
         });
-        if !drinks {
-            waits.extend(timed.as_mut().and_then(Timed::go_on));
+        if !uploading {
+            latencies.extend(timed.as_mut().and_then(Timed::go_on));
         }
     }
-    waits.sort_by(f64::total_cmp);
-    Drunk {
+    latencies.sort_by(f64::total_cmp);
+    ReadResult {
         rate: bytes as f64 / begun.elapsed().as_secs_f64(),
         gigabytes: bytes as f64 / 1e9,
-        waits,
+        latencies,
     }
 }
 
-/// What came of [`drink`].
-struct Drunk {
-    /// Bytes a second, all together.
+/// The result of [`read_all`].
+struct ReadResult {
+    /// Bytes per second of all uploads.
     rate: f64,
     gigabytes: f64,
-    /// Microseconds of a descriptor's way, sorted.
-    waits: Vec<f64>,
+    /// Latencies of descriptors in microseconds, sorted.
+    latencies: Vec<f64>,
 }
 
-/// Descriptors that go from one link to another, one at a time.
+/// Descriptors timed from one link to another, one at a time.
 struct Timed {
     links: [TcpStream; 2],
     one: Vec<u8>,
@@ -75,7 +76,7 @@ impl Timed {
         Timed { links, one, sent: None, next: Instant::now() }
     }
 
-    /// Sends the next if it is time; how long the last one took, if it is here.
+    /// Sends the next when it is due; the latency of the last one when it arrives.
     fn go_on(&mut self) -> Option<f64> {
         let [from, to] = &mut self.links;
         let Some(sent) = self.sent else {
@@ -87,16 +88,15 @@ impl Timed {
             }
             return None;
         };
-        let mut came = vec![0; self.one.len()];
-        to.read_exact(&mut came).ok()?;
+        to.read_exact(&mut vec![0; self.one.len()]).ok()?;
         let took = sent.elapsed().as_secs_f64() * 1e6;
         (self.sent, self.next) = (None, Instant::now() + PAUSE);
         Some(took)
     }
 }
 
-/// A process that sends the file to each who connects, in the plainest way.
-fn send_plainly(file: &Path, in_kernel: bool) {
+/// The reference process: sends the file on each connection and does nothing else.
+fn send_only(file: &Path, in_kernel: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("listening on {}", listener.local_addr().unwrap());
     for stream in listener.incoming().map_while(Result::ok) {
@@ -132,26 +132,26 @@ fn plain_sender(file: &Path, how: &str, readers: usize) -> (f64, f64) {
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let addr: SocketAddr = line.trim().trim_start_matches("listening on ").parse().unwrap();
     let readers = (0..readers).map(|_| TcpStream::connect(addr).unwrap()).collect();
-    let Drunk { rate, gigabytes, .. } = drink(readers, None);
+    let ReadResult { rate, gigabytes, .. } = read_all(readers, None);
     let (user, system) = cpu_of(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
     (rate, (user + system).as_secs_f64() / gigabytes)
 }
 
-/// The last id of a descriptor whose way was timed: a servent passes on no id twice.
+/// The id of the last timed descriptor. A servent forwards no id twice.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let Some(at) = args.iter().position(|arg| arg == "--as-sendfile" || arg == "--as-copy") {
-        return send_plainly(Path::new(&args[at + 1]), args[at] == "--as-sendfile");
+        return send_only(Path::new(&args[at + 1]), args[at] == "--as-sendfile");
     }
     let folder = tempfile::tempdir().unwrap();
     let share = folder.path().join("share");
     std::fs::create_dir_all(&share).unwrap();
     let file = share.join("big.bin");
-    // Without blocks: what is measured is the way from the page cache.
+    // A sparse file: the path from the page cache is measured, not the disk.
     File::create(&file).unwrap().set_len(FILE_BYTES).unwrap();
     println!("congestion control {}", support::congestion());
     for uploads in [1, 4] {
@@ -168,7 +168,7 @@ fn main() {
                 support::servent(folder.path(), &["--share", share.to_str().unwrap()]);
             let addr = SocketAddr::V4(servent.addr());
             let pair = || Some([link(addr), link(addr)]);
-            note(&mut quiet, &drink(Vec::new(), pair()).waits);
+            note(&mut quiet, &read_all(Vec::new(), pair()).latencies);
             let readers = (0..uploads).map(|_| {
                 let mut reader = TcpStream::connect(addr).unwrap();
                 reader.write_all(b"GET /get/1/big.bin HTTP/1.0\r\n\r\n").unwrap();
@@ -176,8 +176,8 @@ fn main() {
             });
             let readers = readers.collect();
             let before = cpu_of(servent.id());
-            let Drunk { rate, gigabytes, waits } = drink(readers, pair());
-            note(&mut beside, &waits);
+            let ReadResult { rate, gigabytes, latencies } = read_all(readers, pair());
+            note(&mut beside, &latencies);
             let after = cpu_of(servent.id());
             let spent = (after.0 + after.1).saturating_sub(before.0 + before.1).as_secs_f64();
             served.push(rate);
@@ -185,15 +185,15 @@ fn main() {
             servent.stop().expect("it stops when asked");
         }
         let rate = |figures: &[f64]| Spread::new(figures.to_vec()).show("B/s");
-        row("reference: the most, sendfile only", &rate(&most));
+        row("reference: sendfile only", &rate(&most));
         row("reference: read and write only", &rate(&copied));
         row("servent", &rate(&served));
-        row("  of the most", &Spread::ratio(&served, &most).show_percent());
-        row("  CPU against read and write", &Spread::ratio(&cpu, &copy_cpu).show_percent());
+        row("  of sendfile only", &Spread::ratio(&served, &most).show_percent());
+        row("  CPU, of read and write only", &Spread::ratio(&cpu, &copy_cpu).show_percent());
         for (what, at) in [("p50", 0), ("p99", 1), ("p99.9", 2)] {
             let [quiet, beside] = [&quiet, &beside].map(|all| Spread::new(all[at].clone()));
             let figures = format!("{}, without uploads {}", beside.show("us"), quiet.show("us"));
-            row(&format!("  a descriptor's way, {what}"), &figures);
+            row(&format!("  latency of a descriptor, {what}"), &figures);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The simulator with the full core: descriptors delivered a second while searches run, with oracles
-//! and without, and what a node costs.
+//! The simulator with the full core: descriptors delivered per second, with and without oracles, and
+//! memory per node.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -16,7 +16,7 @@ fn main() {
     for [nodes, searches, floods] in SIZES {
         heading(&format!("{nodes} nodes of 4 links"));
         let idle = runs(repetitions, nodes, &[&["--files", "0", "--queries", "0"]]).remove(0);
-        row("without files, all idle: memory a node", &memory(&idle));
+        row("without files, all idle: memory per node", &memory(&idle));
         for (what, ttl, queries) in
             [("searches of TTL 7", "7", searches), ("floods of TTL 15", "15", floods)]
         {
@@ -33,12 +33,12 @@ fn main() {
             let mut hashes: Vec<&str> = hashes.collect();
             hashes.dedup();
             assert_eq!(hashes.len(), 1, "the same plan gives the same trace");
-            row("  memory a node, with 4 files", &memory(&both[0]));
+            row("  memory per node, with 4 files", &memory(&both[0]));
         }
     }
 }
 
-/// Runs several plans by turns, so that other load on the machine meets all of them.
+/// Repeats all plans in turn, so that other load on the machine affects all of them.
 fn runs(repetitions: usize, nodes: &str, plans: &[&[&str]]) -> Vec<Vec<Value>> {
     let mut all = vec![Vec::new(); plans.len()];
     for _ in 0..repetitions {

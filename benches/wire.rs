@@ -1,4 +1,4 @@
-//! What one descriptor costs to read, beside copying its bytes.
+//! Time to read a descriptor; reference: copying its bytes.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -8,7 +8,7 @@ use servent::wire::{Deframer, Query, QueryHit};
 use std::hint::black_box;
 use support::{beside, each_of, heading, interleaved, load, repetitions, row};
 
-/// About as much as lies in a read buffer.
+/// About the size of a read buffer.
 const BYTES: usize = 256 * 1024;
 const ROUNDS: usize = 40;
 

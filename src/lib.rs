@@ -31,6 +31,7 @@
 //! | [`rules`] | what must hold in any Gnutella network, checked over what was observed |
 //! | [`plan`] | plans, topologies, faults; records and pictures of searches |
 //! | [`sim`] | plans run on `net` with real cores |
+//! | `capture` | packet captures, read into descriptors, and written (feature `tools`) |
 //! | `driver` | the only place with mio, sockets, files, signals and a clock (feature `driver`) |
 //! | `testnet` | networks of real processes on loopback (feature `testnet`) |
 //! | `cli` | arguments, output, exit codes (feature `cli`) |
@@ -95,6 +96,8 @@
 //! - **Index query** (four spaces) is answered to a direct neighbour only, once a second, and
 //!   within the same number of results as any other.
 
+#[cfg(feature = "tools")]
+pub mod capture;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;

@@ -1,5 +1,5 @@
-//! Peers that mean harm, for [`fair`](../fair.rs): the rows of the attack table of
-//! `tests/it/hostile/table.rs` that a process can be attacked with, and the dearest Queries there are.
+//! Attackers for `fair`: the attacks of `tests/it/hostile/table.rs` that work on a process, and the
+//! most expensive Queries known.
 
 use super::load::{descriptor, link};
 use mio::net::TcpStream;
@@ -14,23 +14,23 @@ const PUSH: u8 = 0x40;
 const QUERY: u8 = 0x80;
 const HIT: u8 = 0x81;
 
-/// What attacks refer to.
+/// The servent under attack.
 #[derive(Clone, Copy)]
 pub struct Target {
     pub addr: SocketAddr,
     /// Its servent id.
     pub identity: [u8; 16],
-    /// The GUID of a Ping and a Query that an honest neighbour sent.
+    /// The GUID of a Ping and a Query of an honest neighbour.
     pub asked: [u8; 16],
 }
 
 /// What an attacker does with its sockets.
 #[derive(Clone, Copy)]
 pub enum Act {
-    /// One link sends descriptors as fast as they are taken, or so many a second. The bytes of one
-    /// descriptor by its number; new GUIDs are put in unless it is to keep its own.
+    /// One link sends descriptors as fast as possible, or `rate` per second. `one` makes a descriptor
+    /// from its number; it gets a new GUID unless `keeps_guid`.
     Flood { one: fn(&Target, u32) -> Vec<u8>, keeps_guid: bool, reads: bool, rate: Option<u32> },
-    /// Connects, says this, and stays, with up to so many sockets.
+    /// Connects again and again, sends these bytes, and holds up to so many sockets open.
     Crowd(fn() -> Vec<u8>, usize),
 }
 
@@ -43,7 +43,7 @@ const fn flood(name: &'static str, one: fn(&Target, u32) -> Vec<u8>) -> Attack {
     Attack { name, act: Act::Flood { one, keeps_guid: false, reads: true, rate: None } }
 }
 
-/// Descriptors with a GUID of their own, so that their kind of drop is reached.
+/// Descriptors that keep the GUID which leads to the intended kind of drop.
 const fn replies(name: &'static str, one: fn(&Target, u32) -> Vec<u8>) -> Attack {
     Attack { name, act: Act::Flood { one, keeps_guid: true, reads: true, rate: None } }
 }
@@ -53,8 +53,8 @@ const fn at_rate(name: &'static str, one: fn(&Target, u32) -> Vec<u8>, rate: u32
 }
 
 pub const ATTACKS: [Attack; 29] = [
-    flood("Queries nobody answers", |_, _| query(5, &[b'n'; 54])),
-    flood("Queries that end here", |_, _| query(1, &[b'n'; 54])),
+    flood("Queries without answers", |_, _| query(5, &[b'n'; 54])),
+    flood("Queries of TTL 1", |_, _| query(1, &[b'n'; 54])),
     flood("answered Queries", |_, _| query(1, b"hello")),
     Attack {
         name: "answered Queries, answers never read",
@@ -65,42 +65,44 @@ pub const ATTACKS: [Attack; 29] = [
             rate: None,
         },
     },
-    flood("Queries of 4 KB that unfold eighteenfold", |_, _| query(1, &unfolding(1_360))),
-    flood("Queries of 255 bytes that unfold", |_, _| query(1, &unfolding(85))),
+    flood("Queries of 4 KB that decompose to 18 times as much", |_, _| query(1, &unfolding(1_360))),
+    flood("Queries of 255 bytes that decompose", |_, _| query(1, &unfolding(85))),
     flood("Queries of 32 words", |_, n| query(1, many_words(n).as_bytes())),
-    replies("the same Query again and again", |_, _| query(5, b"nobody has this")),
-    flood("Pings without end", |_, _| descriptor(PING, 7, 0, &[])),
-    flood("Pings for a sign of life", |_, _| descriptor(PING, 1, 0, &[])),
-    flood("Pongs to no Ping", |_, n| pong(n)),
-    replies("Pongs to a Ping, without end", |target, n| asked(target, pong(n))),
-    replies("Pongs that name nobody", |target, _| asked(target, descriptor(PONG, 5, 0, &[0; 14]))),
+    replies("duplicates of one Query", |_, _| query(5, b"nobody has this")),
+    flood("Pings of TTL 7", |_, _| descriptor(PING, 7, 0, &[])),
+    flood("keepalives: Pings of TTL 1", |_, _| descriptor(PING, 1, 0, &[])),
+    flood("Pongs without a Ping", |_, n| pong(n)),
+    replies("Pongs to one Ping", |target, n| asked(target, pong(n))),
+    replies("Pongs without an address", |target, _| {
+        asked(target, descriptor(PONG, 5, 0, &[0; 14]))
+    }),
     flood("Pushes to one victim", |target, _| push(target, 1)),
     flood("Pushes to many victims", push),
-    flood("hits to nothing that was asked", |_, n| hit(n, &[9; 16])),
-    replies("hits without end to one Query", |target, n| asked(target, hit(n, &[9; 16]))),
-    replies("hits of servent ids without end", |target, n| {
+    flood("hits without a Query", |_, n| hit(n, &[9; 16])),
+    replies("hits to one Query", |target, n| asked(target, hit(n, &[9; 16]))),
+    replies("hits, each with a new servent id", |target, n| {
         let mut servent = [7; 16];
         servent[..4].copy_from_slice(&n.to_le_bytes());
         asked(target, hit(n, &servent))
     }),
-    replies("hits in its own name", |target, n| asked(target, hit(n, &target.identity))),
-    flood("a TTL that no network needs", |_, _| query(255, b"far")),
-    flood("what is no payload of its kind", |_, _| descriptor(HIT, 5, 0, &[255; 40])),
+    replies("hits with the servent's own id", |target, n| asked(target, hit(n, &target.identity))),
+    flood("Queries of TTL 255", |_, _| query(255, b"far")),
+    flood("malformed payloads", |_, _| descriptor(HIT, 5, 0, &[255; 40])),
     flood("unknown kinds", |_, _| descriptor(0x99, 5, 0, &[1; 5])),
-    Attack { name: "a payload of 4 GiB, again and again", act: Act::Crowd(endless, 0) },
-    Attack { name: "coming and going", act: Act::Crowd(|| CONNECT.to_vec(), 0) },
-    Attack { name: "strangers that say nothing", act: Act::Crowd(Vec::new, 600) },
+    Attack { name: "headers of 4 GiB payloads, reconnecting", act: Act::Crowd(endless, 0) },
+    Attack { name: "links that close at once", act: Act::Crowd(|| CONNECT.to_vec(), 0) },
+    Attack { name: "silent connections", act: Act::Crowd(Vec::new, 600) },
     Attack {
-        name: "requests that do not end",
+        name: "unterminated requests",
         act: Act::Crowd(|| [&b"GET /get/1/x HTTP/1.1\r\nX: "[..], &[b'x'; 4_000]].concat(), 600),
     },
     Attack {
-        name: "requests ahead of their answers",
+        name: "pipelined requests, answers never read",
         act: Act::Crowd(|| b"GET /get/1/nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(180), 600),
     },
-    at_rate("100,000 Pongs a second", |target, n| asked(target, pong(n)), 100_000),
+    at_rate("100,000 Pongs per second", |target, n| asked(target, pong(n)), 100_000),
     at_rate(
-        "2,000 unfolding Queries of 4 KB a second",
+        "2,000 decomposing Queries of 4 KB per second",
         |_, n| {
             let mut bytes = query(1, &unfolding(1_360));
             bytes[..4].copy_from_slice(&n.to_le_bytes());
@@ -133,7 +135,7 @@ fn pong(n: u32) -> Vec<u8> {
 
 fn push(target: &Target, n: u32) -> Vec<u8> {
     let [a, b, ..] = n.to_le_bytes();
-    // Nobody is there.
+    // No listener is there.
     let victim = [127, 66, a, b, 1, 0];
     descriptor(PUSH, 5, 0, &[&target.identity[..], &[1, 0, 0, 0], &victim].concat())
 }
@@ -156,19 +158,19 @@ fn endless() -> Vec<u8> {
     bytes
 }
 
-/// An attacker at work. It takes its steps in the thread of those who measure.
+/// A running attacker. It works step by step in the measuring thread.
 pub enum Attacker {
     Flood(Box<Flooder>),
-    /// Connections, and how many of them are held at most.
+    /// Connections.
     Crowd(Box<Crowd>),
 }
 
-/// Sockets that say the same and then go, or stay.
+/// Connections that send the same bytes and are closed, or held up to a limit.
 pub struct Crowd {
     addr: SocketAddr,
     says: Vec<u8>,
-    /// Those that have not said it yet. None is waited for: a full queue of the listener would make
-    /// this thread wait, and with it those who measure.
+    /// Not connected yet. Connecting never blocks: a full backlog of the listener would stop the
+    /// measuring thread.
     connecting: VecDeque<TcpStream>,
     held: VecDeque<TcpStream>,
     most: usize,
@@ -176,7 +178,7 @@ pub struct Crowd {
     dialled: u16,
 }
 
-/// Connections under way at one time.
+/// Connections in progress at one time.
 const CONNECTING: usize = 64;
 
 impl Crowd {
@@ -192,7 +194,7 @@ impl Crowd {
         }
         let Some(mut stream) = self.connecting.pop_front() else { return };
         if stream.peer_addr().is_err() {
-            // Not yet, or refused for good.
+            // In progress, or failed.
             if matches!(stream.take_error(), Ok(None)) {
                 self.connecting.push_back(stream);
             }
@@ -206,8 +208,8 @@ impl Crowd {
         }
     }
 
-    /// From an address of its own: looking for a free port of one takes the system milliseconds when
-    /// tens of thousands are in use.
+    /// Dials from a new source address each time: finding a free port of one address takes the kernel
+    /// milliseconds when tens of thousands are in use.
     fn dial(&mut self) -> Option<TcpStream> {
         use socket2::{Domain, Socket, Type};
         self.dialled = self.dialled.wrapping_add(1);
@@ -215,7 +217,7 @@ impl Crowd {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
         socket.set_nonblocking(true).ok()?;
         socket.bind(&SocketAddr::from(([127, 77, high, low], 0)).into()).ok()?;
-        // It is under way, or will be seen to have failed.
+        // In progress; a failure is seen later.
         let _ = socket.connect(&self.addr.into());
         Some(TcpStream::from_std(socket.into()))
     }
@@ -227,7 +229,7 @@ pub struct Flooder {
     bytes: Vec<u8>,
     /// Where each begins.
     starts: Vec<usize>,
-    /// How much of `bytes` went out in this round.
+    /// Bytes of `bytes` sent in this round.
     sent: usize,
     keeps_guid: bool,
     reads: bool,
@@ -240,7 +242,7 @@ pub struct Flooder {
 
 /// Bytes of one step: a few microseconds.
 const STEP_BYTES: usize = 8 * 1024;
-/// Descriptors that differ from each other.
+/// Different descriptors.
 const POOL: u32 = 4_000;
 
 impl Attacker {
@@ -273,7 +275,7 @@ impl Attacker {
         }
     }
 
-    /// A few microseconds' worth of harm; some tens where it is a connection.
+    /// One step: a few microseconds, some tens for a connection.
     pub fn go_on(&mut self) {
         match self {
             Attacker::Flood(flooder) => flooder.go_on(),

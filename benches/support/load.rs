@@ -1,5 +1,5 @@
-//! A client that can fill any 0.4 servent's neighbourhood: one link that blasts descriptors, and
-//! links that take in what is passed on. One thread, so that it needs one core.
+//! A load generator for any 0.4 servent: one link that floods descriptors, and sinks that read the
+//! copies. One thread, so that it needs one core.
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -9,23 +9,23 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 const BUFFER: usize = 256 * 1024;
-/// What is on its way and has not come back at any sink waits for this long at most.
+/// Copies that arrive at no sink for this long are lost.
 const READ_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// A link after its hello, in blocking mode.
+/// A link after its handshake, in blocking mode.
 pub fn link(addr: SocketAddr) -> std::net::TcpStream {
-    let mut stream = std::net::TcpStream::connect(addr).expect("somebody listens there");
-    // Ours can be pinned; the other side has what its system gives.
+    let mut stream = std::net::TcpStream::connect(addr).expect("the servent listens");
+    // Only this end's can be chosen; the other end uses its system's.
     let _ = SockRef::from(&stream).set_tcp_congestion(b"cubic");
     stream.set_nodelay(true).unwrap();
     stream.write_all(b"GNUTELLA CONNECT/0.4\n\n").unwrap();
     let mut answer = [0; 13];
-    stream.read_exact(&mut answer).expect("the hello is answered");
+    stream.read_exact(&mut answer).expect("the handshake is answered");
     assert_eq!(&answer, b"GNUTELLA OK\n\n");
     stream
 }
 
-/// Descriptors to send, each with an id of its own.
+/// Descriptors to send, each with a new id.
 pub struct Stream {
     bytes: Vec<u8>,
     len: usize,
@@ -68,18 +68,18 @@ impl Stream {
         stream
     }
 
-    /// The id the next descriptor will have.
+    /// The id of the next descriptor.
     pub fn sent(&self) -> u64 {
         self.next_id
     }
 
-    /// So many descriptors with ids of their own, fewer than fill the stream's buffer.
+    /// `count` descriptors with new ids, at most one buffer of them.
     pub fn take(&mut self, count: usize) -> &[u8] {
         self.renew_first(count);
         &self.bytes[..count * self.len]
     }
 
-    /// New ids for all.
+    /// Gives all a new id.
     fn renew(&mut self) {
         self.renew_first(usize::MAX);
     }

@@ -1,5 +1,5 @@
-//! What the benches have in common: interleaved repetitions, medians with their spread, and
-//! processes with their costs.
+//! Shared by the benches: interleaved repetitions, medians with their spread, and processes with
+//! their costs.
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part of it")]
 
 use std::fs;
@@ -14,7 +14,7 @@ pub mod relay;
 #[path = "../../tests/it/process/spawned.rs"]
 pub mod spawned;
 
-/// What several repetitions came to.
+/// The figures of several repetitions.
 #[derive(Clone, Debug)]
 pub struct Spread {
     sorted: Vec<f64>,
@@ -38,12 +38,12 @@ impl Spread {
         self.sorted[self.sorted.len() - 1]
     }
 
-    /// The ratio of each repetition to the one of the reference beside it.
+    /// The ratio of each repetition to the reference measured beside it.
     pub fn ratio(figures: &[f64], references: &[f64]) -> Spread {
         Spread::new(figures.iter().zip(references).map(|(a, b)| a / b).collect())
     }
 
-    /// Median with least and most, scaled to what is easy to read.
+    /// The median with least and most, with a prefix of the unit.
     pub fn show(&self, unit: &str) -> String {
         let (scale, prefix) = match self.median().abs() {
             x if x >= 1e9 => (1e9, "G"),
@@ -72,13 +72,13 @@ pub fn heading(what: &str) {
     println!("\n{what}");
 }
 
-/// What is between `--name` and the next argument.
+/// The argument after `name`.
 pub fn option(name: &str) -> Option<String> {
     let mut args = std::env::args().skip_while(|arg| arg != name);
     args.next().and_then(|_| args.next())
 }
 
-/// How often everything is repeated: `--reps N`.
+/// The number of repetitions: `--reps N`.
 pub fn repetitions(usual: usize) -> usize {
     option("--reps").map_or(usual, |text| text.parse().expect("--reps takes a number"))
 }
@@ -86,15 +86,15 @@ pub fn repetitions(usual: usize) -> usize {
 /// The CPU time a process has used so far: user and system.
 pub fn cpu_of(pid: u32) -> (Duration, Duration) {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name in parentheses may have blanks in it.
+    // The name in parentheses may contain blanks.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    // In hundredths of a second on every Linux there is.
+    // In hundredths of a second on Linux.
     let ticks = |at: usize| Duration::from_millis(10 * fields[at].parse::<u64>().unwrap());
     (ticks(11), ticks(12))
 }
 
-/// Keeps this thread on the first processor and `pid` on the last: where other work runs, the
-/// scheduler may otherwise leave both on one for many milliseconds. Without effect on one processor.
+/// Pins this thread to the first processor and `pid` to the last. Otherwise the scheduler may leave
+/// both on one for many milliseconds. No effect with one processor.
 pub fn pin_apart(pid: u32) {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let all: &CpuSet = {
@@ -126,20 +126,20 @@ pub fn servent(state: &Path, args: &[&str]) -> spawned::Process {
     spawned::Process::spawn(command).expect("the servent starts")
 }
 
-/// This program again, as something else.
+/// This program again, with other arguments.
 pub fn oneself(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(args);
     command
 }
 
-/// A folder with so many empty files of three common words each.
+/// Fills `folder/share` with empty files, each named by three common words.
 pub fn library(folder: &Path, files: usize) {
     let share = folder.join("share");
     fs::create_dir_all(&share).unwrap();
     for file in 0..files {
         let [a, b, c] = [7, 13, 29].map(|step| (file * step) % 5_000);
-        // Not searched for by the floods: they are to be matched, not answered.
+        // The floods do not find these: Queries are to be matched, not answered.
         fs::File::create(share.join(format!("w{a:04} w{b:04} w{c:04} {file}.ogg"))).unwrap();
     }
 }
@@ -150,7 +150,7 @@ pub fn congestion() -> String {
         .map_or("unknown".to_owned(), |name| name.trim().to_owned())
 }
 
-/// Runs all in turn, so that whatever the machine does meanwhile happens to all of them.
+/// Repeats all in turn, so that other load on the machine affects all of them.
 pub fn interleaved<const N: usize>(
     repetitions: usize,
     mut runs: [&mut dyn FnMut() -> f64; N],
@@ -164,7 +164,7 @@ pub fn interleaved<const N: usize>(
     figures
 }
 
-/// Nanoseconds that one of `count` takes when `run` does all of them.
+/// Nanoseconds per item when `run` does `count` of them.
 pub fn each_of(count: usize, run: impl FnOnce()) -> f64 {
     let begun = std::time::Instant::now();
     run();

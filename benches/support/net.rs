@@ -50,7 +50,7 @@ impl Net {
         net
     }
 
-    /// The last of the links asks.
+    /// The last link sends these bytes.
     pub fn ask(&mut self, bytes: &[u8]) {
         self.core.start_turn();
         self.core.handle_bytes(self.now, self.asker, bytes);
@@ -60,7 +60,7 @@ impl Net {
     pub fn pass(&mut self, bytes: &[u8]) {
         // Time for the link to have its full share again.
         self.now += Duration::from_millis(100);
-        // As much as a servent passes on before it writes.
+        // As much as a servent handles before it writes.
         for part in bytes.chunks(32 * 1024) {
             self.core.start_turn();
             self.core.handle_bytes(self.now, self.source, part);

@@ -1,18 +1,18 @@
-//! The reference: a mio loop that passes on verbatim what it reads, to all others. Nothing that
-//! looks at descriptors can be faster.
+//! The reference relay: a mio loop that copies what it reads to all other connections. Nothing that
+//! parses descriptors can be faster.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::{Child, Stdio};
 
-/// As much is read at once, and held for a sink before reading rests.
+/// Bytes of one read, and of a sink's queue at which reading stops.
 const BUFFER: usize = 256 * 1024;
 const LISTENER: Token = Token(usize::MAX);
 
 struct Peer {
     stream: TcpStream,
-    greeted: bool,
+    linked: bool,
     out: Vec<u8>,
     readable: bool,
 }
@@ -26,7 +26,7 @@ pub fn main() -> io::Result<()> {
     let (mut peers, mut events): (Vec<Option<Peer>>, _) = (Vec::new(), Events::with_capacity(64));
     let mut buffer = vec![0; BUFFER];
     loop {
-        let busy = peers.iter().flatten().any(|peer| peer.readable && peer.greeted);
+        let busy = peers.iter().flatten().any(|peer| peer.readable && peer.linked);
         let full = peers.iter().flatten().any(|peer| peer.out.len() >= BUFFER);
         poll.poll(&mut events, (busy && !full).then_some(std::time::Duration::ZERO))?;
         for event in events.iter() {
@@ -38,7 +38,7 @@ pub fn main() -> io::Result<()> {
                     poll.registry().register(&mut stream, token, both)?;
                     peers.push(Some(Peer {
                         stream,
-                        greeted: false,
+                        linked: false,
                         out: Vec::new(),
                         readable: false,
                     }));
@@ -55,18 +55,18 @@ pub fn main() -> io::Result<()> {
             let Some(peer) = peers[at].as_mut().filter(|peer| peer.readable) else { continue };
             match peer.stream.read(&mut buffer) {
                 Ok(0) => peers[at] = None,
-                Ok(count) if peer.greeted => {
+                Ok(count) if peer.linked => {
                     for (other, sink) in peers.iter_mut().enumerate() {
-                        if let Some(sink) = sink.as_mut().filter(|sink| other != at && sink.greeted)
+                        if let Some(sink) = sink.as_mut().filter(|sink| other != at && sink.linked)
                         {
                             sink.out.extend_from_slice(&buffer[..count]);
                         }
                     }
                     flush(&mut peers);
                 }
-                // The hello; whatever it says.
+                // The handshake, unchecked.
                 Ok(_) => {
-                    peer.greeted = true;
+                    peer.linked = true;
                     peer.stream.write_all(b"GNUTELLA OK\n\n")?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => peer.readable = false,

@@ -1,26 +1,20 @@
 //! `servent decode`: explains descriptors in hex, raw bytes or a packet capture.
 //!
-//! ```text
-//! capture ── segments ──▶ reassembly ── streams ──▶ walk ── items ──▶ show
-//! hex, raw bytes ──────────────────────────────────▶ walk
-//! ```
+//! [`crate::capture`] finds handshakes and descriptors, `show` prints them.
 
-mod capture;
-mod reassembly;
 mod show;
-mod walk;
 
 use super::args::DecodeArgs;
 use super::exit::Failure;
+use crate::capture::{
+    Capture, Content, Fragment, Item, is_capture, reassemble, walk_bytes, walk_stream,
+};
 use crate::wire::HEADER_BYTES;
-use capture::Capture;
-use reassembly::{Fragment, reassemble};
 use show::{Count, Printer};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
-use walk::{Content, Item, walk_bytes, walk_stream};
 
 /// Largest input. The whole input is in memory, with one copy of its streams and an item for each
 /// descriptor: about six times this in the worst case, a file of Pings.
@@ -36,7 +30,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), Failure> {
     if bytes.is_empty() {
         return Err(Failure::failed(format!("{name} is empty")));
     }
-    let count = if capture::is_capture(&bytes) {
+    let count = if is_capture(&bytes) {
         decode_capture(&bytes, &name, args.json)?
     } else if is_text(&bytes) {
         let bytes = parse_hex(&bytes)

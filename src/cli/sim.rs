@@ -22,7 +22,7 @@ pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
     let bar = bar(plan.queries);
     let started = Instant::now();
     let traced = args.trace || args.drawing.is_asked();
-    let attention = RunOptions { traced, oracles: !args.no_oracles };
+    let options = RunOptions { traced, oracles: !args.no_oracles };
     let (mut linked, mut searched) = (started, started);
     let mut progress = |done| {
         bar.set_position(done as u64);
@@ -31,7 +31,7 @@ pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
             linked = searched;
         }
     };
-    let simulated = simulate_with(&plan, &graph, &mut progress, attention);
+    let simulated = simulate_with(&plan, &graph, &mut progress, options);
     bar.finish_and_clear();
     let mut report = simulated.map_err(|violation| {
         Failure::failed(format!("a rule of the protocol did not hold: {violation}; {plan:?}"))

@@ -1,6 +1,6 @@
 //! The command line as scripts see it: what is printed where, and the exit codes.
 
-use crate::process::{Place, Running, assert_code, descriptor, eventually, lines, told};
+use crate::process::{Home, Running, assert_code, descriptor, eventually, lines, stderr};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 #[test]
 fn run_prints_one_line_and_stops_on_a_signal() {
     for signal in [Signal::INT, Signal::TERM] {
-        let place = Place::new();
-        let mut command = place.command();
+        let home = Home::new();
+        let mut command = home.command();
         command.args(["run", "--listen", "127.0.0.1:0"]).env("RUST_LOG", "off");
         let mut servent = Running::start(command);
         let link = servent.link();
@@ -29,7 +29,7 @@ fn run_prints_one_line_and_stops_on_a_signal() {
 
 #[test]
 fn wrong_arguments_exit_with_2_and_say_what_was_expected() {
-    let place = Place::new();
+    let home = Home::new();
     let cases: [(&[&str], &str); 12] = [
         (&["run", "--listen", "[::1]:6346"], "IPv4"),
         (&["run", "--listen", "localhost"], "--listen takes"),
@@ -45,36 +45,36 @@ fn wrong_arguments_exit_with_2_and_say_what_was_expected() {
         (&["ping", "127.0.0.1:0"], "HOST:PORT"),
     ];
     for (args, expected) in cases {
-        let output = place.run(args);
+        let output = home.run(args);
         assert_code(&output, 2);
-        assert!(told(&output).contains(expected), "{args:?}: {}", told(&output));
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
         assert_eq!(lines(&output), Vec::<String>::new());
     }
 }
 
 #[test]
 fn a_busy_port_and_a_locked_state_folder_are_named() {
-    let place = Place::new();
-    let first = place.start(&["--state", "state"]);
-    let busy = place.run(&["run", "--listen", &first.host(), "--state", "other"]);
+    let home = Home::new();
+    let first = home.start(&["--state", "state"]);
+    let busy = home.run(&["run", "--listen", &first.host(), "--state", "other"]);
     assert_code(&busy, 1);
-    assert!(told(&busy).contains(&first.host()), "{}", told(&busy));
-    let locked = place.run(&["run", "--listen", "127.0.0.1:0", "--state", "state"]);
+    assert!(stderr(&busy).contains(&first.host()), "{}", stderr(&busy));
+    let locked = home.run(&["run", "--listen", "127.0.0.1:0", "--state", "state"]);
     assert_code(&locked, 1);
-    assert!(told(&locked).contains("in use by another servent"), "{}", told(&locked));
-    std::fs::write(place.path("file"), "").unwrap();
-    let disk = place.run(&["run", "--listen", "127.0.0.1:0", "--state", "file/state"]);
+    assert!(stderr(&locked).contains("in use by another servent"), "{}", stderr(&locked));
+    std::fs::write(home.path("file"), "").unwrap();
+    let disk = home.run(&["run", "--listen", "127.0.0.1:0", "--state", "file/state"]);
     assert_code(&disk, 8);
 }
 
 #[test]
 fn settings_come_from_flag_variable_file_in_this_order() {
-    let place = Place::new();
-    let share = place.share("share", &[("from file.txt", b"1")]);
-    let config = place.share(".config/servent", &[]);
+    let home = Home::new();
+    let share = home.share("share", &[("from file.txt", b"1")]);
+    let config = home.share(".config/servent", &[]);
     let text = format!("share = [{share:?}]\nlisten = \"[::1]:1\"\nmax-links = 1\n");
     std::fs::write(config.join("servent.toml"), text).unwrap();
-    let mut command = place.command();
+    let mut command = home.command();
     command.args(["run", "--links", "0"]).env("SERVENT_LISTEN", "127.0.0.1:0");
     let mut servent = Running::start(command);
     let link = servent.link();
@@ -85,63 +85,63 @@ fn settings_come_from_flag_variable_file_in_this_order() {
     assert_eq!(answer, b"", "one link is all the file allows");
     drop(link);
     servent.wait_for("lost");
-    let found = place.run(&["search", "from", "--connect", &servent.host(), "--wait", "1"]);
+    let found = home.run(&["search", "from", "--connect", &servent.host(), "--wait", "1"]);
     assert_code(&found, 0);
 
     std::fs::write(config.join("servent.toml"), "max_links = 1").unwrap();
-    let unknown = place.run(&["run"]);
+    let unknown = home.run(&["run"]);
     assert_code(&unknown, 2);
-    assert!(told(&unknown).contains("max_links"), "{}", told(&unknown));
+    assert!(stderr(&unknown).contains("max_links"), "{}", stderr(&unknown));
 }
 
 #[test]
-fn one_shots_tell_apart_why_there_is_no_link() {
-    let place = Place::new();
+fn exit_codes_tell_why_there_is_no_link() {
+    let home = Home::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = closed.local_addr().unwrap().to_string();
     drop(closed);
-    assert_code(&place.run(&["search", "abc", "--connect", &nobody]), 5);
-    assert_code(&place.run(&["ping", &nobody]), 5);
-    assert_code(&place.run(&["get", &format!("http://{nobody}/get/1/x.txt")]), 5);
+    assert_code(&home.run(&["search", "abc", "--connect", &nobody]), 5);
+    assert_code(&home.run(&["ping", &nobody]), 5);
+    assert_code(&home.run(&["get", &format!("http://{nobody}/get/1/x.txt")]), 5);
 
-    let full = place.start(&["--max-links", "0", "--links", "0"]);
-    assert_code(&place.run(&["search", "abc", "--connect", &full.host()]), 6);
-    let lonely = place.start(&[]);
-    let nothing = place.run(&["search", "abc", "--connect", &lonely.host(), "--wait", "0.1"]);
+    let full = home.start(&["--max-links", "0", "--links", "0"]);
+    assert_code(&home.run(&["search", "abc", "--connect", &full.host()]), 6);
+    let lonely = home.start(&[]);
+    let nothing = home.run(&["search", "abc", "--connect", &lonely.host(), "--wait", "0.1"]);
     assert_code(&nothing, 3);
-    assert!(told(&nothing).contains("nothing found"), "{}", told(&nothing));
-    assert_code(&place.run(&["get", &format!("http://{}/get/1/x.txt", lonely.host())]), 3);
+    assert!(stderr(&nothing).contains("nothing found"), "{}", stderr(&nothing));
+    assert_code(&home.run(&["get", &format!("http://{}/get/1/x.txt", lonely.host())]), 3);
 }
 
 #[test]
-fn a_hello_answered_with_something_else_is_a_refusal_that_is_shown() {
-    let place = Place::new();
+fn any_other_answer_to_the_handshake_is_a_refusal_and_is_shown() {
+    let home = Home::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut hello = [0; 22];
-        stream.read_exact(&mut hello).unwrap();
+        let mut request = [0; 22];
+        stream.read_exact(&mut request).unwrap();
         stream.write_all(b"GNUTELLA BUSY\x1b[31m\n\n").unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
-        (hello, rest)
+        (request, rest)
     });
-    let output = place.run(&["ping", &addr]);
+    let output = home.run(&["ping", &addr]);
     assert_code(&output, 6);
-    assert!(told(&output).contains("GNUTELLA BUSY.[31m"), "{}", told(&output));
-    let (hello, rest) = server.join().unwrap();
-    assert_eq!(&hello, b"GNUTELLA CONNECT/0.4\n\n");
-    assert_eq!(rest, b"", "no descriptor goes to somebody who refused");
+    assert!(stderr(&output).contains("GNUTELLA BUSY.[31m"), "{}", stderr(&output));
+    let (request, rest) = server.join().unwrap();
+    assert_eq!(&request, b"GNUTELLA CONNECT/0.4\n\n");
+    assert_eq!(rest, b"", "no descriptor is sent after a refusal");
 }
 
 #[test]
 fn json_lines_have_the_promised_names() {
-    let place = Place::new();
-    let share = place.share("share", &[("hello world.txt", b"hello")]);
-    let servent = place.start(&["--share", share.to_str().unwrap(), "--speed", "350"]);
+    let home = Home::new();
+    let share = home.share("share", &[("hello world.txt", b"hello")]);
+    let servent = home.start(&["--share", share.to_str().unwrap(), "--speed", "350"]);
     let search =
-        place.run(&["search", "hello", "--json", "--wait", "0.3", "--connect", &servent.host()]);
+        home.run(&["search", "hello", "--json", "--wait", "0.3", "--connect", &servent.host()]);
     assert_code(&search, 0);
     let hit: serde_json::Value = serde_json::from_str(&lines(&search)[0]).unwrap();
     let keys: Vec<&str> = hit.as_object().unwrap().keys().map(String::as_str).collect();
@@ -168,7 +168,7 @@ fn json_lines_have_the_promised_names() {
     let url = format!("http://{}/get/1/hello%20world.txt", servent.addr);
     assert_eq!(hit["url"], url);
 
-    let ping = place.run(&["ping", &servent.host(), "--ttl", "1", "--json"]);
+    let ping = home.run(&["ping", &servent.host(), "--ttl", "1", "--json"]);
     assert_code(&ping, 0);
     let pong: serde_json::Value = serde_json::from_str(&lines(&ping)[0]).unwrap();
     assert_eq!((&pong["files"], &pong["kib"], &pong["hops"]), (&1.into(), &1.into(), &0.into()));
@@ -176,20 +176,20 @@ fn json_lines_have_the_promised_names() {
 }
 
 #[test]
-fn a_search_ends_soon_after_its_last_hit_unless_told_how_long_to_wait() {
-    let place = Place::new();
-    let share = place.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+fn a_search_ends_soon_after_its_last_hit_unless_wait_is_given() {
+    let home = Home::new();
+    let share = home.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     let search = |words: &[&str]| {
         let started = Instant::now();
-        let output = place.run(&[&["search", "--connect", &servent.host()], words].concat());
+        let output = home.run(&[&["search", "--connect", &servent.host()], words].concat());
         (output, started.elapsed())
     };
     let (output, took) = search(&["abc"]);
     assert_code(&output, 0);
     assert!(took >= Duration::from_secs(2), "{took:?}");
-    assert_eq!(told(&output).trim(), "2 hits from 1 servent");
-    // Nothing found: the whole time is waited. Whatever the load, a search with hits ends sooner.
+    assert_eq!(stderr(&output).trim(), "2 hits from 1 servent");
+    // Without a hit it waits the whole time. A search with hits ends sooner under any load.
     let (output, whole) = search(&["nothing"]);
     assert_code(&output, 3);
     assert!(whole >= Duration::from_secs(10) && took < whole, "{took:?}, {whole:?}");
@@ -199,11 +199,11 @@ fn a_search_ends_soon_after_its_last_hit_unless_told_how_long_to_wait() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
-    let place = Place::new();
-    let share = place.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
-    let mut search = place.command();
+fn a_closed_pipe_is_no_failure() {
+    let home = Home::new();
+    let share = home.share("share", &[("abc 1.txt", b""), ("abc 2.txt", b"")]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
+    let mut search = home.command();
     search.args(["search", "abc", "--wait", "1", "--connect", &servent.host()]);
     let mut search = search.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
@@ -213,81 +213,81 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = search.wait_with_output().unwrap();
     assert!(first.contains("abc"), "{first}");
     assert_code(&output, 0);
-    // Unless both hits were printed before the reader had gone, it ends without another word.
-    assert!(["", "2 hits from 1 servent\n"].contains(&told(&output).as_str()), "{output:?}");
+    // The summary is printed only if both hits were written before the pipe closed.
+    assert!(["", "2 hits from 1 servent\n"].contains(&stderr(&output).as_str()), "{output:?}");
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_does_not_stop_downloads() {
-    let place = Place::new();
-    let share = place.share("share", &[("abc 1.txt", b"1"), ("abc 2.txt", b"2")]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
-    let mut search = place.command();
+fn a_closed_pipe_does_not_stop_downloads() {
+    let home = Home::new();
+    let share = home.share("share", &[("abc 1.txt", b"1"), ("abc 2.txt", b"2")]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
+    let mut search = home.command();
     search.args(["search", "abc", "--wait", "0.3", "--get", "all", "--output", "in"]);
     search.args(["--connect", &servent.host()]).stdout(Stdio::piped());
     let mut search = search.spawn().unwrap();
     drop(search.stdout.take());
     assert!(search.wait().unwrap().success());
-    assert_eq!(crate::process::names_in(&place.path("in")), ["abc 1.txt", "abc 2.txt"]);
+    assert_eq!(crate::process::names_in(&home.path("in")), ["abc 1.txt", "abc 2.txt"]);
 }
 
 #[test]
 fn a_host_name_in_a_later_url_does_not_hold_up_the_first() {
-    let place = Place::new();
-    let share = place.share("share", &[("a.txt", b"a")]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let home = Home::new();
+    let share = home.share("share", &[("a.txt", b"a")]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     let first = format!("http://{}/get/1/a.txt", servent.addr);
     let later = format!("http://localhost:{}/get/9/none.txt", servent.addr.port());
-    assert_code(&place.run(&["get", &first, &later, "--output", "in"]), 3);
-    assert_eq!(crate::process::names_in(&place.path("in")), ["a.txt"]);
+    assert_code(&home.run(&["get", &first, &later, "--output", "in"]), 3);
+    assert_eq!(crate::process::names_in(&home.path("in")), ["a.txt"]);
 }
 
 #[test]
 fn a_new_file_is_found_after_hup_and_a_vanished_one_is_not_served() {
-    let place = Place::new();
-    let share = place.share("share", &[("old.txt", b"old")]);
-    let mut servent = place.start(&["--share", share.to_str().unwrap()]);
+    let home = Home::new();
+    let share = home.share("share", &[("old.txt", b"old")]);
+    let mut servent = home.start(&["--share", share.to_str().unwrap()]);
     let url = format!("http://{}/get/1/old.txt", servent.addr);
     std::fs::write(share.join("old.txt"), "changed").unwrap();
-    assert_code(&place.run(&["get", &url]), 3);
+    assert_code(&home.run(&["get", &url]), 3);
     servent.wait_for("gone or changed");
     std::fs::write(share.join("new.txt"), "new").unwrap();
     servent.signal(Signal::HUP);
     servent.wait_for("sharing 2 files");
     let search = ["search", "new", "--connect", &servent.host(), "--wait", "0.2"];
-    assert_code(&place.run(&search), 0);
-    assert_code(&place.run(&["get", &url, "--output", "in"]), 0);
-    assert_eq!(std::fs::read(place.path("in/old.txt")).unwrap(), b"changed", "the number is kept");
+    assert_code(&home.run(&search), 0);
+    assert_code(&home.run(&["get", &url, "--output", "in"]), 0);
+    assert_eq!(std::fs::read(home.path("in/old.txt")).unwrap(), b"changed", "the number is kept");
 }
 
 #[test]
 fn hosts_and_identity_survive_a_restart() {
-    let place = Place::new();
-    let first = place.start(&["--state", "first"]);
-    let mut second = place.start(&["--state", "second", "--connect", &first.host()]);
+    let home = Home::new();
+    let first = home.start(&["--state", "first"]);
+    let mut second = home.start(&["--state", "second", "--connect", &first.host()]);
     second.wait_for("joined");
     eventually("the second servent knows the first", || {
-        let ping = place.run(&["ping", &second.host(), "--wait", "0.2", "--json"]);
+        let ping = home.run(&["ping", &second.host(), "--wait", "0.2", "--json"]);
         lines(&ping).iter().any(|line| line.contains(&first.addr.port().to_string())).then_some(())
     });
     second.signal(Signal::TERM);
     second.wait();
-    let hosts = std::fs::read_to_string(place.path("second/hosts")).unwrap();
+    let hosts = std::fs::read_to_string(home.path("second/hosts")).unwrap();
     assert!(hosts.contains(&format!("{} answered\n", first.host())), "{hosts}");
-    let identity = std::fs::read_to_string(place.path("second/identity")).unwrap();
-    // Without --connect: the host cache is enough to find the way back.
-    let mut again = place.start(&["--state", "second"]);
+    let identity = std::fs::read_to_string(home.path("second/identity")).unwrap();
+    // Without --connect: the host cache is enough to join again.
+    let mut again = home.start(&["--state", "second"]);
     again.wait_for("joined");
     again.signal(Signal::TERM);
     again.wait();
-    assert_eq!(std::fs::read_to_string(place.path("second/identity")).unwrap(), identity);
+    assert_eq!(std::fs::read_to_string(home.path("second/identity")).unwrap(), identity);
 }
 
 #[test]
 fn a_one_shot_stops_at_once_on_ctrl_c() {
-    let place = Place::new();
-    let mut servent = place.start(&[]);
-    let mut search = place.command();
+    let home = Home::new();
+    let mut servent = home.start(&[]);
+    let mut search = home.command();
     search.args(["search", "abc", "--wait", "60", "--connect", &servent.host()]);
     let search = search.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     servent.wait_for("joined us");
@@ -296,14 +296,13 @@ fn a_one_shot_stops_at_once_on_ctrl_c() {
 }
 
 #[test]
-fn names_from_the_network_cannot_talk_to_the_terminal() {
-    let place = Place::new();
+fn control_characters_in_names_do_not_reach_the_terminal() {
+    let home = Home::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut hello = [0; 22];
-        stream.read_exact(&mut hello).unwrap();
+        stream.read_exact(&mut [0; 22]).unwrap();
         stream.write_all(b"GNUTELLA OK\n\n").unwrap();
         let query = crate::process::read_kind(&mut stream, 0x80);
         let mut payload = vec![1, 0xca, 0x18, 127, 0, 0, 1, 0, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0];
@@ -315,7 +314,7 @@ fn names_from_the_network_cannot_talk_to_the_terminal() {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
     });
-    let output = place.run(&["search", "abc", "--wait", "1", "--connect", &addr]);
+    let output = home.run(&["search", "abc", "--wait", "1", "--connect", &addr]);
     assert_code(&output, 0);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(text.contains("abc"), "{text}");
@@ -325,10 +324,10 @@ fn names_from_the_network_cannot_talk_to_the_terminal() {
 
 #[test]
 fn the_demo_shows_the_main_job_and_leaves_nothing_but_its_picture() {
-    let place = Place::new();
-    let (temp, here) = (place.share("tmp", &[]), place.share("here", &[]));
+    let home = Home::new();
+    let (temp, here) = (home.share("tmp", &[]), home.share("here", &[]));
     let demo = |args: &[&str]| {
-        let mut command = place.command();
+        let mut command = home.command();
         command.args(["testnet", "demo"]).args(args).env("TMPDIR", &temp).current_dir(&here);
         command.output().unwrap()
     };
@@ -341,31 +340,31 @@ fn the_demo_shows_the_main_job_and_leaves_nothing_but_its_picture() {
     assert_eq!(crate::process::names_in(&temp), Vec::<String>::new());
     assert_eq!(crate::process::names_in(&here), ["servent-demo.svg"]);
     let mode = std::fs::metadata(here.join("servent-demo.svg")).unwrap().permissions().mode();
-    // What a file has that is created the usual way, whatever the umask of this process.
+    // The mode of any newly created file, under any umask.
     std::fs::write(here.join("usual"), "").unwrap();
     let usual = std::fs::metadata(here.join("usual")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, usual & 0o644);
 
     let nowhere = demo(&["--svg", "nowhere/a.svg"]);
     assert_code(&nowhere, 8);
-    assert!(told(&nowhere).contains("cannot write nowhere/a.svg: "), "{}", told(&nowhere));
-    let file = place.path("here/usual/network");
-    let nowhere = place.run(&["testnet", "up", "--dir", file.to_str().unwrap()]);
+    assert!(stderr(&nowhere).contains("cannot write nowhere/a.svg: "), "{}", stderr(&nowhere));
+    let file = home.path("here/usual/network");
+    let nowhere = home.run(&["testnet", "up", "--dir", file.to_str().unwrap()]);
     assert_code(&nowhere, 8);
-    assert!(told(&nowhere).contains("here/usual/network: "), "{}", told(&nowhere));
+    assert!(stderr(&nowhere).contains("here/usual/network: "), "{}", stderr(&nowhere));
 }
 
 #[test]
-fn ctrl_c_ends_the_demo_with_everything_it_has_started() {
-    let place = Place::new();
-    let temp = place.share("tmp", &[]);
+fn ctrl_c_ends_the_demo_and_all_its_processes() {
+    let home = Home::new();
+    let temp = home.share("tmp", &[]);
     let interrupt_at = |moment: &str| {
-        let mut command = place.command();
+        let mut command = home.command();
         command.args(["testnet", "demo", "--nodes", "16"]).env("TMPDIR", &temp).process_group(0);
         let mut demo = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok);
         assert!(said.any(|line| line.starts_with(moment)), "{moment}");
-        // As a terminal does: to all processes of the command, in whatever order they take it.
+        // As a terminal does: to all processes of the command, in any order.
         kill_process_group(Pid::from_child(&demo), Signal::INT).unwrap();
         said.for_each(drop);
         demo.wait_with_output().unwrap()
@@ -373,10 +372,10 @@ fn ctrl_c_ends_the_demo_with_everything_it_has_started() {
     let mut interrupted = 0;
     for moment in ["starting", "   0 on", "searching", "fetching"].repeat(3) {
         let output = interrupt_at(moment);
-        // It may have been too fast to be interrupted.
+        // The demo may have finished first.
         if output.status.code() != Some(0) {
             assert_code(&output, 130);
-            assert_eq!(told(&output).trim(), "servent: interrupted", "{moment}");
+            assert_eq!(stderr(&output).trim(), "servent: interrupted", "{moment}");
             interrupted += 1;
         }
         assert_eq!(crate::process::names_in(&temp), Vec::<String>::new(), "{moment}");
@@ -386,43 +385,43 @@ fn ctrl_c_ends_the_demo_with_everything_it_has_started() {
 
 #[test]
 fn a_search_joins_through_the_servent_that_the_settings_describe() {
-    let place = Place::new();
-    let share = place.share("share", &[("hello.txt", b"hello")]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
-    let config = place.share(".config/servent", &[]);
+    let home = Home::new();
+    let share = home.share("share", &[("hello.txt", b"hello")]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
+    let config = home.share(".config/servent", &[]);
     let search = ["search", "hello", "--wait", "1"];
     for ip in ["127.0.0.1", "0.0.0.0"] {
         let text = format!("listen = \"{ip}:{}\"\n", servent.addr.port());
         std::fs::write(config.join("servent.toml"), text).unwrap();
-        let found = place.run(&search);
+        let found = home.run(&search);
         assert_code(&found, 0);
     }
     std::fs::write(config.join("servent.toml"), "listen = \"127.0.0.2:1\"\n").unwrap();
-    assert_code(&place.run(&search), 5);
-    let variable = place.command().args(search).env("SERVENT_LISTEN", servent.host()).output();
+    assert_code(&home.run(&search), 5);
+    let variable = home.command().args(search).env("SERVENT_LISTEN", servent.host()).output();
     assert_code(&variable.unwrap(), 0);
 }
 
 #[test]
-fn mistakes_in_the_settings_are_told_without_names_of_types() {
-    let place = Place::new();
-    let config = place.share(".config/servent", &[]);
+fn errors_in_the_settings_do_not_show_rust_types() {
+    let home = Home::new();
+    let config = home.share(".config/servent", &[]);
     for (text, expected) in [
         ("links = \"four\"", "expected a number"),
         ("share = \"/srv/a\"", "expected a list such as [\"/srv/a\", \"/srv/b\"]"),
         ("no-pings = 1", "expected true or false"),
     ] {
         std::fs::write(config.join("servent.toml"), text).unwrap();
-        let output = place.run(&["run", "--listen", "127.0.0.1:0"]);
+        let output = home.run(&["run", "--listen", "127.0.0.1:0"]);
         assert_code(&output, 2);
-        assert!(told(&output).contains(expected), "{text}: {}", told(&output));
+        assert!(stderr(&output).contains(expected), "{text}: {}", stderr(&output));
     }
 }
 
-/// gtk-gnutella and its kin close without a byte when they are spoken to in 0.4.
+/// gtk-gnutella and other 0.6 servents close without a byte on a 0.4 handshake.
 #[test]
-fn a_peer_that_hangs_up_on_a_hello_may_not_speak_our_dialect() {
-    let place = Place::new();
+fn a_peer_that_closes_during_the_handshake_may_not_speak_0_4() {
+    let home = Home::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let hangs_up = thread::spawn(move || {
@@ -432,11 +431,11 @@ fn a_peer_that_hangs_up_on_a_hello_may_not_speak_our_dialect() {
         }
     });
     for args in [&["ping", &host][..], &["search", "--connect", &host, "zebra"]] {
-        let output = place.run(args);
+        let output = home.run(args);
         assert_code(&output, 6);
-        let told = told(&output);
+        let said = stderr(&output);
         let reason = "closed the connection: it may not speak Gnutella 0.4";
-        assert!(told.contains(reason) && !told.contains("links are taken"), "{told}");
+        assert!(said.contains(reason) && !said.contains("links are taken"), "{said}");
     }
     hangs_up.join().unwrap();
 }

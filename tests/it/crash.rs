@@ -1,9 +1,9 @@
-//! Killed at any moment, a servent finds its state and its partial downloads whole again.
+//! State and partial downloads are intact after a kill at any moment.
 //!
-//! Each kill follows on something that was observed: a line that was printed, a file that appeared
-//! or grew. How long the machine takes to get there does not matter.
+//! Each kill follows an observation: a line was printed, a file appeared or grew. So the speed of the
+//! machine does not matter.
 
-use crate::process::{Place, assert_code, eventually, names_in};
+use crate::process::{Home, assert_code, eventually, names_in};
 use rustix::process::{Pid, Signal, kill_process};
 use servent::rng::Rng;
 use std::fs;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// A process that is to be killed.
 struct Victim {
     child: Child,
-    /// What it logs, line by line.
+    /// Lines of its log.
     said: Receiver<String>,
     heard: String,
 }
@@ -56,7 +56,7 @@ impl Victim {
         eventually(text, || self.has_said(text).then_some(()));
     }
 
-    /// Kills it when some more time has passed, too short to matter.
+    /// Kills it after `time`, which only varies the moment.
     fn kill_within(mut self, time: Duration) {
         let begun = Instant::now();
         while begun.elapsed() < time {
@@ -67,7 +67,7 @@ impl Victim {
     }
 }
 
-/// The id and the hosts in a state folder, which must be whole if they are there.
+/// The id and the number of hosts in a state folder. Files that exist must be complete.
 fn read_state(state: &Path) -> (Option<String>, usize) {
     let identity = fs::read_to_string(state.join("identity")).ok();
     if let Some(identity) = &identity {
@@ -84,7 +84,7 @@ fn read_state(state: &Path) -> (Option<String>, usize) {
     (identity, addrs.count())
 }
 
-/// What a servent has come to when it is killed.
+/// What a servent has reached when it is killed.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     Started,
@@ -109,20 +109,20 @@ fn the_state_is_whole_whenever_the_servent_is_killed() {
     const KNOWN: usize = 899;
     let seed = 11;
     println!("seed {seed}");
-    let (mut rng, place) = (Rng::new(seed), Place::new());
-    let state = place.path("state");
-    // Hosts to be learnt and saved: neighbours of a neighbour.
-    let near = place.start(&["--links", "0", "--state", "near"]);
-    let far = place.start(&["--links", "0", "--state", "far", "--connect", &near.host()]);
+    let (mut rng, home) = (Rng::new(seed), Home::new());
+    let state = home.path("state");
+    // Neighbours of a neighbour: hosts to be learnt and saved.
+    let near = home.start(&["--links", "0", "--state", "near"]);
+    let far = home.start(&["--links", "0", "--state", "far", "--connect", &near.host()]);
     let known: String = (1..=KNOWN).map(|port| format!("127.0.0.9:{port}\n")).collect();
     fs::create_dir(&state).unwrap();
     let mut id = None;
     for round in 0..42 {
         let moment = MOMENTS[round % MOMENTS.len()];
-        // There is something new to be saved in each round.
+        // So that each round has something new to save.
         fs::write(state.join("hosts"), &known).unwrap();
         let args = ["run", "--listen", "127.0.0.1:0", "--links", "0", "--state", "state"];
-        let mut command = place.command();
+        let mut command = home.command();
         command.args(args).args(["--connect", &near.host()]);
         let mut servent = Victim::start(&mut command);
         let begun = || state.join("identity").exists() || state.join("identity.new").exists();
@@ -163,8 +163,8 @@ fn the_state_is_whole_whenever_the_servent_is_killed() {
     assert!(id.is_some());
     let known = ["hosts", "hosts.new", "identity", "identity.new", "lock"];
     let left = names_in(&state);
-    assert!(left.iter().all(|name| known.contains(&name.as_str())), "a heap of drafts: {left:?}");
-    let again = place.start(&["--state", "state"]);
+    assert!(left.iter().all(|name| known.contains(&name.as_str())), "drafts pile up: {left:?}");
+    let again = home.start(&["--state", "state"]);
     assert_eq!(read_state(&state).0, id);
     drop((again, far));
 }
@@ -173,15 +173,15 @@ fn the_state_is_whole_whenever_the_servent_is_killed() {
 fn a_partial_download_is_whole_whenever_the_download_is_killed() {
     let seed = 12;
     println!("seed {seed}");
-    let (mut rng, place) = (Rng::new(seed), Place::new());
+    let (mut rng, home) = (Rng::new(seed), Home::new());
     let bytes: Vec<u8> =
         std::iter::repeat_with(|| rng.bytes16()).flatten().take(3_000_000).collect();
-    let share = place.share("share", &[("big.bin", &bytes)]);
+    let share = home.share("share", &[("big.bin", &bytes)]);
     let share = share.to_str().unwrap();
-    let servent = place.start(&["--share", share, "--upload-limit", "8M"]);
+    let servent = home.start(&["--share", share, "--upload-limit", "8M"]);
     let url = format!("http://{}/get/1/big.bin", servent.addr);
-    let folder = place.path("in");
-    // What is kept of the file is the largest there; what is kept about it is small.
+    let folder = home.path("in");
+    // The largest file is the partial one; the record of its source is small.
     let kept = || {
         let names = if folder.exists() { names_in(&folder) } else { Vec::new() };
         let len = |name: &String| fs::metadata(folder.join(name)).map_or(0, |file| file.len());
@@ -189,7 +189,7 @@ fn a_partial_download_is_whole_whenever_the_download_is_killed() {
     };
     let mut longest = 0;
     for round in 0..8 {
-        let mut command = place.command();
+        let mut command = home.command();
         command.args(["get", &url, "--output", "in"]);
         let mut get = Victim::start(&mut command);
         if round % 4 > 0 {
@@ -200,13 +200,13 @@ fn a_partial_download_is_whole_whenever_the_download_is_killed() {
         for name in if folder.exists() { names_in(&folder) } else { Vec::new() } {
             let found = fs::read(folder.join(&name)).unwrap();
             let is_whole = found.len() < 4_096 || bytes.starts_with(&found);
-            assert!(is_whole, "round {round}: {name} is no beginning of it");
+            assert!(is_whole, "round {round}: {name} is not a prefix of the file");
             longest = longest.max(found.len());
         }
     }
-    assert!(longest >= 4_096, "it never came to write anything: {longest}");
-    assert_code(&place.run(&["get", &url, "--output", "in"]), 0);
-    assert!(fs::read(place.path("in/big.bin")).unwrap() == bytes, "the bytes differ");
+    assert!(longest >= 4_096, "nothing was ever written: {longest}");
+    assert_code(&home.run(&["get", &url, "--output", "in"]), 0);
+    assert!(fs::read(home.path("in/big.bin")).unwrap() == bytes, "the bytes differ");
     let left = names_in(&folder);
-    assert!(left.len() <= 2, "one file, and no heap of partial ones: {left:?}");
+    assert!(left.len() <= 2, "partial files pile up: {left:?}");
 }

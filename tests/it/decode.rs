@@ -1,7 +1,7 @@
 //! `servent decode` as a program: hex, raw bytes and captures in, lines and an exit code out.
 //!
 //! `serveez-04-session.pcap` is GNU Serveez 0.1.5 asked by a probe over a plain 0.4 link, then by
-//! HTTP. `tshark-synthetic.pcap` has one descriptor per TCP segment and no hello, the form in
+//! HTTP. `tshark-synthetic.pcap` has one descriptor per TCP segment and no handshake, the form in
 //! which tshark's dissector reads everything it can.
 
 use serde_json::Value;
@@ -40,7 +40,7 @@ fn decode(input: &[u8], args: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The inputs fit into a pipe; a program that stops reading early is for the caller to see.
+    // The inputs fit into a pipe. A program that stops reading early is seen by the caller.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -155,7 +155,7 @@ fn names_cannot_act_on_the_terminal() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_said_in_one_sentence() {
+fn undecodable_input_is_explained_in_one_line() {
     for (input, reason) in [
         (&b""[..], "standard input is empty"),
         (b"  \n; nothing\n", "there are no hex digits"),
@@ -174,7 +174,7 @@ fn what_cannot_be_decoded_is_said_in_one_sentence() {
 }
 
 #[test]
-fn a_recorded_session_reads_as_a_conversation() {
+fn a_recorded_session_is_shown_in_order() {
     let (code, values) = json(SESSION);
     assert_eq!(code, 0);
     let link: Vec<_> =
@@ -208,7 +208,7 @@ fn a_recorded_session_reads_as_a_conversation() {
 }
 
 #[test]
-fn what_tshark_reads_is_read_and_more() {
+fn all_that_tshark_decodes_is_decoded_and_more() {
     let (code, values) = json(SYNTHETIC);
     assert_eq!(code, 0);
     assert_eq!(
@@ -314,7 +314,7 @@ fn every_link_type_carries_a_shuffled_stream() {
 }
 
 #[test]
-fn behind_a_hole_only_a_plausible_header_is_believed() {
+fn after_a_gap_only_a_plausible_header_is_trusted() {
     let (ping, query) = (unhex(PING), unhex(QUERY));
     let lost_text = [7; 40];
     let segments = [
@@ -334,7 +334,7 @@ fn behind_a_hole_only_a_plausible_header_is_believed() {
 }
 
 #[test]
-fn damaged_captures_end_in_words() {
+fn damaged_captures_end_with_an_error_message() {
     let ng = pcapng(101, &[], &[(1, &unhex(PING)), (24, &unhex(QUERY))]);
     let damaged = (0..20).map(|turn| {
         let mut file = if turn % 2 == 0 { SESSION[..4_000].to_vec() } else { ng.clone() };

@@ -1,7 +1,7 @@
-//! What a servent notes of each descriptor it sees: in the core it is what the counters count, in
-//! the files of `--events` the way of a search can be read.
+//! Events: the core's observations agree with its counters, and from the files of `--events` the
+//! path of a search can be read.
 
-use crate::process::{Place, Running, assert_code, eventually, lines, told};
+use crate::process::{Home, Running, assert_code, eventually, lines, stderr};
 use crate::support::descriptor::{guid, hit, ping, query, servent_id};
 use crate::support::{Bench, Descriptor, Graph, Holder, Net, shared_files};
 use serde_json::Value;
@@ -22,7 +22,7 @@ fn header(descriptor: &Descriptor) -> Header {
 const KINDS: [Kind; 7] =
     [Kind::Ping, Kind::Pong, Kind::Bye, Kind::Push, Kind::Query, Kind::QueryHit, Kind::Other(0x41)];
 
-/// What was counted, under its name and kind or reason.
+/// The counters that are not 0, by name and kind or reason.
 fn counted(stats: &Stats) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::from([("answered".to_owned(), stats.queries_answered)]);
     for kind in KINDS {
@@ -35,7 +35,7 @@ fn counted(stats: &Stats) -> BTreeMap<String, u64> {
     counts
 }
 
-/// The same, counted from what was observed.
+/// The same counts, from observations.
 fn seen(observations: &[Observation]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for observation in observations {
@@ -56,7 +56,7 @@ fn seen(observations: &[Observation]) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn nothing_is_noted_unasked_nor_any_more() {
+fn observations_can_be_switched_on_and_off() {
     let mut sut = Bench::new();
     let [a, _b] = sut.links();
     sut.send(a, &query(guid(1), "hello"));
@@ -70,7 +70,7 @@ fn nothing_is_noted_unasked_nor_any_more() {
 }
 
 #[test]
-fn each_fate_of_a_descriptor_is_told_with_whom_and_how() {
+fn each_fate_of_a_descriptor_is_observed_with_its_link() {
     let mut sut = Bench::new();
     sut.tell(|core, _| core.set_observed(true));
     let [a, b] = sut.links();
@@ -94,7 +94,7 @@ fn each_fate_of_a_descriptor_is_told_with_whom_and_how() {
         Observation::Originated { peer: from, header: header(&answer) },
         Observation::Answered { guid: guid(1), criteria: b"hello".to_vec(), results: 1 },
     ]);
-    // A duplicate by the other link; a Query at the end of its TTL, which is no drop.
+    // A duplicate on the other link; a Query with its TTL spent, which is not a drop.
     sut.send(b, &asked);
     let last = query(guid(2), "nobody has this").ttl(1);
     sut.send(b, &last);
@@ -103,7 +103,7 @@ fn each_fate_of_a_descriptor_is_told_with_whom_and_how() {
         dropped(to, &asked, DropReason::Duplicate),
         received(to, &last),
     ]);
-    // A hit on its way home, one whose TTL is spent, something malformed, something unknown.
+    // A hit to be routed, one with its TTL spent, a malformed payload, an unknown kind.
     let home = hit(guid(1), servent_id(1), "hello").ttl(3);
     sut.send(b, &home);
     let spent = hit(guid(1), servent_id(1), "hello").ttl(1);
@@ -132,7 +132,7 @@ fn each_fate_of_a_descriptor_is_told_with_whom_and_how() {
 }
 
 #[test]
-fn copies_refused_and_copies_unsent_are_told_one_by_one_and_with_their_link() {
+fn copies_refused_and_copies_unsent_are_observed() {
     let mut sut = Bench::new();
     sut.tell(|core, _| core.set_observed(true));
     let [a, b] = sut.links();
@@ -159,9 +159,9 @@ fn copies_refused_and_copies_unsent_are_told_one_by_one_and_with_their_link() {
     assert!(*unsent > 0 && sut.dropped(DropReason::QueueFull) == refused.len() as u64);
 }
 
-/// What one core noted as sent, its neighbour noted as received.
+/// Each descriptor that crosses a link is observed at both ends.
 #[test]
-fn a_whole_network_notes_what_it_counts_and_what_crosses() {
+fn in_a_whole_network_observations_agree_with_counters_and_links() {
     let graph = Graph::random(5, 20, 20);
     let mut net = Net::new(5);
     for node in 0..graph.nodes {
@@ -221,14 +221,14 @@ fn key(header: &Header) -> (Kind, [u8; 16], u8, u8, u32) {
     (header.kind, header.guid.0, header.ttl, header.hops, header.payload_len)
 }
 
-/// The complete lines of a file of events, as text and as what they say.
+/// The complete lines of a file of events, as text and as JSON.
 fn read_events(path: &Path) -> Vec<(String, Value)> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     lines.map(|line| (line.to_owned(), serde_json::from_str(line).unwrap())).collect()
 }
 
-/// Waits for a line with all these in it, and gives back all lines there are then.
+/// Waits for a line that contains all `parts`; all events recorded by then.
 fn wait_for_event(path: &Path, parts: &[&str]) -> Vec<Value> {
     eventually(&format!("{parts:?} in {}", path.display()), || {
         let events = read_events(path);
@@ -237,7 +237,7 @@ fn wait_for_event(path: &Path, parts: &[&str]) -> Vec<Value> {
     })
 }
 
-/// Event, peer's address without its port, TTL and hops of what is told of one GUID and kind.
+/// The events of one GUID and kind: name, peer's address without its port, TTL and hops.
 fn steps(events: &[Value], guid: &str, kind: &str) -> Vec<(String, String, u64, u64)> {
     let about = events.iter().filter(|event| event["guid"] == guid && event["kind"] == kind);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -252,11 +252,11 @@ fn steps(events: &[Value], guid: &str, kind: &str) -> Vec<(String, String, u64, 
 }
 
 #[test]
-fn the_way_of_a_search_and_its_hit_can_be_read_from_the_files() {
-    let place = Place::new();
-    let share = place.share("share", &[("zebra.txt", b"stripes")]);
+fn the_path_of_a_search_and_its_hit_can_be_read_from_the_files() {
+    let home = Home::new();
+    let share = home.share("share", &[("zebra.txt", b"stripes")]);
     let run = |listen: &str| {
-        let mut command = place.command();
+        let mut command = home.command();
         command.args(["run", "--links", "0", "--listen", listen]);
         command
     };
@@ -267,23 +267,23 @@ fn the_way_of_a_search_and_its_hit_can_be_read_from_the_files() {
     far.args(["--events", "far.jsonl", "--connect", &near.host(), "--share"]).arg(&share);
     let mut far = Running::start(far);
     far.wait_for("joined");
-    let at_near = place.path("near.jsonl");
+    let at_near = home.path("near.jsonl");
     wait_for_event(&at_near, &["link_up", "127.1.0.2:"]);
 
     let search = ["search", "zebra", "--wait", "1", "--events", "search.jsonl"];
-    let search = place.run(&[&search[..], &["--connect", &near.host()]].concat());
+    let search = home.run(&[&search[..], &["--connect", &near.host()]].concat());
     assert_code(&search, 0);
     let searched: Vec<Value> =
-        read_events(&place.path("search.jsonl")).into_iter().map(|(_, event)| event).collect();
+        read_events(&home.path("search.jsonl")).into_iter().map(|(_, event)| event).collect();
     let asked = searched.iter().find(|event| event["kind"] == "query").unwrap();
     let guid = asked["guid"].as_str().unwrap();
     let near_events = wait_for_event(&at_near, &["link_down"]);
-    let far_events = wait_for_event(&place.path("far.jsonl"), &["answered", guid]);
+    let far_events = wait_for_event(&home.path("far.jsonl"), &["answered", guid]);
 
     let step = |event: &str, ip: &str, ttl, hops| (event.to_owned(), ip.to_owned(), ttl, hops);
     let (guest, first, second) = ("127.0.0.1", "127.1.0.1", "127.1.0.2");
     let (received, forwarded) = ("received", "forwarded");
-    let ways = [
+    let paths = [
         (&searched, "query", vec![step("originated", first, 7, 0)]),
         (&near_events, "query", vec![step(received, guest, 7, 0), step(forwarded, second, 6, 1)]),
         (&far_events, "query", vec![step(received, first, 6, 1)]),
@@ -295,8 +295,8 @@ fn the_way_of_a_search_and_its_hit_can_be_read_from_the_files() {
         ),
         (&searched, "query_hit", vec![step(received, first, 2, 1)]),
     ];
-    for (events, kind, way) in ways {
-        assert_eq!(steps(events, guid, kind), way, "{events:#?}");
+    for (events, kind, path) in paths {
+        assert_eq!(steps(events, guid, kind), path, "{events:#?}");
     }
     let answered = far_events.iter().find(|event| event["event"] == "answered").unwrap();
     assert_eq!((&answered["criteria"], &answered["results"]), (&"zebra".into(), &1.into()));
@@ -312,19 +312,19 @@ fn the_way_of_a_search_and_its_hit_can_be_read_from_the_files() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_named_at_the_start_and_later_does_no_harm() {
-    let place = Place::new();
+    let home = Home::new();
     for args in [&["run", "--listen", "127.0.0.1:0"][..], &["search", "zebra"]] {
-        let output = place.run(&[args, &["--events", "none/events.jsonl"]].concat());
+        let output = home.run(&[args, &["--events", "none/events.jsonl"]].concat());
         assert_code(&output, 8);
-        assert!(told(&output).contains("none/events.jsonl"), "{}", told(&output));
+        assert!(stderr(&output).contains("none/events.jsonl"), "{}", stderr(&output));
         assert_eq!(lines(&output), Vec::<String>::new());
     }
-    // The reader of a pipe leaves.
-    let pipe = place.path("pipe");
+    // A pipe whose reader closes.
+    let pipe = home.path("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // In a process of its own: nobody else inherits its end.
+    // In a process of its own, so that no other process inherits its end.
     let reader = Command::new("head").arg("-n1").arg(&pipe).stdout(Stdio::piped()).spawn().unwrap();
-    let mut servent = place.start(&["--events", "pipe"]);
+    let mut servent = home.start(&["--events", "pipe"]);
     let first = reader.wait_with_output().unwrap();
     assert!(lines(&first)[0].contains("\"start\""), "{:?}", lines(&first));
     let mut link = servent.link();
@@ -337,5 +337,5 @@ fn a_file_that_cannot_be_written_is_named_at_the_start_and_later_does_no_harm() 
     servent.signal(rustix::process::Signal::TERM);
     assert!(servent.wait().0.success());
     let rest = servent.rest();
-    assert!(!rest.iter().any(|line| line.contains("recorded")), "told once: {rest:?}");
+    assert!(!rest.iter().any(|line| line.contains("recorded")), "logged once: {rest:?}");
 }

@@ -1,7 +1,7 @@
-//! Files are safe: what is shared cannot be swapped for something else, and what is fetched cannot
-//! land anywhere else.
+//! File safety: a shared file cannot be swapped for one outside the share, and a download cannot
+//! leave its folder.
 
-use crate::process::{Place, Running, assert_code, descriptor, names_in, read_kind};
+use crate::process::{Home, Running, assert_code, descriptor, names_in, read_kind};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 
-const SECRET: &str = "nobody is to see this";
+const SECRET: &str = "not shared";
 
 fn get(servent: &Running, path: &str) -> String {
     let mut stream = servent.dial();
@@ -27,12 +27,12 @@ fn swap(path: &Path, target: &Path) {
 
 #[test]
 fn a_link_that_takes_the_place_of_a_file_or_folder_is_not_followed() {
-    let place = Place::new();
-    let outside = place.share("outside", &[("b.txt", SECRET.as_bytes())]);
-    let share = place.share("share", &[("a.txt", b"mine")]);
+    let home = Home::new();
+    let outside = home.share("outside", &[("b.txt", SECRET.as_bytes())]);
+    let share = home.share("share", &[("a.txt", b"mine")]);
     fs::create_dir_all(share.join("sub/deep")).unwrap();
     fs::write(share.join("sub/deep/b.txt"), "mine too").unwrap();
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     assert!(get(&servent, "/get/1/a.txt").ends_with("mine"));
     assert!(get(&servent, "/get/2/b.txt").ends_with("mine too"));
 
@@ -51,11 +51,11 @@ fn a_link_that_takes_the_place_of_a_file_or_folder_is_not_followed() {
 #[test]
 fn an_upload_goes_on_when_its_folder_is_renamed() {
     const BYTES: usize = 48 << 20;
-    let place = Place::new();
-    let share = place.share("share", &[]);
+    let home = Home::new();
+    let share = home.share("share", &[]);
     fs::create_dir(share.join("sub")).unwrap();
     fs::write(share.join("sub/big.bin"), vec![b'a'; BYTES]).unwrap();
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     let mut reader = servent.dial();
     reader.write_all(b"GET /get/1/big.bin HTTP/1.0\r\n\r\n").unwrap();
     let mut body = vec![0; 64 * 1024];
@@ -66,14 +66,14 @@ fn an_upload_goes_on_when_its_folder_is_renamed() {
     assert!(body[head..] == vec![b'a'; BYTES], "{} bytes", body.len() - head);
 }
 
-/// A servent that answers any search with these names, and serves two bytes for whatever is asked.
+/// A servent that answers any search with these names and any request with two bytes.
 fn liar(names: Vec<Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let names = names.clone();
-            // Ends with its connection.
+            // The thread ends with its connection.
             thread::spawn(move || lie(stream, &names, addr.port()));
         }
     });
@@ -117,7 +117,7 @@ fn lie(mut stream: TcpStream, names: &[Vec<u8>], port: u16) {
 
 #[test]
 fn no_name_from_the_network_leaves_the_folder_for_downloads() {
-    let place = Place::new();
+    let home = Home::new();
     let names = [
         &b"../../abc escape.txt"[..],
         b"/etc/abc absolute",
@@ -131,60 +131,60 @@ fn no_name_from_the_network_leaves_the_folder_for_downloads() {
         &[b'a', b'b', b'c'].repeat(80),
     ];
     let server = liar(names.iter().map(|name| name.to_vec()).collect());
-    let before = names_in(&place.path(""));
+    let before = names_in(&home.path(""));
     let args = ["search", "abc", "--connect", &server, "--wait", "2", "--get", "all"];
-    let output = place.command().args(args).args(["--output", "a/b/in"]).output().unwrap();
+    let output = home.command().args(args).args(["--output", "a/b/in"]).output().unwrap();
     assert_code(&output, 0);
-    let mut now = names_in(&place.path(""));
+    let mut now = names_in(&home.path(""));
     now.retain(|name| !before.contains(name));
     assert_eq!(now, ["a"], "only the folder that was asked for");
-    assert_eq!(names_in(&place.path("a")), ["b"]);
-    assert_eq!(names_in(&place.path("a/b")), ["in"]);
-    let fetched = names_in(&place.path("a/b/in"));
+    assert_eq!(names_in(&home.path("a")), ["b"]);
+    assert_eq!(names_in(&home.path("a/b")), ["in"]);
+    let fetched = names_in(&home.path("a/b/in"));
     assert_eq!(fetched.len(), names.len(), "{fetched:?}");
     for name in &fetched {
-        let path = place.path("a/b/in").join(name);
+        let path = home.path("a/b/in").join(name);
         assert!(fs::symlink_metadata(&path).unwrap().is_file(), "{name}");
         assert_eq!(fs::read(&path).unwrap(), b"ok", "{name}");
         assert!(!name.starts_with('.') && !name.contains('\u{1b}'), "{name}");
     }
 }
 
-/// Root may read everything, so the servent is somebody else where the test is root.
+/// Root may read everything, so under root the servent runs as another user.
 #[test]
 fn a_file_that_cannot_be_read_is_not_offered() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     const NOBODY: u32 = 65_534;
-    let place = Place::new();
+    let home = Home::new();
     let open = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    let share = place.share("share", &[("secret words.txt", b"no"), ("open words.txt", b"yes")]);
+    let share = home.share("share", &[("secret words.txt", b"no"), ("open words.txt", b"yes")]);
     symlink("secret words.txt", share.join("linked words.txt")).unwrap();
     open(&share.join("secret words.txt"), 0o000);
-    open(&place.path(""), 0o777);
-    let program = place.path("servent");
+    open(&home.path(""), 0o777);
+    let program = home.path("servent");
     fs::copy(env!("CARGO_BIN_EXE_servent"), &program).unwrap();
     let mut command = servent::testnet::command(&program);
-    command.env("HOME", place.path("")).env("RUST_LOG", "info").current_dir(place.path(""));
+    command.env("HOME", home.path("")).env("RUST_LOG", "info").current_dir(home.path(""));
     command.args(["run", "--listen", "127.0.0.1:0", "--state", "state", "--share", "share"]);
-    if fs::metadata(place.path("")).unwrap().uid() == 0 {
+    if fs::metadata(home.path("")).unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY);
     }
     let mut servent = Running::start(command);
     servent.wait_for("sharing 1 file (3 B); ");
     let search = ["search", "words", "--connect", &servent.host(), "--json"];
-    let found = place.run(&search);
+    let found = home.run(&search);
     assert_code(&found, 0);
     assert_eq!(crate::process::lines(&found).len(), 1, "{found:?}");
 }
 
 #[test]
 fn refused_requests_are_logged_and_a_finished_upload_is_no_failed_link() {
-    let place = Place::new();
-    let share = place.share("share", &[("a.txt", b"mine")]);
-    let mut command = place.command();
+    let home = Home::new();
+    let share = home.share("share", &[("a.txt", b"mine")]);
+    let mut command = home.command();
     command.env("RUST_LOG", "debug").args(["run", "--listen", "127.0.0.1:0"]);
     let mut servent = Running::start({
         command.args(["--share", share.to_str().unwrap()]);

@@ -1,27 +1,19 @@
-//! `servent get` and `search --get` as people and scripts use them: names, output, second tries,
+//! `servent get` and `search --get` as people and scripts use them: names, output, retries,
 //! summaries and exit codes.
 
-use crate::process::{Place, assert_code, descriptor, lines, names_in, read_kind, told};
+use crate::process::{
+    Home, assert_code, descriptor, lines, names_in, read_head, read_kind, stderr,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Output;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// A source that gives these answers, one on each connection, and is gone then. Its URL, and when
-/// each request came.
+/// A source that sends one of `answers` on each connection and then stops listening. Its URL, and
+/// the time of each request.
 fn source(answers: &[&str]) -> (String, JoinHandle<Vec<Instant>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/get/3/a%20song.ogg", listener.local_addr().unwrap());
@@ -44,21 +36,21 @@ const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
 const BUSY: &str = "HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 const GONE: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
-fn get(place: &Place, args: &[&str]) -> Output {
-    place.command().arg("get").args(args).args(["--output", "in"]).output().unwrap()
+fn get(home: &Home, args: &[&str]) -> Output {
+    home.command().arg("get").args(args).args(["--output", "in"]).output().unwrap()
 }
 
 #[test]
-fn a_busy_source_is_asked_again_when_it_said() {
+fn a_busy_source_is_retried_after_the_time_it_states() {
     for busy in [BUSY, "HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"] {
-        let place = Place::new();
+        let home = Home::new();
         let (url, server) = source(&[busy, WHOLE]);
-        let output = get(&place, &[&url]);
+        let output = get(&home, &[&url]);
         assert_code(&output, 0);
         let asked = server.join().unwrap();
         let waited = asked[1].duration_since(asked[0]);
         assert!(waited >= Duration::from_millis(950), "{waited:?}");
-        let said = told(&output);
+        let said = stderr(&output);
         let reason = "the source is busy: all its upload slots are taken";
         assert!(said.contains(reason) && said.contains("next try in 1 s"), "{said}");
         assert_eq!(said.matches("getting").count(), 1, "announced once: {said}");
@@ -66,12 +58,12 @@ fn a_busy_source_is_asked_again_when_it_said() {
 }
 
 #[test]
-fn a_transfer_that_broke_goes_on_after_a_pause() {
-    let place = Place::new();
+fn a_broken_transfer_resumes_after_growing_pauses() {
+    let home = Home::new();
     let (url, server) = source(&[HALF, HALF, WHOLE]);
-    let output = get(&place, &[&url]);
+    let output = get(&home, &[&url]);
     assert_code(&output, 0);
-    assert_eq!(fs::read(place.path("in/a song.ogg")).unwrap(), b"helloworld");
+    assert_eq!(fs::read(home.path("in/a song.ogg")).unwrap(), b"helloworld");
     let asked = server.join().unwrap();
     let pauses = [asked[1] - asked[0], asked[2] - asked[1]];
     let least = [1_900, 3_900].map(Duration::from_millis);
@@ -79,27 +71,27 @@ fn a_transfer_that_broke_goes_on_after_a_pause() {
 }
 
 #[test]
-fn patience_has_an_end() {
-    let place = Place::new();
-    // Without any, with less than the source asks for, and with some.
+fn retries_are_limited() {
+    let home = Home::new();
+    // No retry; a shorter limit than the source asks for; some retries.
     let (url, server) = source(&[BUSY]);
-    assert_code(&get(&place, &[&url, "--retry", "0"]), 6);
+    assert_code(&get(&home, &[&url, "--retry", "0"]), 6);
     server.join().unwrap();
     let (url, server) = source(&["HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\n\r\n"]);
-    assert_code(&get(&place, &[&url]), 6);
+    assert_code(&get(&home, &[&url]), 6);
     server.join().unwrap();
     let (url, server) = source(&[BUSY, BUSY]);
-    assert_code(&get(&place, &[&url, "--retry", "1.5"]), 6);
+    assert_code(&get(&home, &[&url, "--retry", "1.5"]), 6);
     server.join().unwrap();
     let (url, server) = source(&[HALF]);
-    let broken = get(&place, &[&url, "--retry", "0"]);
+    let broken = get(&home, &[&url, "--retry", "0"]);
     assert_code(&broken, 1);
-    assert!(told(&broken).contains("5 of 10 B kept; run the same command to resume"));
+    assert!(stderr(&broken).contains("5 of 10 B kept; run the same command to resume"));
     server.join().unwrap();
 }
 
 #[test]
-fn what_will_not_pass_ends_at_once() {
+fn permanent_failures_are_not_retried() {
     let cases = [
         (GONE, 3, "the source no longer shares \"a song.ogg\""),
         ("HTTP/1.1 416 Range\r\nContent-Length: 0\r\n\r\n", 1, "no bytes from 0 on"),
@@ -107,58 +99,58 @@ fn what_will_not_pass_ends_at_once() {
         ("", 1, "without an answer"),
     ];
     for (answer, code, said) in cases {
-        let place = Place::new();
-        // Asked for a name in both spellings where there is no answer.
+        let home = Home::new();
+        // Without an answer, the name is requested in both spellings.
         let answers = vec![answer; if answer.is_empty() { 2 } else { 1 }];
         let (url, server) = source(&answers);
-        let output = get(&place, &[&url]);
+        let output = get(&home, &[&url]);
         assert_code(&output, code);
-        assert!(told(&output).contains(said), "{}", told(&output));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
         server.join().unwrap();
-        let refused = get(&place, &[&url]);
+        let refused = get(&home, &[&url]);
         assert_code(&refused, 5);
-        assert!(told(&refused).contains("refused the connection"), "{}", told(&refused));
+        assert!(stderr(&refused).contains("refused the connection"), "{}", stderr(&refused));
     }
 }
 
 #[test]
 fn a_name_may_be_given_for_one_file() {
-    let place = Place::new();
+    let home = Home::new();
     for flag in ["-o", "--name"] {
-        // The second time it is compared with the file that has the name.
+        // The second download is compared with the file of that name.
         let answers = if flag == "-o" { &[WHOLE][..] } else { &[WHOLE, WHOLE] };
         let (url, server) = source(answers);
-        let output = get(&place, &[&url, flag, "other.ogg"]);
+        let output = get(&home, &[&url, flag, "other.ogg"]);
         assert_code(&output, 0);
         assert_eq!(
             lines(&output),
             [if flag == "-o" { "in/other.ogg" } else { "in/other (2).ogg" }]
         );
         server.join().unwrap();
-        fs::write(place.path("in/other.ogg"), "changed").unwrap();
+        fs::write(home.path("in/other.ogg"), "changed").unwrap();
     }
     for wrong in [
         &["-o", "x", "http://h/get/1/a", "http://h/get/1/b"][..],
         &["-o", "a/b", "http://h/get/1/a"],
     ] {
-        let output = get(&place, wrong);
+        let output = get(&home, wrong);
         assert_code(&output, 2);
-        assert!(told(&output).contains("name"), "{}", told(&output));
+        assert!(stderr(&output).contains("name"), "{}", stderr(&output));
     }
 }
 
 #[test]
-fn quiet_says_nothing_while_all_is_well() {
-    let place = Place::new();
+fn quiet_prints_errors_only() {
+    let home = Home::new();
     let (url, server) = source(&[BUSY, WHOLE]);
-    let output = get(&place, &[&url, "--quiet"]);
+    let output = get(&home, &[&url, "--quiet"]);
     assert_code(&output, 0);
-    assert_eq!(told(&output), "");
+    assert_eq!(stderr(&output), "");
     server.join().unwrap();
     let (url, server) = source(&[GONE]);
-    let output = get(&place, &[&url, "--quiet"]);
+    let output = get(&home, &[&url, "--quiet"]);
     assert_code(&output, 3);
-    assert!(told(&output).contains("no longer shares"), "{}", told(&output));
+    assert!(stderr(&output).contains("no longer shares"), "{}", stderr(&output));
     server.join().unwrap();
 }
 
@@ -168,9 +160,9 @@ fn objects(output: &Output) -> Vec<Value> {
 
 #[test]
 fn json_has_one_object_for_each_file_at_its_end() {
-    let place = Place::new();
+    let home = Home::new();
     let (done, served) = source(&[WHOLE]);
-    let output = get(&place, &[&done, "--json"]);
+    let output = get(&home, &[&done, "--json"]);
     assert_code(&output, 0);
     served.join().unwrap();
     let path = "in/a song.ogg";
@@ -183,7 +175,7 @@ fn json_has_one_object_for_each_file_at_its_end() {
     let kept = kept.replace("a%20song", "b");
     let (failed, second) = source(&[GONE]);
     let failed = failed.replace("a%20song", "c");
-    let output = get(&place, &[&kept, &failed, "--json", "--retry", "0"]);
+    let output = get(&home, &[&kept, &failed, "--json", "--retry", "0"]);
     assert_code(&output, 1);
     first.join().unwrap();
     second.join().unwrap();
@@ -204,8 +196,7 @@ fn index_of(files: Vec<(String, u32, String)>) -> String {
     let host = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut hello = [0; 22];
-        stream.read_exact(&mut hello).unwrap();
+        stream.read_exact(&mut [0; 22]).unwrap();
         stream.write_all(b"GNUTELLA OK\n\n").unwrap();
         let query = read_kind(&mut stream, 0x80);
         for (name, size, url) in &files {
@@ -226,25 +217,25 @@ fn index_of(files: Vec<(String, u32, String)>) -> String {
     host
 }
 
-fn search(place: &Place, host: &str, args: &[&str]) -> Output {
+fn search(home: &Home, host: &str, args: &[&str]) -> Output {
     let search = ["search", "song", "--connect", host, "--output", "in"];
-    place.command().args(search).args(args).output().unwrap()
+    home.command().args(search).args(args).output().unwrap()
 }
 
 #[test]
 fn all_files_are_tried_and_the_failed_ones_summed_up() {
-    let place = Place::new();
+    let home = Home::new();
     let (good, first) = source(&[WHOLE]);
     let (bad, second) = source(&[GONE]);
     let files = vec![("good song".to_owned(), 10, good), ("bad song".to_owned(), 10, bad)];
-    let output = search(&place, &index_of(files), &["--get", "all", "--json"]);
+    let output = search(&home, &index_of(files), &["--get", "all", "--json"]);
     assert_code(&output, 1);
     first.join().unwrap();
     second.join().unwrap();
-    let said = told(&output);
+    let said = stderr(&output);
     assert!(said.contains("1 of 2 files not downloaded: \"bad song\""), "{said}");
     assert!(said.contains("the source no longer shares \"bad song\""), "{said}");
-    assert_eq!(names_in(&place.path("in")), ["good song"]);
+    assert_eq!(names_in(&home.path("in")), ["good song"]);
     let objects = objects(&output);
     let hits = objects.iter().filter(|object| object["servent_id"].is_string()).count();
     let ends: Vec<_> = objects.iter().filter_map(|object| object["state"].as_str()).collect();
@@ -255,18 +246,18 @@ fn all_files_are_tried_and_the_failed_ones_summed_up() {
 #[test]
 fn a_source_that_fails_leaves_the_file_to_the_others() {
     for which in ["first", "all"] {
-        let place = Place::new();
+        let home = Home::new();
         let (broken, first) = source(&[HALF]);
         let (gone, second) = source(&[GONE]);
         let (good, third) = source(&[WHOLE]);
         let files = [broken, gone, good].map(|url| ("a song".to_owned(), 10, url));
-        let output = search(&place, &index_of(files.to_vec()), &["--get", which]);
+        let output = search(&home, &index_of(files.to_vec()), &["--get", which]);
         assert_code(&output, 0);
         first.join().unwrap();
         second.join().unwrap();
         third.join().unwrap();
-        assert_eq!(names_in(&place.path("in")), ["a song"]);
-        assert_eq!(fs::read(place.path("in/a song")).unwrap(), b"helloworld");
-        assert!(told(&output).contains("joined from 2 sources"), "{}", told(&output));
+        assert_eq!(names_in(&home.path("in")), ["a song"]);
+        assert_eq!(fs::read(home.path("in/a song")).unwrap(), b"helloworld");
+        assert!(stderr(&output).contains("joined from 2 sources"), "{}", stderr(&output));
     }
 }

@@ -2,46 +2,34 @@
 //!
 //! It needs `tshark` of the Debian package of that name, and is left to `cargo test -- --ignored`.
 
-use crate::process::{Place, descriptor, query, read_kind};
+use crate::process::{Home, descriptor, query, read_kind};
 use crate::testnet::Net;
-use etherparse::PacketBuilder;
 use serde_json::Value;
+use servent::capture::write;
 use servent::wire::{Header, Push, QueryHit, ServentId};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddrV4, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 const PORT: u16 = 6346;
-const RAW_IP: u32 = 101;
 
-/// A capture with one descriptor per TCP segment and no handshake, the form the dissector reads most
-/// reliably: it has no marker to find the next descriptor by either.
-fn write_pcap(path: &Path, descriptors: &[Vec<u8>]) {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, RAW_IP] {
-        file.extend_from_slice(&u32::to_le_bytes(word));
-    }
-    let mut sequence = 1;
-    for (second, payload) in (0u32..).zip(descriptors) {
-        let builder = PacketBuilder::ipv4([127, 0, 0, 1], [127, 0, 0, 2], 64)
-            .tcp(PORT, 40_000, sequence, 65_535)
-            .ack(1)
-            .psh();
-        let mut packet = Vec::new();
-        builder.write(&mut packet, payload).unwrap();
-        let len = u32::try_from(packet.len()).unwrap();
-        for word in [second, 0, len, len] {
-            file.extend_from_slice(&u32::to_le_bytes(word));
-        }
-        file.extend_from_slice(&packet);
+/// A capture with one descriptor per TCP segment and no handshake. The dissector reads that most
+/// reliably, as the protocol has no marker to find the next descriptor by.
+fn write_capture(path: &Path, descriptors: &[Vec<u8>]) {
+    let end = |last, port| SocketAddrV4::new([127, 0, 0, last].into(), port);
+    let (mut file, mut sequence) = (write::file_header(), 1);
+    for (second, payload) in (0..).zip(descriptors) {
+        let packet = write::tcp_packet((end(1, PORT), end(2, 40_000)), (sequence, 1), payload);
+        file.extend(write::packet_block(Duration::from_secs(second), &packet.unwrap()));
         sequence += u32::try_from(payload.len()).unwrap();
     }
     std::fs::write(path, file).unwrap();
 }
 
-/// What the dissector says of each packet: field name to values.
+/// The dissector's output for each packet: field name to values.
 fn judge(pcap: &Path, port: u16) -> Vec<BTreeMap<String, Vec<String>>> {
     let decode_as = format!("tcp.port=={port},gnutella");
     let output = Command::new("tshark")
@@ -70,9 +58,9 @@ fn flatten(value: &Value, fields: &mut BTreeMap<String, Vec<String>>) {
 }
 
 /// Everything a servent sends, gathered from two links to it.
-fn gather(place: &Place) -> Vec<Vec<u8>> {
-    let share = place.share("share", &[("free bsd notes.txt", b"ports"), ("hello.txt", b"hello")]);
-    let servent = place.start(&["--links", "0", "--share", share.to_str().unwrap()]);
+fn gather(home: &Home) -> Vec<Vec<u8>> {
+    let share = home.share("share", &[("free bsd notes.txt", b"ports"), ("hello.txt", b"hello")]);
+    let servent = home.start(&["--links", "0", "--share", share.to_str().unwrap()]);
     let (mut a, mut b) = (servent.link(), servent.link());
     let mut sent = vec![read_kind(&mut a, 0x00)];
     let ask = |link: &mut TcpStream, bytes: Vec<u8>| link.write_all(&bytes).unwrap();
@@ -82,7 +70,7 @@ fn gather(place: &Place) -> Vec<Vec<u8>> {
     let hit = read_kind(&mut a, 0x81);
     sent.push(hit.clone());
     sent.push(read_kind(&mut b, 0x80));
-    // The other side answers too, so that a Push for it can follow the hit's way.
+    // The other link answers too, so that a Push for it can be routed.
     let mut answer = descriptor(4, 0x81, 3, 0, &hit[23..]);
     let end = answer.len();
     answer[end - 16..].fill(9);
@@ -111,10 +99,10 @@ fn wireshark_reads_a_capture_of_a_network() {
 #[test]
 #[ignore = "needs tshark"]
 fn wireshark_understands_every_descriptor_of_a_real_servent() {
-    let place = Place::new();
-    let sent = gather(&place);
-    let pcap = place.path("sent.pcap");
-    write_pcap(&pcap, &sent);
+    let home = Home::new();
+    let sent = gather(&home);
+    let pcap = home.path("sent.pcapng");
+    write_capture(&pcap, &sent);
     let judged = judge(&pcap, PORT);
     assert_eq!(judged.len(), sent.len(), "one packet a descriptor: {judged:#?}");
     for (bytes, fields) in sent.iter().zip(&judged) {

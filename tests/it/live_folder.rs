@@ -1,6 +1,6 @@
 //! Shared folders that change under a running servent.
 
-use crate::process::{Place, Running, descriptor, eventually, query, read_descriptor};
+use crate::process::{Home, Running, descriptor, eventually, query, read_descriptor};
 use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 const PING: u8 = 0x00;
 const QUERY: u8 = 0x80;
 
-fn start(place: &Place, share: &Path, args: &[&str]) -> Running {
-    place.start(&[&["--links", "0", "--share", share.to_str().unwrap()], args].concat())
+fn start(home: &Home, share: &Path, args: &[&str]) -> Running {
+    home.start(&[&["--links", "0", "--share", share.to_str().unwrap()], args].concat())
 }
 
-/// What comes back for a search: all that is sent before the Ping behind it is answered.
+/// The answers to a search: all that arrives before the Pong for the Ping behind it.
 fn answer(servent: &Running, words: &str) -> Vec<u8> {
     let mut link = servent.link();
     let mut asked = descriptor(0, QUERY, 1, 0, &query(words));
-    // A GUID that was there before would be taken for a duplicate.
+    // A GUID used before would be a duplicate.
     asked[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     let mut ping = descriptor(0, PING, 1, 0, &[]);
     ping[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
@@ -36,17 +36,17 @@ fn answer(servent: &Running, words: &str) -> Vec<u8> {
     }
 }
 
-/// The size that is told for the file called `name`, if it is found by its own name.
+/// The size in the result for `name`, if a search for it finds it.
 fn size_of(servent: &Running, name: &str) -> Option<u32> {
     let bytes = answer(servent, name);
     let needle = [name.as_bytes(), &[0]].concat();
     let at = bytes.windows(needle.len()).rposition(|window| window == needle)?;
-    // The Query itself does not come back; a result has its size before the name.
+    // The Query itself is not returned; a result has its size before the name.
     Some(u32::from_le_bytes(bytes[at - 4..at].try_into().unwrap()))
 }
 
 #[track_caller]
-fn soon(servent: &Running, name: &str, size: Option<u32>) {
+fn eventually_found(servent: &Running, name: &str, size: Option<u32>) {
     eventually(&format!("{name} with {size:?} bytes"), || {
         (size_of(servent, name) == size).then_some(())
     });
@@ -54,48 +54,48 @@ fn soon(servent: &Running, name: &str, size: Option<u32>) {
 
 #[test]
 fn what_is_added_changed_moved_or_removed_is_found() {
-    let place = Place::new();
-    let share = place.share("share", &[("first.txt", b"1"), ("stays.txt", b"12")]);
-    let aside = place.share("aside", &[("whole.txt", b"1234")]);
-    let servent = start(&place, &share, &[]);
+    let home = Home::new();
+    let share = home.share("share", &[("first.txt", b"1"), ("stays.txt", b"12")]);
+    let aside = home.share("aside", &[("whole.txt", b"1234")]);
+    let servent = start(&home, &share, &[]);
     assert_eq!(size_of(&servent, "first.txt"), Some(1), "at the start all is shared at once");
 
     fs::write(share.join("added.txt"), "123").unwrap();
-    soon(&servent, "added.txt", Some(3));
+    eventually_found(&servent, "added.txt", Some(3));
     fs::write(share.join("added.txt"), "12345").unwrap();
-    soon(&servent, "added.txt", Some(5));
+    eventually_found(&servent, "added.txt", Some(5));
     fs::rename(share.join("added.txt"), share.join("renamed.txt")).unwrap();
-    soon(&servent, "renamed.txt", Some(5));
+    eventually_found(&servent, "renamed.txt", Some(5));
     assert_eq!(size_of(&servent, "added.txt"), None);
     fs::rename(aside.join("whole.txt"), share.join("whole.txt")).unwrap();
-    soon(&servent, "whole.txt", Some(4));
+    eventually_found(&servent, "whole.txt", Some(4));
     fs::remove_file(share.join("first.txt")).unwrap();
-    soon(&servent, "first.txt", None);
+    eventually_found(&servent, "first.txt", None);
     assert_eq!(size_of(&servent, "stays.txt"), Some(2));
 }
 
 #[test]
 fn new_folders_are_live_too() {
-    let place = Place::new();
-    let share = place.share("share", &[]);
-    let servent = start(&place, &share, &[]);
+    let home = Home::new();
+    let share = home.share("share", &[]);
+    let servent = start(&home, &share, &[]);
     fs::create_dir_all(share.join("one/two")).unwrap();
     fs::write(share.join("one/two/deep.txt"), "1").unwrap();
-    soon(&servent, "deep.txt", Some(1));
+    eventually_found(&servent, "deep.txt", Some(1));
     fs::write(share.join("one/two/later.txt"), "12").unwrap();
-    soon(&servent, "later.txt", Some(2));
+    eventually_found(&servent, "later.txt", Some(2));
     fs::rename(share.join("one"), share.join("uno")).unwrap();
     fs::write(share.join("uno/two/last.txt"), "123").unwrap();
-    soon(&servent, "last.txt", Some(3));
+    eventually_found(&servent, "last.txt", Some(3));
     fs::remove_dir_all(share.join("uno")).unwrap();
-    soon(&servent, "deep.txt", None);
+    eventually_found(&servent, "deep.txt", None);
 }
 
 #[test]
-fn a_file_that_grows_is_offered_when_it_is_still() {
-    let place = Place::new();
-    let share = place.share("share", &[]);
-    let servent = start(&place, &share, &[]);
+fn a_growing_file_is_shared_once_it_settles() {
+    let home = Home::new();
+    let share = home.share("share", &[]);
+    let servent = start(&home, &share, &[]);
     let mut file = File::create(share.join("growing.bin")).unwrap();
     let (begun, mut written_at, mut len) = (Instant::now(), Instant::now(), 0);
     let mut longest_rest = Duration::ZERO;
@@ -105,26 +105,26 @@ fn a_file_that_grows_is_offered_when_it_is_still() {
         longest_rest = longest_rest.max(written_at.elapsed());
         written_at = Instant::now();
         if size_of(&servent, "growing.bin").is_some() {
-            // Unless this machine stalled between two writes, and the file was still meanwhile.
+            // Or this machine paused between two writes for so long that the file had settled.
             longest_rest = longest_rest.max(written_at.elapsed());
             assert!(longest_rest > Duration::from_millis(900), "it is still being written");
             break;
         }
         thread::sleep(Duration::from_millis(20));
     }
-    // Not even closed.
-    soon(&servent, "growing.bin", Some(len));
+    // It settles without being closed.
+    eventually_found(&servent, "growing.bin", Some(len));
     drop(file);
 }
 
 #[test]
-fn hup_offers_even_what_was_written_a_moment_ago() {
-    let place = Place::new();
-    let share = place.share("share", &[]);
-    let mut servent = start(&place, &share, &[]);
+fn hup_shares_even_what_was_just_written() {
+    let home = Home::new();
+    let share = home.share("share", &[]);
+    let mut servent = start(&home, &share, &[]);
     let mut file = File::create(share.join("growing.bin")).unwrap();
     file.write_all(&[7; 100]).unwrap();
-    // Kept from settling until the end.
+    // Keeps the file from settling until the end.
     let (stop, stopped) = mpsc::channel::<()>();
     let writer = thread::spawn(move || {
         while stopped.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
@@ -139,50 +139,50 @@ fn hup_offers_even_what_was_written_a_moment_ago() {
 
 #[test]
 fn globs_and_the_limit_say_what_is_shared() {
-    let place = Place::new();
-    let share = place.share(
+    let home = Home::new();
+    let share = home.share(
         "share",
         &[("a.ogg", b"1"), ("b.OGG", b"2"), ("c.txt", b"3"), ("x draft.ogg", b"4")],
     );
     fs::create_dir(share.join("Private")).unwrap();
     fs::write(share.join("Private/d.ogg"), "5").unwrap();
     let args = ["--include", "*.ogg", "--exclude", "private", "--exclude", "*draft*"];
-    let mut servent = start(&place, &share, &args);
+    let mut servent = start(&home, &share, &args);
     servent.wait_for("sharing 2 files (2 B); skipped: 3 excluded");
     fs::write(share.join("Private/e.ogg"), "6").unwrap();
     fs::write(share.join("f.ogg"), "7").unwrap();
-    soon(&servent, "f.ogg", Some(1));
+    eventually_found(&servent, "f.ogg", Some(1));
     assert_eq!(size_of(&servent, "e.ogg"), None);
     assert_eq!(size_of(&servent, "b.OGG"), Some(1));
 
-    let mut limited = start(&place, &share, &["--max-files", "2"]);
+    let mut limited = start(&home, &share, &["--max-files", "2"]);
     limited.wait_for("sharing 2 files");
     limited.wait_for("5 more files are left out: --max-files is 2");
 }
 
 #[test]
-fn an_upload_survives_scans_and_the_end_of_its_file() {
-    let place = Place::new();
+fn an_upload_survives_scans_and_the_removal_of_its_file() {
+    let home = Home::new();
     let big: Vec<u8> = (0..4_000_000u32).flat_map(|n| n.to_le_bytes()).collect();
-    let share = place.share("share", &[("big.bin", &big)]);
-    let servent = start(&place, &share, &[]);
+    let share = home.share("share", &[("big.bin", &big)]);
+    let servent = start(&home, &share, &[]);
     let mut stream = servent.dial();
     stream.write_all(b"GET /get/1/big.bin HTTP/1.0\r\n\r\n").unwrap();
     let mut got = vec![0; 1000];
     stream.read_exact(&mut got).unwrap();
     fs::remove_file(share.join("big.bin")).unwrap();
     fs::write(share.join("other.txt"), "1").unwrap();
-    soon(&servent, "other.txt", Some(1));
-    soon(&servent, "big.bin", None);
+    eventually_found(&servent, "other.txt", Some(1));
+    eventually_found(&servent, "big.bin", None);
     stream.read_to_end(&mut got).unwrap();
     assert!(got.ends_with(&big), "{} bytes of {}", got.len(), big.len());
 }
 
 #[test]
-fn twenty_thousand_new_files_do_not_stop_what_passes_by() {
-    let place = Place::new();
-    let share = place.share("share", &[]);
-    let servent = start(&place, &share, &[]);
+fn twenty_thousand_new_files_do_not_stop_forwarding() {
+    let home = Home::new();
+    let share = home.share("share", &[]);
+    let servent = start(&home, &share, &[]);
     let (mut source, mut sink) = (servent.link(), servent.link());
     let writer = thread::spawn({
         let share = share.clone();

@@ -1,8 +1,8 @@
 //! Real processes on loopback: joining, searching over several hops, serving and fetching.
 
 use crate::process::{
-    Place, Running, assert_code, descriptor, eventually, lines, names_in, query, read_descriptor,
-    read_kind, told,
+    Home, Running, assert_code, descriptor, eventually, lines, names_in, query, read_descriptor,
+    read_head, read_kind, stderr,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,14 +23,14 @@ fn read_all(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// `count` servents, each linked to the one before, each with one folder.
-fn line(place: &Place, shares: &[&[(&str, &[u8])]]) -> Vec<Running> {
+fn line(home: &Home, shares: &[&[(&str, &[u8])]]) -> Vec<Running> {
     let mut servents: Vec<Running> = Vec::new();
     for (number, files) in shares.iter().enumerate() {
-        let share = place.share(&format!("share-{number}"), files);
+        let share = home.share(&format!("share-{number}"), files);
         let mut args = vec!["--links", "0", "--share", share.to_str().unwrap()];
         let before = servents.last().map(Running::host);
         args.extend(before.iter().flat_map(|host| ["--connect", host]));
-        let mut servent = place.start(&args);
+        let mut servent = home.start(&args);
         if before.is_some() {
             servent.wait_for("joined");
         }
@@ -41,12 +41,12 @@ fn line(place: &Place, shares: &[&[(&str, &[u8])]]) -> Vec<Running> {
 
 #[test]
 fn a_file_found_over_several_hops_arrives_intact() {
-    let place = Place::new();
+    let home = Home::new();
     let far: Vec<u8> = (0..1_000_000u32).flat_map(|n| n.to_le_bytes()).collect();
-    let servents = line(&place, &[&[], &[("other.txt", b"x")], &[], &[("Far Away.bin", &far)]]);
-    let output = place.path("in");
+    let servents = line(&home, &[&[], &[("other.txt", b"x")], &[], &[("Far Away.bin", &far)]]);
+    let output = home.path("in");
     let args = ["search", "away", "--connect", &servents[0].host(), "--get", "first"];
-    let search = place.command().args(args).arg("--json").arg("--output").arg(&output).output();
+    let search = home.command().args(args).arg("--json").arg("--output").arg(&output).output();
     let search = search.unwrap();
     assert_code(&search, 0);
     let hit: serde_json::Value = serde_json::from_str(&lines(&search)[0]).unwrap();
@@ -56,40 +56,40 @@ fn a_file_found_over_several_hops_arrives_intact() {
     assert!(std::fs::read(output.join("Far Away.bin")).unwrap() == far, "the bytes differ");
 
     let url = hit["url"].as_str().unwrap();
-    let get = place.run(&["get", url, "--output", output.to_str().unwrap()]);
+    let get = home.run(&["get", url, "--output", output.to_str().unwrap()]);
     assert_code(&get, 0);
     assert_eq!(names_in(&output), ["Far Away.bin"], "it is not fetched again");
-    assert!(told(&get).contains("already here"), "{}", told(&get));
+    assert!(stderr(&get).contains("already here"), "{}", stderr(&get));
     std::fs::write(output.join("Far Away.bin"), "mine").unwrap();
-    assert_code(&place.run(&["get", url, "--output", output.to_str().unwrap()]), 0);
+    assert_code(&home.run(&["get", url, "--output", output.to_str().unwrap()]), 0);
     assert_eq!(names_in(&output), ["Far Away (2).bin", "Far Away.bin"], "nothing is overwritten");
 }
 
 #[test]
 fn the_network_outlives_its_bootstrap_node() {
-    let place = Place::new();
-    let bootstrap = place.start(&[]);
-    let share = place.share("share", &[("survivor.txt", b"here")]);
+    let home = Home::new();
+    let bootstrap = home.start(&[]);
+    let share = home.share("share", &[("survivor.txt", b"here")]);
     let join = ["--connect", &bootstrap.host(), "--links", "3"];
-    let mut members: Vec<Running> = (0..3).map(|_| place.start(&join)).collect();
-    members.push(place.start(&[&join[..], &["--share", share.to_str().unwrap()]].concat()));
+    let mut members: Vec<Running> = (0..3).map(|_| home.start(&join)).collect();
+    members.push(home.start(&[&join[..], &["--share", share.to_str().unwrap()]].concat()));
     for member in &mut members {
-        // Through the bootstrap node they learn of each other and link directly.
+        // Members learn each other's addresses from the bootstrap node and link directly.
         member.wait_for("joined");
         member.wait_for("joined");
     }
     drop(bootstrap);
     let search = ["search", "survivor", "--wait", "0.2", "--connect", &members[0].host()];
     let found = eventually("a hit without the bootstrap node", || {
-        Some(place.run(&search)).filter(|output| output.status.success())
+        Some(home.run(&search)).filter(|output| output.status.success())
     });
     assert!(lines(&found)[0].contains("survivor.txt"), "{:?}", lines(&found));
 }
 
 #[test]
-fn the_hello_is_answered_with_exact_bytes_however_it_comes() {
-    let place = Place::new();
-    let servent = place.start(&[]);
+fn the_handshake_is_answered_with_exact_bytes_however_it_is_split() {
+    let home = Home::new();
+    let servent = home.start(&[]);
     let mut slow = servent.dial();
     slow.set_nodelay(true).unwrap();
     for byte in b"GNUTELLA CONNECT/0.4\n\n" {
@@ -108,9 +108,9 @@ fn the_hello_is_answered_with_exact_bytes_however_it_comes() {
 }
 
 #[test]
-fn whatever_is_no_gnutella_is_closed_without_a_word() {
-    let place = Place::new();
-    let servent = place.start(&[]);
+fn connections_that_are_not_gnutella_are_closed_without_an_answer() {
+    let home = Home::new();
+    let servent = home.start(&[]);
     let before = servent.resident_bytes();
     let strange: [&[u8]; 6] = [
         b"GNUTELLA CONNECT/9.9\n\n",
@@ -122,7 +122,7 @@ fn whatever_is_no_gnutella_is_closed_without_a_word() {
     ];
     for bytes in strange {
         let mut stream = servent.dial();
-        // It may be closed before all of it is written.
+        // The servent may close before all of it is written.
         let _ = stream.write_all(bytes);
         assert_eq!(read_all(&mut stream), b"", "{}", String::from_utf8_lossy(&bytes[..4]));
     }
@@ -131,10 +131,10 @@ fn whatever_is_no_gnutella_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_query_is_answered_and_forwarded_and_its_hit_comes_home() {
-    let place = Place::new();
-    let share = place.share("share", &[("free bsd notes.txt", b"ports")]);
-    let servent = place.start(&["--share", share.to_str().unwrap(), "--links", "0"]);
+fn a_query_is_answered_and_forwarded_and_its_hit_is_routed_back() {
+    let home = Home::new();
+    let share = home.share("share", &[("free bsd notes.txt", b"ports")]);
+    let servent = home.start(&["--share", share.to_str().unwrap(), "--links", "0"]);
     let (mut a, mut b) = (servent.link(), servent.link());
     a.write_all(&descriptor(5, QUERY, 7, 0, &query("BSD fre"))).unwrap();
     let hit = read_kind(&mut a, QUERY_HIT);
@@ -142,21 +142,21 @@ fn a_query_is_answered_and_forwarded_and_its_hit_comes_home() {
     let forwarded = read_kind(&mut b, QUERY);
     assert_eq!((&forwarded[..16], forwarded[17], forwarded[18]), (&[5; 16][..], 6, 1));
     assert_eq!(forwarded[23..], query("BSD fre"));
-    // The other link answers as well, with what the real thing says.
+    // The other link answers as well, with the payload of a real servent.
     let mut answer = hit.clone();
     let end = answer.len();
     answer[17] = 4;
     answer[end - 16..].fill(9);
     b.write_all(&answer).unwrap();
-    let home = read_kind(&mut a, QUERY_HIT);
-    assert_eq!((home[17], home[18]), (3, 1));
-    assert_eq!(home[23..], answer[23..]);
+    let returned = read_kind(&mut a, QUERY_HIT);
+    assert_eq!((returned[17], returned[18]), (3, 1));
+    assert_eq!(returned[23..], answer[23..]);
 }
 
 #[test]
-fn a_length_beyond_all_bounds_ends_the_link_and_only_that() {
-    let place = Place::new();
-    let servent = place.start(&[]);
+fn a_payload_length_out_of_bounds_ends_only_its_link() {
+    let home = Home::new();
+    let servent = home.start(&[]);
     let (mut bad, mut good) = (servent.link(), servent.link());
     let mut header = descriptor(1, QUERY, 7, 0, &[]);
     header[19..23].fill(0xff);
@@ -168,10 +168,10 @@ fn a_length_beyond_all_bounds_ends_the_link_and_only_that() {
 
 #[test]
 fn files_are_served_on_the_same_port_and_nothing_else_is() {
-    let place = Place::new();
-    std::fs::write(place.path("secret.txt"), "secret").unwrap();
-    let share = place.share("share", &[("hello.txt", b"hello")]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let home = Home::new();
+    std::fs::write(home.path("secret.txt"), "secret").unwrap();
+    let share = home.share("share", &[("hello.txt", b"hello")]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     let ask = |request: &str| {
         let mut stream = servent.dial();
         stream.write_all(format!("{request}\r\n\r\n").as_bytes()).unwrap();
@@ -190,8 +190,8 @@ fn files_are_served_on_the_same_port_and_nothing_else_is() {
     }
 }
 
-/// A server that sends what it is given and closes, once for each connection it expects. Gives
-/// back the requests it got.
+/// A server that sends one of `replies` on each connection and closes it. Its URL, and the requests
+/// it received.
 fn scripted_server(replies: Vec<Vec<u8>>) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -199,14 +199,8 @@ fn scripted_server(replies: Vec<Vec<u8>>) -> (String, JoinHandle<Vec<String>>) {
         let mut requests = Vec::new();
         for reply in replies {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
+            requests.push(read_head(&mut stream));
             stream.write_all(&reply).unwrap();
-            requests.push(String::from_utf8_lossy(&request).into_owned());
         }
         requests
     };
@@ -215,18 +209,18 @@ fn scripted_server(replies: Vec<Vec<u8>>) -> (String, JoinHandle<Vec<String>>) {
 
 #[test]
 fn an_interrupted_download_is_kept_and_resumed() {
-    let place = Place::new();
+    let home = Home::new();
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec();
     let rest = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhelloworld".to_vec();
     let (url, server) = scripted_server(vec![cut, rest]);
-    let output = place.path("in");
+    let output = home.path("in");
     let args = ["get", &url, "--retry", "0", "--output", output.to_str().unwrap()];
-    let first = place.run(&args);
+    let first = home.run(&args);
     assert_code(&first, 1);
     assert_eq!(names_in(&output), ["two words.txt.10.part", "two words.txt.10.part.source"]);
     let kept = "two words.txt.10.part: 5 of 10 B kept; run the same command to resume";
-    assert!(told(&first).contains(kept), "{}", told(&first));
-    let second = place.run(&args);
+    assert!(stderr(&first).contains(kept), "{}", stderr(&first));
+    let second = home.run(&args);
     assert_code(&second, 0);
     assert_eq!(names_in(&output), ["two words.txt"]);
     assert_eq!(std::fs::read(output.join("two words.txt")).unwrap(), b"helloworld");
@@ -235,10 +229,10 @@ fn an_interrupted_download_is_kept_and_resumed() {
 
 #[test]
 fn a_server_that_wants_raw_names_gets_the_raw_name_once() {
-    let place = Place::new();
+    let home = Home::new();
     let body = b"HTTP 200 OK\r\nContent-length: 2\r\n\r\nok".to_vec();
     let (url, server) = scripted_server(vec![Vec::new(), body]);
-    let get = place.run(&["get", &url]);
+    let get = home.run(&["get", &url]);
     assert_code(&get, 0);
     let requests = server.join().unwrap();
     assert!(requests[0].starts_with("GET /get/3/two%20words.txt "), "{}", requests[0]);
@@ -247,16 +241,16 @@ fn a_server_that_wants_raw_names_gets_the_raw_name_once() {
 
 #[test]
 fn a_source_that_lies_about_the_size_is_caught() {
-    let place = Place::new();
-    let output = place.path("in");
+    let home = Home::new();
+    let output = home.path("in");
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec();
     let other = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhellohello".to_vec();
     let (url, server) = scripted_server(vec![cut, other]);
     let args = ["get", &url, "--retry", "0", "--output", output.to_str().unwrap()];
-    assert_code(&place.run(&args), 1);
-    let other = place.run(&args);
+    assert_code(&home.run(&args), 1);
+    let other = home.run(&args);
     assert_code(&other, 7);
-    assert!(told(&other).contains("kept; remove it to start anew"), "{}", told(&other));
+    assert!(stderr(&other).contains("kept; remove it to start anew"), "{}", stderr(&other));
     let left = names_in(&output);
     assert_eq!(left[0], "two words.txt.10.part");
     assert_eq!(std::fs::read(output.join(&left[0])).unwrap(), b"hello", "what was there is kept");
@@ -265,35 +259,39 @@ fn a_source_that_lies_about_the_size_is_caught() {
 
 #[test]
 fn a_full_disk_ends_the_download_with_its_own_code_and_keeps_what_fits() {
-    let place = Place::new();
+    let home = Home::new();
     let big = vec![b'x'; 300_000];
-    let share = place.share("share", &[("big.bin", &big)]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let share = home.share("share", &[("big.bin", &big)]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     let exe = env!("CARGO_BIN_EXE_servent");
-    // A limit on file size stands in for a full disk: 64 blocks, and no signal.
+    // A limit of 64 blocks on file size, without its signal, acts as a full disk.
     let script = format!(
         "trap '' XFSZ; ulimit -f 64; exec {exe} get http://{}/get/1/big.bin --output in",
         servent.addr
     );
     let mut shell = std::process::Command::new("bash");
-    let output = shell.args(["-c", &script]).current_dir(place.path("")).output().unwrap();
+    let output = shell.args(["-c", &script]).current_dir(home.path("")).output().unwrap();
     assert_code(&output, 8);
     let left = ["big.bin.300000.part", "big.bin.300000.part.source"];
-    assert_eq!(names_in(&place.path("in")), left);
-    assert!(told(&output).contains("cannot write in/big.bin.300000.part: "), "{}", told(&output));
+    assert_eq!(names_in(&home.path("in")), left);
+    assert!(
+        stderr(&output).contains("cannot write in/big.bin.300000.part: "),
+        "{}",
+        stderr(&output)
+    );
     let again =
-        place.run(&["get", &format!("http://{}/get/1/big.bin", servent.addr), "--output", "in"]);
+        home.run(&["get", &format!("http://{}/get/1/big.bin", servent.addr), "--output", "in"]);
     assert_code(&again, 0);
-    assert!(std::fs::read(place.path("in/big.bin")).unwrap() == big, "the bytes differ");
+    assert!(std::fs::read(home.path("in/big.bin")).unwrap() == big, "the bytes differ");
 }
 
 #[test]
-fn running_out_of_descriptors_delays_but_ends_nothing() {
-    let place = Place::new();
+fn running_out_of_file_descriptors_delays_but_ends_nothing() {
+    let home = Home::new();
     let exe = env!("CARGO_BIN_EXE_servent");
     let mut command = std::process::Command::new("bash");
     let script = format!("ulimit -n 24; exec {exe} run --listen 127.0.0.1:0 --state s");
-    command.args(["-c", &script]).current_dir(place.path("")).env("RUST_LOG", "info");
+    command.args(["-c", &script]).current_dir(home.path("")).env("RUST_LOG", "info");
     let mut servent = Running::start(command);
     let mut crowd: Vec<TcpStream> = (0..40).map(|_| servent.dial()).collect();
     servent.wait_for("cannot accept connections");
@@ -305,12 +303,12 @@ fn running_out_of_descriptors_delays_but_ends_nothing() {
 
 #[test]
 fn a_neighbour_that_stops_reading_costs_only_itself() {
-    let place = Place::new();
-    let servent = place.start(&["--links", "0"]);
+    let home = Home::new();
+    let servent = home.start(&["--links", "0"]);
     let (mut source, deaf, mut good) = (servent.link(), servent.link(), servent.link());
     let before = servent.resident_bytes();
     let reader = thread::spawn(move || {
-        // The last Query has a text of its own.
+        // The last Query is told by its text.
         loop {
             let descriptor = read_descriptor(&mut good);
             if descriptor[23..] == query("the end") {
@@ -324,7 +322,7 @@ fn a_neighbour_that_stops_reading_costs_only_itself() {
         flood[..4].copy_from_slice(&number.to_le_bytes());
         source.write_all(&flood).unwrap();
     }
-    // Written again and again, as a queue that is just full may refuse one.
+    // Repeated, as a full queue may refuse a copy.
     let mut number = 1_000_000u32;
     eventually("the last Query at the good neighbour", || {
         number += 1;

@@ -25,7 +25,7 @@ mod transfer;
 mod events;
 // A flood allocates nothing per descriptor.
 mod hot_path;
-// Slow and silent neighbours.
+// Back-pressure, keepalives and timeouts: slow and silent neighbours.
 mod flow_control;
 // Shares of work: a link that causes much work waits for it.
 mod fairness;
@@ -39,27 +39,27 @@ mod mutual;
 // The same attacks on a real process, with its memory watched.
 mod storm;
 
-// Real processes on loopback: starting, talking to, and ending them.
+// Helpers for real processes on loopback.
 mod process;
-// A few of them as a network.
+// A few real processes as a network.
 mod loopback;
 // Shared folders that change while they are shared.
 mod live_folder;
 // Sources that cannot be reached, downloads cut short, several at a time, files that change.
 mod firewall;
-// Downloads that go on, from their own source or another.
+// Downloads that resume, from their own source or another.
 mod resume;
-// Second tries, several sources, names, output and exit codes of downloads.
+// Retries, several sources, names, output and exit codes of downloads.
 mod get;
 // Downloads on a terminal.
 mod progress;
 // Shared files cannot be swapped, fetched ones cannot land elsewhere.
 mod files;
-// Killed at any moment.
+// Kills at any moment.
 mod crash;
-// A test network of real processes: up, searched, hurt, healed, down.
+// Test networks of real processes: start, searches, faults, recovery, end.
 mod testnet;
-// Everything at once for minutes, where it is asked for.
+// Churn, faults and attacks for minutes, on request.
 mod soak;
 // The command line: output, exit codes, files left behind.
 mod cli;

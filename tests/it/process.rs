@@ -1,4 +1,4 @@
-//! Real processes for the tests: started in a folder of their own, watched, never left behind.
+//! Real processes for the tests: each has a home folder of its own, and none outlives its test.
 
 mod spawned;
 
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 /// Longest wait for anything; reaching it is a failure even on an overloaded machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A temporary folder that is also home, configuration and state of what runs in it.
-pub(crate) struct Place {
+/// A temporary folder that serves as home directory, configuration and state.
+pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
 
-impl Place {
-    pub(crate) fn new() -> Place {
-        Place { folder: tempfile::tempdir().unwrap() }
+impl Home {
+    pub(crate) fn new() -> Home {
+        Home { folder: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -37,7 +37,7 @@ impl Place {
         folder
     }
 
-    /// The program, without anything of the caller's surroundings in its way.
+    /// The program, independent of the caller's environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = servent::testnet::command(Path::new(env!("CARGO_BIN_EXE_servent")));
         command.env("HOME", self.folder.path()).env("RUST_LOG", "info");
@@ -86,14 +86,14 @@ impl Running {
         self.process.signal(signal).unwrap();
     }
 
-    /// Waits for the end, and says how it was and how long it took.
+    /// Waits for the end; the exit status, and how long it took.
     pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
         let status = self.process.wait().unwrap();
         (status, begun.elapsed())
     }
 
-    /// What it printed and nobody waited for.
+    /// Lines it printed that no test waited for.
     pub(crate) fn rest(&mut self) -> Vec<String> {
         self.process.rest()
     }
@@ -105,7 +105,7 @@ impl Running {
         stream
     }
 
-    /// A link: the hello is done.
+    /// A link, after its handshake.
     pub(crate) fn link(&self) -> TcpStream {
         let mut stream = self.dial();
         stream.write_all(b"GNUTELLA CONNECT/0.4\n\n").unwrap();
@@ -125,7 +125,17 @@ impl Running {
     }
 }
 
-/// Reads one descriptor: its header and payload in one piece.
+/// Reads an HTTP head with its blank line, or what comes of it before the connection closes.
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Reads one descriptor: header and payload.
 pub(crate) fn read_descriptor(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = vec![0; 23];
     stream.read_exact(&mut bytes).unwrap();
@@ -159,7 +169,7 @@ pub(crate) fn query(text: &str) -> Vec<u8> {
     [&[1, 0], text.as_bytes(), &[0]].concat()
 }
 
-/// Tries again until `attempt` gives something; each attempt takes its own time.
+/// Repeats `attempt` until it returns a value. An attempt waits by itself, so there is no pause.
 pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + WAIT_TIMEOUT;
     while Instant::now() < deadline {
@@ -167,7 +177,7 @@ pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) 
             return value;
         }
     }
-    panic!("this did not come to be: {what}");
+    panic!("not within {WAIT_TIMEOUT:?}: {what}");
 }
 
 /// Standard output as lines.
@@ -176,14 +186,14 @@ pub(crate) fn lines(output: &Output) -> Vec<String> {
 }
 
 /// Standard error as text.
-pub(crate) fn told(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The exit code, with what was said if it is another than expected.
+/// Asserts the exit code; a failure shows the output.
 #[track_caller]
 pub(crate) fn assert_code(output: &Output, code: i32) {
-    assert_eq!(output.status.code(), Some(code), "{} {}", lines(output).join("\n"), told(output));
+    assert_eq!(output.status.code(), Some(code), "{} {}", lines(output).join("\n"), stderr(output));
 }
 
 /// The names in a folder, sorted.

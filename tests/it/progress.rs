@@ -1,8 +1,8 @@
-//! Downloads as they look on a terminal: bars that stand aside for lines, and figures that count
-//! from where a download goes on.
+//! Downloads on a terminal: progress bars leave whole lines behind, and the speed counts from where
+//! a download resumes.
 #![cfg(target_os = "linux")]
 
-use crate::process::{Place, assert_code};
+use crate::process::{Home, assert_code};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
@@ -12,8 +12,8 @@ use std::thread;
 
 const COLUMNS: usize = 120;
 
-/// Runs `servent get` with its output on a terminal, and gives back all that it wrote there.
-fn get_on_terminal(place: &Place, args: &[&str]) -> String {
+/// Runs `servent get` on a terminal; all that it wrote there.
+fn get_on_terminal(home: &Home, args: &[&str]) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -24,21 +24,21 @@ fn get_on_terminal(place: &Place, args: &[&str]) -> String {
     let line = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
     let reader = thread::spawn(move || {
         let (mut master, mut written) = (File::from(master), Vec::new());
-        // It ends with an error when the last of the other end is closed.
+        // Ends with an error when the last handle of the other end closes.
         let _ = master.read_to_end(&mut written);
         String::from_utf8_lossy(&written).into_owned()
     });
-    let mut command = place.command();
+    let mut command = home.command();
     command.arg("get").args(args).args(["--output", "in"]).env("TERM", "xterm");
     command.stdout(line.try_clone().unwrap()).stderr(line);
     let status = command.status().unwrap();
-    // It holds the terminal for the next run.
+    // The command holds handles of the terminal.
     drop(command);
     assert!(status.success(), "{status}");
     reader.join().unwrap()
 }
 
-/// What is left on the screen: enough of a terminal for what bars need.
+/// The lines left on the screen, by the control sequences that progress bars use.
 fn screen(written: &str) -> Vec<String> {
     let (mut rows, mut row, mut column) = (vec![Vec::new()], 0usize, 0usize);
     let mut rest = written.chars();
@@ -93,17 +93,17 @@ impl<I: Iterator<Item = char>> TakeCode for I {
 }
 
 #[test]
-fn lines_leave_no_wrecks_of_bars_behind() {
-    let place = Place::new();
+fn no_remains_of_bars_stay_between_lines() {
+    let home = Home::new();
     let files = [("one.bin", 200_000), ("two.bin", 300_000), ("three.bin", 400_000)]
         .map(|(name, bytes)| (name, vec![b'x'; bytes]));
     let shared = files.each_ref().map(|(name, bytes)| (*name, bytes.as_slice()));
-    let share = place.share("share", &shared);
+    let share = home.share("share", &shared);
     let share = share.to_str().unwrap();
-    let servent = place.start(&["--share", share, "--upload-limit", "600k"]);
+    let servent = home.start(&["--share", share, "--upload-limit", "600k"]);
     let url = |index, name| format!("http://{}/get/{index}/{name}", servent.addr);
     let urls = [url(1, "one.bin"), url(2, "three.bin"), url(3, "two.bin")];
-    let written = get_on_terminal(&place, &urls.each_ref().map(String::as_str));
+    let written = get_on_terminal(&home, &urls.each_ref().map(String::as_str));
     assert!(written.contains("/s, "), "no bar was drawn: {written:?}");
     let mut lines = screen(&written);
     lines.sort();
@@ -117,14 +117,14 @@ fn lines_leave_no_wrecks_of_bars_behind() {
         "saved in/three.bin (390.62 KiB)".to_owned(),
     ];
     expected.sort();
-    assert_eq!(lines, expected, "on a terminal no path stands by itself");
+    assert_eq!(lines, expected, "on a terminal the paths are not printed again");
 }
 
 #[test]
-fn speed_counts_from_where_a_download_goes_on() {
-    let place = Place::new();
+fn speed_counts_from_where_a_download_resumes() {
+    let home = Home::new();
     let bytes = vec![b'x'; 8_000_000];
-    // Most of it came from a source that broke off.
+    // Most of the file came from a source that closed early.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let broken = format!("http://{}/get/1/long.bin", listener.local_addr().unwrap());
     let most = bytes[..7_000_000].to_vec();
@@ -135,12 +135,12 @@ fn speed_counts_from_where_a_download_goes_on() {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n").unwrap();
         stream.write_all(&most).unwrap();
     });
-    assert_code(&place.run(&["get", &broken, "--retry", "0", "--output", "in"]), 1);
+    assert_code(&home.run(&["get", &broken, "--retry", "0", "--output", "in"]), 1);
     server.join().unwrap();
-    let share = place.share("share", &[("long.bin", &bytes)]);
-    let slow = place.start(&["--share", share.to_str().unwrap(), "--upload-limit", "500k"]);
+    let share = home.share("share", &[("long.bin", &bytes)]);
+    let slow = home.start(&["--share", share.to_str().unwrap(), "--upload-limit", "500k"]);
     let url = format!("http://{}/get/1/long.bin", slow.addr);
-    let written = get_on_terminal(&place, &[&url]);
+    let written = get_on_terminal(&home, &[&url]);
     let speeds: Vec<f64> = written
         .split("iB/s")
         .filter_map(|before| {

@@ -1,6 +1,6 @@
-//! The README, word for word, on an account where nothing was there before.
+//! The README: its commands work, word for word, on a fresh account.
 
-use crate::process::{Place, Running};
+use crate::process::{Home, Running};
 use std::process::Command;
 
 const README: &str = include_str!("../../README.md");
@@ -27,12 +27,12 @@ fn it_begins_with_the_main_job_and_the_tests() {
 }
 
 /// Runs a line as a user's shell would, with the program on the path.
-fn shell(place: &Place, line: &str) -> Command {
-    let program = place.command();
+fn shell(home: &Home, line: &str) -> Command {
+    let program = home.command();
     let folder = std::path::Path::new(program.get_program()).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");
-    command.args(["-c", line]).current_dir(place.path(".")).env("PATH", path);
+    command.args(["-c", line]).current_dir(home.path(".")).env("PATH", path);
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -46,27 +46,27 @@ fn shell(place: &Place, line: &str) -> Command {
 #[test]
 #[ignore = "listens on ports 6346 and 6347 of 127.0.0.1, as the README does"]
 fn every_command_works_on_a_fresh_account() {
-    let place = Place::new();
+    let home = Home::new();
     let mut servents = Vec::new();
     for line in commands().iter().flatten().filter(|line| !line.starts_with("cargo ")) {
         println!("{line}");
         if let Some(run) = line.strip_suffix('&') {
-            servents.push(Running::start(shell(&place, &format!("exec {run}"))));
+            servents.push(Running::start(shell(&home, &format!("exec {run}"))));
             continue;
         }
-        let output = shell(&place, line).output().unwrap();
+        let output = shell(&home, line).output().unwrap();
         assert!(output.status.success(), "{line}: {output:?}");
     }
     assert_eq!(servents.len(), 2);
-    assert_eq!(std::fs::read(place.path("in/zebra.txt")).unwrap(), b"black and white\n");
+    assert_eq!(std::fs::read(home.path("in/zebra.txt")).unwrap(), b"black and white\n");
 
     // The picture, and the command that is said to draw one.
     let (_, rest) = README.split_once("A search as a picture (`").unwrap();
     let (line, _) = rest.split_once('`').unwrap();
-    let output = shell(&place, &line.replace('\n', " ")).output().unwrap();
+    let output = shell(&home, &line.replace('\n', " ")).output().unwrap();
     assert!(output.status.success(), "{line}: {output:?}");
     for picture in [
-        std::fs::read_to_string(place.path("search.svg")).unwrap(),
+        std::fs::read_to_string(home.path("search.svg")).unwrap(),
         include_str!("../../examples/search.svg").to_owned(),
     ] {
         assert!(picture.contains("hits returned: "), "{picture}");

@@ -1,33 +1,21 @@
-//! Real processes and downloads that go on: bytes of two files are never joined, whatever their
-//! sources call them.
+//! Downloads of real processes that resume: bytes of two different files are never joined, even
+//! under one name.
 
-use crate::process::{Place, assert_code, lines, names_in, told};
+use crate::process::{Home, assert_code, lines, names_in, read_head, stderr};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpListener;
 use std::process::Output;
 use std::thread;
 
 const BYTES: usize = 400_000;
 
-/// A file of which no two stretches are the same, other for each seed.
+/// A file without repetitions, different for each seed.
 fn content(seed: u32) -> Vec<u8> {
     (0..).flat_map(|n: u32| (n ^ seed.rotate_left(20)).to_le_bytes()).take(BYTES).collect()
 }
 
-fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        if stream.read_exact(&mut byte).is_err() {
-            break;
-        }
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// A source that gives half of a file to the first who asks, and hangs up. Its URL.
+/// A source that answers its first request with half of a file and closes. Its URL.
 fn half_of(bytes: &[u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/get/3/song.ogg", listener.local_addr().unwrap());
@@ -58,42 +46,42 @@ fn whole_of(bytes: &[u8]) -> String {
     url
 }
 
-fn get(place: &Place, url: &str) -> Output {
-    place.run(&["get", url, "--output", "in", "--retry", "0"])
+fn get(home: &Home, url: &str) -> Output {
+    home.run(&["get", url, "--output", "in", "--retry", "0"])
 }
 
-/// Half of the file with this content is here.
-fn with_half(seed: u32) -> Place {
-    let place = Place::new();
-    let broken = get(&place, &half_of(&content(seed)));
+/// A home with half of the file with this content.
+fn with_half(seed: u32) -> Home {
+    let home = Home::new();
+    let broken = get(&home, &half_of(&content(seed)));
     assert_code(&broken, 1);
-    assert!(told(&broken).contains("195.31 of 390.62 KiB kept"), "{}", told(&broken));
+    assert!(stderr(&broken).contains("195.31 of 390.62 KiB kept"), "{}", stderr(&broken));
     let left = ["song.ogg.400000.part", "song.ogg.400000.part.source"];
-    assert_eq!(names_in(&place.path("in")), left);
-    place
+    assert_eq!(names_in(&home.path("in")), left);
+    home
 }
 
 #[track_caller]
-fn assert_saved(place: &Place, output: &Output, content: &[u8]) {
+fn assert_saved(home: &Home, output: &Output, content: &[u8]) {
     assert_code(output, 0);
-    assert!(fs::read(place.path("in/song.ogg")).unwrap() == content, "the bytes differ");
+    assert!(fs::read(home.path("in/song.ogg")).unwrap() == content, "the bytes differ");
 }
 
 #[test]
-fn the_same_file_of_another_source_is_joined_and_that_is_told() {
+fn the_same_file_of_another_source_is_joined_and_that_is_said() {
     for ranges in [true, false] {
-        let place = with_half(1);
-        let share = place.share("share", &[("song.ogg", &content(1))]);
-        let servent = place.start(&["--share", share.to_str().unwrap()]);
+        let home = with_half(1);
+        let share = home.share("share", &[("song.ogg", &content(1))]);
+        let servent = home.start(&["--share", share.to_str().unwrap()]);
         let url = match ranges {
             true => format!("http://{}/get/1/song.ogg", servent.addr),
             false => whole_of(&content(1)),
         };
-        let output = get(&place, &url);
-        assert_saved(&place, &output, &content(1));
-        assert!(told(&output).contains("going on with \"song.ogg\""), "{}", told(&output));
-        assert!(told(&output).contains("joined from 2 sources"), "{}", told(&output));
-        assert_eq!(names_in(&place.path("in")), ["song.ogg"]);
+        let output = get(&home, &url);
+        assert_saved(&home, &output, &content(1));
+        assert!(stderr(&output).contains("going on with \"song.ogg\""), "{}", stderr(&output));
+        assert!(stderr(&output).contains("joined from 2 sources"), "{}", stderr(&output));
+        assert_eq!(names_in(&home.path("in")), ["song.ogg"]);
     }
 }
 
@@ -101,19 +89,19 @@ fn the_same_file_of_another_source_is_joined_and_that_is_told() {
 #[test]
 fn another_file_of_the_same_name_and_size_is_fetched_anew() {
     for ranges in [true, false] {
-        let place = with_half(1);
-        let share = place.share("share", &[("song.ogg", &content(2))]);
-        let servent = place.start(&["--share", share.to_str().unwrap()]);
+        let home = with_half(1);
+        let share = home.share("share", &[("song.ogg", &content(2))]);
+        let servent = home.start(&["--share", share.to_str().unwrap()]);
         let url = match ranges {
             true => format!("http://{}/get/1/song.ogg", servent.addr),
             false => whole_of(&content(2)),
         };
-        let output = get(&place, &url);
-        assert_saved(&place, &output, &content(2));
-        assert!(!told(&output).contains("joined"), "{}", told(&output));
+        let output = get(&home, &url);
+        assert_saved(&home, &output, &content(2));
+        assert!(!stderr(&output).contains("joined"), "{}", stderr(&output));
         let old = ["song.ogg", "song.ogg.400000.old.part", "song.ogg.400000.old.part.source"];
-        assert_eq!(names_in(&place.path("in")), old);
-        let kept = fs::read(place.path("in/song.ogg.400000.old.part")).unwrap();
+        assert_eq!(names_in(&home.path("in")), old);
+        let kept = fs::read(home.path("in/song.ogg.400000.old.part")).unwrap();
         assert!(kept == content(1)[..BYTES / 2], "what was here is kept");
     }
 }
@@ -122,98 +110,98 @@ fn another_file_of_the_same_name_and_size_is_fetched_anew() {
 /// from its first byte.
 #[test]
 fn a_source_without_ranges_is_compared_with_all_that_is_here() {
-    let place = with_half(1);
+    let home = with_half(1);
     let mut other = content(1);
     other[7] ^= 1;
-    let output = get(&place, &whole_of(&other));
-    assert_saved(&place, &output, &other);
+    let output = get(&home, &whole_of(&other));
+    assert_saved(&home, &output, &other);
 }
 
 #[test]
 fn a_file_that_changed_at_its_source_is_fetched_anew() {
-    let place = Place::new();
-    let share = place.share("share", &[("song.ogg", &content(1))]);
-    let servent = place.start(&["--share", share.to_str().unwrap(), "--upload-limit", "1k"]);
+    let home = Home::new();
+    let share = home.share("share", &[("song.ogg", &content(1))]);
+    let servent = home.start(&["--share", share.to_str().unwrap(), "--upload-limit", "1k"]);
     let url = format!("http://{}/get/1/song.ogg", servent.addr);
-    let mut command = place.command();
+    let mut command = home.command();
     command.args(["get", &url, "--output", "in"]);
     let mut first = command.spawn().unwrap();
     crate::process::eventually("some bytes", || {
-        let partial = fs::metadata(place.path("in/song.ogg.400000.part")).ok()?;
+        let partial = fs::metadata(home.path("in/song.ogg.400000.part")).ok()?;
         (partial.len() > 0).then_some(())
     });
     first.kill().unwrap();
     first.wait().unwrap();
     fs::write(share.join("song.ogg"), content(2)).unwrap();
     drop(servent);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     let url = format!("http://{}/get/1/song.ogg", servent.addr);
-    assert_saved(&place, &get(&place, &url), &content(2));
+    assert_saved(&home, &get(&home, &url), &content(2));
 }
 
 #[test]
 fn a_finished_download_is_never_taken_for_a_partial_one() {
-    let place = Place::new();
+    let home = Home::new();
     let files: [(&str, &[u8]); 3] =
         [("x", b"0123456789"), ("x.10.part_", b"mine"), ("x.10.part.source_", b"{}")];
-    let share = place.share("share", &files);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
-    // What a hostile or unlucky source may call its files.
+    let share = home.share("share", &files);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
+    // Names that a source may choose by malice or accident.
     let url = |index: u32, name: &str| format!("http://{}/get/{index}/{name}", servent.addr);
     let listener = whole_of(b"0123");
     for name in ["x.10.part", "x.10.part.source"] {
         let bad = listener.replace("song.ogg", name);
-        assert_code(&get(&place, &bad), 0);
+        assert_code(&get(&home, &bad), 0);
     }
-    assert_eq!(names_in(&place.path("in")), ["x.10.part.source_", "x.10.part_"]);
-    // And what lies there for other reasons.
-    fs::write(place.path("in/x.10.part"), "01234").unwrap();
-    assert_code(&get(&place, &url(1, "x")), 0);
-    assert_eq!(fs::read(place.path("in/x")).unwrap(), b"0123456789");
-    assert_eq!(fs::read(place.path("in/x.10.part")).unwrap(), b"01234");
-    assert_eq!(fs::read(place.path("in/x.10.part_")).unwrap(), b"0123");
+    assert_eq!(names_in(&home.path("in")), ["x.10.part.source_", "x.10.part_"]);
+    // And a file of such a name that is no partial download.
+    fs::write(home.path("in/x.10.part"), "01234").unwrap();
+    assert_code(&get(&home, &url(1, "x")), 0);
+    assert_eq!(fs::read(home.path("in/x")).unwrap(), b"0123456789");
+    assert_eq!(fs::read(home.path("in/x.10.part")).unwrap(), b"01234");
+    assert_eq!(fs::read(home.path("in/x.10.part_")).unwrap(), b"0123");
 }
 
 #[test]
 fn what_is_complete_is_already_here() {
-    let place = Place::new();
-    let share = place.share("share", &[("song.ogg", &content(1))]);
-    let servent = place.start(&["--share", share.to_str().unwrap()]);
+    let home = Home::new();
+    let share = home.share("share", &[("song.ogg", &content(1))]);
+    let servent = home.start(&["--share", share.to_str().unwrap()]);
     let url = format!("http://{}/get/1/song.ogg", servent.addr);
-    assert_code(&get(&place, &url), 0);
+    assert_code(&get(&home, &url), 0);
     for url in [&url, &whole_of(&content(1))] {
-        let again = get(&place, url);
-        assert_saved(&place, &again, &content(1));
-        assert!(told(&again).contains("already here: in/song.ogg"), "{}", told(&again));
+        let again = get(&home, url);
+        assert_saved(&home, &again, &content(1));
+        assert!(stderr(&again).contains("already here: in/song.ogg"), "{}", stderr(&again));
         assert_eq!(lines(&again), ["in/song.ogg"]);
-        assert_eq!(names_in(&place.path("in")), ["song.ogg"]);
+        assert_eq!(names_in(&home.path("in")), ["song.ogg"]);
     }
-    // One byte in the middle: seen where the source sends everything.
+    // One byte differs in the middle: found where the source sends the whole file.
     let mut other = content(1);
     other[BYTES / 2] ^= 1;
-    assert_code(&get(&place, &whole_of(&other)), 0);
-    assert_eq!(names_in(&place.path("in")), ["song (2).ogg", "song.ogg"]);
-    assert!(fs::read(place.path("in/song (2).ogg")).unwrap() == other);
+    assert_code(&get(&home, &whole_of(&other)), 0);
+    assert_eq!(names_in(&home.path("in")), ["song (2).ogg", "song.ogg"]);
+    assert!(fs::read(home.path("in/song (2).ogg")).unwrap() == other);
 }
 
 #[test]
 fn two_copies_of_a_file_are_one_download() {
-    let place = Place::new();
+    let home = Home::new();
     let (one, two) = (
-        place.share("one", &[("song.ogg", &content(1)), ("song b.ogg", b"b")]),
-        place.share("two", &[("song.ogg", &content(1))]),
+        home.share("one", &[("song.ogg", &content(1)), ("song b.ogg", b"b")]),
+        home.share("two", &[("song.ogg", &content(1))]),
     );
-    let first = place.start(&["--links", "0", "--share", one.to_str().unwrap()]);
+    let first = home.start(&["--links", "0", "--share", one.to_str().unwrap()]);
     let host = first.host();
     let mut second =
-        place.start(&["--links", "0", "--connect", &host, "--share", two.to_str().unwrap()]);
+        home.start(&["--links", "0", "--connect", &host, "--share", two.to_str().unwrap()]);
     second.wait_for("joined");
     let args = ["search", "song", "--connect", &host, "--get", "all"];
-    let search = || place.command().args(args).args(["--output", "in"]).output().unwrap();
+    let search = || home.command().args(args).args(["--output", "in"]).output().unwrap();
     assert_code(&search(), 0);
-    assert_eq!(names_in(&place.path("in")), ["song b.ogg", "song.ogg"]);
+    assert_eq!(names_in(&home.path("in")), ["song b.ogg", "song.ogg"]);
     let again = search();
     assert_code(&again, 0);
-    assert_eq!(told(&again).matches("already here").count(), 2, "{}", told(&again));
-    assert_eq!(names_in(&place.path("in")), ["song b.ogg", "song.ogg"]);
+    assert_eq!(stderr(&again).matches("already here").count(), 2, "{}", stderr(&again));
+    assert_eq!(names_in(&home.path("in")), ["song b.ogg", "song.ogg"]);
 }

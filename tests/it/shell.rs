@@ -1,17 +1,17 @@
 //! Completion scripts and manual pages.
 
-use crate::process::{Place, assert_code, lines, told};
+use crate::process::{Home, assert_code, lines, stderr};
 
 #[test]
-fn completions_and_manual_pages_name_what_there_is() {
-    let place = Place::new();
+fn completions_and_manual_pages_name_all_options() {
+    let home = Home::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        let output = place.run(&["completions", shell]);
+        let output = home.run(&["completions", shell]);
         assert_code(&output, 0);
         assert!(lines(&output).join("\n").contains("max-links"), "{shell}");
     }
     let page = |args: &[&str]| {
-        let output = place.run(args);
+        let output = home.run(args);
         assert_code(&output, 0);
         lines(&output).join("\n")
     };
@@ -25,10 +25,10 @@ fn completions_and_manual_pages_name_what_there_is() {
 }
 
 #[test]
-fn manual_pages_tell_of_exit_status_files_signals_and_examples() {
-    let place = Place::new();
+fn manual_pages_have_exit_status_files_signals_and_examples() {
+    let home = Home::new();
     let sections = |args: &[&str]| {
-        let output = place.run(&[&["man"], args].concat());
+        let output = home.run(&[&["man"], args].concat());
         assert_code(&output, 0);
         let lines = lines(&output);
         let titles = lines.iter().filter_map(|line| line.strip_prefix(".SH "));
@@ -51,22 +51,22 @@ fn manual_pages_tell_of_exit_status_files_signals_and_examples() {
 
 #[test]
 fn an_unknown_shell_or_command_is_a_usage_error_that_lists_what_there_is() {
-    let place = Place::new();
+    let home = Home::new();
     let cases: [(&[&str], &str); 3] = [
         (&["completions", "dos"], "zsh"),
         (&["man", "wget"], "search"),
         (&["man", "run", "faster"], "no commands of its own"),
     ];
     for (args, expected) in cases {
-        let output = place.run(args);
+        let output = home.run(args);
         assert_code(&output, 2);
-        assert!(told(&output).contains(expected), "{args:?}: {}", told(&output));
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
     }
 }
 
 #[test]
 fn options_that_make_no_sense_are_explained() {
-    let place = Place::new();
+    let home = Home::new();
     let cases: [(&[&str], &str); 6] = [
         (&["--exclude", "a[", "--include", "*.ogg"], "\"a[\""),
         (&["--include", "{a"], "\"{a\""),
@@ -76,11 +76,11 @@ fn options_that_make_no_sense_are_explained() {
         (&["--upload-limit", "5KiB"], "500k"),
     ];
     for (args, expected) in cases {
-        let output = place.run(&[&["run"], args].concat());
+        let output = home.run(&[&["run"], args].concat());
         assert_code(&output, 2);
-        assert!(told(&output).contains(expected), "{args:?}: {}", told(&output));
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
     }
-    let output = place.command().arg("run").env("SERVENT_UPLOAD_LIMIT", "fast").output().unwrap();
+    let output = home.command().arg("run").env("SERVENT_UPLOAD_LIMIT", "fast").output().unwrap();
     assert_code(&output, 2);
-    assert!(told(&output).contains("\"fast\""), "{}", told(&output));
+    assert!(stderr(&output).contains("\"fast\""), "{}", stderr(&output));
 }

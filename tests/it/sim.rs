@@ -1,6 +1,6 @@
 //! The simulator: what its oracles hold over many networks, and that a run can be had again.
 
-use crate::process::{Place, assert_code, lines, told};
+use crate::process::{Home, assert_code, lines, stderr};
 use servent::plan::picture;
 use servent::plan::topology::Graph;
 use servent::plan::{Faults, Plan};
@@ -48,7 +48,7 @@ fn a_real_network_is_a_plan_like_any_other() {
     let topology = format!("file:{edges}");
     for (ttl, reached) in [("1", 10), ("2", 327), ("7", 327)] {
         let args = ["sim", "--topology", &topology, "--from", "1", "--latency", "50ms", "--json"];
-        let output = Place::new().run(&[&args[..], &["--queries", "1", "--ttl", ttl]].concat());
+        let output = Home::new().run(&[&args[..], &["--queries", "1", "--ttl", ttl]].concat());
         assert_code(&output, 0);
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&report["nodes"], &report["links"]), (&328.into(), &1742.into()));
@@ -82,7 +82,7 @@ fn without_oracles_the_same_happens_and_the_report_says_that_nothing_was_checked
         assert_eq!(Report { checked: true, ..alone.clone() }.to_string(), watched.to_string());
         assert_eq!(alone.trace_hash, watched.trace_hash);
     }
-    let output = Place::new().run(&["sim", "--no-oracles", "--nodes", "20", "--json"]);
+    let output = Home::new().run(&["sim", "--no-oracles", "--nodes", "20", "--json"]);
     assert_code(&output, 0);
     let report: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
     assert_eq!(report["checked"], false);
@@ -197,12 +197,11 @@ fn faults_can_be_had_again_and_cost_what_they_destroy() {
 
 #[test]
 fn the_command_prints_one_object_that_another_process_repeats() {
-    let place = Place::new();
-    std::fs::write(place.path("edges"), "# a triangle with a tail\nx y\ny z\nz x\nz end\n")
-        .unwrap();
+    let home = Home::new();
+    std::fs::write(home.path("edges"), "# a triangle with a tail\nx y\ny z\nz x\nz end\n").unwrap();
     let args = ["sim", "--topology", "file:edges", "--from", "end", "--latency", "50ms", "--json"];
     let args = [&args[..], &["--queries", "1", "--ttl", "2"]].concat();
-    let (first, second) = (place.run(&args), place.run(&args));
+    let (first, second) = (home.run(&args), home.run(&args));
     assert_code(&first, 0);
     let parse = |output| -> serde_json::Value { serde_json::from_str(&lines(output)[0]).unwrap() };
     let (first, second) = (parse(&first), parse(&second));
@@ -218,9 +217,9 @@ fn the_command_prints_one_object_that_another_process_repeats() {
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_per_node_is_told_of_large_networks() {
-    let place = Place::new();
+    let home = Home::new();
     let args = ["sim", "--nodes", "2000", "--queries", "1", "--ttl", "1", "--files", "0", "--json"];
-    let output = place.run(&args);
+    let output = home.run(&args);
     assert_code(&output, 0);
     let report: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
     let per_node = report["bytes_per_node"].as_u64().unwrap();
@@ -229,12 +228,12 @@ fn memory_per_node_is_told_of_large_networks() {
 
 #[test]
 fn a_plan_says_all_that_flags_do_and_flags_win() {
-    let place = Place::new();
-    place.share("plans", &[("edges", b"a b\nb c\nc a\n"), ("run.toml", PLAN.as_bytes())]);
+    let home = Home::new();
+    home.share("plans", &[("edges", b"a b\nb c\nc a\n"), ("run.toml", PLAN.as_bytes())]);
     let parse = |output| -> serde_json::Value { serde_json::from_str(&lines(output)[0]).unwrap() };
     let (first, second) = (
-        place.run(&["sim", "plans/run.toml", "--seed", "7", "--json"]),
-        place.run(&["sim", "--json", "--seed", "7", "plans/run.toml"]),
+        home.run(&["sim", "plans/run.toml", "--seed", "7", "--json"]),
+        home.run(&["sim", "--json", "--seed", "7", "plans/run.toml"]),
     );
     assert_code(&first, 0);
     let (first, second) = (parse(&first), parse(&second));
@@ -245,7 +244,7 @@ fn a_plan_says_all_that_flags_do_and_flags_win() {
     assert!(first["bytes_per_node"].is_null(), "the memory of three nodes is that of the process");
 
     let checked =
-        place.run(&["sim", "plans/run.toml", "--check", "--topology", "ring", "--from", "1"]);
+        home.run(&["sim", "plans/run.toml", "--check", "--topology", "ring", "--from", "1"]);
     assert_code(&checked, 0);
     assert!(lines(&checked)[0].contains("100 nodes, 100 links"), "{:?}", lines(&checked));
 }
@@ -266,7 +265,7 @@ session = "5m"
 
 #[test]
 fn mistakes_in_a_plan_are_named_with_their_line() {
-    let place = Place::new();
+    let home = Home::new();
     for (text, expected) in [
         ("nodes = 5\ntopolgy = \"ring\"", "unknown field `topolgy`"),
         ("nodes = 5\ntopology = \"circle\"", "give line, ring"),
@@ -275,18 +274,18 @@ fn mistakes_in_a_plan_are_named_with_their_line() {
         ("nodes = 5\nlatency = \"fast\"", "50ms"),
         ("nodes = 5\nbandwidth = 0", "number of bytes"),
     ] {
-        std::fs::write(place.path("plan"), text).unwrap();
-        let output = place.run(&["sim", "plan", "--check"]);
+        std::fs::write(home.path("plan"), text).unwrap();
+        let output = home.run(&["sim", "plan", "--check"]);
         assert_code(&output, 2);
-        let said = told(&output);
+        let said = stderr(&output);
         assert!(said.contains(expected) && said.contains("line 2"), "{text}: {said}");
     }
-    assert_code(&place.run(&["sim", "no-such-plan"]), 8);
+    assert_code(&home.run(&["sim", "no-such-plan"]), 8);
 }
 
 #[test]
 fn a_plan_that_makes_no_sense_is_refused() {
-    let place = Place::new();
+    let home = Home::new();
     let cases: [(&[&str], i32, &str); 6] = [
         (&["--files", "9999999999"], 2, "at most 20000000 files"),
         (&["--topology", "circle"], 2, "give line, ring"),
@@ -296,9 +295,9 @@ fn a_plan_that_makes_no_sense_is_refused() {
         (&["--topology", "file:no-such-file"], 8, "no-such-file"),
     ];
     for (args, code, expected) in cases {
-        let output = place.run(&[&["sim"], args].concat());
+        let output = home.run(&[&["sim"], args].concat());
         assert_code(&output, code);
-        let said = told(&output);
+        let said = stderr(&output);
         assert!(
             said.contains(expected) || said.contains("nodes × degree must be even"),
             "{args:?}: {said}"

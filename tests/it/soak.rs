@@ -1,6 +1,6 @@
 //! A long run with everything at once: churn, broken links, attackers and honest searchers.
 //!
-//! It takes a minute, or as long as `SERVENT_SOAK_MINUTES` says, and prints what came of it:
+//! It takes a minute, or `SERVENT_SOAK_MINUTES`, and prints a summary:
 //! `SERVENT_SOAK_MINUTES=10 cargo test --release soak -- --ignored --nocapture`.
 
 use crate::process::descriptor;
@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 const NODES: usize = 12;
 const ATTACKERS: u64 = 2;
-/// So often each attacker comes again.
-const PACE: Duration = Duration::from_millis(200);
+/// Time between the connections of an attacker.
+const ATTACK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What one connection does to a servent; none of it is allowed to matter to others.
+/// One hostile connection to a servent. It must not affect others.
 fn attack(addr: SocketAddr, rng: &mut Rng) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&addr, PACE)?;
-    stream.set_read_timeout(Some(PACE))?;
-    stream.set_write_timeout(Some(PACE))?;
+    let mut stream = TcpStream::connect_timeout(&addr, ATTACK_INTERVAL)?;
+    stream.set_read_timeout(Some(ATTACK_INTERVAL))?;
+    stream.set_write_timeout(Some(ATTACK_INTERVAL))?;
     let noise: Vec<u8> = std::iter::repeat_with(|| rng.bytes16()).flatten().take(4_096).collect();
     if rng.below(4) == 0 {
-        // No hello, half a hello, or a request without an end.
+        // Noise, half a handshake, or an unterminated request.
         let openings = [&noise[..], b"GNUTELLA CONN", b"GET /get/1/", b"GIV 1:"];
         return stream.write_all(openings[rng.below(openings.len())]);
     }
@@ -78,23 +78,23 @@ fn a_network_under_churn_and_attack_keeps_its_rules() {
             scope.spawn(move || {
                 let mut rng = Rng::new(seed + attacker);
                 while !over.load(Ordering::Relaxed) {
-                    // A servent that is down, or closes on us, is what should happen.
+                    // The servent may be down, and should close the connection.
                     let _ = attack(addrs[rng.below(addrs.len())], &mut rng);
                     attacks.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(PACE);
+                    thread::sleep(ATTACK_INTERVAL);
                 }
             });
         }
         while begun.elapsed() < length {
-            // Searches from nodes that are just down are left out.
-            let told = net.run(&["query", "--json", "--wait", "5"]);
-            for line in String::from_utf8_lossy(&told.stdout).lines() {
+            // Searches from nodes that are down are skipped.
+            let output = net.run(&["query", "--json", "--wait", "5"]);
+            for line in String::from_utf8_lossy(&output.stdout).lines() {
                 let report: Value = serde_json::from_str(line).unwrap();
                 searches += 1;
                 short += u64::from(report["reached"].as_u64().unwrap() < NODES as u64 - 1);
                 hits += report["hits"].as_u64().unwrap();
             }
-            thread::sleep(5 * PACE);
+            thread::sleep(5 * ATTACK_INTERVAL);
         }
         over.store(true, Ordering::Relaxed);
     });
@@ -113,9 +113,9 @@ fn a_network_under_churn_and_attack_keeps_its_rules() {
         attacks.load(Ordering::Relaxed),
         net.faults(),
     );
-    assert!(searches > 0 && hits > 0, "the honest ones got nothing");
+    assert!(searches > 0 && hits > 0, "honest searches found nothing");
     assert!(most_last < 3 * most + (16 << 20), "memory grew from {most} to {most_last}");
-    // Which links stand at a given moment is up to chance; the rules of routing are not.
+    // Which links are up at the end is random, so only the rules of routing are asserted.
     for finding in &net.findings()[3..] {
         assert_eq!(finding["wrong"], Value::Array(vec![]), "{finding}");
     }

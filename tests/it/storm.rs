@@ -1,7 +1,7 @@
-//! Attacks on a real process, one kind after the other and then all at once: what it holds stays
-//! below what `--explain-limits` says, and two neighbours that behave go on as if nothing was.
+//! Attacks on a real process, one kind after the other and then all at once: its memory stays below
+//! what `--explain-limits` states, and two honest neighbours still exchange descriptors.
 
-use crate::process::{Place, Running, descriptor, lines, query, read_kind};
+use crate::process::{Home, Running, descriptor, lines, query, read_kind};
 use servent::testnet::memory;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 
 const QUERY: u8 = 0x80;
 const QUERY_HIT: u8 = 0x81;
-/// How long each kind of attack goes on.
-const TIME: Duration = Duration::from_millis(400);
+/// Duration of each attack.
+const DURATION: Duration = Duration::from_millis(400);
 /// GUID bytes of the Queries that attacks refer to.
 const ASKED: u8 = 0x77;
 
-/// Distinct ids for all attackers.
-static NEXT: AtomicU64 = AtomicU64::new(1);
+/// The next unused number for a GUID, of all attackers.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// A storm's surroundings.
+/// The servent under attack.
 struct Target {
     addr: std::net::SocketAddrV4,
-    /// Whose id Pushes need.
+    /// Its servent id, which Pushes name.
     identity: [u8; 16],
 }
 
 impl Target {
     fn dial(&self) -> Option<TcpStream> {
         let stream = TcpStream::connect(self.addr).ok()?;
-        stream.set_write_timeout(Some(TIME)).ok()?;
+        stream.set_write_timeout(Some(DURATION)).ok()?;
         Some(stream)
     }
 
@@ -42,13 +42,13 @@ impl Target {
         Some(stream)
     }
 
-    /// Sends what `one` makes until the time is over or the link is.
+    /// Sends the descriptors that `one` makes from running numbers, until `until` or the link's end.
     fn flood(&self, until: Instant, one: impl Fn(u64) -> Vec<u8>) {
         let Some(mut link) = self.link() else { return };
         link.set_nonblocking(true).unwrap();
         let mut buffer = vec![0; 65_536];
         while Instant::now() < until {
-            let first = NEXT.fetch_add(200, Ordering::Relaxed);
+            let first = NEXT_ID.fetch_add(200, Ordering::Relaxed);
             let bytes: Vec<u8> = (first..first + 200).flat_map(&one).collect();
             let mut rest = &bytes[..];
             while !rest.is_empty() && Instant::now() < until {
@@ -57,20 +57,20 @@ impl Target {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     Err(_) => return,
                 }
-                // What the others send must not fill this one's queue.
+                // Reads, so that copies from others do not fill this link's queue.
                 while matches!(link.read(&mut buffer), Ok(1..)) {}
             }
         }
     }
 
-    /// Opens sockets, says the same on each, and holds them.
-    fn crowd(&self, until: Instant, hello: bool, says: &[u8]) {
+    /// Opens sockets, with or without a handshake, sends `bytes` on each and holds it.
+    fn crowd(&self, until: Instant, handshake: bool, bytes: &[u8]) {
         let mut held = Vec::new();
         while Instant::now() < until {
-            let opened = if hello { self.link() } else { self.dial() };
+            let opened = if handshake { self.link() } else { self.dial() };
             let Some(mut socket) = opened else { continue };
             socket.set_nonblocking(true).unwrap();
-            let _ = socket.write(says);
+            let _ = socket.write(bytes);
             held.push(socket);
             if held.len() > 600 {
                 held.clear();
@@ -94,20 +94,19 @@ fn hit(n: u64) -> Vec<u8> {
 
 fn push(n: u64, to: &[u8; 16]) -> Vec<u8> {
     let [a, b, ..] = n.to_le_bytes();
-    // Nobody is there.
+    // No listener is there.
     let target = [127, 66, a, b, 1, 0];
     numbered(n, 0x40, 5, &[&to[..], &[1, 0, 0, 0], &target].concat())
 }
 
-/// An attack, and the rows of `--explain-limits` whose memory it can use besides that of the program,
-/// its sockets and its reads.
+/// An attack, and the rows of `--explain-limits` whose memory it may use besides [`USUAL`].
 type Storm = (&'static str, fn(&Target, Instant), &'static [&'static str]);
 
 const SENT: &[&str] = &["send queues", "books"];
 const IDS: &[&str] = &["ids of Pings"];
 const ASSEMBLED: &[&str] = &["descriptors being"];
 const HEADS: &[&str] = &["request heads"];
-/// Every storm may use these: what it needs to be one.
+/// Rows that every attack uses.
 const USUAL: [&str; 7] = [
     "the program itself",
     "sockets",
@@ -173,20 +172,21 @@ const STORMS: [Storm; 11] = [
     ),
 ];
 
-/// Sends a Query from one link to the other, over and over, and says how long the slowest took.
+/// Sends Queries from one honest link to another until `stop`; their number, and the slowest one's
+/// time.
 fn converse(
     mut from: TcpStream,
     mut to: TcpStream,
     stop: Arc<AtomicBool>,
 ) -> thread::JoinHandle<(u64, Duration)> {
     thread::spawn(move || {
-        // What the storms send to everybody is taken in all the time.
+        // Reads what the attacks flood to all links.
         let mut drain = from.try_clone().unwrap();
         thread::spawn(move || while matches!(drain.read(&mut [0; 65_536]), Ok(1..)) {});
         let (mut count, mut slowest) = (0, Duration::ZERO);
         while !stop.load(Ordering::Relaxed) {
             count += 1;
-            let asked = numbered(count | 1 << 63, QUERY, 5, &query("between friends"));
+            let asked = numbered(count | 1 << 63, QUERY, 5, &query("honest"));
             let begun = Instant::now();
             from.write_all(&asked).unwrap();
             while read_kind(&mut to, QUERY)[..16] != asked[..16] {}
@@ -196,10 +196,10 @@ fn converse(
     })
 }
 
-/// What `run --explain-limits` says each thing takes at most, in bytes, and all of them.
-fn stated(place: &Place, args: &[&str]) -> (Vec<(String, u64)>, u64) {
-    let told = lines(&place.run(&[&["run", "--explain-limits"], args].concat()));
-    let mut rows = told.iter().skip(1).map_while(|line| {
+/// The rows of `run --explain-limits` in bytes, and their sum.
+fn stated(home: &Home, args: &[&str]) -> (Vec<(String, u64)>, u64) {
+    let table = lines(&home.run(&[&["run", "--explain-limits"], args].concat()));
+    let mut rows = table.iter().skip(1).map_while(|line| {
         let mut words = line.split_whitespace();
         let number: f64 = words.next()?.parse().ok()?;
         let scale = match words.next()? {
@@ -213,39 +213,40 @@ fn stated(place: &Place, args: &[&str]) -> (Vec<(String, u64)>, u64) {
         Some((words.collect::<Vec<_>>().join(" "), bytes))
     });
     let mut rows: Vec<_> = rows.by_ref().collect();
-    let (name, all) = rows.pop().expect("the sum is told");
+    let (name, all) = rows.pop().expect("the last row is the sum");
     assert_eq!(name, "in all");
     (rows, all)
 }
 
-/// A servent under attack, with two neighbours that talk to each other.
+/// A servent under attack, with two honest neighbours that exchange Queries.
 struct Besieged {
     servent: Running,
     target: Target,
     stop: Arc<AtomicBool>,
-    friends: thread::JoinHandle<(u64, Duration)>,
+    honest: thread::JoinHandle<(u64, Duration)>,
 }
 
 impl Besieged {
-    fn new(place: &Place, args: &[&str], state: &str) -> Besieged {
-        let servent = place.start(&[args, &["--state", state]].concat());
+    fn new(home: &Home, args: &[&str], state: &str) -> Besieged {
+        let servent = home.start(&[args, &["--state", state]].concat());
         let target = Target { addr: servent.addr, identity: identity(&servent) };
         let (mut from, to) = (servent.link(), servent.link());
         from.write_all(&descriptor(ASKED, QUERY, 5, 0, &query("something"))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let friends = converse(from, to, Arc::clone(&stop));
-        Besieged { servent, target, stop, friends }
+        let honest = converse(from, to, Arc::clone(&stop));
+        Besieged { servent, target, stop, honest }
     }
 
-    /// The most it has held so far, in bytes.
+    /// Its peak of resident memory so far, in bytes.
     fn peak(&self) -> u64 {
         memory(self.servent.pid(), "VmHWM").unwrap()
     }
 
     fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        let (count, slowest) = self.friends.join().expect("friends are heard all the time");
-        println!("{count} Queries between friends, the slowest took {slowest:?}");
+        let (count, slowest) =
+            self.honest.join().expect("honest neighbours are served all the time");
+        println!("{count} honest Queries, the slowest took {slowest:?}");
         self.servent.signal(rustix::process::Signal::INT);
         assert!(self.servent.wait().0.success());
     }
@@ -258,37 +259,37 @@ fn identity(servent: &Running) -> [u8; 16] {
     *hit.last_chunk().unwrap()
 }
 
-/// Each attack alone uses no more than its own rows state, also while every record is written down;
-/// all at once no more than the sum.
+/// Each attack alone uses no more than its rows state, with or without `--events`; all at once use no
+/// more than the sum.
 #[test]
-fn what_a_servent_holds_under_attack_is_what_it_says_at_most() {
-    let place = Place::new();
-    let share = place.share("pub", &[("hello.txt", b"hello")]);
-    let file = place.path("events");
+fn memory_under_attack_stays_below_what_explain_limits_states() {
+    let home = Home::new();
+    let share = home.share("pub", &[("hello.txt", b"hello")]);
+    let file = home.path("events");
     let share = ["--links", "0", "--no-pings", "--share", share.to_str().unwrap()];
-    // With few links a bound is low enough to be missed.
+    // Few links make the bounds low enough for a leak to exceed them.
     let args = [&share[..], &["--max-links", "8"]].concat();
     let events = [&args[..], &["--events", file.to_str().unwrap()]].concat();
     for (number, (name, storm, uses)) in STORMS.into_iter().enumerate() {
-        // Half of them are written down as well.
+        // Half of the attacks run with --events.
         let args = if number % 2 == 0 { &events[..] } else { &args[..] };
-        let (rows, _) = stated(&place, args);
+        let (rows, _) = stated(&home, args);
         let used = |row: &str| USUAL.iter().chain(uses).any(|used| row.starts_with(used));
         let bound: u64 = rows.iter().filter(|(row, _)| used(row)).map(|(_, bytes)| bytes).sum();
-        let besieged = Besieged::new(&place, args, &format!("state-{number}"));
-        storm(&besieged.target, Instant::now() + TIME);
+        let besieged = Besieged::new(&home, args, &format!("state-{number}"));
+        storm(&besieged.target, Instant::now() + DURATION);
         let peak = besieged.peak();
         println!("{name}: {} KiB, stated {} KiB", peak / 1024, bound / 1024);
         assert!(peak <= bound, "{peak} bytes after {name}, at most {bound} were stated");
         besieged.end();
     }
     let events = [&share[..], &["--events", file.to_str().unwrap()]].concat();
-    let (_, bound) = stated(&place, &events);
-    let besieged = Besieged::new(&place, &events, "state");
+    let (_, bound) = stated(&home, &events);
+    let besieged = Besieged::new(&home, &events, "state");
     let target = &besieged.target;
     thread::scope(|scope| {
         for (_, storm, _) in STORMS {
-            scope.spawn(move || storm(target, Instant::now() + 3 * TIME));
+            scope.spawn(move || storm(target, Instant::now() + 3 * DURATION));
         }
     });
     let peak = besieged.peak();

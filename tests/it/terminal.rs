@@ -1,7 +1,7 @@
-//! A servent on a terminal, and what signals mean with and without one.
+//! A servent on a terminal, and the meaning of signals with and without one.
 #![cfg(target_os = "linux")]
 
-use crate::process::{Place, Running, eventually};
+use crate::process::{Home, Running, eventually};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::File;
@@ -30,11 +30,11 @@ impl Terminal {
 
 /// A servent in a session of its own, as `setsid` starts it; with `--ctty` its standard input is
 /// the terminal of the session.
-fn start(place: &Place, wrapper: &[&str], terminal: Option<&Terminal>) -> Running {
-    let program = place.command();
+fn start(home: &Home, wrapper: &[&str], terminal: Option<&Terminal>) -> Running {
+    let program = home.command();
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(program.get_program());
-    command.args(["run", "--listen", "127.0.0.1:0"]).current_dir(place.path("."));
+    command.args(["run", "--listen", "127.0.0.1:0"]).current_dir(home.path("."));
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -49,8 +49,8 @@ fn start(place: &Place, wrapper: &[&str], terminal: Option<&Terminal>) -> Runnin
 
 #[test]
 fn a_servent_ends_with_its_terminal_and_not_before() {
-    let (place, terminal) = (Place::new(), Terminal::new());
-    let mut servent = start(&place, &["setsid", "--ctty"], Some(&terminal));
+    let (home, terminal) = (Home::new(), Terminal::new());
+    let mut servent = start(&home, &["setsid", "--ctty"], Some(&terminal));
     servent.signal(Signal::HUP);
     servent.wait_for(RESCAN);
     drop(terminal);
@@ -61,10 +61,10 @@ fn a_servent_ends_with_its_terminal_and_not_before() {
 
 #[test]
 fn a_servent_started_with_hup_ignored_outlives_its_terminal() {
-    let (place, terminal) = (Place::new(), Terminal::new());
+    let (home, terminal) = (Home::new(), Terminal::new());
     let nohup = ["sh", "-c", "trap '' HUP; exec setsid --ctty \"$@\"", "sh"];
-    let mut servent = start(&place, &nohup, Some(&terminal));
-    // The system sends HUP when the terminal goes.
+    let mut servent = start(&home, &nohup, Some(&terminal));
+    // The kernel sends HUP when the terminal closes.
     drop(terminal);
     servent.wait_for(RESCAN);
     servent.signal(Signal::HUP);
@@ -74,22 +74,22 @@ fn a_servent_started_with_hup_ignored_outlives_its_terminal() {
 
 #[test]
 fn without_a_terminal_hup_rescans_and_usr1_logs_the_status() {
-    let place = Place::new();
-    let mut servent = start(&place, &["setsid"], None);
+    let home = Home::new();
+    let mut servent = start(&home, &["setsid"], None);
     servent.signal(Signal::HUP);
     servent.wait_for(RESCAN);
     for _ in 0..2 {
-        // Told each time, news or not.
+        // Each time, even if nothing has changed.
         servent.signal(Signal::USR1);
         servent.wait_for("0 links, ");
     }
 }
 
 #[test]
-fn lines_on_links_that_are_left_out_are_counted() {
+fn log_lines_left_out_by_the_rate_limit_are_counted() {
     const LINKS: u64 = 25;
-    let place = Place::new();
-    let mut servent = place.start(&["--links", "0"]);
+    let home = Home::new();
+    let mut servent = home.start(&["--links", "0"]);
     for _ in 0..LINKS {
         drop(servent.link());
     }
@@ -101,12 +101,13 @@ fn lines_on_links_that_are_left_out_are_counted() {
     servent.signal(Signal::TERM);
     servent.wait();
     let said = servent.rest();
-    let told = said.iter().filter(|line| line.contains(" joined us") || line.contains(" lost 127"));
+    let shown =
+        said.iter().filter(|line| line.contains(" joined us") || line.contains(" lost 127"));
     let left_out = said.iter().filter_map(|line| {
         let (before, _) = line.split_once(" more links joined or lost")?;
         before.rsplit(' ').next()?.parse::<u64>().ok()
     });
-    let (told, left_out) = (told.count() as u64, left_out.sum::<u64>());
+    let (shown, left_out) = (shown.count() as u64, left_out.sum::<u64>());
     assert!(left_out > 0, "{said:#?}");
-    assert_eq!(told + left_out, 2 * LINKS, "{said:#?}");
+    assert_eq!(shown + left_out, 2 * LINKS, "{said:#?}");
 }

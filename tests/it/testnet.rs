@@ -1,30 +1,30 @@
-//! Networks of real processes: they come up, are searched, watched, hurt, healed, and go without a
-//! trace.
+//! Networks of real processes: start, searches, captures, faults, recovery, and an end without
+//! leftovers.
 
-use crate::process::{Place, assert_code, eventually, lines, told};
+use crate::process::{Home, assert_code, eventually, lines, stderr};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-/// A network of its own; whatever happens, it is down at the end.
+/// A network of its own. Dropping it takes the network down.
 pub(crate) struct Net {
-    place: Place,
+    home: Home,
     port: String,
 }
 
 impl Net {
     pub(crate) fn new() -> Net {
-        // Addresses are picked at random; nobody listens on this port of all of them.
+        // The network picks addresses at random; the port is unused on 127.0.0.1 and so on the others.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port().to_string();
-        Net { place: Place::new(), port }
+        Net { home: Home::new(), port }
     }
 
     fn command(&self, args: &[&str]) -> std::process::Command {
-        let mut command = self.place.command();
-        command.env("SERVENT_TESTNET_DIR", self.place.path("net")).arg("testnet").args(args);
+        let mut command = self.home.command();
+        command.env("SERVENT_TESTNET_DIR", self.home.path("net")).arg("testnet").args(args);
         command
     }
 
@@ -34,11 +34,11 @@ impl Net {
 
     /// A folder with these files, for plans.
     pub(crate) fn share(&self, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
-        self.place.share(name, files)
+        self.home.share(name, files)
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.place.path(name), text).unwrap();
+        std::fs::write(self.home.path(name), text).unwrap();
     }
 
     #[track_caller]
@@ -72,14 +72,14 @@ impl Net {
     /// A capture of one search in a ring of three, and how many copies it has.
     pub(crate) fn captured_search(&self, criteria: &str) -> (PathBuf, usize) {
         self.up(&["--nodes", "3", "--topology", "ring", "--files", "0"]);
-        let file = self.place.path("a.pcapng");
+        let file = self.home.path("a.pcapng");
         let capture = self.command(&["capture", "a.pcapng"]).spawn().unwrap();
         eventually("the capture begins", || {
             std::fs::metadata(&file).ok().filter(|file| file.len() > 0)
         });
         let copies = number(&self.trace(&["0", criteria]), "query_descriptors");
         eventually("the packets are written", || {
-            let output = self.place.run(&["decode", "--json", file.to_str().unwrap()]);
+            let output = self.home.run(&["decode", "--json", file.to_str().unwrap()]);
             (lines(&output).len() as u64 == copies).then_some(())
         });
         kill(i32::try_from(capture.id()).unwrap(), Signal::INT);
@@ -88,22 +88,22 @@ impl Net {
         (file, usize::try_from(copies).unwrap())
     }
 
-    /// What marks the processes of the network that runs.
+    /// The environment variable that marks the processes of the running network.
     fn mark(&self) -> String {
-        let network = std::fs::read(self.place.path("net/testnet.json")).unwrap();
+        let network = std::fs::read(self.home.path("net/testnet.json")).unwrap();
         let network: Value = serde_json::from_slice(&network).unwrap();
         format!("GNUTELLA_TESTNET={}", network["id"].as_str().unwrap())
     }
 
-    /// What `check` finds, whether it holds or not.
+    /// The findings of `check`, of kept and broken rules.
     pub(crate) fn findings(&self) -> Vec<Value> {
         let output = self.run(&["check", "--json"]);
         lines(&output).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// How often the plan's chances came true, by kind.
+    /// How many scheduled faults happened, by kind.
     pub(crate) fn faults(&self) -> String {
-        let log = std::fs::read_to_string(self.place.path("net/keeper.log")).unwrap();
+        let log = std::fs::read_to_string(self.home.path("net/keeper.log")).unwrap();
         let count = |kind: &str| log.lines().filter(|line| line.contains(kind)).count();
         let kinds = ["is reset", "crashes", "stalls"];
         kinds.map(|kind| format!("{} × \"{kind}\"", count(kind))).join(", ")
@@ -112,7 +112,7 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        if self.place.path("net/testnet.json").exists() {
+        if self.home.path("net/testnet.json").exists() {
             self.run(&["down"]);
         }
     }
@@ -142,14 +142,14 @@ fn number(value: &Value, name: &str) -> u64 {
 #[test]
 fn a_search_costs_what_the_simulator_says() {
     let net = Net::new();
-    // TTL to spare: on a busy machine the first copy may come a long way round.
+    // A high TTL: on a busy machine the first copy may arrive by a longer path.
     let plan = ["--nodes", "10", "--topology", "regular:4", "--seed", "5", "--files", "2"];
     let plan = [&plan[..], &["--ttl", "14"]].concat();
     net.up(&plan);
     let real = net.trace(&["0", "zebra"]);
 
     let sim = ["sim", "--json", "--queries", "1", "--from", "0", "--latency", "1ms"];
-    let sim = net.place.run(&[&sim, &plan[..]].concat());
+    let sim = net.home.run(&[&sim, &plan[..]].concat());
     assert_code(&sim, 0);
     let sim: Value = serde_json::from_slice(&sim.stdout).unwrap();
     let sim = &sim["queries"][0];
@@ -174,24 +174,24 @@ fn a_search_costs_what_the_simulator_says() {
 }
 
 #[test]
-fn hits_come_home_and_every_way_of_showing_it_says_so() {
+fn hits_return_and_every_output_shows_their_path() {
     let net = Net::new();
-    let far = net.place.share("far", &[("Zebra crossing.ogg", b"black and white")]);
+    let far = net.home.share("far", &[("Zebra crossing.ogg", b"black and white")]);
     let plan = format!(
         "nodes = 4\ntopology = \"line\"\nfiles = 0\nqueries = 2\nfrom = 1\n\
          [[node]]\nname = 3\nshare = [\"{}\"]\n",
         far.display()
     );
-    std::fs::write(net.place.path("plan.toml"), plan).unwrap();
+    std::fs::write(net.home.path("plan.toml"), plan).unwrap();
     let checked = net.ok(&["up", "--check", "plan.toml"]);
     assert!(checked[0].contains("4 nodes, 3 links"), "{checked:?}");
     net.up(&["plan.toml"]);
 
     let tree = net.ok(&["trace", "0", "cross", "zeb", "--svg", "a.svg", "--dot", "a.dot"]);
     assert!(tree.contains(&"hit: 3 → 2 → 1 → 0".to_owned()), "{tree:?}");
-    let svg = std::fs::read_to_string(net.place.path("a.svg")).unwrap();
+    let svg = std::fs::read_to_string(net.home.path("a.svg")).unwrap();
     assert!(svg.contains("hits returned: 1") && svg.contains("hop 3: 1"), "{svg}");
-    let dot = std::fs::read_to_string(net.place.path("a.dot")).unwrap();
+    let dot = std::fs::read_to_string(net.home.path("a.dot")).unwrap();
     assert!(dot.contains("\"1\" -> \"2\""), "{dot}");
     let traced = net.trace(&["0", "zebra"]);
     assert_eq!(traced["results"][0]["name"], "Zebra crossing.ogg");
@@ -200,7 +200,7 @@ fn hits_come_home_and_every_way_of_showing_it_says_so() {
     let found = net.json(&["query", "2", "zebra", "--wait", "1", "--get", "first", "--json"]);
     let ends = (&found[0]["hops"], &found[1]["state"]);
     assert_eq!((found.len(), ends), (2, (&1.into(), &"done".into())));
-    assert_eq!(std::fs::read(net.place.path("Zebra crossing.ogg")).unwrap(), b"black and white");
+    assert_eq!(std::fs::read(net.home.path("Zebra crossing.ogg")).unwrap(), b"black and white");
     let findings = net.json(&["check", "--json"]);
     assert!(findings.iter().all(|one| number(one, "looked_at") > 0), "{findings:?}");
     let load = net.json(&["query", "--json"]);
@@ -239,11 +239,11 @@ fn what_is_shared_is_listed_and_found_and_searches_go_on_past_a_dead_node() {
     });
     let output = net.run(&["query", "--json"]);
     assert_code(&output, 0);
-    let skipped = told(&output).matches("node \"2\" is down").count();
-    assert!(skipped > 0, "{}", told(&output));
+    let skipped = stderr(&output).matches("node \"2\" is down").count();
+    assert!(skipped > 0, "{}", stderr(&output));
     assert_eq!(lines(&output).len() + skipped, 12);
     let closing = format!(" in {} searches", lines(&output).len());
-    assert!(told(&output).trim_end().ends_with(&closing), "{}", told(&output));
+    assert!(stderr(&output).trim_end().ends_with(&closing), "{}", stderr(&output));
 }
 
 #[test]
@@ -258,20 +258,20 @@ fn a_killed_node_is_missed_and_comes_back() {
     });
     assert_eq!(around["nodes"][2]["state"], "stopped by you");
     let traced = net.trace(&["1", "anything"]);
-    assert_eq!(number(&traced, "reached"), 3, "the long way round");
+    assert_eq!(number(&traced, "reached"), 3, "by the longer side of the ring");
     net.ok(&["check"]);
 
     let traced = net.run(&["trace", "2", "anything"]);
     assert_code(&traced, 5);
-    assert!(told(&traced).contains("node \"2\" is down (stopped by you)"), "{}", told(&traced));
-    assert!(told(&traced).contains("testnet up"), "{}", told(&traced));
+    assert!(stderr(&traced).contains("node \"2\" is down (stopped by you)"), "{}", stderr(&traced));
+    assert!(stderr(&traced).contains("testnet up"), "{}", stderr(&traced));
     assert_code(&net.run(&["query", "2", "anything"]), 5);
 
     assert!(net.up(&[]).starts_with("started 1 of 5 servents"));
     assert!(net.up(&[]).starts_with("started 0 of 5 servents"));
     assert_eq!(number(&net.trace(&["1", "anything"]), "reached"), 4);
 
-    // Nobody told this one to go.
+    // A crash, not a command.
     let nodes = net.json(&["ps", "--json"]);
     kill(i32::try_from(number(&nodes[4], "pid")).unwrap(), Signal::KILL);
     let checked = eventually("the keeper notices", || {
@@ -283,7 +283,7 @@ fn a_killed_node_is_missed_and_comes_back() {
 }
 
 #[test]
-fn links_are_slow_dark_and_cut_as_told() {
+fn links_take_delays_blackholes_and_resets() {
     let net = Net::new();
     net.up(&["--nodes", "3", "--topology", "line", "--files", "0"]);
     net.ok(&["fault", "--link", "1", "0", "--delay", "300ms"]);
@@ -316,7 +316,7 @@ fn links_are_slow_dark_and_cut_as_told() {
     ] {
         let output = net.run(&[&["fault"], &args[..]].concat());
         assert_code(&output, 2);
-        assert!(told(&output).contains(hint), "{}", told(&output));
+        assert!(stderr(&output).contains(hint), "{}", stderr(&output));
     }
 }
 
@@ -324,7 +324,7 @@ fn links_are_slow_dark_and_cut_as_told() {
 fn a_capture_holds_what_the_links_carried() {
     let net = Net::new();
     let (file, packets) = net.captured_search("anything");
-    let output = net.place.run(&["decode", "--json", file.to_str().unwrap()]);
+    let output = net.home.run(&["decode", "--json", file.to_str().unwrap()]);
     let decoded = lines(&output);
     assert_eq!(decoded.len(), packets);
     for packet in &decoded {
@@ -334,7 +334,7 @@ fn a_capture_holds_what_the_links_carried() {
 }
 
 #[test]
-fn another_program_takes_a_place() {
+fn another_program_can_be_a_node() {
     let net = Net::new();
     let plan = format!(
         "nodes = 3\ntopology = \"line\"\nfiles = 0\n\
@@ -343,26 +343,26 @@ fn another_program_takes_a_place() {
          \"--no-pings\", \"--state\", \"{{dir}}/state\"]\n",
         env!("CARGO_BIN_EXE_servent")
     );
-    std::fs::write(net.place.path("plan.toml"), &plan).unwrap();
+    std::fs::write(net.home.path("plan.toml"), &plan).unwrap();
     net.up(&["plan.toml"]);
     let traced = net.trace(&["2", "anything"]);
     assert_eq!((number(&traced, "reached"), number(&traced, "missing")), (2, 0));
     net.ok(&["check"]);
-    let sim = net.place.run(&["sim", "plan.toml"]);
+    let sim = net.home.run(&["sim", "plan.toml"]);
     assert_code(&sim, 2);
-    assert!(told(&sim).contains("another program"), "{}", told(&sim));
+    assert!(stderr(&sim).contains("another program"), "{}", stderr(&sim));
 
     let broken = Net::new();
     let plan = plan.replace("--no-pings", "--nonsense");
-    std::fs::write(broken.place.path("plan.toml"), plan).unwrap();
+    std::fs::write(broken.home.path("plan.toml"), plan).unwrap();
     let up = broken.run(&["up", "plan.toml"]);
     assert_code(&up, 1);
-    assert!(told(&up).contains("node \"0\" ended") && told(&up).contains("--nonsense"));
-    assert!(!broken.place.path("net").exists(), "nothing is left of it");
+    assert!(stderr(&up).contains("node \"0\" ended") && stderr(&up).contains("--nonsense"));
+    assert!(!broken.home.path("net").exists(), "nothing is left of it");
 }
 
 #[test]
-fn down_leaves_nothing_even_when_the_keeper_is_gone() {
+fn down_leaves_nothing_even_after_the_keeper_was_killed() {
     let net = Net::new();
     net.up(&["--nodes", "4", "--topology", "star"]);
     let mark = net.mark();
@@ -373,15 +373,15 @@ fn down_leaves_nothing_even_when_the_keeper_is_gone() {
     eventually("the keeper is gone", || (net.run(&["ps"]).status.code() == Some(5)).then_some(()));
     let again = net.run(&["up", "--nodes", "3", "--port", &net.port]);
     assert_code(&again, 1);
-    assert!(told(&again).contains("servent testnet down"), "{}", told(&again));
+    assert!(stderr(&again).contains("servent testnet down"), "{}", stderr(&again));
 
     let down = net.ok(&["down"]);
     assert!(down[0].contains("4 processes"), "{down:?}");
     assert_eq!(marked(&mark), []);
-    assert!(!net.place.path("net").exists());
+    assert!(!net.home.path("net").exists());
     let nothing = net.run(&["down"]);
     assert_code(&nothing, 5);
-    assert!(told(&nothing).contains("testnet up"), "{}", told(&nothing));
+    assert!(stderr(&nothing).contains("testnet up"), "{}", stderr(&nothing));
 }
 
 #[test]
@@ -399,12 +399,12 @@ fn a_network_in_the_foreground_ends_with_what_started_it() {
         let status = up.wait().unwrap();
         assert_eq!(status.success(), signal == Signal::INT, "{status}");
         eventually("all processes have ended", || marked(&mark).is_empty().then_some(()));
-        assert_eq!(net.place.path("net").exists(), signal == Signal::KILL);
+        assert_eq!(net.home.path("net").exists(), signal == Signal::KILL);
     }
 }
 
 #[test]
-fn chances_of_the_plan_come_true() {
+fn scheduled_faults_happen() {
     let net = Net::new();
     let chances = ["--nodes", "6", "--topology", "ring", "--files", "0", "--crash", "0.9"];
     net.up(&chances);
@@ -412,7 +412,7 @@ fn chances_of_the_plan_come_true() {
         let nodes = net.json(&["ps", "--json"]);
         nodes.iter().any(|node| node["state"] == "stopped by the plan").then_some(())
     });
-    // What ends while it is looked at is not held against anybody.
+    // Links that end during a check are no violation.
     for _ in 0..5 {
         net.ok(&["check"]);
     }
@@ -436,24 +436,24 @@ fn plans_are_refused_with_the_reason() {
         ("nodes = 4\n[[node]]\nname = 1\n[[node]]\nname = \"1\"\n", "twice"),
         ("nodes = 100000\n", "servent sim takes more"),
     ] {
-        std::fs::write(net.place.path("plan.toml"), plan).unwrap();
+        std::fs::write(net.home.path("plan.toml"), plan).unwrap();
         let output = net.run(&["up", "plan.toml"]);
         assert_code(&output, 2);
-        assert!(told(&output).contains(reason), "{plan}: {}", told(&output));
+        assert!(stderr(&output).contains(reason), "{plan}: {}", stderr(&output));
     }
-    assert!(!Path::new(&net.place.path("net")).exists());
+    assert!(!Path::new(&net.home.path("net")).exists());
 }
 
 #[test]
 fn folders_of_a_plan_are_shared_in_the_simulator_too() {
-    let place = Place::new();
-    place.share("music", &[("Zebra crossing.ogg", b"black"), (".hidden zebra", b"")]);
+    let home = Home::new();
+    home.share("music", &[("Zebra crossing.ogg", b"black"), (".hidden zebra", b"")]);
     let plan = "nodes = 3\ntopology = \"line\"\nfiles = 0\nqueries = 0\n\
                 [[node]]\nname = 2\nshare = [\"music\"]\n";
-    std::fs::write(place.path("plan.toml"), plan).unwrap();
-    assert_code(&place.run(&["sim", "plan.toml"]), 0);
-    std::fs::write(place.path("plan.toml"), plan.replace("music", "nowhere")).unwrap();
-    let output = place.run(&["sim", "plan.toml"]);
+    std::fs::write(home.path("plan.toml"), plan).unwrap();
+    assert_code(&home.run(&["sim", "plan.toml"]), 0);
+    std::fs::write(home.path("plan.toml"), plan.replace("music", "nowhere")).unwrap();
+    let output = home.run(&["sim", "plan.toml"]);
     assert_code(&output, 8);
-    assert!(told(&output).contains("node \"2\""), "{}", told(&output));
+    assert!(stderr(&output).contains("node \"2\""), "{}", stderr(&output));
 }

@@ -1,6 +1,6 @@
 //! Prints items, as lines for people or as one JSON object a line.
 
-use super::walk::{Content, Item, Origin, Position};
+use crate::capture::{Content, Item, Origin, Position};
 use crate::cli::exit::Failure;
 use crate::transfer::names::escape_for_terminal;
 use crate::wire::{

@@ -11,6 +11,7 @@ mod relay;
 
 use super::control::{KeeperReply, KeeperRequest, LinkStatus, NetworkStatus};
 use super::folder::{Network, RunFolder};
+use crate::capture::write;
 use crate::plan::fault_schedule::{Fault, FaultSchedule};
 use crate::rng::Rng;
 use crate::time;
@@ -265,7 +266,7 @@ impl Keeper {
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut capture = |packet: Vec<u8>| {
-            let block = capture::packet_block(time, &packet);
+            let block = write::packet_block(time, &packet);
             for (_, client) in clients.iter_mut().filter(|(_, client)| client.captures) {
                 if client.output.len() + block.len() <= MAX_CAPTURE_BYTES {
                     client.output.extend_from_slice(&block);
@@ -317,7 +318,7 @@ impl Keeper {
             client.output.push(b'\n');
             if captures {
                 client.captures = true;
-                client.output.extend(capture::file_header());
+                client.output.extend(write::file_header());
             }
         }
         if let Some(client) = self.clients.get_mut(key) {

@@ -11,34 +11,38 @@ const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
 
 /// One item of a stream.
 #[derive(Debug)]
-pub(super) struct Item<'a> {
+pub struct Item<'a> {
     /// Where it begins.
-    pub(super) position: Position,
+    pub position: Position,
     /// What it is.
-    pub(super) content: Content<'a>,
+    pub content: Content<'a>,
 }
 
 /// The position of an item.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
+pub struct Position {
     /// Bytes before it in its stream.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// In a capture: the packet that completed it.
-    pub(super) origin: Option<Origin>,
+    pub origin: Option<Origin>,
 }
 
 /// A packet of a capture.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
-    pub(super) packet: u32,
-    pub(super) time: Duration,
-    pub(super) from: SocketAddrV4,
-    pub(super) to: SocketAddrV4,
+pub struct Origin {
+    /// Its number, from 1.
+    pub packet: u32,
+    /// Its time, since 1970.
+    pub time: Duration,
+    /// The sender.
+    pub from: SocketAddrV4,
+    /// The receiver.
+    pub to: SocketAddrV4,
 }
 
 /// The kinds of items.
 #[derive(Debug)]
-pub(super) enum Content<'a> {
+pub enum Content<'a> {
     /// A part of the handshake, with its blank line.
     Handshake(&'a [u8]),
     /// A descriptor; its payload may be malformed.
@@ -69,7 +73,7 @@ pub(super) enum Content<'a> {
 }
 
 /// The items of raw bytes.
-pub(super) fn walk_bytes(fragment: &Fragment) -> Vec<Item<'_>> {
+pub fn walk_bytes(fragment: &Fragment) -> Vec<Item<'_>> {
     let mut walk = Walk { from_to: None, items: Vec::new() };
     let start = walk.handshakes(fragment);
     if let Some(start) = start {
@@ -79,7 +83,7 @@ pub(super) fn walk_bytes(fragment: &Fragment) -> Vec<Item<'_>> {
 }
 
 /// The items of one direction of a recorded connection.
-pub(super) fn walk_stream(stream: &ByteStream) -> Vec<Item<'_>> {
+pub fn walk_stream(stream: &ByteStream) -> Vec<Item<'_>> {
     let mut walk = Walk { from_to: Some((stream.from, stream.to)), items: Vec::new() };
     let length: u64 = stream.fragments.iter().map(|fragment| len64(&fragment.bytes)).sum();
     let [first, ..] = &stream.fragments[..] else { return walk.items };

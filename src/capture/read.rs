@@ -36,7 +36,7 @@ mod block_type {
 }
 
 /// Whether a file is a capture, by its first four bytes.
-pub(super) fn is_capture(bytes: &[u8]) -> bool {
+pub fn is_capture(bytes: &[u8]) -> bool {
     bytes
         .first_chunk::<4>()
         .is_some_and(|magic| *magic == PCAPNG_MAGIC || PCAP_MAGICS.contains(magic))
@@ -44,19 +44,19 @@ pub(super) fn is_capture(bytes: &[u8]) -> bool {
 
 /// The contents of a capture.
 #[derive(Debug, Default)]
-pub(super) struct Capture<'a> {
+pub struct Capture<'a> {
     /// TCP segments that open a stream or carry data, in file order.
-    pub(super) segments: Vec<TcpSegment<'a>>,
+    pub segments: Vec<TcpSegment<'a>>,
     /// Time of the first packet.
-    pub(super) start: Duration,
+    pub start: Duration,
     /// Packets in the file.
-    pub(super) packets: u32,
+    pub packets: u32,
     /// Packets that are not TCP over IPv4, or too damaged to say.
-    pub(super) skipped: u32,
+    pub skipped: u32,
     /// Truncated packets.
-    pub(super) cut: u32,
+    pub cut: u32,
     /// Why the file could not be read to its end.
-    pub(super) problem: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// One packet of the file.
@@ -69,7 +69,7 @@ struct Packet<'a> {
 
 impl<'a> Capture<'a> {
     /// Reads a capture up to its end or to the first damaged packet.
-    pub(super) fn read(bytes: &'a [u8]) -> Capture<'a> {
+    pub fn read(bytes: &'a [u8]) -> Capture<'a> {
         let mut capture = Capture::default();
         let result = if bytes.starts_with(&PCAPNG_MAGIC) {
             read_pcapng(bytes, &mut capture)

@@ -10,71 +10,71 @@ use std::time::Duration;
 
 /// One TCP segment.
 #[derive(Clone, Debug)]
-pub(super) struct TcpSegment<'a> {
+pub struct TcpSegment<'a> {
     /// The sender.
-    pub(super) from: SocketAddrV4,
+    pub from: SocketAddrV4,
     /// The receiver.
-    pub(super) to: SocketAddrV4,
+    pub to: SocketAddrV4,
     /// Sequence number of the first data byte.
-    pub(super) seq: u32,
+    pub seq: u32,
     /// SYN: it opens the stream.
-    pub(super) syn: bool,
+    pub syn: bool,
     /// The packet's number in the capture, from 1.
-    pub(super) packet: u32,
+    pub packet: u32,
     /// Time of the packet, since 1970.
-    pub(super) time: Duration,
+    pub time: Duration,
     /// Its payload.
-    pub(super) data: &'a [u8],
+    pub data: &'a [u8],
 }
 
 /// One direction of one connection.
 #[derive(Debug)]
-pub(super) struct ByteStream {
+pub struct ByteStream {
     /// The sender.
-    pub(super) from: SocketAddrV4,
+    pub from: SocketAddrV4,
     /// The receiver.
-    pub(super) to: SocketAddrV4,
+    pub to: SocketAddrV4,
     /// Its fragments in order, with a gap between each two. Not empty.
-    pub(super) fragments: Vec<Fragment>,
+    pub fragments: Vec<Fragment>,
 }
 
 /// Bytes without a gap.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fragment {
+pub struct Fragment {
     /// Position of the first byte in the stream.
-    pub(super) start: u64,
+    pub start: u64,
     /// The bytes.
-    pub(super) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Where the bytes of each packet begin, the first at 0; empty for raw input.
-    pub(super) marks: Vec<Mark>,
+    pub marks: Vec<Mark>,
 }
 
 /// The packet of the bytes from a position on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub struct Mark {
     /// Index into the bytes of the fragment.
-    pub(super) at: usize,
+    pub at: usize,
     /// The packet that completed the stream up to here; never decreases along a stream.
-    pub(super) packet: u32,
+    pub packet: u32,
     /// Its time.
-    pub(super) time: Duration,
+    pub time: Duration,
 }
 
 impl Fragment {
     /// The mark that covers the byte at `at`.
-    pub(super) fn mark(&self, at: usize) -> Option<Mark> {
+    pub fn mark(&self, at: usize) -> Option<Mark> {
         let after = self.marks.partition_point(|mark| mark.at <= at);
         Some(self.marks[after.checked_sub(1)?])
     }
 
     /// The bytes of the first segment.
-    pub(super) fn first_segment(&self) -> &[u8] {
+    pub fn first_segment(&self) -> &[u8] {
         &self.bytes[..self.marks.get(1).map_or(self.bytes.len(), |mark| mark.at)]
     }
 }
 
 /// Reassembles segments, given in the order of the capture.
-pub(super) fn reassemble(segments: &[TcpSegment<'_>]) -> Vec<ByteStream> {
+pub fn reassemble(segments: &[TcpSegment<'_>]) -> Vec<ByteStream> {
     let mut current = BTreeMap::new();
     let mut directions: Vec<StreamBuilder<'_>> = Vec::new();
     for segment in segments {
