@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             None => return Err("the seeker does not dial".into()),
         }
     };
-    // The connection is made: both ends are told.
+    // The connection is made: both ends learn of it.
     seeker.handle_connected(now, to_sharer, seeker_addr);
     let to_seeker = sharer.handle_accepted(now, seeker_addr, sharer_addr).ok_or("refused")?;
 

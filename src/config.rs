@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-/// Which addresses learnt from others may be dialled and passed on. Addresses the user names are
-/// not subject to it.
+/// Which learnt addresses may be dialled and passed on. Does not restrict addresses that the user
+/// names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// 127.0.0.0/8.

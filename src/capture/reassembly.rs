@@ -45,7 +45,7 @@ pub struct Fragment {
     pub start: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// Where the bytes of each packet begin, the first at 0; empty for raw input.
+    /// The starts of each packet's bytes, the first at 0; empty for raw input.
     pub marks: Vec<Mark>,
 }
 

@@ -12,9 +12,9 @@ const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
 /// One item of a stream.
 #[derive(Debug)]
 pub struct Item<'a> {
-    /// Where it begins.
+    /// Its position.
     pub position: Position,
-    /// What it is.
+    /// Its content.
     pub content: Content<'a>,
 }
 
@@ -56,7 +56,7 @@ pub enum Content<'a> {
     },
     /// Bytes that cannot be read as descriptors.
     Lost {
-        /// How many.
+        /// Their number.
         length: u64,
         /// The reason.
         reason: String,
@@ -65,9 +65,9 @@ pub enum Content<'a> {
     Missing(u64),
     /// A stream that is not a link: HTTP, GIV or another protocol.
     Other {
-        /// How it begins.
+        /// Its first bytes.
         beginning: &'a [u8],
-        /// How long it is.
+        /// Its length in bytes.
         length: u64,
     },
 }

@@ -143,7 +143,7 @@ pub(super) enum ScopeArg {
     Public,
 }
 
-/// How a one-shot command reaches the network.
+/// The options by which a one-shot command reaches the network.
 #[derive(Clone, Debug, Args)]
 pub(super) struct JoinArgs {
     /// A servent to join through, by name or address; may be repeated [default: the servent of this

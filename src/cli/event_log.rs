@@ -12,8 +12,8 @@ use std::net::SocketAddrV4;
 /// Lines of one kind between two status lines; further ones are logged at the debug level.
 const MAX_LINES: u32 = 20;
 
-/// Logs what happens. A busy network cannot fill the log: of each kind of line only so many appear
-/// between two status lines.
+/// Logs events of the driver. A busy network cannot fill the log: at most [`MAX_LINES`] of each kind
+/// appear between two status lines.
 #[derive(Default)]
 pub(super) struct EventLog {
     answered: Quota,
@@ -31,7 +31,7 @@ pub(super) struct EventLog {
 struct Quota(u32);
 
 impl Quota {
-    /// How many of them were left out; starts a new count.
+    /// Number of lines left out; starts a new count.
     fn take_left_out(&mut self) -> u32 {
         std::mem::take(&mut self.0).saturating_sub(MAX_LINES)
     }

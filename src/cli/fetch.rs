@@ -93,7 +93,7 @@ impl Fetches {
         self.saved
     }
 
-    /// When there is something to do: the next try, or an update of the bars.
+    /// Time of the next try or update of the bars.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let redraw = self.jobs.iter().any(Job::is_active).then(|| Instant::now() + REDRAW_INTERVAL);
         self.jobs.iter().filter_map(Job::next_try).chain(redraw).min()
@@ -279,7 +279,7 @@ impl Fetches {
         Some((place.path()?.to_owned(), partial.have, partial.total.or(job.size)))
     }
 
-    /// What is kept of a file, as the end of a sentence about it.
+    /// The part of a file that is kept, as the end of a sentence about it.
     fn kept(&self, at: usize) -> String {
         self.place(at).map_or_else(String::new, |(path, have, total)| {
             let amount = output::part_of(have, total);

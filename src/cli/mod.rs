@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What was given to the command itself: to `up` of `servent testnet up`.
+/// The arguments of the innermost command: of `up` in `servent testnet up`.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
 }

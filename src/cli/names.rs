@@ -63,7 +63,7 @@ impl Names {
         failed.for_each(|name| name.again = true);
     }
 
-    /// When the next look-up is due.
+    /// Time of the next look-up.
     pub(super) fn next(&self) -> Option<Instant> {
         let again = self.0.iter().filter(|name| name.again);
         again.map(|name| name.looked_up + RESOLVE_INTERVAL).min()

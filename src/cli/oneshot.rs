@@ -34,7 +34,7 @@ pub(super) struct OneShot {
     failure: Option<Failure>,
 }
 
-/// What happened, for a one-shot command to act on.
+/// An event for a one-shot command to act on.
 pub(super) enum GuestStep {
     /// A link is up.
     Linked,

@@ -33,7 +33,7 @@ pub(super) fn load(
     Ok((plan, graph))
 }
 
-/// What `--check` prints for a valid plan.
+/// The line that `--check` prints for a valid plan.
 pub(super) fn summary(plan: &Plan, graph: &Graph) -> String {
     let degree = graph.degrees().into_iter().max().unwrap_or(0);
     format!(

@@ -86,7 +86,7 @@ pub(super) struct PlanArgs {
     pub(super) node: Vec<NodeEntry>,
 }
 
-/// What a plan says of one node.
+/// The table of one node in a plan.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct NodeEntry {
@@ -107,6 +107,6 @@ pub(super) enum NodeKind {
     /// A servent of ours.
     #[default]
     Servent,
-    /// Whatever its command starts.
+    /// Any other program, started by its command.
     Exec,
 }

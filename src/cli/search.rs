@@ -59,9 +59,9 @@ struct SearchCommand {
     args: SearchArgs,
     fetches: Fetches,
     printer: Printer,
-    /// When waiting for hits ends; known from the first link on.
+    /// End of the wait for hits; known from the first link on.
     deadline: Option<Instant>,
-    /// When waiting ends at the latest.
+    /// Latest end of the wait.
     latest: Option<Instant>,
     /// Waiting for hits is over.
     over: bool,
@@ -81,7 +81,7 @@ impl SearchCommand {
         self.args.get == Some(GetMode::First) && self.fetches.saved() > 0
     }
 
-    /// When to stop waiting for a step: at the end of the wait, or when a download is due.
+    /// Time of the next step: the end of the wait, or a due download.
     fn next_wake(&self) -> Option<Instant> {
         let deadline = self.deadline.filter(|_| !self.over);
         deadline.into_iter().chain(self.fetches.next_wake()).min()

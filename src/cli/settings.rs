@@ -221,7 +221,7 @@ pub(super) fn plain_reason(error: &toml::de::Error) -> String {
         .replace("expected a boolean", "expected true or false")
 }
 
-/// The servent that commands use unless told otherwise: the address that `run` would listen on, and
+/// The servent that commands use by default: the address that `run` would listen on, and
 /// the address to dial.
 pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
     let named = std::env::var("SERVENT_LISTEN").ok().filter(|text| !text.is_empty());

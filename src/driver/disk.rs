@@ -20,7 +20,7 @@ pub(super) struct Disk {
     ended: HashMap<FileId, Ended>,
 }
 
-/// How the file of a download ended.
+/// The final state of a download's file.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// It is complete, and its bytes come from this many servents.
@@ -45,7 +45,7 @@ impl Disk {
         self.files.insert(id, OpenFile::Partial(Box::new(partial)));
     }
 
-    /// How the file of a download ended; returned once.
+    /// The final state of a download's file; returned once.
     pub(super) fn take_ended(&mut self, id: FileId) -> Option<Ended> {
         self.ended.remove(&id)
     }

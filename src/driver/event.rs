@@ -15,9 +15,9 @@ pub enum DriverEvent {
     Saved {
         /// Its file id, as [`Driver::download`](super::Driver::download) returned it.
         file: FileId,
-        /// Where the file is.
+        /// The path of the file.
         path: PathBuf,
-        /// How many servents its bytes come from.
+        /// The number of servents its bytes come from.
         servents: usize,
     },
     /// The file of a download cannot be written.

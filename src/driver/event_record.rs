@@ -19,15 +19,15 @@ pub struct EventRecord {
     pub time: u64,
     /// Running number in its run; 0 is [`RecordedEvent::Start`].
     pub seq: u64,
-    /// What was seen.
+    /// The event.
     #[serde(flatten)]
     pub event: RecordedEvent,
-    /// Ends a write: every descriptor received so far is followed by all that came of it.
+    /// Ends a write: the consequences of every descriptor received so far are recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
 }
 
-/// What a servent saw.
+/// An event of one servent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "fields are named as in the table of the file")]
@@ -36,7 +36,7 @@ pub enum RecordedEvent {
     Start { listen: Option<SocketAddrV4> },
     /// A link stands.
     LinkUp { peer: SocketAddrV4, outbound: bool },
-    /// A link ended, with so many copies queued and not sent in full.
+    /// A link ended, with `unsent` copies queued and not sent in full.
     LinkDown { peer: SocketAddrV4, reason: String, unsent: u64 },
     /// A descriptor arrived.
     Received {
@@ -79,7 +79,7 @@ pub enum RecordedEvent {
 pub struct LinkDescriptor {
     /// The remote end of the link's socket.
     pub peer: SocketAddrV4,
-    /// What it is.
+    /// Its kind.
     #[serde(serialize_with = "kind_name", deserialize_with = "kind_of_name")]
     pub kind: Kind,
     /// Names the descriptor.

@@ -19,7 +19,7 @@
 //! | `answered` | a Query was answered from the library | `guid` `criteria` `results` |
 //!
 //! The records of one turn of the loop are appended in one write, and those of a turn with more than
-//! [`WRITE_AFTER_BYTES`] in several. A `received` and all that came of it are always in one write.
+//! [`WRITE_AFTER_BYTES`] in several. A `received` and its consequences are always in one write.
 //! The last record of a write ends with `"last":true`: up to there, every `received` is followed by
 //! all that came of it. A concurrent reader may see part of a write; records after the last
 //! `"last":true` are incomplete. A gap in `seq` means that records were lost. A process that is

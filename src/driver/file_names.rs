@@ -4,7 +4,7 @@ use crate::transfer::names::has_ending;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// What the names of unfinished downloads end in: those of browsers, torrent clients and servents,
+/// Suffixes of unfinished downloads: of browsers, torrent clients and servents,
 /// and of our records of them.
 const PARTIAL: [&str; 6] =
     [".part", ".part.source", ".partial", ".crdownload", ".!ut", ".incomplete"];

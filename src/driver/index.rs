@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What is shared, and what the next scan needs to know of it.
+/// The shared files, and the numbers that the next scan must keep.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedIndex {
     pub(super) library: Arc<Library>,
@@ -52,7 +52,7 @@ pub(super) struct IndexBuilder {
     relinked: bool,
 }
 
-/// What is known of a file before it is added.
+/// The number and size of a file in the previous index.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KnownFile {
     /// The number it had, or the next unused one.
@@ -90,7 +90,8 @@ impl IndexBuilder {
         self.library.enter(root, text);
     }
 
-    /// What is known of the file `name` of the folder at hand; `None` if 2^32 numbers were used up.
+    /// The file `name` of the current folder in the previous index; `None` if 2^32 numbers were used
+    /// up.
     pub(super) fn look_up(&self, name: &str) -> Option<KnownFile> {
         let library = &self.previous.library;
         let folder = self.previous_folder.as_ref();

@@ -98,7 +98,7 @@ impl WatchList {
 
     fn try_add(&mut self, path: &Path) -> io::Result<()> {
         let Some(handle) = &mut self.handle else {
-            // Without a maximum nobody listens, and nothing is refused.
+            // Watching is off with a maximum of 0, so nothing is refused.
             return if self.max == 0 { Ok(()) } else { Err(Errno::NOSPC.into()) };
         };
         let mask = WatchMask::CREATE

@@ -1,8 +1,8 @@
-//! Partial files: what a download is written to until it is complete, and how one is resumed.
+//! Partial files: a download is written to one until it is complete, and resumes from it.
 //!
 //! A partial file is called `NAME.SIZE.part` and lies in the folder of the download. A record beside it
-//! says what it is a part of and where its bytes come from; a file without a record is not a partial
-//! file, whatever its name. No complete download gets such a name: see
+//! names the whole file and the sources of the bytes; a file without a record is not a partial file,
+//! even under such a name. No complete download gets such a name: see
 //! [`crate::transfer::names::safe_local_name`]. A partial file is locked while in use, so two
 //! downloads of one name never write to the same one.
 //!

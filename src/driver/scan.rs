@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, fs, io};
 
-/// How many folders deep a file may lie beneath its root. Bounds the work of opening it.
+/// Greatest depth of a shared file beneath its root, in folders. Bounds the work of opening it.
 const MAX_DEPTH: usize = 64;
 
 /// Most folders of one scan. Bounds the set of folders to come to a few hundred megabytes.
@@ -83,7 +83,7 @@ pub(super) struct Scanned {
     pub(super) index: SharedIndex,
     /// The watches on the folders that were walked.
     pub(super) watches: WatchList,
-    /// When the first of the files left for later may be shared, counted from when it was seen.
+    /// Time until the first of the files left for later may be shared, from when it was seen.
     pub(super) settles_in: Option<Duration>,
     /// For the user.
     pub(super) report: ScanReport,
@@ -385,7 +385,7 @@ impl fmt::Debug for Scan {
     }
 }
 
-/// For each root, the other root whose walk visits its files anyway.
+/// For each root, another root that contains it and whose walk visits its files.
 ///
 /// A walk does not visit hidden or excluded folders: a root in one of them is walked by itself, with
 /// the globs matched against paths beneath it.

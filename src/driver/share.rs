@@ -1,8 +1,8 @@
 //! Share roots, and how a file beneath one is opened.
 //!
 //! A request names a number, never a path; the path comes from the library, which has it from the
-//! last scan. It is resolved beneath the root without following a link, so whatever was moved or
-//! linked since the scan, nothing outside the share is opened. Linux does that in one system call
+//! last scan. It is resolved beneath the root without following a link, so nothing outside the share
+//! is opened even if files were moved or linked since the scan. Linux does that in one system call
 //! (openat2(2), since 5.6); elsewhere each folder on the way is opened in turn.
 
 use rustix::fs::{Mode, OFlags, open, openat};
@@ -81,8 +81,8 @@ impl std::error::Error for ShareError {
 
 /// Opens the file at `relative` beneath `root` for reading, and tells its size in bytes.
 ///
-/// A link on the way is an error, and so is anything but a regular file, whatever the scan has seen
-/// there. Never waits for the other end of a FIFO.
+/// A link in the path is an error, and so is anything but a regular file, even if the scan found one.
+/// Never waits for the other end of a FIFO.
 pub(super) fn open_shared(root: &ShareRoot, relative: &Path) -> io::Result<(File, u64)> {
     // Without NONBLOCK, opening a FIFO would wait; on regular files it means nothing.
     let file = File::from(open_beneath(root, relative, OFlags::NONBLOCK)?);
@@ -148,9 +148,9 @@ mod tests {
     use std::io::Read;
     use std::os::unix::fs::symlink;
 
-    /// Both ways, where the system has both.
+    /// By openat2(2), where the system has it, and by the walk.
     #[test]
-    fn a_path_is_resolved_alike_at_once_and_step_by_step() {
+    fn openat2_and_the_walk_resolve_alike() {
         let (share, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = |name: &str| share.path().join(name);
         fs::create_dir_all(path("a/b")).unwrap();
@@ -162,15 +162,15 @@ mod tests {
         symlink(outside.path(), path("away")).unwrap();
         symlink("top", path("inside")).unwrap();
         symlink("a", path("alias")).unwrap();
-        type Way = fn(OwnedFd, &Path, OFlags) -> Result<OwnedFd, Errno>;
-        let ways: [Way; 2] = [|folder, path, flags| resolve(&folder, path, flags), walk];
-        for (number, way) in ways.into_iter().enumerate() {
+        type Resolver = fn(OwnedFd, &Path, OFlags) -> Result<OwnedFd, Errno>;
+        let resolvers: [Resolver; 2] = [|folder, path, flags| resolve(&folder, path, flags), walk];
+        for (number, resolver) in resolvers.into_iter().enumerate() {
             let open = |relative: &str| {
                 let folder = open(share.path(), FOLDER, Mode::empty()).unwrap();
-                way(folder, Path::new(relative), NO_LINKS).map(File::from)
+                resolver(folder, Path::new(relative), NO_LINKS).map(File::from)
             };
             if matches!(open("top"), Err(Errno::NOSYS | Errno::PERM)) {
-                println!("way {number} is not to be had on this system");
+                println!("this system has no resolver {number}");
                 continue;
             }
             for file in ["top", "a/b/deep"] {

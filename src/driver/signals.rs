@@ -6,8 +6,8 @@
 //! | HUP | stop, unless HUP was ignored at the start (`nohup`) | reload |
 //! | USR1 | status | status |
 //!
-//! The kernel sends HUP when a terminal goes away, users send it to ask for a reload. The two are told
-//! apart by opening `/dev/tty`, which fails once the terminal is gone (tty(4), ENXIO).
+//! The kernel sends HUP when a terminal closes; users send it to ask for a reload. The two are
+//! distinguished by opening `/dev/tty`, which fails once the terminal is gone (tty(4), ENXIO).
 
 use super::event::DriverEvent;
 use mio::{Interest, Poll, Token};
@@ -36,7 +36,7 @@ impl SignalSource {
         Ok(SignalSource { signals, ends_with_terminal })
     }
 
-    /// What the signals since the last call ask for.
+    /// The requests of signals since the last call.
     pub(super) fn pending(&mut self) -> impl Iterator<Item = DriverEvent> {
         let ends_with_terminal = self.ends_with_terminal;
         self.signals.pending().map(move |signal| match signal {

@@ -76,7 +76,7 @@ fn source_ip(listening: Ipv4Addr, target: Ipv4Addr) -> Option<Ipv4Addr> {
     (reaches && !listening.is_unspecified()).then_some(listening)
 }
 
-/// What an error means to the core.
+/// The core's term for an error.
 pub(super) fn failure(error: &io::Error) -> IoFailure {
     match error.kind() {
         ErrorKind::ConnectionRefused => IoFailure::Refused,
@@ -91,7 +91,7 @@ pub(super) fn failure(error: &io::Error) -> IoFailure {
     }
 }
 
-/// What an error means to the core that came before anything was sent to the peer.
+/// The core's term for an error before anything was sent to the peer.
 pub(super) fn local_failure(error: &io::Error) -> IoFailure {
     match error.kind() {
         // Some systems report it at once on loopback.

@@ -42,7 +42,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(500);
 /// the time.
 const PAUSE_FACTOR: u32 = 3;
 
-/// How often the roots are checked. No watch reports a root that returns, a parent that was moved, or
+/// Interval between checks of the roots. No watch reports a root that returns, a parent that was moved, or
 /// a file system mounted over a root.
 const ROOT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -61,7 +61,7 @@ pub(super) struct Watch {
     schedule: Schedule,
     /// The roots as they were when the last scan began.
     roots: Vec<Option<RootIdentity>>,
-    /// When the roots are checked next.
+    /// Time of the next check of the roots.
     next_root_poll: Instant,
 }
 
@@ -134,13 +134,13 @@ impl Watch {
         self.scan.is_some() || self.unread && self.schedule.due.is_none_or(|due| due <= now)
     }
 
-    /// When a scan is due, or a check of the roots.
+    /// Time of the next scan or check of the roots.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let poll = (!self.roots.is_empty()).then_some(self.next_root_poll);
         self.schedule.due.into_iter().chain(poll).min()
     }
 
-    /// What is shared by the last scan that has ended.
+    /// The index of the last completed scan.
     pub(super) fn index(&self) -> &SharedIndex {
         &self.index
     }
@@ -216,7 +216,7 @@ fn identities(shares: &Shares) -> Vec<Option<RootIdentity>> {
     shares.roots.iter().map(identity).collect()
 }
 
-/// When the next scan is due.
+/// The time of the next scan.
 #[derive(Debug, Default)]
 struct Schedule {
     due: Option<Instant>,

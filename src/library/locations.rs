@@ -1,4 +1,4 @@
-//! Where the shared files lie, as text: a share root by number, a folder within it, a name.
+//! Locations of the shared files as text: a share root by number, a folder within it, a name.
 //!
 //! The library stores and compares this text and opens nothing by it. Files are added folder by
 //! folder, so the files of a folder are a range of positions and a file takes no bytes here. A folder
@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-/// Where a shared file lies.
+/// The location of a shared file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location<'a> {
     /// The number of the share root.
@@ -74,7 +74,7 @@ impl Locations {
         self.targets.shrink_to_fit();
     }
 
-    /// Where the file called `name` at `position` lies.
+    /// The location of the file `name` at `position`.
     pub(super) fn locate<'a>(&'a self, position: u32, name: &'a str) -> Option<Location<'a>> {
         let after = self.folders.partition_point(|folder| folder.first <= position);
         let at = after.checked_sub(1)?;
@@ -90,7 +90,7 @@ impl Locations {
         !self.links.is_empty()
     }
 
-    /// Where the link at `position` leads; `None` if it is none.
+    /// The target of the link at `position`; `None` for other files.
     pub(super) fn target(&self, position: u32) -> Option<&str> {
         let at = self.links.binary_search_by_key(&position, |link| link.position).ok()?;
         let start = at.checked_sub(1).map_or(0, |before| self.links[before].target_end);

@@ -44,7 +44,7 @@ pub struct Library {
     by_number: Vec<u32>,
     by_name: NameTable,
     index: WordIndex,
-    /// Where the files lie; `None` if no folder was entered.
+    /// Locations of the files; `None` if no folder was entered.
     locations: Option<Box<Locations>>,
     total_bytes: u64,
 }
@@ -94,7 +94,7 @@ impl Library {
         Some(self.entry(self.position(number)?))
     }
 
-    /// Where the file with this number lies, if the builder was told.
+    /// The location of the file with this number, if its folder was entered.
     pub fn location(&self, number: u32) -> Option<Location<'_>> {
         let position = self.position(number)?;
         let name = name_at(&self.files, &self.text, position);

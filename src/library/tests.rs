@@ -122,7 +122,7 @@ fn each_file_has_the_place_it_was_added_at() {
     }
     assert!(library.folder(1, "sub").is_none() && library.folder(0, "su").is_none());
     assert_eq!(library.location(number + 1), None);
-    // Where nobody tells of folders, there are no places.
+    // Without folders there are no locations.
     assert_eq!(self::library(&["a"]).location(4_999_999), None);
 }
 

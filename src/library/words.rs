@@ -267,7 +267,7 @@ impl<F: FnMut(&[u8]) -> bool> Reader<'_, F> {
     }
 }
 
-/// How many bytes the first letter of a word, which is UTF-8, takes.
+/// Bytes of the first letter of a word, which is UTF-8.
 pub(super) fn first_letter_bytes(word: &[u8]) -> usize {
     match word.first() {
         None => 0,

@@ -1,4 +1,4 @@
-//! Which fault of a plan happens when: one schedule for virtual networks and real processes.
+//! The random schedule of a plan's faults, for virtual networks and real processes.
 //!
 //! Everything is drawn from one seed, in the order in which links and nodes start, so the same plan
 //! has the same faults. The schedule says what happens; how a node crashes or a link is cut is the
@@ -37,11 +37,11 @@ pub enum Fault {
         /// In the middle of the next bytes that cross it rather than at once.
         mid_stream: bool,
     },
-    /// A node ends without shutting down, and forgets all but who it is.
+    /// A node ends without shutting down, and loses all but its identity.
     Crash {
         /// Its number.
         node: usize,
-        /// Its neighbours are not told: the machine is gone too.
+        /// Its neighbours get no FIN or RST: the machine is gone too.
         silent: bool,
     },
     /// A node shuts down.
@@ -70,7 +70,7 @@ pub enum Fault {
     Heal,
 }
 
-/// What becomes of a dial.
+/// The outcome of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialOutcome {
     /// It gets through.
@@ -87,7 +87,7 @@ pub struct FaultSchedule {
     faults: Faults,
     rng: Rng,
     due: BinaryHeap<Reverse<Due>>,
-    /// How often each node has ended. A fault counts only in the life it was drawn for.
+    /// Number of times each node has ended. A fault counts only in the life it was drawn for.
     lives: Vec<u32>,
 }
 
@@ -149,7 +149,7 @@ impl FaultSchedule {
         }
     }
 
-    /// When the next fault is due. It may turn out to be void.
+    /// Time of the next fault, which may turn out to be void.
     pub fn next_at(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse(due)| due.at)
     }
@@ -201,7 +201,7 @@ impl FaultSchedule {
         self.due.push(Reverse(Due { at, fault, life }));
     }
 
-    /// When something happens that has this probability in each second.
+    /// Draws the time of an event that has this probability in each second.
     fn draw(&mut self, now: Instant, probability: f64) -> Option<Instant> {
         let seconds = seconds_until(probability, &mut self.rng)?;
         let within = Duration::from_micros(self.rng.next_u64() % 1_000_000);
@@ -218,7 +218,7 @@ impl FaultSchedule {
 }
 
 impl Faults {
-    /// Draws what becomes of a dial.
+    /// Draws the outcome of a dial.
     pub fn dial(&self, rng: &mut Rng) -> DialOutcome {
         match unit(rng) {
             drawn if drawn < self.refuse => DialOutcome::Refused,

@@ -27,6 +27,6 @@ pub struct HitRecord {
     pub busy: Option<bool>,
     /// Its vendor code.
     pub vendor: Option<String>,
-    /// What `servent get` takes.
+    /// The URL for `servent get`.
     pub url: String,
 }

@@ -56,7 +56,7 @@ pub struct Plan {
     pub places: BTreeMap<String, Place>,
 }
 
-/// How one node differs from the others.
+/// The settings in which one node differs from the others.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Place {
     /// Folders it shares instead of generated files.
@@ -82,7 +82,7 @@ pub struct Faults {
     pub crash: f64,
     /// Probability per node and second that it stops reading, for 1 to 120 seconds.
     pub stall: f64,
-    /// When the network is partitioned in two.
+    /// Time at which the network is partitioned in two.
     pub partition: Option<Duration>,
     /// Duration of the partition; `None` is a minute.
     pub partition_for: Option<Duration>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct Trace {
     /// The name of the node that searched.
     pub from: String,
-    /// What it searched for.
+    /// The search text.
     pub criteria: String,
     /// Copies of the Query, in order of arrival.
     pub copies: Vec<Step>,

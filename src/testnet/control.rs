@@ -53,7 +53,7 @@ pub(super) struct NetworkStatus {
 pub(super) struct NodeStatus {
     /// Its process, while it runs.
     pub(super) pid: Option<u32>,
-    /// How it ended.
+    /// Its exit status or signal, in words.
     pub(super) ended: Option<String>,
     /// It was stopped on purpose.
     pub(super) wanted_down: bool,

@@ -111,7 +111,7 @@ impl Default for Conditions {
 }
 
 impl Conditions {
-    /// What differs from `plan`, in words.
+    /// The differences from `plan`, in words.
     pub fn differences(&self, plan: &Conditions) -> Vec<String> {
         let mut out = Vec::new();
         if self.delay != plan.delay {

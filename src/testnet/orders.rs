@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A servent stops within this time.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
-/// How often a capture checks whether it is to end.
+/// Interval at which a capture checks whether to end.
 const CAPTURE_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Stops a node, with TERM or, if `hard`, with KILL.

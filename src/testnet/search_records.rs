@@ -48,7 +48,7 @@ impl<'a> SearchRecords<'a> {
     /// Number of copies in flight, when the guest has received `home` of them; `None` until the origin
     /// has received the Query.
     ///
-    /// A record is read together with all that came of it ([`EventTail`](super::tail::EventTail)), and
+    /// A record is read together with its consequences ([`EventTail`](super::tail::EventTail)), and
     /// those of one node in order. So when every copy that the records say was sent has arrived
     /// according to them, and the other way round, nothing is in flight.
     pub(super) fn missing(&self, home: usize) -> Option<usize> {

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 
 /// Reads the events of one servent, whole writes at a time.
 ///
-/// A servent appends what it received and all that came of it in one write, of which a reader may
+/// A servent appends a received descriptor and its consequences in one write, of which a reader may
 /// see a part. Records wait until the last one of their write is there, so a record is never given
 /// out without its consequences.
 #[derive(Debug)]
 pub(super) struct EventTail {
     tail: Tail,
-    /// Records of a write whose end is not there yet.
+    /// Records of an incomplete write.
     incomplete: Vec<EventRecord>,
     /// The number that the next record must have.
     next_seq: u64,
@@ -66,9 +66,9 @@ impl EventTail {
 pub(super) struct Carried {
     /// The number of the link.
     pub(super) link: usize,
-    /// What the dialling node sees as its peer.
+    /// The peer's address as the dialling node sees it.
     pub(super) from_sees: SocketAddrV4,
-    /// What the dialled node sees as its peer.
+    /// The peer's address as the dialled node sees it.
     pub(super) to_sees: SocketAddrV4,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Carried {
 pub(super) struct Tail {
     path: PathBuf,
     file: Option<File>,
-    /// The beginning of a line whose end is not there yet.
+    /// An incomplete line.
     unfinished: Vec<u8>,
 }
 

@@ -32,7 +32,7 @@ pub struct View {
 pub struct NodeState {
     /// Its name.
     pub name: String,
-    /// Where it listens.
+    /// The address it listens on.
     pub addr: SocketAddrV4,
     /// `up`, or how it ended.
     pub state: String,

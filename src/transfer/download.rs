@@ -328,7 +328,7 @@ impl Download {
         }
     }
 
-    /// When to call [`Download::handle_timeout`]; `None` while nothing is expected of the source.
+    /// Time to call [`Download::handle_timeout`]; `None` while nothing is expected of the source.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let waits = match self.connection {
             ConnectionState::None => false,
@@ -353,7 +353,7 @@ impl Download {
         self.expected
     }
 
-    /// Where the file comes from.
+    /// The source of the file.
     pub fn source(&self) -> &Source {
         &self.source
     }

@@ -15,7 +15,7 @@ fn source(name: &str, size: Option<u64>) -> Source {
     Source { addr: ADDR, index: 7, name: name.to_owned(), size, push: None }
 }
 
-/// How the scripted server ends a connection after its answers.
+/// The end of a connection of the scripted server after its answers.
 #[derive(Clone, Copy)]
 enum End {
     Stay,
@@ -23,7 +23,7 @@ enum End {
     Reset,
 }
 
-/// What one connection answers, request by request.
+/// The answers on one connection, request by request.
 type Script = Vec<(Vec<&'static str>, End)>;
 
 /// Plays owner and server, and keeps what reached the disk.
@@ -41,7 +41,7 @@ struct Owner {
     already_here: bool,
 }
 
-/// What is on the disk of a download.
+/// The disk of a download.
 #[derive(Clone, Copy, Default)]
 struct Disk<'a> {
     partial: &'a str,
@@ -344,7 +344,7 @@ fn a_long_partial_is_joined_behind_an_overlap() {
     assert_eq!(owner.ranges, [Some(RangeSpec::From(from as u64)), None]);
 }
 
-/// GNU Serveez sends the whole file whatever is asked.
+/// GNU Serveez ignores ranges and sends the whole file.
 #[test]
 fn a_source_without_ranges_is_compared_from_its_first_byte() {
     let text = long_text(LONG);
@@ -488,7 +488,7 @@ fn short_answers_are_continued() {
     assert_eq!(owner.paths.len(), 2);
     let said = "HTTP/1.0 206 OK\r\nContent-Range: bytes 0-1/5\r\n\r\nhe";
     fetch(None, NOTHING, &vec![(vec![said], End::Stay), (vec![second], End::Stay)], Ok("hello"));
-    // What follows an answer unasked is not taken for the next one.
+    // Unrequested bytes after an answer are not read as the next one.
     let surplus = "HTTP/1.1 206 OK\r\nContent-Range: bytes 0-1/5\r\n\r\nheHTTP/1.1 404 No\r\n\r\n";
     let owner = Owner::new(source("a", None), NOTHING)
         .run(vec![(vec![surplus], End::Stay), (vec![second], End::Stay)], usize::MAX);

@@ -7,7 +7,7 @@
 //! | [`names`] | names from the network made safe for the local disk and terminal |
 //! | [`url`] | a source as a URL |
 //!
-//! Both machines are told what happened and asked what to do next. Bytes of shared files do not pass
+//! Both machines take inputs and return the next step. Bytes of shared files do not pass
 //! through an upload: its owner sends them from the page cache to the socket.
 
 pub mod download;
@@ -22,7 +22,7 @@ pub mod url;
 #[cfg(test)]
 mod pipe_tests;
 
-/// What an upload may serve.
+/// The files that an upload may serve.
 pub trait SharedFiles {
     /// Number and size in bytes of the file that a peer requests by `path`; see
     /// [`GetPath`](crate::wire::http_head::GetPath).

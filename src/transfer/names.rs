@@ -39,7 +39,7 @@ fn is_partial(name: &str) -> bool {
     has_ending(name, &[".part", ".part.source"])
 }
 
-/// Whether a name ends in one of these, whatever its case: some file systems make no difference.
+/// Whether a name ends in one of these in any case: some file systems ignore case.
 pub(crate) fn has_ending(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(|ending| {
         let start = name.len().checked_sub(ending.len());
@@ -92,7 +92,7 @@ fn trim_end(name: &str) -> &str {
     name.trim_end_matches(['.', ' '])
 }
 
-/// Whether Windows takes a name for a device, whatever its extension.
+/// Whether a name is a device on Windows, with any extension.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
     let numbered = |prefix: &str| {

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 /// Most bytes of one [`DownloadStep::Write`] or [`DownloadStep::Compare`].
 pub const MAX_WRITE_BYTES: usize = 64 * 1024;
 
-/// How a download succeeded.
+/// The result of a successful download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// All bytes are in the partial file.

@@ -1,4 +1,4 @@
-//! An upload and a download joined by pipes: whatever the splits, the exact bytes arrive.
+//! An upload and a download joined by pipes: the exact bytes arrive under any split.
 
 use super::SharedFiles;
 use super::download::{Download, DownloadLimits, DownloadStep, Kept, Partial, Source};

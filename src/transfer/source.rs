@@ -20,7 +20,7 @@ pub struct Source {
     pub name: String,
     /// Size in bytes from the hit, if there was one.
     pub size: Option<u64>,
-    /// How to push it; `None` if its servent id is unknown.
+    /// The target of a Push; `None` if its servent id is unknown.
     pub push: Option<PushVia>,
 }
 

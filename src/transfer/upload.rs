@@ -382,7 +382,7 @@ impl Upload {
         }
     }
 
-    /// When to call [`Upload::handle_timeout`]; `None` while the owner has a step to do.
+    /// Time to call [`Upload::handle_timeout`]; `None` while the owner has a step to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Sending(Outgoing { pause: Pause::Until(until), .. }) => Some(*until),

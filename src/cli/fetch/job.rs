@@ -132,7 +132,7 @@ impl Job {
         &self.sources[self.at].source
     }
 
-    /// When the next source is due.
+    /// Time of the next source.
     pub(super) fn next_try(&self) -> Option<Instant> {
         let due = |source: &JobSource| match source.state {
             State::NotBefore(at) => Some(at),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Most unreadable paths that are recorded.
 const MAX_UNREADABLE: usize = 8;
 
-/// What a scan has found.
+/// The result of a scan.
 #[derive(Clone, Debug, Default)]
 pub struct ScanReport {
     /// One entry for each root, in the order given.
@@ -29,7 +29,7 @@ pub struct ScanReport {
     skipped: [u64; Skip::ALL.len()],
 }
 
-/// What a scan has found in one root.
+/// The result of a scan in one root.
 #[derive(Clone, Debug)]
 pub struct RootReport {
     /// Its canonical path.

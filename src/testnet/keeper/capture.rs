@@ -13,7 +13,7 @@ use std::net::SocketAddrV4;
 pub(super) struct LinkCapture {
     /// The dialling node's end, and the dialled one's.
     ends: [SocketAddrV4; 2],
-    /// What each side has sent.
+    /// The streams of the two sides.
     streams: [SentStream; 2],
 }
 

@@ -62,13 +62,13 @@ struct Keeper {
     relay: Relay,
     children: Children,
     faults: FaultSchedule,
-    /// When the keeper started: the origin of the times of `faults`.
+    /// Start of the keeper: the origin of the times of `faults`.
     origin: Instant,
     /// The side of each node while the network is parted.
     sides: Option<Vec<bool>>,
     /// The list of relayed connections.
     carried: File,
-    /// When processes that still run are killed; set while the keeper stops.
+    /// Deadline after which running processes are killed; set while the keeper stops.
     stopping: Option<Instant>,
 }
 

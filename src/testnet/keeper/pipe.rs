@@ -29,7 +29,7 @@ pub(super) struct Pipe {
     /// Pieces with the time they may be written, and how much of each was written.
     in_flight: VecDeque<(Instant, Vec<u8>, usize)>,
     in_flight_bytes: usize,
-    /// When the bandwidth allows the next write.
+    /// Time from which the bandwidth allows the next write.
     free_at: Option<Instant>,
     /// The source has ended its stream.
     ended: bool,
@@ -43,7 +43,7 @@ pub(super) struct Pipe {
 /// The result of one step.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Stepped {
-    /// When to step again, apart from events.
+    /// Time of the next step without an event.
     pub(super) again: Option<Instant>,
     /// This direction has ended.
     pub(super) finished: bool,

@@ -53,7 +53,7 @@ struct Pair {
     connecting: bool,
     /// By a fault of the plan, this dial gets no answer.
     silent: bool,
-    /// When the dial is dropped if it is still connecting.
+    /// Deadline of the dial while it is connecting.
     give_up_at: Instant,
 }
 

@@ -51,7 +51,7 @@ impl Download {
         self.validator.get_or_insert_with(|| told.clone()) != told
     }
 
-    /// The range of the body. A `Content-Range` counts whatever the status.
+    /// The range of the body. A `Content-Range` counts under any status.
     fn plan_body(&mut self, response: &ResponseHead) -> Result<Option<Body>, DownloadError> {
         let wanted = self.position;
         let range = response.content_range;
