@@ -157,7 +157,8 @@ impl fmt::Display for PlanError {
                 let (most, given) = (MAX_LATENCY.as_secs(), latency.as_secs_f64());
                 write!(
                     f,
-                    "a latency above {most} s would let handshakes time out; {given} s is too long"
+                    "links take at most {most} s one way, or handshakes time out; {given} s were \
+                     asked for"
                 )
             }
             PlanError::TooManyFiles(count) => write!(
