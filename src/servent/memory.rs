@@ -37,7 +37,7 @@ impl Cost {
 }
 
 impl Config {
-    /// Everything a servent with these settings may hold, except its library: about 100 bytes for
+    /// Everything a servent with these settings may hold, except its library: about 150 bytes for
     /// each shared file.
     ///
     /// `pending_events` is how many events its driver keeps; `observed` whether observations are

@@ -291,7 +291,7 @@ fn a_plan_that_makes_no_sense_is_refused() {
         (&["--topology", "circle"], 2, "give line, ring"),
         (&["--nodes", "5", "--topology", "regular:3"], 2, "regular"),
         (&["--from", "nobody"], 2, "nobody"),
-        (&["--latency", "5s"], 2, "above 4 s"),
+        (&["--latency", "5s"], 2, "at most 4 s"),
         (&["--topology", "file:no-such-file"], 8, "no-such-file"),
     ];
     for (args, code, expected) in cases {

@@ -102,7 +102,7 @@ fn push(n: u64, to: &[u8; 16]) -> Vec<u8> {
 /// An attack, and the rows of `--explain-limits` whose memory it may use besides [`USUAL`].
 type Storm = (&'static str, fn(&Target, Instant), &'static [&'static str]);
 
-const SENT: &[&str] = &["send queues", "books"];
+const SENT: &[&str] = &["send queues", "accounts"];
 const IDS: &[&str] = &["ids of Pings"];
 const ASSEMBLED: &[&str] = &["descriptors being"];
 const HEADS: &[&str] = &["request heads"];
@@ -121,12 +121,12 @@ const STORMS: [Storm; 11] = [
     (
         "Queries",
         |at, until| at.flood(until, |n| numbered(n, QUERY, 7, &query("nobody"))),
-        &["send queues", "books", "descriptors being", "ids of Queries", "ids being moved"],
+        &["send queues", "accounts", "descriptors being", "ids of Queries", "ids being moved"],
     ),
     (
         "answered Queries",
         |at, until| at.flood(until, |n| numbered(n, QUERY, 1, &query("hello"))),
-        &["send queues", "books", "descriptors being", "ids of Queries", "ids being", "events not"],
+        &["send queues", "accounts", "descriptors being", "ids of Queries", "ids being", "pending events"],
     ),
     (
         "the longest Queries",
@@ -137,12 +137,12 @@ const STORMS: [Storm; 11] = [
     (
         "hits",
         |at, until| at.flood(until, hit),
-        &["send queues", "books", "descriptors being", "servent ids", "ids of Queries"],
+        &["send queues", "accounts", "descriptors being", "servent ids", "ids of Queries"],
     ),
     (
         "Pushes",
         |at, until| at.flood(until, |n| push(n, &at.identity)),
-        &["ids of Pushes", "Pushes kept"],
+        &["ids of Pushes", "Pushes remembered"],
     ),
     (
         "descriptors that do not end",
@@ -168,7 +168,7 @@ const STORMS: [Storm; 11] = [
             let asks = b"GET /get/1/hello.txt HTTP/1.1\r\nHost: x\r\n\r\n";
             at.crowd(until, false, &asks.repeat(180));
         },
-        &["request heads", "events not told yet"],
+        &["request heads", "pending events"],
     ),
 ];
 
@@ -270,7 +270,11 @@ fn memory_under_attack_stays_below_what_explain_limits_states() {
     // Few links make the bounds low enough for a leak to exceed them.
     let args = [&share[..], &["--max-links", "8"]].concat();
     let events = [&args[..], &["--events", file.to_str().unwrap()]].concat();
+    let (every_row, _) = stated(&home, &events);
     for (number, (name, storm, uses)) in STORMS.into_iter().enumerate() {
+        for used in USUAL.iter().chain(uses) {
+            assert!(every_row.iter().any(|(row, _)| row.starts_with(used)), "no row \"{used}\"");
+        }
         // Half of the attacks run with --events.
         let args = if number % 2 == 0 { &events[..] } else { &args[..] };
         let (rows, _) = stated(&home, args);
