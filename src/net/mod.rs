@@ -29,6 +29,8 @@ mod peers;
 mod prefetch;
 mod script;
 mod segments;
+#[cfg(test)]
+mod tests;
 mod wires;
 
 pub use network::{Net, State};

@@ -52,15 +52,21 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
 
     /// A dial to where no node is. `None` when it is not answered.
     pub(super) fn accept_by_script(&mut self, end: End) -> Option<Result<(), Failure>> {
-        let refused = Some(Err(Failure::Refused));
-        let Some(addr) = self.dialled.remove(&end.wire()) else { return refused };
-        let peer = Peer(self.scripts.len());
-        match self.listeners.get_mut(&addr) {
-            Some(Listener::Scripted(waiting)) => waiting.push_back(peer),
+        let (wire, peer) = (end.wire(), Peer(self.scripts.len()));
+        let addr = *self.dialled.get(&wire)?;
+        let accepted = match self.listeners.get_mut(&addr) {
+            Some(Listener::Scripted(waiting)) => {
+                waiting.push_back(peer);
+                true
+            }
             Some(Listener::Silent) => return None,
-            Some(Listener::Node(_)) | None => return refused,
+            Some(Listener::Node(_)) | None => false,
+        };
+        self.dialled.remove(&wire);
+        if !accepted {
+            return Some(Err(Failure::Refused));
         }
-        self.wires[end.wire()].set_holder(end.side(), Holder::Peer(peer));
+        self.wires[wire].set_holder(end.side(), Holder::Peer(peer));
         self.add_script(*addr.ip(), end);
         Some(Ok(()))
     }

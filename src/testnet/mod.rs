@@ -14,8 +14,10 @@
 mod check;
 mod control;
 pub mod demo;
+mod finding;
 mod folder;
 mod follow;
+mod judge;
 mod keeper;
 mod orders;
 mod process;
@@ -25,7 +27,8 @@ mod tail;
 mod up;
 mod view;
 
-pub use check::{Finding, check};
+pub use check::check;
+pub use finding::Finding;
 pub use folder::{Conditions, Link, Network, Node, RunFolder};
 pub use follow::{Followed, MAX_TTL, Search, follow};
 pub use keeper::keep;
