@@ -126,7 +126,14 @@ const STORMS: [Storm; 11] = [
     (
         "answered Queries",
         |at, until| at.flood(until, |n| numbered(n, QUERY, 1, &query("hello"))),
-        &["send queues", "accounts", "descriptors being", "ids of Queries", "ids being", "pending events"],
+        &[
+            "send queues",
+            "accounts",
+            "descriptors being",
+            "ids of Queries",
+            "ids being",
+            "pending events",
+        ],
     ),
     (
         "the longest Queries",
