@@ -200,16 +200,18 @@ impl Links {
     /// uses HTTP without an upload under way (`is_uploading` says which are). HTTP goes first: a
     /// peer that wants a file soon holds a slot.
     pub(super) fn longest_idle(&self, is_uploading: impl Fn(ConnId) -> bool) -> Option<ConnId> {
-        let rank = |(id, conn): (ConnId, &Connection)| {
-            let undecided = match &conn.phase {
-                Phase::Accepted(_) | Phase::Handshaking(_) => true,
-                Phase::Upload if !is_uploading(id) => false,
-                _ => return None,
-            };
-            (conn.origin == Origin::Inbound).then_some((undecided, conn.deadline, id.index))
+        let is_idle = |&(id, conn): &(ConnId, &Connection)| {
+            conn.origin == Origin::Inbound
+                && match &conn.phase {
+                    Phase::Accepted(_) | Phase::Handshaking(_) => true,
+                    Phase::Upload => !is_uploading(id),
+                    _ => false,
+                }
         };
-        let longest = self.sockets().filter_map(rank).min()?;
-        self.connections.get(longest.2 as usize).map(|conn| id_of(longest.2 as usize, conn))
+        let rank = |(_, conn): &(ConnId, &Connection)| {
+            (!matches!(conn.phase, Phase::Upload), conn.deadline)
+        };
+        self.sockets().filter(is_idle).min_by_key(rank).map(|(id, _)| id)
     }
 
     /// A connection kept idle for the next file of `servent`.

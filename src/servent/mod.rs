@@ -223,7 +223,7 @@ impl Servent {
 
     /// Loads what a descriptor with this GUID needs into the cache, for engines that run more
     /// servents than fit it. Changes nothing.
-    pub(crate) fn fetch(&self, id: ConnId, guid: &[u8; 16]) -> u64 {
+    pub(crate) fn prefetch(&self, id: ConnId, guid: &[u8; 16]) -> u64 {
         self.routing.prefetch_guid(guid);
         let Some(conn) = self.links.get(id) else { return 0 };
         let heard = match &conn.phase {

@@ -135,7 +135,7 @@ impl Node for Servent {
     }
 
     fn touch_arrival(&self, conn: ConnId, guid: &[u8; 16]) -> u64 {
-        self.fetch(conn, guid)
+        self.prefetch(conn, guid)
     }
 
     fn touch_links(&self) -> u64 {

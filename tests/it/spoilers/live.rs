@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 /// What happened on a socket.
-enum Happened {
+enum SocketEvent {
     Accepted(TcpStream),
     Bytes(ConnId, Vec<u8>),
     Closed(ConnId),
@@ -38,7 +38,7 @@ pub(super) fn run(spoil: Spoil, listen: SocketAddrV4) -> ! {
     let accepted = tell.clone();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            accepted.send(Happened::Accepted(stream)).unwrap();
+            accepted.send(SocketEvent::Accepted(stream)).unwrap();
         }
     });
     Program { node: Spoiler::new(core, spoil), sockets: BTreeMap::new(), listen, tell }
@@ -49,11 +49,11 @@ struct Program {
     node: Spoiler,
     sockets: BTreeMap<ConnId, TcpStream>,
     listen: SocketAddrV4,
-    tell: Sender<Happened>,
+    tell: Sender<SocketEvent>,
 }
 
 impl Program {
-    fn run(mut self, happened: &Receiver<Happened>) -> ! {
+    fn run(mut self, happened: &Receiver<SocketEvent>) -> ! {
         let begun = std::time::Instant::now();
         let now = || Instant::ZERO + begun.elapsed();
         loop {
@@ -67,9 +67,9 @@ impl Program {
         }
     }
 
-    fn handle(&mut self, now: Instant, happened: Happened) {
+    fn handle(&mut self, now: Instant, happened: SocketEvent) {
         match happened {
-            Happened::Accepted(stream) => {
+            SocketEvent::Accepted(stream) => {
                 let Ok(SocketAddr::V4(remote)) = stream.peer_addr() else { return };
                 if let Some(conn) = self.node.handle_accepted(now, remote, self.listen) {
                     let (reader, tell) = (stream.try_clone().unwrap(), self.tell.clone());
@@ -77,8 +77,8 @@ impl Program {
                     self.sockets.insert(conn, stream);
                 }
             }
-            Happened::Bytes(conn, bytes) => self.node.handle_bytes(now, conn, &bytes),
-            Happened::Closed(conn) => self.node.handle_closed(now, conn, Failure::Eof),
+            SocketEvent::Bytes(conn, bytes) => self.node.handle_bytes(now, conn, &bytes),
+            SocketEvent::Closed(conn) => self.node.handle_closed(now, conn, Failure::Eof),
         }
     }
 
@@ -107,10 +107,10 @@ impl Program {
     }
 }
 
-fn read(mut stream: TcpStream, conn: ConnId, tell: &Sender<Happened>) {
+fn read(mut stream: TcpStream, conn: ConnId, tell: &Sender<SocketEvent>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        tell.send(Happened::Bytes(conn, buffer[..count].to_vec())).unwrap();
+        tell.send(SocketEvent::Bytes(conn, buffer[..count].to_vec())).unwrap();
     }
-    tell.send(Happened::Closed(conn)).unwrap();
+    tell.send(SocketEvent::Closed(conn)).unwrap();
 }
