@@ -28,6 +28,9 @@ impl Terminal {
     }
 }
 
+/// Not ignored even where the tests run under `nohup`.
+const WITH_HUP: [&str; 2] = ["env", "--default-signal=HUP"];
+
 /// A servent in a session of its own, as `setsid` starts it; with `--ctty` its standard input is
 /// the terminal of the session.
 fn start(home: &Home, wrapper: &[&str], terminal: Option<&Terminal>) -> Running {
@@ -50,7 +53,8 @@ fn start(home: &Home, wrapper: &[&str], terminal: Option<&Terminal>) -> Running 
 #[test]
 fn a_servent_ends_with_its_terminal_and_not_before() {
     let (home, terminal) = (Home::new(), Terminal::new());
-    let mut servent = start(&home, &["setsid", "--ctty"], Some(&terminal));
+    let session = [&WITH_HUP[..], &["setsid", "--ctty"]].concat();
+    let mut servent = start(&home, &session, Some(&terminal));
     servent.signal(Signal::HUP);
     servent.wait_for(RESCAN);
     drop(terminal);
@@ -75,7 +79,7 @@ fn a_servent_started_with_hup_ignored_outlives_its_terminal() {
 #[test]
 fn without_a_terminal_hup_rescans_and_usr1_logs_the_status() {
     let home = Home::new();
-    let mut servent = start(&home, &["setsid"], None);
+    let mut servent = start(&home, &[&WITH_HUP[..], &["setsid"]].concat(), None);
     servent.signal(Signal::HUP);
     servent.wait_for(RESCAN);
     for _ in 0..2 {
