@@ -183,6 +183,11 @@ impl Graph {
         Graph { names, edges: edges.into_iter().collect() }
     }
 
+    /// The number of each node by name.
+    pub(crate) fn numbers(&self) -> BTreeMap<&str, usize> {
+        self.names.iter().enumerate().map(|(node, name)| (name.as_str(), node)).collect()
+    }
+
     /// The degree of each node.
     pub fn degrees(&self) -> Vec<usize> {
         let mut degrees = vec![0; self.names.len()];

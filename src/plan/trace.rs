@@ -3,7 +3,7 @@
 use super::topology::Graph;
 use crate::wire::{Header, Kind};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -31,10 +31,18 @@ pub struct Step {
     pub to: String,
     /// TTL on the link.
     pub ttl: u8,
-    /// Hops on the link.
+    /// Hops in the header on the link: links crossed before this one. Text and pictures show
+    /// [`Step::hop`].
     pub hops: u8,
     /// The node had received it before, or originated it.
     pub duplicate: bool,
+}
+
+impl Step {
+    /// Links crossed, this one included.
+    pub fn hop(&self) -> u8 {
+        self.hops.saturating_add(1)
+    }
 }
 
 /// The first copy at a node, and the nodes whose first copy came from it.
@@ -79,7 +87,7 @@ impl Trace {
         stack.extend(self.roots().into_iter().rev().map(|name| (name, 1)));
         while let Some((name, depth)) = stack.pop() {
             let Some(branch) = branches.get(name) else { continue };
-            let Step { micros, ttl, hops, .. } = branch.step;
+            let Step { micros, ttl, .. } = branch.step;
             let mut notes = String::new();
             let doubles = self.doubles_from(name);
             if doubles > 0 {
@@ -93,7 +101,7 @@ impl Trace {
                 notes.push_str(", the TTL ends here");
             }
             let (indent, at) = ("  ".repeat(depth), in_words(*micros));
-            let hops = usize::from(*hops) + 1;
+            let hops = branch.step.hop();
             let unit = if hops == 1 { "hop" } else { "hops" };
             let _ = writeln!(out, "{indent}{name}  {at}, TTL {ttl}, {hops} {unit}{notes}");
             stack.extend(children(name).into_iter().rev().map(|child| (child, depth + 1)));
@@ -104,13 +112,13 @@ impl Trace {
         out
     }
 
-    /// For Graphviz: the flood solid, duplicates dotted, hits bold.
+    /// For Graphviz: the flood solid, duplicates dotted, hits bold; labels are TTL and hop.
     pub fn dot(&self) -> String {
         let mut out = String::from("digraph search {\n  node [shape=circle];\n");
         let _ = writeln!(out, "  {} [style=filled, fillcolor=gold];", quoted(&self.from));
         for step in &self.copies {
             let style = if step.duplicate { "style=dotted, color=gray" } else { "color=steelblue" };
-            let label = format!("label=\"{}/{}\"", step.ttl, step.hops);
+            let label = format!("label=\"{}/{}\"", step.ttl, step.hop());
             let (from, to) = (quoted(&step.from), quoted(&step.to));
             let _ = writeln!(out, "  {from} -> {to} [{style}, {label}];");
         }
@@ -140,6 +148,12 @@ impl Trace {
                 way
             })
             .collect()
+    }
+
+    /// The nodes that answered.
+    pub(crate) fn answering(&self) -> BTreeSet<&str> {
+        let starts = self.hits.iter().filter(|step| step.hops == 0);
+        starts.map(|step| step.from.as_str()).collect()
     }
 
     fn branches(&self) -> BTreeMap<&str, Branch<'_>> {
@@ -175,7 +189,7 @@ impl Trace {
             .copies
             .iter()
             .filter(|step| !step.duplicate)
-            .map(|step| (step.to.as_str(), step.hops + 1))
+            .map(|step| (step.to.as_str(), step.hop()))
             .collect();
         graph
             .names

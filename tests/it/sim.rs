@@ -326,8 +326,11 @@ fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
     }
     assert_eq!(trace.tree().lines().filter(|line| line.contains("TTL")).count(), 4);
     assert_eq!(trace.dot().matches("style=dotted").count(), doubles);
+    // Hops count from 1, in words and in drawings.
+    assert!(trace.tree().contains("TTL 7, 1 hop"), "{}", trace.tree());
+    assert!(trace.dot().contains("7/1") && !trace.dot().contains("/0\""), "{}", trace.dot());
     let svg = picture::svg(&graph, trace);
-    assert_eq!(svg.matches("<circle").count(), 5 + 1 + 3, "nodes and legend");
+    assert_eq!(svg.matches("<g class=\"node\">").count(), 5);
     assert!(svg.contains(&format!("duplicates: {doubles}")) && svg.ends_with("</svg>\n"));
 }
 

@@ -1,0 +1,34 @@
+//! Pictures of searches and networks as self-contained SVG.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `layout` `stress` | where nodes go, by the shape of the graph |
+//! | `search` `map` | the drawing of a search, and of a network as it stands, node by node |
+//! | `rings` | a search in a network too large for that: hop rings, density instead of single lines |
+//! | `legend` | title, legend, and the size of the canvas |
+//! | `canvas` | lines, discs, text, escaping |
+//!
+//! No canvas is larger than 1,600 × 1,600 pixels, and no text smaller than 11.
+
+mod canvas;
+mod layout;
+mod legend;
+mod map;
+mod rings;
+mod search;
+mod stress;
+#[cfg(test)]
+mod tests;
+
+pub use map::map;
+
+use super::topology::Graph;
+use super::trace::Trace;
+
+/// Draws `trace` over `graph`.
+pub fn svg(graph: &Graph, trace: &Trace) -> String {
+    if graph.names.len() > layout::MAX_SINGLE {
+        return rings::svg(graph, trace);
+    }
+    search::svg(graph, trace)
+}
