@@ -1,7 +1,7 @@
 //! The arguments, as `--help` shows them.
 
 use super::plan_args::PlanArgs;
-use super::show::DrawingArgs;
+use super::show::SearchDrawingArgs;
 use super::testnet_args::TestnetArgs;
 use super::values::{GetMode, number_or_text, seconds};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -268,7 +268,7 @@ pub(super) struct SimArgs {
     #[arg(long)]
     pub(super) trace: bool,
     #[command(flatten)]
-    pub(super) drawing: DrawingArgs,
+    pub(super) drawing: SearchDrawingArgs,
     /// One JSON object instead of a table; with --trace it has the search in it
     #[arg(long)]
     pub(super) json: bool,

@@ -144,6 +144,10 @@ const PAGES: [Page; 8] = [
                 "Ten searches in a network of ten thousand servents.",
             ),
             ("servent sim --nodes 24 --queries 1 --svg search.svg", "Draw one search."),
+            (
+                "servent sim --nodes 24 --queries 1 --html search.html",
+                "Write a page that replays one search.",
+            ),
         ],
     },
     Page {

@@ -2,9 +2,9 @@
 
 use super::args::SimArgs;
 use super::exit::Failure;
-use super::{output, plan, show};
+use super::{output, plan};
+use crate::plan::Plan;
 use crate::plan::topology::Graph;
-use crate::plan::{Plan, picture};
 use crate::sim::{RunOptions, simulate_with};
 use crate::testnet;
 use clap::ArgMatches;
@@ -18,6 +18,7 @@ pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
     if args.check {
         return output::line(&plan::summary(&plan, &graph));
     }
+    args.drawing.check(&graph)?;
     let before = testnet::memory(std::process::id(), "VmRSS");
     let bar = bar(plan.queries);
     let started = Instant::now();
@@ -40,7 +41,7 @@ pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
     report.search_seconds = searched.duration_since(linked).as_secs_f64();
     report.bytes_per_node = taken_since(before).and_then(|bytes| per_node(bytes, &graph));
     if let Some(trace) = &report.trace {
-        show::draw(&args.drawing, || trace.dot(), || picture::svg(&graph, trace))?;
+        args.drawing.draw(&graph, trace, || Ok(report.files.clone()))?;
         if args.trace && !args.json {
             output::line(&output::shown_lines(&trace.tree()))?;
         }

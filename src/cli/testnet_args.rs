@@ -1,7 +1,7 @@
 //! The arguments of `servent testnet`.
 
 use super::plan_args::PlanArgs;
-use super::show::DrawingArgs;
+use super::show::{DrawingArgs, SearchDrawingArgs};
 use super::values::{Bytes, Delay, GetMode, seconds};
 use crate::testnet::MAX_TTL;
 use clap::{Args, Subcommand};
@@ -170,7 +170,7 @@ pub(super) struct TraceArgs {
     #[command(flatten)]
     pub(super) searching: SearchingArgs,
     #[command(flatten)]
-    pub(super) drawing: DrawingArgs,
+    pub(super) drawing: SearchDrawingArgs,
     /// One JSON object instead of a tree
     #[arg(long)]
     pub(super) json: bool,

@@ -40,6 +40,9 @@ pub struct Report {
     /// The path of every copy of the first search, if the run was traced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
+    /// The names of the files of each node, if the run was traced.
+    #[serde(skip)]
+    pub files: Vec<Vec<String>>,
     /// Real time that passed; filled in by the caller.
     pub real_seconds: f64,
     /// The part of it that searches took; the rest is building the network and taking it down.

@@ -75,7 +75,8 @@ pub fn simulate_nodes<N: ServentNode>(
         trace = trace.or(simulation.net.observer.written.take().map(|(_, trace)| trace));
         progress(done + 1);
     }
-    simulation.report(plan, queries).map(|report| Report { trace, ..report })
+    let files = if traced { simulation.file_names() } else { Vec::new() };
+    simulation.report(plan, queries).map(|report| Report { trace, files, ..report })
 }
 
 /// Something to do to a network by hand, for [`play`]. Numbers beyond what there is wrap around.

@@ -188,6 +188,13 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             .map_err(|violation| self.now_broken(violation.by(format_args!("node {node}"))))
     }
 
+    /// The names of the files of each node.
+    pub(super) fn file_names(&self) -> Vec<Vec<String>> {
+        let names =
+            |library: &Arc<Library>| library.entries().map(|entry| entry.name.to_owned()).collect();
+        self.libraries.iter().map(names).collect()
+    }
+
     /// Ends the run: looks where every copy is, and says what the run showed.
     pub(super) fn report(
         mut self,
@@ -235,6 +242,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             faults: watcher.injected.clone(),
             copies_lost: lost,
             trace: None,
+            files: Vec::new(),
             virtual_seconds: self.net.now().since(Instant::ZERO).as_secs_f64(),
             real_seconds: 0.0,
             search_seconds: 0.0,

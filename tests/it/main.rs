@@ -74,6 +74,8 @@ mod judge;
 
 // The simulator, with the rules checked.
 mod sim;
+// The page that replays a search, in a browser.
+mod replay;
 // Ten servents that each break a rule, caught in the simulator and live.
 mod spoilers;
 

@@ -332,6 +332,25 @@ fn a_trace_tells_first_copies_from_duplicates_and_the_way_of_each_hit() {
     let svg = picture::svg(&graph, trace);
     assert_eq!(svg.matches("<g class=\"node\">").count(), 5);
     assert!(svg.contains(&format!("duplicates: {doubles}")) && svg.ends_with("</svg>\n"));
+    let page = picture::page(&graph, trace, &report.files);
+    assert!(report.files.iter().all(|files| !files.is_empty()));
+    for file in report.files.iter().map(|files| &files[0]) {
+        assert!(page.contains(&format!("\"{file}\"")), "{file}");
+    }
+}
+
+#[test]
+fn a_replay_is_written_and_refused_for_networks_too_large_for_a_browser() {
+    let home = Home::new();
+    let replay = |nodes: &str| {
+        home.run(&["sim", "--nodes", nodes, "--files", "0", "--queries", "1", "--html", "a.html"])
+    };
+    assert_code(&replay("20"), 0);
+    let page = std::fs::read_to_string(home.path("a.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("searches for"), "{page}");
+    let refused = replay("20001");
+    assert_code(&refused, 2);
+    assert!(stderr(&refused).contains("at most 20000 nodes"), "{}", stderr(&refused));
 }
 
 #[test]

@@ -187,10 +187,14 @@ fn hits_return_and_every_output_shows_their_path() {
     assert!(checked[0].contains("4 nodes, 3 links"), "{checked:?}");
     net.up(&["plan.toml"]);
 
-    let tree = net.ok(&["trace", "0", "cross", "zeb", "--svg", "a.svg", "--dot", "a.dot"]);
+    let tree = net.ok(&[
+        "trace", "0", "cross", "zeb", "--svg", "a.svg", "--dot", "a.dot", "--html", "a.html",
+    ]);
     assert!(tree.contains(&"hit: 3 → 2 → 1 → 0".to_owned()), "{tree:?}");
     let svg = std::fs::read_to_string(net.home.path("a.svg")).unwrap();
     assert!(svg.contains("hits returned: 1") && svg.contains("hop 3: 1"), "{svg}");
+    let page = std::fs::read_to_string(net.home.path("a.html")).unwrap();
+    assert!(page.contains("\"Zebra crossing.ogg\""), "{page}");
     let dot = std::fs::read_to_string(net.home.path("a.dot")).unwrap();
     assert!(dot.contains("\"1\" -> \"2\""), "{dot}");
     let traced = net.trace(&["0", "zebra"]);

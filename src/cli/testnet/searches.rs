@@ -3,14 +3,14 @@
 use super::super::args::{FetchArgs, JoinArgs, SearchArgs};
 use super::super::exit::Failure;
 use super::super::testnet_args::{QueryArgs, SearchingArgs, TraceArgs};
-use super::super::{output, search, show as drawings};
+use super::super::{output, search};
 use super::of_io;
 use crate::plan::catalogue::{name_of, some_file};
 use crate::plan::hit_record::HitRecord;
 use crate::plan::query_report::{QueryReport, table};
 use crate::plan::trace::Trace;
 use crate::rng::Rng;
-use crate::testnet::{Followed, MAX_TTL, Network, RunFolder, Search, View, follow};
+use crate::testnet::{self, Followed, MAX_TTL, Network, RunFolder, Search, View, follow};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -99,11 +99,8 @@ pub(super) fn trace(folder: &RunFolder, args: TraceArgs) -> Result<(), Failure> 
     let wait = args.searching.wait.unwrap_or(FOLLOW_TIMEOUT);
     let search = Search { node, words: args.words, ttl, wait };
     let followed = follow(&mut view, &search).map_err(of_io)?;
-    drawings::draw(
-        &args.drawing,
-        || followed.trace.dot(),
-        || crate::plan::picture::svg(&view.network.graph(), &followed.trace),
-    )?;
+    let graph = view.network.graph();
+    args.drawing.draw(&graph, &followed.trace, || file_names(&view.network))?;
     let report = QueryReport::of(&followed.trace, ttl, followed.hits.len() as u64);
     if args.json {
         let Followed { trace, hits, missing } = &followed;
@@ -113,6 +110,16 @@ pub(super) fn trace(folder: &RunFolder, args: TraceArgs) -> Result<(), Failure> 
     output::line(&output::shown_lines(&table(&[report])))?;
     tell_missing(&followed);
     Ok(())
+}
+
+/// The names of the files of each node.
+fn file_names(network: &Network) -> Result<Vec<Vec<String>>, Failure> {
+    let names = |node: &testnet::Node| {
+        let files = testnet::files_in(&node.share)
+            .map_err(|error| Failure::disk(format!("node \"{}\": {error}", node.name)))?;
+        Ok(files.into_iter().map(|file| file.name).collect())
+    };
+    network.nodes.iter().map(names).collect()
 }
 
 fn tell_missing(followed: &Followed) {

@@ -1,4 +1,4 @@
-//! Pictures of searches and networks as self-contained SVG.
+//! Pictures of searches and networks as self-contained SVG, and a page that replays a search.
 //!
 //! | file | owns |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | `rings` | a search in a network too large for that: hop rings, density instead of single lines |
 //! | `legend` | title, legend, and the size of the canvas |
 //! | `canvas` | lines, discs, text, escaping |
+//! | `page` | a page that replays a search |
 //!
 //! No canvas is larger than 1,600 × 1,600 pixels, and no text smaller than 11.
 
@@ -14,6 +15,7 @@ mod canvas;
 mod layout;
 mod legend;
 mod map;
+mod page;
 mod rings;
 mod search;
 mod stress;
@@ -21,6 +23,7 @@ mod stress;
 mod tests;
 
 pub use map::map;
+pub use page::{MAX_REPLAYED, page};
 
 use super::topology::Graph;
 use super::trace::Trace;

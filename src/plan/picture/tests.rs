@@ -3,7 +3,7 @@
 
 use super::canvas::text_width;
 use super::layout::{MAX_SINGLE, layout};
-use super::svg;
+use super::{page, svg};
 use crate::plan::topology::Graph;
 use crate::plan::trace::{Step, Trace};
 use crate::rng::Rng;
@@ -255,4 +255,44 @@ fn the_legend_explains_every_mark() {
         }
         assert_eq!(drawing.contains("dasharray"), drawing.contains("#8a8f99"), "{shape}");
     }
+}
+
+#[test]
+fn the_page_has_all_of_the_search_and_needs_nothing_else() {
+    let mut graph = graph("regular:4", 30);
+    graph.names[4] = "</script><b>@@data@@\"\\\u{202e}".to_owned();
+    let trace = flood(&graph, 4, 6);
+    let files = vec![vec!["a </script> \"b\".ogg".to_owned(); 30]; 30];
+    let page = page(&graph, &trace, &files);
+    assert_eq!(page.matches("</script>").count(), 2, "names cannot end the data");
+    assert!(!page.contains("<b>") && !page.contains('\u{202e}'));
+    for word in ["http:", "https:", "src=", "@import", "url(", "fetch(", "<link"] {
+        assert!(!page.contains(word), "{word}");
+    }
+    let (_, rest) = page.split_once("type=\"application/json\">").unwrap();
+    let (data, _) = rest.split_once("</script>").unwrap();
+    let steps: Vec<Vec<u64>> = data
+        .split_once("\"steps\":[")
+        .unwrap()
+        .1
+        .split('[')
+        .skip(1)
+        .map(|step| {
+            step.split(']').next().unwrap().split(',').map(|n| n.parse().unwrap()).collect()
+        })
+        .collect();
+    let count = |kind| steps.iter().filter(|step| step[0] == kind).count();
+    let duplicates = trace.copies.iter().filter(|step| step.duplicate).count();
+    assert!(duplicates > 0 && !trace.hits.is_empty());
+    assert_eq!(
+        [count(0), count(1), count(2)],
+        [trace.copies.len() - duplicates, duplicates, trace.hits.len()]
+    );
+    assert!(steps.iter().all(|step| step[3] <= step[4]), "sent before it arrives");
+    assert!(steps.is_sorted_by_key(|step| step[4]), "by arrival");
+    // With equal latencies a copy of hop 3 is sent when hop 2 has it, and a hit after the one before.
+    let third = steps.iter().find(|step| step[0] == 0 && step[6] == 3).unwrap();
+    assert_eq!((third[3], third[4]), (2_000, 3_000));
+    let passed = steps.iter().find(|step| step[0] == 2 && step[6] == 2).unwrap();
+    assert_eq!(passed[4] - passed[3], 100);
 }
