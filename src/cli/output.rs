@@ -98,7 +98,7 @@ pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
             url,
         });
     }
-    let mut notes = format!("{}, {}", HumanBytes(hit.size.into()), links_crossed(hit.hops));
+    let mut notes = format!("{}, {}", HumanBytes(hit.size.into()), hops(hit.hops));
     if hit.push == Some(true) {
         notes.push_str(", behind a firewall");
     }
@@ -118,9 +118,11 @@ pub(super) fn url_of(hit: &Hit) -> TransferUrl {
     }
 }
 
-/// Links between this servent and the one that sent a descriptor with `hops` in its header.
-fn links_crossed(hops: u8) -> String {
-    count(u64::from(hops) + 1, "hop", "hops")
+fn hops(hops: u8) -> String {
+    match hops {
+        1 => "1 hop".to_owned(),
+        hops => format!("{hops} hops"),
+    }
 }
 
 /// A part of a size, such as `34.75 of 57.22 MiB`.

@@ -63,7 +63,5 @@ fn print(
     if first {
         output::line(&format!("{:<21} {:>10} {:>12} {:>4}", "SERVENT", "FILES", "KIB", "HOPS"))?;
     }
-    // Links crossed: a neighbour is 1 hop away, though its Pongs have 0 in their header.
-    let hops = hops + 1;
     output::line(&format!("{:<21} {files:>10} {kib:>12} {hops:>4}", addr.to_string()))
 }
