@@ -152,9 +152,9 @@ pub(super) fn note(trace: &Trace, reached: &[Option<u8>]) -> String {
     let count = reached.iter().flatten().filter(|hop| **hop > 0).count();
     let (copies, answers) = (trace.copies.len(), trace.answering().len());
     let answer = match answers {
-        0 => "none answers".to_owned(),
-        1 => "1 answers".to_owned(),
-        more => format!("{more} answer"),
+        0 => "no node answers".to_owned(),
+        1 => "1 node answers".to_owned(),
+        more => format!("{more} nodes answer"),
     };
     format!("{count} of {others} other nodes reached with {copies} copies; {answer}")
 }
