@@ -451,17 +451,17 @@ mod tests {
 
     #[test]
     fn fingers_and_keys_come_right_by_themselves() {
-        const NODES: usize = 60;
+        const NODES: u32 = 60;
         let first: SocketAddrV4 = "10.0.0.1:6346".parse().unwrap();
         let params = LinkParams::even(Duration::from_millis(20));
         let mut net = Net::new(first, params, Rng::new(2), ());
         let mut addrs = Vec::new();
         for node in 0..NODES {
-            let addr = SocketAddrV4::new((u32::from(*first.ip()) + node as u32).into(), 6346);
+            let addr = SocketAddrV4::new((u32::from(*first.ip()) + node).into(), 6346);
             let files = Arc::new([format!("striped zebra {node}")]);
-            let number = net.add(Host::new(Chord::new(files, addr), addr, Rng::new(node as u64)));
+            let number = net.add(Host::new(Chord::new(files, addr), addr, Rng::new(node.into())));
             let now = net.now();
-            net.node_mut(number).join(now, &addrs[..node.min(1)]);
+            net.node_mut(number).join(now, &addrs[..addrs.len().min(1)]);
             net.turn(number);
             addrs.push(addr);
         }
@@ -470,7 +470,7 @@ mod tests {
         let mut peers: Vec<Peer> = addrs.iter().map(|&addr| Peer::new(addr)).collect();
         peers.sort_by_key(|peer| peer.id);
         let owner = |key| *peers.iter().find(|peer| peer.id >= key).unwrap_or(&peers[0]);
-        for number in 0..NODES {
+        for number in 0..addrs.len() {
             let chord = net.node(number).system();
             for power in 0..64 {
                 let right = owner(chord.start_of(power));
