@@ -172,6 +172,11 @@ mod tests {
     }
 
     #[test]
+    fn events_are_as_small_as_without_datagrams() {
+        assert_eq!(size_of::<Event>(), 8);
+    }
+
+    #[test]
     fn a_pair_of_nodes_has_one_latency_both_ways() {
         let mut net = net(uneven());
         let latency = net.latency_between(0, 1);
