@@ -67,6 +67,8 @@ struct Run<'a, P: Participant> {
     rng: Rng,
     lookups: Lookups,
     joined: usize,
+    /// Nodes from here on are of the batch that is joining: no newcomer is sent to them.
+    placed: usize,
     /// When nodes leave or return, under churn.
     changes: BTreeSet<(Instant, usize)>,
 }
@@ -91,6 +93,7 @@ pub(super) fn measure<P: Participant>(
         lookups: Lookups::new(cell.seed),
         rng,
         joined: 0,
+        placed: 0,
         changes: BTreeSet::new(),
     };
     run.join_all();
@@ -125,6 +128,7 @@ impl<P: Participant> Run<'_, P> {
                 self.enter(node);
             }
             self.pass(BATCH_INTERVAL);
+            self.placed = self.joined;
         }
         self.pass(SETTLE_TIME);
     }
@@ -137,7 +141,8 @@ impl<P: Participant> Run<'_, P> {
                 others.filter(|&other| self.is_up(other)).collect()
             }
             Known::Anyone => {
-                let draws = (0..1_000).map(|_| self.rng.below(self.joined)).collect::<Vec<_>>();
+                let draws =
+                    (0..1_000).map(|_| self.rng.below(self.placed.max(1))).collect::<Vec<_>>();
                 let mut others = draws.into_iter().filter(|&other| other != node);
                 others.find(|&other| self.is_up(other)).into_iter().collect()
             }
