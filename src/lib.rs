@@ -15,7 +15,7 @@
 //!
 //! ```text
 //! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver  ←  testnet  ←  cli
-//!                  ↖  net  rules  plan  ←  sim (with servent)  ←  fuzzing, cli
+//!                  ↖  net  rules  plan  ←  sim (with servent)  ←  lab, fuzzing, cli
 //! ```
 //!
 //! An arrow points at what is known. `config` and `stats` stand beside `wire`; `driver` and
@@ -31,6 +31,7 @@
 //! | [`rules`] | what must hold in any Gnutella network, checked over what was observed |
 //! | [`plan`] | plans, topologies, faults; records and pictures of searches |
 //! | [`sim`] | plans run on `net` with real cores |
+//! | [`lab`] | ways to look files up, side by side: the real core and others |
 //! | `capture` | packet captures, read into descriptors, and written (feature `tools`) |
 //! | `driver` | the only place with mio, sockets, files, signals and a clock (feature `driver`) |
 //! | `testnet` | networks of real processes on loopback (feature `testnet`) |
@@ -105,6 +106,7 @@ pub mod config;
 pub mod driver;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod lab;
 pub mod library;
 pub mod net;
 pub mod plan;

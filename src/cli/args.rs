@@ -1,5 +1,6 @@
 //! The arguments, as `--help` shows them.
 
+use super::lab::LabArgs;
 use super::plan_args::PlanArgs;
 use super::show::SearchDrawingArgs;
 use super::testnet_args::TestnetArgs;
@@ -32,6 +33,8 @@ pub(super) enum Command {
     Decode(DecodeArgs),
     /// Simulate a network of thousands of servents in this process
     Sim(SimArgs),
+    /// Measure ways to look files up, side by side
+    Lab(LabArgs),
     /// Run a local network of real servents
     Testnet(TestnetArgs),
     /// Print a completion script for a shell

@@ -49,7 +49,7 @@ const STOP: (&str, &str) = ("INT, TERM", "Stops.");
 const STOP_DOWNLOADS: (&str, &str) =
     ("INT, TERM", "Stops; partial downloads are kept, and the same command resumes them.");
 
-const PAGES: [Page; 8] = [
+const PAGES: [Page; 9] = [
     Page {
         name: "servent",
         exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
@@ -149,6 +149,16 @@ const PAGES: [Page; 8] = [
                 "Write a page that replays one search.",
             ),
         ],
+    },
+    Page {
+        name: "servent-lab",
+        exit: &[0, 1, 2, 8],
+        files: &[],
+        signals: &[],
+        examples: &[(
+            "servent lab --nodes 1000 --failures none,index",
+            "Compare all systems at one size, before and after the busiest node dies.",
+        )],
     },
     Page {
         name: "servent-testnet",

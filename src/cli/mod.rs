@@ -5,7 +5,7 @@
 //! | `args` `plan_args` `testnet_args` | the options, each described once: flag, variable and key of a file |
 //! | `values` | how a value of an option is read |
 //! | `settings` `plan` | options and files to checked settings |
-//! | `run` `search` `get` `ping` `decode` `sim` `testnet` `shell` | the commands |
+//! | `run` `search` `get` `ping` `decode` `sim` `lab` `testnet` `shell` | the commands |
 //! | `oneshot` `fetch` | what commands share: a guest servent, downloads |
 //! | `output` `progress` `event_log` `scan_log` `exit` | lines, bars, logs, exit codes |
 
@@ -15,6 +15,7 @@ mod event_log;
 mod exit;
 mod fetch;
 mod get;
+mod lab;
 mod limits;
 mod manual;
 mod names;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Ping(args) => ping::run(args),
         Command::Decode(args) => decode::run(&args),
         Command::Sim(args) => sim::run(args, given),
+        Command::Lab(args) => lab::run(&args),
         Command::Testnet(args) => testnet::run(args, given),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

@@ -11,6 +11,7 @@
 //! | `node` | the traits, and what passes between a node and the network |
 //! | `event_queue` | events in order of time |
 //! | `segments`, `wires` | connections, and what is in flight on them |
+//! | `datagrams` | bytes without a connection |
 //! | `network` | [`Net`]: dials, turns, sends and reads |
 //! | `faults` | crashes, stalls, resets, partitions |
 //! | `peers`, `script` | scripted peers |
@@ -21,6 +22,7 @@
 //!                                                                       └─→ Observer::crossed
 //! ```
 
+mod datagrams;
 mod event_queue;
 mod faults;
 mod network;
@@ -34,5 +36,5 @@ mod tests;
 mod wires;
 
 pub use network::{Net, State};
-pub use node::{Crossing, Dial, DialFate, Failure, Node, Observer, Output};
+pub use node::{Crossing, Dial, DialFate, Failure, Node, Observer, Output, Passed};
 pub use wires::{Holder, LinkParams, Peer};

@@ -1,5 +1,6 @@
 //! The network itself: nodes, the wires between them, and the events under way.
 
+use super::datagrams::Datagrams;
 use super::event_queue::EventQueue;
 use super::node::{Crossing, Dial, DialFate, Failure, Node, Observer, Output};
 use super::peers::{Listener, Script};
@@ -36,6 +37,7 @@ pub struct Net<N: Node, O> {
     busy: Vec<u32>,
     pub(super) wires: Vec<Wire<N::Conn>>,
     pub(super) segments: Segments,
+    pub(super) datagrams: Datagrams,
     pub(super) queue: EventQueue<Event>,
     /// Events under way between nodes.
     in_flight: usize,
@@ -91,6 +93,8 @@ pub(super) enum Event {
     Writable(End),
     /// This end learns that the wire is gone.
     Closed(End, Failure),
+    /// This datagram reaches its receiver.
+    Datagram(u32),
     /// A node's timer.
     Wake { node: u32 },
 }
@@ -98,6 +102,7 @@ pub(super) enum Event {
 impl<N: Node, O: Observer<N>> Net<N, O> {
     /// An empty network, whose nodes have addresses from `first` on.
     pub fn new(first: SocketAddrV4, params: LinkParams, rng: Rng, observer: O) -> Net<N, O> {
+        let datagrams = Datagrams::new(&rng);
         Net {
             observer,
             params,
@@ -110,6 +115,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             busy: Vec::new(),
             wires: Vec::new(),
             segments: Segments::default(),
+            datagrams,
             queue: EventQueue::new(),
             in_flight: 0,
             lost: 0,
@@ -182,7 +188,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         SocketAddrV4::new(ip.into(), self.first.port())
     }
 
-    fn node_at(&self, addr: SocketAddrV4) -> Option<usize> {
+    pub(super) fn node_at(&self, addr: SocketAddrV4) -> Option<usize> {
         if let Some(Listener::Node(node)) = self.listeners.get(&addr) {
             return Some(*node);
         }
@@ -295,6 +301,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
                 }
             }
             Event::Closed(end, failure) => self.ended(end, failure),
+            Event::Datagram(slot) => self.datagram_arrives(slot),
             Event::Wake { node } => self.wake(node as usize),
         }
     }
@@ -434,6 +441,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             match output {
                 Output::Connect { conn, addr } => self.dial(node, conn, addr),
                 Output::Close { conn } => self.close(node, conn),
+                Output::Datagram { to, bytes } => self.send_datagram(node, to, bytes),
                 Output::Outward(what) => self.observer.outward(node, what),
             }
         }

@@ -36,6 +36,8 @@ pub trait Node {
     fn handle_writable(&mut self, conn: Self::Conn);
     /// No more bytes will come. After [`Failure::Eof`] the peer may still read.
     fn handle_closed(&mut self, now: Instant, conn: Self::Conn, failure: Failure);
+    /// A datagram came. The default ignores it.
+    fn handle_datagram(&mut self, _now: Instant, _from: SocketAddrV4, _bytes: &[u8]) {}
     /// The time named by [`Node::poll_timeout`] has come.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -83,6 +85,13 @@ pub enum Output<C, W> {
     Close {
         /// Which.
         conn: C,
+    },
+    /// Send bytes without a connection. They arrive whole, or not at all.
+    Datagram {
+        /// Where to.
+        to: SocketAddrV4,
+        /// What.
+        bytes: Vec<u8>,
     },
     /// Anything else, for [`Observer::outward`].
     Outward(W),
@@ -144,6 +153,21 @@ pub struct Crossing<'a> {
     pub raw: RawDescriptor<'a>,
 }
 
+/// A datagram at the end of its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed<'a> {
+    /// When it arrived or was lost.
+    pub at: Instant,
+    /// The sender.
+    pub from: usize,
+    /// The receiver, if the address is that of a node.
+    pub to: Option<usize>,
+    /// What was sent.
+    pub bytes: &'a [u8],
+    /// Whether the receiver got it.
+    pub arrived: bool,
+}
+
 /// Watches a network while it runs, and decides what fails in it. The default watches nothing, and
 /// nothing fails.
 pub trait Observer<N: Node> {
@@ -163,6 +187,9 @@ pub trait Observer<N: Node> {
 
     /// A descriptor was read: by a node, right before it is handed to it.
     fn crossed(&mut self, _crossing: &Crossing<'_>) {}
+
+    /// A datagram is about to be handed to its receiver, or was lost.
+    fn datagram(&mut self, _passed: &Passed<'_>) {}
 
     /// The node has taken them; `open` tells whether it kept the connection.
     fn delivered(&mut self, _node: &N, _open: bool) {}

@@ -21,24 +21,37 @@ pub struct LinkParams {
     pub window: Option<usize>,
     /// Writes arrive in segments cut at random.
     pub split: bool,
+    /// Probability that a datagram is lost on its way. Connections lose nothing.
+    pub loss: f64,
 }
 
 impl LinkParams {
     /// The same delay everywhere, and no limits.
     pub fn even(latency: Duration) -> LinkParams {
-        LinkParams { latency: (latency, latency), bandwidth: None, window: None, split: false }
+        LinkParams {
+            latency: (latency, latency),
+            bandwidth: None,
+            window: None,
+            split: false,
+            loss: 0.0,
+        }
     }
 
     pub(super) fn draw_latency(&self, rng: &mut Rng) -> Duration {
+        self.latency_of(|| rng.next_u64())
+    }
+
+    /// The latency that these random bits stand for. None are drawn where all are equal.
+    pub(super) fn latency_of(&self, bits: impl FnOnce() -> u64) -> Duration {
         let (least, most) = self.latency;
         let span = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
         match span {
             0 => least,
-            span => least + Duration::from_micros(rng.next_u64() % span),
+            span => least + Duration::from_micros(bits() % span),
         }
     }
 
-    fn time_on_wire(&self, len: usize) -> Duration {
+    pub(super) fn time_on_wire(&self, len: usize) -> Duration {
         self.bandwidth.map_or(Duration::ZERO, |rate| {
             Duration::from_micros((len as u64).saturating_mul(1_000_000).div_ceil(rate.max(1)))
         })

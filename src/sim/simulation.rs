@@ -91,6 +91,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             bandwidth: plan.bandwidth,
             window: plan.window_bytes(),
             split: plan.split,
+            loss: 0.0,
         };
         let mut simulation = Simulation {
             net: Net::new(FIRST_ADDR, params, rng, watcher),

@@ -76,6 +76,8 @@ mod judge;
 mod sim;
 // The page that replays a search, in a browser.
 mod replay;
+// The lookup lab: theory, determinism, output.
+mod lab;
 // Ten servents that each break a rule, caught in the simulator and live.
 mod spoilers;
 

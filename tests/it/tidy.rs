@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of the core: no clock, sockets, files, threads or globals.
-const CORE: [&str; 6] = ["wire", "library", "transfer", "servent", "net", "rules"];
+const CORE: [&str; 7] = ["wire", "library", "transfer", "servent", "net", "rules", "lab"];
 
 /// What the core must not name, and why.
 const AMBIENT: [(&str, &str); 17] = [
@@ -28,7 +28,7 @@ const AMBIENT: [(&str, &str); 17] = [
 ];
 
 /// Whom a module may name, itself aside. `lib` and `main` may name all.
-const KNOWS: [(&str, &[&str]); 17] = [
+const KNOWS: [(&str, &[&str]); 18] = [
     ("time", &[]),
     ("rng", &[]),
     ("wire", &["rng"]),
@@ -48,6 +48,7 @@ const KNOWS: [(&str, &[&str]); 17] = [
             "transfer", "wire",
         ],
     ),
+    ("lab", &["config", "library", "net", "plan", "rng", "servent", "sim", "time", "wire"]),
     (
         "fuzzing",
         &[
@@ -60,8 +61,8 @@ const KNOWS: [(&str, &[&str]); 17] = [
     (
         "cli",
         &[
-            "capture", "config", "driver", "library", "plan", "rng", "servent", "sim", "stats",
-            "testnet", "time", "transfer", "wire",
+            "capture", "config", "driver", "lab", "library", "plan", "rng", "servent", "sim",
+            "stats", "testnet", "time", "transfer", "wire",
         ],
     ),
 ];

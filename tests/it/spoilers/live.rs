@@ -95,7 +95,7 @@ impl Program {
                             let _ = stream.shutdown(Shutdown::Both);
                         }
                     }
-                    Output::Outward(_) => {}
+                    Output::Datagram { .. } | Output::Outward(_) => {}
                 }
             }
             let Some((conn, bytes)) = self.node.poll_transmit(now) else { break };

@@ -1,0 +1,201 @@
+//! `servent lab`: ways to look files up, measured side by side.
+
+use super::exit::Failure;
+use super::output;
+use super::values::Ttl;
+use crate::lab::report::{Row, growth, table};
+use crate::lab::{self, Cell, SystemKind, Workload};
+use crate::plan::topology::{Graph, Topology};
+use crate::rng::Rng;
+use clap::Args;
+use std::fs;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// Sizes without failures, and the size for failures, unless given.
+const SIZES: [usize; 3] = [100, 1_000, 10_000];
+const FAILURE_SIZE: usize = 1_000;
+
+/// Most nodes. Each has an address in 10.0.0.0/8, and they must fit into memory.
+const MAX_NODES: usize = 1_000_000;
+
+/// Ends the long help of `lab`.
+pub(super) const LAB_NOTES: &str = "\
+Without --nodes and --failures: 100, 1000 and 10000 nodes without failures, and every failure at 1000 \
+nodes. --failures given applies to every size, --nodes given to every failure.
+
+Columns: exact and words are the shares of lookups by whole name and by words that found a live copy; \
+recall is the share of the live copies found by whole name; messages and bytes are those of a lookup, \
+answers included; hops and ms lead to the first copy; state is entries a node keeps of others; join \
+is messages a node, upkeep messages a node and minute; busiest is the share of all messages that the \
+busiest node sends or receives; back after is the time until success is back at 95 % of before. \
+After a failure all figures of lookups are those of the minute after it. Messages between nodes \
+without a standing link are datagrams: latency and no set-up.";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = LAB_NOTES)]
+pub(super) struct LabArgs {
+    /// Numbers of nodes, with commas between them [default: 100,1000,10000]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    nodes: Vec<usize>,
+    /// Systems, with commas between them [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    systems: Vec<SystemKind>,
+    /// Failures, with commas between them: none, index, random:SHARE, top:SHARE, churn [default:
+    /// none,index,random:0.3,top:0.05,churn]
+    #[arg(long, value_name = "FAILURE,…", value_delimiter = ',')]
+    failures: Vec<lab::Failure>,
+    /// Lookups, spread over a minute; the same for all systems
+    #[arg(long, value_name = "N", default_value = "200",
+        value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    queries: u32,
+    /// Links a flood may cross, 1 to 15
+    #[arg(long, value_name = "N", default_value = "15")]
+    ttl: Ttl,
+    /// Files each node shares, drawn by popularity from a catalogue of 5,000 (Zipf, exponent 1)
+    #[arg(long, value_name = "N", default_value = "4",
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    files: u32,
+    /// Seed of all randomness: same seed, same table, whatever the number of cores
+    #[arg(long, value_name = "N", default_value = "1")]
+    seed: u64,
+    /// Links between nodes, for systems that have them: line, ring, star, tree:BRANCHING,DEPTH,
+    /// regular:DEGREE, random:PROBABILITY, scale-free:LINKS or file:EDGELIST
+    #[arg(long, value_name = "SHAPE", default_value = "scale-free:2")]
+    topology: Topology,
+    /// One JSON object a line for each system, size and failure, instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// A network of one size.
+struct Size {
+    graph: Graph,
+    workload: Workload,
+}
+
+pub(super) fn run(args: &LabArgs) -> Result<(), Failure> {
+    let sizes = sizes(args)?;
+    let systems = if args.systems.is_empty() { SystemKind::ALL } else { &args.systems };
+    let mut cells = Vec::new();
+    for (number, size) in sizes.iter().enumerate() {
+        for failure in failures(args, size.graph.names.len(), sizes.len() == 1 || number == 1) {
+            cells.extend(systems.iter().map(|&system| Cell {
+                system,
+                failure,
+                graph: &size.graph,
+                workload: &size.workload,
+                queries: args.queries as usize,
+                ttl: args.ttl.0,
+                seed: args.seed,
+            }));
+        }
+    }
+    let rows = run_all(&cells)?;
+    if args.json {
+        return rows.iter().try_for_each(output::json);
+    }
+    output::line(&text(args, &rows, systems))
+}
+
+/// The networks asked for.
+fn sizes(args: &LabArgs) -> Result<Vec<Size>, Failure> {
+    let own_size = matches!(args.topology, Topology::Tree { .. } | Topology::File { .. });
+    if own_size && !args.nodes.is_empty() {
+        return Err(Failure::usage("this topology has its own number of nodes: leave out --nodes"));
+    }
+    let counts = match (own_size, args.nodes.is_empty()) {
+        (true, _) => vec![0],
+        (false, true) => SIZES.to_vec(),
+        (false, false) => args.nodes.clone(),
+    };
+    counts.into_iter().map(|count| size(args, count)).collect()
+}
+
+fn size(args: &LabArgs, count: usize) -> Result<Size, Failure> {
+    if count > MAX_NODES {
+        return Err(Failure::usage(format!(
+            "at most {MAX_NODES} nodes can be measured, {count} were asked for"
+        )));
+    }
+    let mut rng = Rng::new(args.seed);
+    let graph = match &args.topology {
+        Topology::File { path } => {
+            let text = fs::read_to_string(path).map_err(|error| {
+                Failure::disk(format!("cannot read the edge list {path}: {error}"))
+            })?;
+            Graph::from_edge_list(&text)
+        }
+        topology => Graph::generate(topology, count, &mut rng.fork()),
+    };
+    let graph = graph.map_err(|error| Failure::usage(error.to_string()))?;
+    let workload = Workload::new(graph.names.len(), args.files as usize, &mut rng);
+    Ok(Size { graph, workload })
+}
+
+/// The failures of one size.
+fn failures(args: &LabArgs, nodes: usize, is_usual: bool) -> Vec<lab::Failure> {
+    use lab::Failure::{Churn, Index, None, Random, Top};
+    let all = || vec![None, Index, Random(0.3), Top(0.05), Churn];
+    match (args.failures.is_empty(), args.nodes.is_empty()) {
+        (false, _) => args.failures.clone(),
+        (true, false) => all(),
+        (true, true) if is_usual || nodes == FAILURE_SIZE => all(),
+        (true, true) => vec![None],
+    }
+}
+
+/// Runs cells on all cores. Each is a network of its own, so the order does not matter.
+fn run_all(cells: &[Cell<'_>]) -> Result<Vec<Row>, Failure> {
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    // The largest first, so that no core is left with one of them in the end.
+    order.sort_by_key(|&cell| std::cmp::Reverse(cells[cell].workload.files.len()));
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![None; cells.len()]));
+    let work = || {
+        while let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let cell = &cells[number];
+            let row = lab::run(cell);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done[number] = Some(row);
+            let count = done.iter().flatten().count();
+            let (name, nodes) = (cell.system.name(), cell.workload.files.len());
+            let _ = writeln!(
+                std::io::stderr(),
+                "{count} of {}: {name}, {nodes} nodes, failure {}",
+                cells.len(),
+                cell.failure
+            );
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(cells.len());
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let rows = done.into_iter().flatten().zip(cells).map(|(row, cell)| {
+        row.map_err(|wrong| {
+            Failure::failed(format!("a rule of {} did not hold: {wrong}", cell.system.name()))
+        })
+    });
+    rows.collect()
+}
+
+/// The table, what it does not show, and what it was made with.
+fn text(args: &LabArgs, rows: &[Row], systems: &[SystemKind]) -> String {
+    let mut out = table(rows);
+    out.push('\n');
+    for &system in systems {
+        let (name, limits) = (system.name(), system.limits());
+        let grown = growth(rows, name).map_or(String::new(), |exponent| {
+            format!("; messages of a lookup grow as N^{exponent:.2}")
+        });
+        out.push_str(&format!("{name}: {limits}{grown}\n"));
+    }
+    out.push_str(&format!(
+        "\n{} lookups a minute, half by whole name, half by two words; {} files a node, one copy \
+         each, from 5000 (Zipf, exponent 1);\nno caches; datagrams without set-up, 10 to 100 ms; \
+         seed {}",
+        args.queries, args.files, args.seed
+    ));
+    out
+}

@@ -1,0 +1,104 @@
+//! `central`, as Napster: every node registers its files with one directory node and asks it.
+//!
+//! A lookup is one message to the directory and one back, whatever the size of the network. The
+//! directory holds every (name, holder) pair, learns every search, and nothing works without it.
+//! Nodes register anew every minute, so that a directory that lost its memory fills again; a
+//! registration replaces the one before.
+
+use super::directory::{Directory, answered};
+use super::host::{Held, Io, System, Wanted};
+use super::message::{Fields, Head, Purpose, Reader};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between registrations.
+const REGISTER_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Bytes of an address.
+const ADDR_BYTES: usize = 6;
+
+/// A node, and on the directory node the directory.
+#[derive(Debug)]
+pub(super) struct Central {
+    files: Arc<[String]>,
+    server: Option<SocketAddrV4>,
+    directory: Directory,
+}
+
+impl Central {
+    /// A node with these files.
+    pub(super) fn new(files: Arc<[String]>) -> Central {
+        Central { files, server: None, directory: Directory::default() }
+    }
+
+    fn register(&mut self, purpose: Purpose, io: &mut Io) {
+        let Some(server) = self.server else { return };
+        let fields = self.files.iter().fold(Fields::new(), |fields, name| fields.text(name));
+        if server == io.own {
+            self.files.iter().for_each(|name| self.directory.add(name, server));
+        } else {
+            io.tell(server, purpose, &fields);
+            io.wake_after(REGISTER_INTERVAL);
+        }
+    }
+}
+
+impl System for Central {
+    /// The first address known is that of the directory.
+    fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
+        self.server = known.first().copied().or(Some(io.own));
+        self.register(Purpose::Publish, io);
+    }
+
+    fn look_up(&mut self, wanted: &Wanted, io: &mut Io) {
+        let Some(server) = self.server else { return };
+        if server == io.own {
+            let own = self.directory.answer(&wanted.text);
+            let bytes = own.map(|fields| Head::new(Purpose::Answer, wanted.guid).frame(&fields));
+            let read = bytes.as_deref().and_then(Head::read);
+            for (name, holders) in read.into_iter().flat_map(|(_, fields)| answered(fields)) {
+                io.found(wanted.guid, name, holders, 0);
+            }
+            return;
+        }
+        let head = Head::new(Purpose::Lookup, wanted.guid);
+        io.send(server, head, &Fields::new().text(&wanted.text));
+    }
+
+    fn message(
+        &mut self,
+        from: SocketAddrV4,
+        head: Head,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        match head.purpose {
+            Purpose::Publish | Purpose::Upkeep => {
+                while let Some(name) = fields.text() {
+                    self.directory.add(name, from);
+                }
+            }
+            Purpose::Lookup => {
+                let found = self.directory.answer(fields.text()?).unwrap_or_default();
+                io.send(from, Head::new(Purpose::Answer, head.guid), &found);
+            }
+            Purpose::Answer => {
+                for (name, holders) in answered(fields) {
+                    io.found(head.guid, name, holders, 1);
+                }
+            }
+            Purpose::Join => return None,
+        }
+        Some(())
+    }
+
+    fn timeout(&mut self, io: &mut Io) {
+        self.register(Purpose::Upkeep, io);
+    }
+
+    fn state(&self) -> Held {
+        let server = Held::new(usize::from(self.server.is_some()), ADDR_BYTES);
+        self.directory.state().and(server)
+    }
+}

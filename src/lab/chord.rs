@@ -1,0 +1,489 @@
+//! `chord`: a distributed hash table on a circle of identifiers (Stoica et al. 2001).
+//!
+//! A node's identifier is the SHA-1 of its address, a file's key that of its name, both cut to 64
+//! bits. The first node at or after a key on the circle owns it and holds the names and holders
+//! published under it. So only whole names can be found, and the owners of a key learn who searches it.
+//!
+//! Each node knows its predecessor, [`SUCCESSORS`] successors and, for each power of two, the owner of
+//! the identifier that far ahead (a finger). A lookup is iterative: the searcher asks ever closer
+//! predecessors of the key until one names the owner. Every [`ROUND`] a node stabilises with its
+//! successor and looks one finger up; files are published anew every minute.
+
+use super::chord_task::{ANSWER_TIMEOUT, Goal, Peer, Task, is_within, key_of};
+use super::host::{Held, Io, System, Wanted};
+use super::message::{Fields, Head, Purpose, Reader};
+use crate::time::Instant;
+use crate::wire::Guid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Successors a node knows: all of them die with probability 0.3^8 where 30 % die.
+const SUCCESSORS: usize = 8;
+
+/// Time between two stabilisations.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Rounds between two publications of a node's files.
+const PUBLISH_ROUNDS: u32 = 6;
+
+/// Rounds after which a predecessor that said nothing is taken for dead.
+const SILENT_ROUNDS: u32 = 3;
+
+/// Closer nodes named in the answer to FIND, so that a dead one can be passed by.
+const CANDIDATES: usize = 3;
+
+/// Bytes of an identifier and an address.
+const PEER_BYTES: usize = 14;
+
+/// The first byte of a message.
+mod op {
+    pub(super) const FIND: u8 = 0;
+    pub(super) const CLOSER: u8 = 1;
+    pub(super) const OWNER: u8 = 2;
+    pub(super) const GET: u8 = 3;
+    pub(super) const COPIES: u8 = 4;
+    pub(super) const PUT: u8 = 5;
+    pub(super) const HAND_OVER: u8 = 6;
+    pub(super) const STABILISE: u8 = 7;
+    pub(super) const STABILISED: u8 = 8;
+    pub(super) const NOTIFY: u8 = 9;
+}
+
+/// What a node knows of the owner of a key.
+enum Known {
+    /// The owner and those after it.
+    Owner(Vec<Peer>),
+    /// Fingers between this one and the key, the closest to the key first, and successors likewise, in
+    /// case all of those are dead.
+    Closer(Vec<Peer>, Vec<Peer>),
+}
+
+/// See the module documentation.
+pub(super) struct Chord {
+    files: Arc<[String]>,
+    own: Peer,
+    predecessor: Option<(Peer, Instant)>,
+    successors: Vec<Peer>,
+    fingers: [Option<Peer>; 64],
+    next_finger: u32,
+    /// Names and holders of the keys it owns.
+    keys: BTreeMap<String, BTreeSet<SocketAddrV4>>,
+    tasks: BTreeMap<usize, Task>,
+    next_task: usize,
+    /// The successor asked to stabilise, and until when it may answer.
+    stabilising: Option<(Peer, Instant)>,
+    round_at: Instant,
+    rounds: u32,
+}
+
+impl Chord {
+    pub(super) fn new(files: Arc<[String]>, addr: SocketAddrV4) -> Chord {
+        Chord {
+            files,
+            own: Peer::new(addr),
+            predecessor: None,
+            successors: Vec::new(),
+            fingers: [None; 64],
+            next_finger: 0,
+            keys: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            next_task: 0,
+            stabilising: None,
+            round_at: Instant::ZERO,
+            rounds: 0,
+        }
+    }
+
+    fn look_for(&self, key: u64) -> Known {
+        let Some(successor) = self.successors.first() else { return Known::Owner(vec![self.own]) };
+        if self.predecessor.is_some_and(|(peer, _)| is_within(key, peer.id, self.own.id)) {
+            let after = self.successors.iter().copied();
+            return Known::Owner([self.own].into_iter().chain(after).collect());
+        }
+        if is_within(key, self.own.id, successor.id) {
+            return Known::Owner(self.successors.clone());
+        }
+        let before_key = |peer: &&Peer| is_within(peer.id, self.own.id, key.wrapping_sub(1));
+        let fingers = self.fingers.iter().flatten().chain([successor]);
+        let mut closer: Vec<Peer> = fingers.filter(before_key).copied().collect();
+        closer.sort_by_key(|peer| key.wrapping_sub(peer.id));
+        closer.dedup();
+        closer.truncate(CANDIDATES);
+        let spare = self.successors.iter().filter(before_key).copied().collect();
+        Known::Closer(closer, spare)
+    }
+
+    /// Starts to look for the owner of a key.
+    fn start(&mut self, goal: Goal, key: u64, (purpose, guid): (Purpose, Guid), io: &mut Io) {
+        let number = self.next_task;
+        self.next_task += 1;
+        let mut task = Task::new(goal, key, Head::new(purpose, guid));
+        match self.look_for(key) {
+            Known::Owner(owners) => task.owners = Some(owners),
+            Known::Closer(closer, spare) => task.add(closer, spare),
+        }
+        self.tasks.insert(number, task);
+        self.advance(number, io);
+    }
+
+    /// The next step of a task: asks a closer node, or does with the owner what it is for.
+    fn advance(&mut self, number: usize, io: &mut Io) {
+        let Some(mut task) = self.tasks.remove(&number) else { return };
+        let Some(owners) = task.owners.clone() else {
+            let Some(peer) = task.next() else { return };
+            task.ask(peer, io.now);
+            let fields = Fields::new().byte(op::FIND).number(number).id(task.key);
+            io.send(peer.addr, task.head, &fields);
+            io.wake_after(ANSWER_TIMEOUT);
+            self.tasks.insert(number, task);
+            return;
+        };
+        let Some(&owner) = owners.first() else { return };
+        match &task.goal {
+            Goal::Join => {
+                self.successors = owners;
+                self.successors.truncate(SUCCESSORS);
+                self.stabilise(io);
+                self.publish(Purpose::Publish, io);
+            }
+            Goal::Finger(power) => self.set_finger(*power, owner),
+            Goal::Publish(name) if owner == self.own => self.put(name.clone(), [io.own]),
+            Goal::Publish(name) => {
+                let fields = Fields::new().byte(op::PUT).text(name);
+                io.send(owner.addr, task.head, &fields);
+            }
+            Goal::LookUp(name) if owner == self.own => {
+                if let Some(holders) = self.keys.get(name) {
+                    let holders = holders.iter().copied().collect();
+                    io.found(task.head.guid, name, holders, task.hops);
+                }
+            }
+            Goal::LookUp(name) => {
+                io.send(
+                    owner.addr,
+                    task.head,
+                    &Fields::new().byte(op::GET).number(number).text(name),
+                );
+                io.wake_after(ANSWER_TIMEOUT);
+                task.waits_for = Some((owner, io.now + ANSWER_TIMEOUT));
+                self.tasks.insert(number, task);
+            }
+        }
+    }
+
+    /// The finger of this power, and those between it and its owner, which have the same.
+    fn set_finger(&mut self, power: u32, owner: Peer) {
+        for power in power..64 {
+            if !is_within(self.start_of(power), self.own.id, owner.id) {
+                break;
+            }
+            self.fingers[power as usize] = Some(owner);
+            self.next_finger = power + 1;
+        }
+    }
+
+    fn start_of(&self, power: u32) -> u64 {
+        self.own.id.wrapping_add(1 << power)
+    }
+
+    /// Looks up the next finger that lies beyond the successor.
+    fn fix_finger(&mut self, io: &mut Io) {
+        let Some(&successor) = self.successors.first() else { return };
+        if self.next_finger >= 64 {
+            self.next_finger = 0;
+        }
+        if is_within(self.start_of(self.next_finger), self.own.id, successor.id) {
+            self.set_finger(self.next_finger, successor);
+        }
+        if self.next_finger < 64 {
+            let power = self.next_finger;
+            let what = (Purpose::Upkeep, Guid::default());
+            self.start(Goal::Finger(power), self.start_of(power), what, io);
+        }
+    }
+
+    fn stabilise(&mut self, io: &mut Io) {
+        let Some(&successor) = self.successors.first() else { return };
+        self.stabilising = Some((successor, io.now + ANSWER_TIMEOUT));
+        io.tell(successor.addr, Purpose::Upkeep, &Fields::new().byte(op::STABILISE));
+        io.wake_after(ANSWER_TIMEOUT);
+    }
+
+    /// The successor answers with its predecessor, itself and those after it.
+    fn stabilised(
+        &mut self,
+        from: SocketAddrV4,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        let (successor, _) = self.stabilising.take_if(|(asked, _)| asked.addr == from)?;
+        let predecessor = fields.byte()?.eq(&1).then(|| fields.addr().map(Peer::new)).flatten();
+        let between = predecessor.filter(|peer| {
+            *peer != self.own && *peer != successor && is_within(peer.id, self.own.id, successor.id)
+        });
+        let after: Vec<Peer> = fields.addrs()?.into_iter().map(Peer::new).collect();
+        let all = between.into_iter().chain([successor]).chain(after);
+        self.successors = all.take_while(|peer| *peer != self.own).take(SUCCESSORS).collect();
+        match between {
+            Some(_) => self.stabilise(io),
+            None => io.tell(from, Purpose::Upkeep, &Fields::new().byte(op::NOTIFY)),
+        }
+        Some(())
+    }
+
+    /// A node says that it is the predecessor. If it is, it gets the keys that are now its own.
+    fn notified(&mut self, peer: Peer, io: &mut Io) {
+        if self.successors.is_empty() {
+            self.successors.push(peer);
+        }
+        let is_new = match self.predecessor {
+            Some((known, _)) if known == peer => false,
+            Some((known, _)) => is_within(peer.id, known.id, self.own.id),
+            None => true,
+        };
+        let is_known = self.predecessor.is_some_and(|(known, _)| known == peer);
+        if is_new || is_known {
+            self.predecessor = Some((peer, io.now));
+        }
+        if is_new {
+            let own = self.own.id;
+            let others = self.keys.extract_if(.., |name, _| !is_within(key_of(name), peer.id, own));
+            for (name, holders) in others {
+                let fields = Fields::new().byte(op::HAND_OVER).text(&name);
+                io.tell(
+                    peer.addr,
+                    Purpose::Upkeep,
+                    &fields.addrs(holders.into_iter().collect::<Vec<_>>().into_iter()),
+                );
+            }
+        }
+    }
+
+    fn put(&mut self, name: String, holders: impl IntoIterator<Item = SocketAddrV4>) {
+        self.keys.entry(name).or_default().extend(holders);
+    }
+
+    fn publish(&mut self, purpose: Purpose, io: &mut Io) {
+        for name in Arc::clone(&self.files).iter() {
+            let (goal, key) = (Goal::Publish(name.clone()), key_of(name));
+            self.start(goal, key, (purpose, Guid::default()), io);
+        }
+    }
+
+    fn forget(&mut self, dead: Peer) {
+        self.successors.retain(|peer| *peer != dead);
+        for finger in self.fingers.iter_mut().filter(|finger| **finger == Some(dead)) {
+            *finger = None;
+        }
+        self.predecessor.take_if(|(peer, _)| *peer == dead);
+        if self.successors.is_empty() {
+            // The next node ahead that is known; stabilising goes back from there.
+            self.successors.extend(self.fingers.iter().flatten().next());
+            self.successors.extend(self.predecessor.map(|(peer, _)| peer));
+            self.successors.truncate(1);
+        }
+    }
+
+    fn answer_find(
+        &self,
+        from: SocketAddrV4,
+        head: Head,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        let (number, key) = (fields.number()?, fields.id()?);
+        let (code, peers, spare) = match self.look_for(key) {
+            Known::Owner(owners) => (op::OWNER, owners, Vec::new()),
+            Known::Closer(closer, spare) => (op::CLOSER, closer, spare),
+        };
+        let purpose = if head.purpose == Purpose::Lookup { Purpose::Answer } else { head.purpose };
+        let fields = Fields::new().byte(code).number(number);
+        let fields = fields.addrs(peers.iter().map(|peer| peer.addr));
+        let fields = fields.addrs(spare.iter().map(|peer| peer.addr));
+        io.send(from, Head::new(purpose, head.guid), &fields);
+        Some(())
+    }
+
+    /// What was asked for a task is answered.
+    fn answered(
+        &mut self,
+        code: u8,
+        from: SocketAddrV4,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        let number = fields.number()?;
+        let task = self.tasks.get_mut(&number)?;
+        task.waits_for.take_if(|(peer, _)| peer.addr == from)?;
+        if code == op::COPIES {
+            let task = self.tasks.remove(&number)?;
+            let (Goal::LookUp(name), holders) = (&task.goal, fields.addrs()?) else { return None };
+            if !holders.is_empty() {
+                io.found(task.head.guid, name, holders, task.hops);
+            }
+            return Some(());
+        }
+        let mut peers = || Some(fields.addrs()?.into_iter().map(Peer::new).collect::<Vec<Peer>>());
+        let (peers, spare) = (peers()?, peers()?);
+        match code {
+            op::OWNER => task.owners = Some(peers),
+            _ => task.add(peers, spare),
+        }
+        self.advance(number, io);
+        Some(())
+    }
+
+    fn round(&mut self, io: &mut Io) {
+        self.round_at = io.now + ROUND;
+        self.rounds += 1;
+        let silent = ROUND * SILENT_ROUNDS;
+        self.predecessor.take_if(|(_, heard)| io.now.since(*heard) > silent);
+        self.stabilise(io);
+        self.fix_finger(io);
+        if self.rounds.is_multiple_of(PUBLISH_ROUNDS) {
+            self.publish(Purpose::Upkeep, io);
+        }
+        io.wake_after(ROUND);
+    }
+}
+
+impl System for Chord {
+    fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
+        // Rounds of nodes that join together are spread.
+        let first = ROUND / 1_000 * u32::try_from(1 + io.rng.below(1_000)).unwrap_or(1);
+        self.round_at = io.now + first;
+        io.wake_after(first);
+        let Some(&addr) = known.first() else { return self.publish(Purpose::Publish, io) };
+        let number = self.next_task;
+        self.next_task += 1;
+        let head = Head::new(Purpose::Join, Guid::default());
+        let mut task = Task::new(Goal::Join, self.own.id, head);
+        task.add(vec![Peer::new(addr)], Vec::new());
+        self.tasks.insert(number, task);
+        self.advance(number, io);
+    }
+
+    fn look_up(&mut self, wanted: &Wanted, io: &mut Io) {
+        let key = key_of(&wanted.text);
+        self.start(Goal::LookUp(wanted.text.clone()), key, (Purpose::Lookup, wanted.guid), io);
+    }
+
+    fn message(
+        &mut self,
+        from: SocketAddrV4,
+        head: Head,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        match fields.byte()? {
+            op::FIND => self.answer_find(from, head, fields, io)?,
+            op::GET => {
+                let (number, name) = (fields.number()?, fields.text()?);
+                let holders =
+                    self.keys.get(name).map(|set| set.iter().copied().collect::<Vec<_>>());
+                let answer = Fields::new().byte(op::COPIES).number(number);
+                let answer = answer.addrs(holders.unwrap_or_default().into_iter());
+                io.send(from, Head::new(Purpose::Answer, head.guid), &answer);
+            }
+            op::PUT => self.put(fields.text()?.to_owned(), [from]),
+            op::HAND_OVER => self.put(fields.text()?.to_owned(), fields.addrs()?),
+            op::STABILISE => {
+                let answer = Fields::new().byte(op::STABILISED);
+                let answer = match self.predecessor {
+                    Some((peer, _)) => answer.byte(1).addr(peer.addr),
+                    None => answer.byte(0),
+                };
+                let answer = answer.addrs(self.successors.iter().map(|peer| peer.addr));
+                io.tell(from, Purpose::Upkeep, &answer);
+            }
+            op::STABILISED => self.stabilised(from, fields, io)?,
+            op::NOTIFY => self.notified(Peer::new(from), io),
+            code => self.answered(code, from, fields, io)?,
+        }
+        Some(())
+    }
+
+    fn timeout(&mut self, io: &mut Io) {
+        if let Some((dead, _)) = self.stabilising.take_if(|(_, until)| *until <= io.now) {
+            self.forget(dead);
+            self.stabilise(io);
+        }
+        let late = self.tasks.iter().filter(|(_, task)| task.is_late(io.now));
+        for number in late.map(|(&number, _)| number).collect::<Vec<_>>() {
+            if let Some(dead) = self.tasks.get_mut(&number).and_then(Task::give_up) {
+                self.forget(dead);
+            }
+            self.advance(number, io);
+        }
+        if self.round_at <= io.now {
+            self.round(io);
+        }
+        io.wake_after(self.round_at.since(io.now));
+    }
+
+    fn state(&self) -> Held {
+        let mut peers: Vec<u64> = self.fingers.iter().flatten().map(|peer| peer.id).collect();
+        peers.extend(self.successors.iter().map(|peer| peer.id));
+        peers.extend(self.predecessor.iter().map(|(peer, _)| peer.id));
+        peers.sort_unstable();
+        peers.dedup();
+        let keys = self.keys.iter().map(|(name, holders)| Held::new(holders.len(), name.len() + 6));
+        keys.fold(Held::new(peers.len(), PEER_BYTES), Held::and)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::{Host, Participant};
+    use super::*;
+    use crate::net::{LinkParams, Net};
+    use crate::rng::Rng;
+
+    #[test]
+    fn the_circle_wraps_around() {
+        assert!(is_within(5, 1, 5) && !is_within(1, 1, 5) && !is_within(6, 1, 5));
+        assert!(is_within(2, u64::MAX - 1, 4) && !is_within(9, u64::MAX - 1, 4));
+        assert!(is_within(7, 3, 3), "one node owns everything");
+        assert_eq!(key_of("abc"), 0xa999_3e36_4706_816a, "FIPS 180-4");
+    }
+
+    #[test]
+    fn fingers_and_keys_come_right_by_themselves() {
+        const NODES: u32 = 60;
+        let first: SocketAddrV4 = "10.0.0.1:6346".parse().unwrap();
+        let params = LinkParams::even(Duration::from_millis(20));
+        let mut net = Net::new(first, params, Rng::new(2), ());
+        let mut addrs = Vec::new();
+        for node in 0..NODES {
+            let addr = SocketAddrV4::new((u32::from(*first.ip()) + node).into(), 6346);
+            let files = Arc::new([format!("striped zebra {node}")]);
+            let number = net.add(Host::new(Chord::new(files, addr), addr, Rng::new(node.into())));
+            let now = net.now();
+            net.node_mut(number).join(now, &addrs[..addrs.len().min(1)]);
+            net.turn(number);
+            addrs.push(addr);
+        }
+        let until = net.now() + ROUND * 60;
+        net.run(until, until);
+        let mut peers: Vec<Peer> = addrs.iter().map(|&addr| Peer::new(addr)).collect();
+        peers.sort_by_key(|peer| peer.id);
+        let owner = |key| *peers.iter().find(|peer| peer.id >= key).unwrap_or(&peers[0]);
+        for number in 0..addrs.len() {
+            let chord = net.node(number).system();
+            for power in 0..64 {
+                let right = owner(chord.start_of(power));
+                assert_eq!(
+                    chord.fingers[power as usize],
+                    Some(right),
+                    "finger {power} of {number}"
+                );
+            }
+            let name = format!("striped zebra {number}");
+            let owner = addrs.iter().position(|&addr| addr == owner(key_of(&name)).addr).unwrap();
+            let holders = net.node(owner).system().keys.get(&name);
+            assert!(holders.is_some_and(|holders| holders.contains(&addrs[number])), "{name}");
+        }
+    }
+}

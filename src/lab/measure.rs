@@ -1,0 +1,300 @@
+//! One cell of the table: a system with so many nodes, its lookups, and perhaps a failure.
+//!
+//! | phase | virtual time |
+//! |---|---|
+//! | nodes join, a fifth as many as there are at a time | 10 s a batch |
+//! | the network settles | 2 min |
+//! | upkeep is counted | 1 min |
+//! | lookups, evenly spaced, and their end | 1 min, 30 s |
+//! | a failure; the same number of lookups again | 1 min, 30 s |
+//! | if success fell: lookups until it is back | 5 min at most |
+
+use super::host::{Held, Participant};
+use super::message::Purpose;
+use super::meter::Meter;
+use super::report::{Row, Summary};
+use super::workload::Lookups;
+use super::{Cell, Failure};
+use crate::net::{LinkParams, Net, State};
+use crate::plan::chance::{pareto, unit};
+use crate::rng::Rng;
+use crate::time::Instant;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
+use std::time::Duration;
+
+/// Where node 0 listens; the others follow.
+pub(super) const FIRST_ADDR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 6346);
+
+const BATCH_INTERVAL: Duration = Duration::from_secs(10);
+const SETTLE_TIME: Duration = Duration::from_secs(120);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Lookups that began last end within this time.
+const LOOKUP_TIME: Duration = Duration::from_secs(30);
+/// Success is looked at in windows of this length until it is back.
+const RECOVERY_WINDOW: Duration = Duration::from_secs(10);
+const MAX_RECOVERY: Duration = Duration::from_secs(300);
+/// Success counts as back from this share of the one before.
+const RECOVERED: f64 = 0.95;
+/// Mean session and absence of a node under churn.
+const MEAN_SESSION: Duration = Duration::from_secs(600);
+const MEAN_ABSENCE: Duration = Duration::from_secs(60);
+
+/// One-way latencies, as in the simulator.
+const LATENCY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// The addresses a newcomer is told.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// Node 0, which has the directory.
+    Directory,
+    /// Those of its neighbours, by node, that are there.
+    Neighbours(Vec<Vec<usize>>),
+    /// A random node that is there.
+    Anyone,
+}
+
+/// Makes a node by its number.
+pub(super) type Make<'a, P> = &'a dyn Fn(usize, Instant, Rng) -> P;
+
+/// A cell under way.
+struct Run<'a, P: Participant> {
+    net: Net<P, Meter<'a>>,
+    cell: &'a Cell<'a>,
+    make: Make<'a, P>,
+    known: Known,
+    rng: Rng,
+    lookups: Lookups,
+    joined: usize,
+    /// Nodes from here on are of the batch that is joining: no newcomer is sent to them.
+    placed: usize,
+    /// When nodes leave or return, under churn.
+    changes: BTreeSet<(Instant, usize)>,
+}
+
+/// Runs a cell and returns its row.
+///
+/// # Errors
+/// The first answer that was not true.
+pub(super) fn measure<P: Participant>(
+    cell: &Cell<'_>,
+    known: Known,
+    make: Make<'_, P>,
+) -> Result<Row, String> {
+    let mut rng = Rng::new(cell.seed);
+    let params = LinkParams { latency: LATENCY, ..LinkParams::even(Duration::ZERO) };
+    let meter = Meter::new(cell.workload, FIRST_ADDR);
+    let mut run = Run {
+        net: Net::new(FIRST_ADDR, params, rng.fork(), meter),
+        cell,
+        make,
+        known,
+        lookups: Lookups::new(cell.seed),
+        rng,
+        joined: 0,
+        placed: 0,
+        changes: BTreeSet::new(),
+    };
+    run.join_all();
+    let row = run.row();
+    match run.net.observer.violation.take() {
+        Some(violation) => Err(violation),
+        None => Ok(row),
+    }
+}
+
+impl<P: Participant> Run<'_, P> {
+    fn nodes(&self) -> usize {
+        self.cell.workload.files.len()
+    }
+
+    fn is_up(&self, node: usize) -> bool {
+        node < self.joined && self.net.state(node) == State::Up
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.net.now() + time;
+        self.net.run(until, until);
+    }
+
+    fn join_all(&mut self) {
+        while self.joined < self.nodes() {
+            let batch = (self.joined / 5).max(1).min(self.nodes() - self.joined);
+            for _ in 0..batch {
+                let rng = self.rng.fork();
+                let node = self.net.add((self.make)(self.joined, self.net.now(), rng));
+                self.joined += 1;
+                self.enter(node);
+            }
+            self.pass(BATCH_INTERVAL);
+            self.placed = self.joined;
+        }
+        self.pass(SETTLE_TIME);
+    }
+
+    fn enter(&mut self, node: usize) {
+        let known = match &self.known {
+            Known::Directory => vec![0],
+            Known::Neighbours(neighbours) => {
+                let others = neighbours[node].iter().copied().filter(|&other| other != node);
+                others.filter(|&other| self.is_up(other)).collect()
+            }
+            Known::Anyone => {
+                let draws =
+                    (0..1_000).map(|_| self.rng.below(self.placed.max(1))).collect::<Vec<_>>();
+                let mut others = draws.into_iter().filter(|&other| other != node);
+                others.find(|&other| self.is_up(other)).into_iter().collect()
+            }
+        };
+        let known: Vec<_> = known.into_iter().map(|other| self.net.addr_of(other)).collect();
+        let now = self.net.now();
+        self.net.node_mut(node).join(now, &known);
+        self.net.turn(node);
+    }
+
+    /// Lookups at equal distances for this time. Nodes come and go meanwhile, under churn.
+    fn look_up_for(&mut self, time: Duration) {
+        let gap = MINUTE / u32::try_from(self.cell.queries.max(1)).unwrap_or(u32::MAX);
+        let until = self.net.now() + time;
+        while self.net.now() + gap <= until {
+            self.change_nodes();
+            let (net, joined) = (&self.net, self.joined);
+            let is_up = |node| node < joined && net.state(node) == State::Up;
+            if let Some(lookup) = self.lookups.next(self.cell.workload, is_up) {
+                let (now, from, wanted) = (self.net.now(), lookup.from, lookup.wanted.clone());
+                self.net.observer.begin(now, lookup);
+                self.net.node_mut(from).look_up(now, &wanted);
+                self.net.turn(from);
+            }
+            self.pass(gap);
+        }
+    }
+
+    fn change_nodes(&mut self) {
+        let now = self.net.now();
+        while let Some((_, node)) = self.changes.first().copied().filter(|(at, _)| *at <= now) {
+            self.changes.pop_first();
+            let mean = if self.is_up(node) {
+                self.net.crash(node, false);
+                MEAN_ABSENCE
+            } else {
+                let rng = self.rng.fork();
+                let revived = (self.make)(node, now, rng);
+                self.net.revive(node, revived);
+                self.enter(node);
+                MEAN_SESSION
+            };
+            let next = now + pareto(mean, &mut self.rng);
+            self.changes.insert((next, node));
+        }
+    }
+
+    /// Nodes by their part in the messages so far, the busiest first.
+    fn by_load(&self) -> Vec<usize> {
+        let mut nodes: Vec<usize> = (0..self.nodes()).collect();
+        nodes.sort_by_key(|&node| std::cmp::Reverse(self.net.observer.load.of(node)));
+        nodes
+    }
+
+    fn fail(&mut self) {
+        let part = |share: f64| {
+            #[expect(clippy::cast_possible_truncation, reason = "a share of the nodes")]
+            #[expect(clippy::cast_sign_loss, reason = "shares are positive")]
+            let count = (self.nodes() as f64 * share).round() as usize;
+            count.min(self.nodes())
+        };
+        let dying = match self.cell.failure {
+            Failure::None => Vec::new(),
+            Failure::Index => self.by_load()[..1].to_vec(),
+            Failure::Top(share) => self.by_load()[..part(share)].to_vec(),
+            Failure::Random(share) => {
+                let (count, mut rng) = (part(share), Rng::new(self.cell.seed).fork());
+                let mut nodes: Vec<usize> = (0..self.nodes()).collect();
+                for at in 0..count {
+                    let other = at + rng.below(nodes.len() - at);
+                    nodes.swap(at, other);
+                }
+                nodes.truncate(count);
+                nodes
+            }
+            Failure::Churn => {
+                for node in 0..self.nodes() {
+                    // A session in the middle of which the churn begins.
+                    let rest = pareto(MEAN_SESSION, &mut self.rng).mul_f64(unit(&mut self.rng));
+                    self.changes.insert((self.net.now() + rest, node));
+                }
+                Vec::new()
+            }
+        };
+        for node in dying {
+            self.net.crash(node, false);
+        }
+    }
+
+    /// Lookups of a minute, until they have ended.
+    fn look_up_for_a_minute(&mut self) -> Range<usize> {
+        let first = self.net.observer.records.len();
+        self.look_up_for(MINUTE);
+        let last = self.net.observer.records.len();
+        self.pass(LOOKUP_TIME);
+        first..last
+    }
+
+    fn success(&self, records: &Range<usize>) -> f64 {
+        Summary::of(&self.net.observer.records[records.clone()]).success()
+    }
+
+    /// Time from `failed_at` to the first window whose lookups succeed as they should.
+    fn recovery(&mut self, failed_at: Instant, enough: f64) -> Option<Duration> {
+        let mut before: Option<(Instant, Range<usize>)> = None;
+        while self.net.now() < failed_at + MAX_RECOVERY {
+            let (begun, first) = (self.net.now(), self.net.observer.records.len());
+            self.look_up_for(RECOVERY_WINDOW);
+            let window = (begun, first..self.net.observer.records.len());
+            // Those of the window before have ended by now.
+            if let Some((begun, records)) = before.replace(window)
+                && !records.is_empty()
+                && self.success(&records) >= enough
+            {
+                return Some(begun.since(failed_at));
+            }
+        }
+        None
+    }
+
+    fn row(&mut self) -> Row {
+        let join = self.net.observer.total(&[Purpose::Join, Purpose::Publish]);
+        let before = self.net.observer.total(&[Purpose::Upkeep]);
+        self.pass(MINUTE);
+        let upkeep = self.net.observer.total(&[Purpose::Upkeep]) - before;
+        let states: Vec<Held> = (0..self.nodes()).map(|node| self.net.node(node).state()).collect();
+        let load = self.net.observer.load.clone();
+        let mut records = self.look_up_for_a_minute();
+        let mut busiest = self.net.observer.load.since(&load).busiest_share();
+        let mut recovery = None;
+        if self.cell.failure != Failure::None {
+            let enough = RECOVERED * self.success(&records);
+            let (load, failed_at) = (self.net.observer.load.clone(), self.net.now());
+            self.fail();
+            records = self.look_up_for_a_minute();
+            busiest = self.net.observer.load.since(&load).busiest_share();
+            recovery = match self.success(&records) >= enough {
+                true => Some(Duration::ZERO),
+                false => self.recovery(failed_at, enough),
+            };
+        }
+        let summary = Summary::of(&self.net.observer.records[records]);
+        let nodes = self.nodes() as f64;
+        Row {
+            system: self.cell.system.name(),
+            nodes: self.nodes(),
+            failure: self.cell.failure.to_string(),
+            join_messages_mean: join as f64 / nodes,
+            upkeep_messages_per_node_minute: upkeep as f64 / nodes,
+            busiest_share: busiest,
+            recovery_seconds: recovery.map(|time| time.as_secs_f64()),
+            ..Row::new(&summary, &states)
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The lookup lab: ways to find a file in a network, on the same nodes, files, lookups and failures.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `host` | [`System`]: what a way to look up implements; [`Host`] makes it a node |
+//! | `message` | messages: a descriptor header, then fields |
+//! | `directory` | names and holders, found by words |
+//! | `workload` | files and lookups |
+//! | `meter` | the observer that counts |
+//! | `measure` | one cell of the table, phase by phase |
+//! | `report` | rows, the table, growth with the number of nodes |
+//! | `flood` | `flood` and `ring`: the real core |
+//! | `central` | one directory node |
+//! | `walk` | random walkers |
+//! | `superpeers` | superpeers that index leaves |
+//! | `chord`, `chord_task` | a hash table on a circle |
+//!
+//! # How a system is added
+//!
+//! A system is one file with one type that implements [`System`]. Its events are `join`, `look_up`,
+//! `message` and `timeout`; each hands in an [`Io`] with the clock, the node's randomness, its own
+//! address, `send`, `found` and `wake_after`. `state` says what it keeps of other nodes. It publishes
+//! its files when it has its place, and again from time to time if others may forget them.
+//!
+//! Each message names its [`message::Purpose`] and carries the GUID of its lookup, or zeros; by these
+//! the meter counts all systems alike, the real core included, whose Queries and QueryHits share a
+//! GUID. Nothing else is needed but a name in [`SystemKind`] and an arm in [`run`], which makes a node
+//! and says which addresses a newcomer is told. Systems must not learn anything but by messages.
+//!
+//! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
+//! favours every system but the real core, whose handshakes count as messages of joining.
+
+mod central;
+mod chord;
+mod chord_task;
+mod directory;
+mod flood;
+pub mod host;
+mod measure;
+pub mod message;
+mod meter;
+pub mod report;
+mod superpeers;
+mod walk;
+mod workload;
+
+pub use host::{Host, Io, System};
+pub use workload::Workload;
+
+use crate::config::{Config, Limits, Scope};
+use crate::plan::topology::Graph;
+use crate::rng::Rng;
+use central::Central;
+use chord::Chord;
+use flood::Flooder;
+use measure::{FIRST_ADDR, Known, measure};
+use report::Row;
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::str::FromStr;
+use std::sync::Arc;
+use superpeers::SuperPeers;
+use walk::Walk;
+
+/// Names the systems once: their variant, name and what they cannot do.
+macro_rules! systems {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $limits:literal;)*) => {
+        /// A way to look things up.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum SystemKind { $($(#[$doc])* $variant,)* }
+
+        impl SystemKind {
+            /// All that there are.
+            pub const ALL: &[SystemKind] = &[$(SystemKind::$variant),*];
+
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self { $(SystemKind::$variant => $name,)* }
+            }
+
+            /// What it cannot do, and who learns what is searched.
+            pub fn limits(self) -> &'static str {
+                match self { $(SystemKind::$variant => $limits,)* }
+            }
+        }
+    };
+}
+
+systems! {
+    /// One directory node.
+    Central = "central", "keywords; single point of failure; the directory learns every search";
+    /// The real core: a flood of full TTL.
+    Flood = "flood", "keywords; no single point; every node reached learns the search";
+    /// The real core: an expanding ring.
+    Ring = "ring", "keywords; no single point; every node reached learns the search";
+    /// Random walkers.
+    Walk = "walk", "keywords; no single point; the nodes walked over learn the search";
+    /// Superpeers that index leaves.
+    SuperPeers = "superpeers", "keywords; no single point; the superpeers learn every search";
+    /// A distributed hash table on a circle.
+    Chord = "chord", "whole names only; no single point; the owner of a key learns who searches it";
+}
+
+impl FromStr for SystemKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SystemKind, String> {
+        let found = SystemKind::ALL.iter().copied().find(|system| system.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = SystemKind::ALL.iter().map(|system| system.name()).collect();
+            format!("\"{text}\" is not a system: give some of {}", names.join(","))
+        })
+    }
+}
+
+/// What fails in the middle of a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Failure {
+    /// Nothing.
+    None,
+    /// The busiest node dies: the directory, where there is one.
+    Index,
+    /// This share of all nodes dies at once.
+    Random(f64),
+    /// This share of all nodes dies at once, the busiest first.
+    Top(f64),
+    /// Nodes leave and return, with Pareto sessions of 10 min and absences of 1 min on average.
+    Churn,
+}
+
+impl FromStr for Failure {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Failure, String> {
+        let share = |share: &str| share.parse().ok().filter(|share| (0.0..1.0).contains(share));
+        let failure = match text.split_once(':') {
+            None if text == "none" => Some(Failure::None),
+            None if text == "index" => Some(Failure::Index),
+            None if text == "churn" => Some(Failure::Churn),
+            Some(("random", text)) => share(text).map(Failure::Random),
+            Some(("top", text)) => share(text).map(Failure::Top),
+            _ => None,
+        };
+        failure.ok_or_else(|| {
+            format!(
+                "\"{text}\" is not a failure: give none, index, random:SHARE, top:SHARE or churn, \
+                 with a share from 0 to below 1"
+            )
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::None => f.write_str("none"),
+            Failure::Index => f.write_str("index"),
+            Failure::Random(share) => write!(f, "random:{share}"),
+            Failure::Top(share) => write!(f, "top:{share}"),
+            Failure::Churn => f.write_str("churn"),
+        }
+    }
+}
+
+/// One cell of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'a> {
+    /// The system.
+    pub system: SystemKind,
+    /// What fails.
+    pub failure: Failure,
+    /// The links of systems that have a topology.
+    pub graph: &'a Graph,
+    /// Nodes and files; as many nodes as the graph has.
+    pub workload: &'a Workload,
+    /// Lookups in a minute.
+    pub queries: usize,
+    /// TTL of floods.
+    pub ttl: u8,
+    /// Seed of all randomness.
+    pub seed: u64,
+}
+
+/// Runs a cell.
+///
+/// # Errors
+/// The first answer that was not true, in words.
+pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
+    let files = |node: usize| Arc::clone(&cell.workload.files[node]);
+    match cell.system {
+        SystemKind::Central => measure(cell, Known::Directory, &|node, _, rng| {
+            Host::new(Central::new(files(node)), addr_of(node), rng)
+        }),
+        SystemKind::Walk => {
+            let known = Known::Neighbours(neighbours(cell.graph));
+            measure(cell, known, &|node, _, rng| {
+                Host::new(Walk::new(files(node)), addr_of(node), rng)
+            })
+        }
+        SystemKind::SuperPeers => {
+            let told = superpeers::introductions(cell.workload.files.len(), cell.seed);
+            measure(cell, Known::Neighbours(told), &|node, _, rng| {
+                let system = SuperPeers::new(files(node), superpeers::is_super(node));
+                Host::new(system, addr_of(node), rng)
+            })
+        }
+        SystemKind::Chord => measure(cell, Known::Anyone, &|node, _, rng| {
+            Host::new(Chord::new(files(node), addr_of(node)), addr_of(node), rng)
+        }),
+        SystemKind::Flood | SystemKind::Ring => {
+            let config = Arc::new(config(cell));
+            let is_ring = cell.system == SystemKind::Ring;
+            measure(cell, Known::Neighbours(neighbours(cell.graph)), &|node, now, mut rng: Rng| {
+                let library = flood::library(&cell.workload.files[node]);
+                Flooder::new(&config, library, (rng.bytes16(), rng.next_u64()), is_ring, now)
+            })
+        }
+    }
+}
+
+fn addr_of(node: usize) -> SocketAddrV4 {
+    let ip = u32::from(*FIRST_ADDR.ip()) + u32::try_from(node).unwrap_or(0);
+    SocketAddrV4::new(ip.into(), FIRST_ADDR.port())
+}
+
+fn neighbours(graph: &Graph) -> Vec<Vec<usize>> {
+    let mut neighbours = vec![Vec::new(); graph.names.len()];
+    for &(a, b) in &graph.edges {
+        neighbours[a].push(b);
+        neighbours[b].push(a);
+    }
+    neighbours
+}
+
+/// Settings of servents: the links of the graph, all of them, and no others.
+fn config(cell: &Cell<'_>) -> Config {
+    let most = cell.graph.degrees().into_iter().max().unwrap_or(0);
+    Config {
+        links: 0,
+        // Links that one side still holds for standing take room for a while.
+        max_links: 2 * most + 8,
+        scope: Scope::Private,
+        background_pings: false,
+        advertise_port: FIRST_ADDR.port(),
+        ttl: cell.ttl,
+        limits: Limits { max_connections: 65_535, ..Limits::default() },
+        ..Config::default()
+    }
+}

@@ -1,0 +1,246 @@
+//! `superpeers`: one node in [`SHARE`] indexes the files of others and floods for them (Yang and
+//! Garcia-Molina 2003; Kazaa, later Gnutella).
+//!
+//! A leaf registers its files with [`SUPERS_OF_A_LEAF`] superpeers and sends them its lookups. A
+//! superpeer answers for its leaves and itself, straight to the searcher, and floods lookups among the
+//! superpeers it has links with. Only superpeers learn what is searched.
+
+use super::directory::{Directory, answered};
+use super::host::{Held, Io, System, Wanted};
+use super::message::{Fields, Head, Purpose, Reader};
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::Guid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One node in this many is a superpeer.
+const SHARE: usize = 10;
+
+/// Superpeers a leaf talks to.
+const SUPERS_OF_A_LEAF: usize = 2;
+
+/// Superpeers that a new superpeer links with.
+const LINKS: usize = 4;
+
+/// Links a lookup may cross among superpeers.
+const TTL: u8 = 7;
+
+/// Time between two Pings. A node that missed [`MAX_MISSED`] of them is dropped.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const MAX_MISSED: u8 = 2;
+
+/// A lookup is remembered this long, so that it is flooded once.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// Other superpeers named in an answer to a Ping.
+const NAMED: usize = 4;
+
+/// Bytes of an address, and of a lookup remembered.
+const ENTRY_BYTES: [usize; 2] = [6, 16];
+
+/// The first byte of a message.
+mod op {
+    pub(super) const REGISTER: u8 = 0;
+    pub(super) const LINK: u8 = 1;
+    pub(super) const PING: u8 = 2;
+    pub(super) const PONG: u8 = 3;
+    pub(super) const QUERY: u8 = 4;
+    pub(super) const HITS: u8 = 5;
+}
+
+/// The nodes that each node is told when it joins.
+pub(super) fn introductions(nodes: usize, seed: u64) -> Vec<Vec<usize>> {
+    let mut rng = Rng::new(seed).fork();
+    let introduction = |node: usize| {
+        let supers = node.div_ceil(SHARE);
+        let count = if is_super(node) { LINKS } else { SUPERS_OF_A_LEAF };
+        let mut told = BTreeSet::new();
+        while told.len() < count.min(supers) {
+            told.insert(SHARE * rng.below(supers));
+        }
+        told.into_iter().collect()
+    };
+    (0..nodes).map(introduction).collect()
+}
+
+pub(super) fn is_super(node: usize) -> bool {
+    node.is_multiple_of(SHARE)
+}
+
+/// See the module documentation.
+pub(super) struct SuperPeers {
+    files: Arc<[String]>,
+    is_super: bool,
+    /// Superpeers with a link, and how many Pings they have missed.
+    supers: BTreeMap<SocketAddrV4, u8>,
+    /// Superpeers heard of.
+    spare: BTreeSet<SocketAddrV4>,
+    /// On a superpeer: its leaves, what they have, and the lookups it has flooded.
+    leaves: BTreeMap<SocketAddrV4, u8>,
+    directory: Directory,
+    seen: BTreeMap<Guid, Instant>,
+}
+
+impl SuperPeers {
+    pub(super) fn new(files: Arc<[String]>, is_super: bool) -> SuperPeers {
+        SuperPeers {
+            files,
+            is_super,
+            supers: BTreeMap::new(),
+            spare: BTreeSet::new(),
+            leaves: BTreeMap::new(),
+            directory: Directory::default(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Links with a superpeer: as one of its kind, or as a leaf.
+    fn link(&mut self, addr: SocketAddrV4, io: &mut Io) {
+        self.supers.insert(addr, 0);
+        if self.is_super {
+            io.tell(addr, Purpose::Join, &Fields::new().byte(op::LINK));
+        } else {
+            let fields = Fields::new().byte(op::REGISTER);
+            let fields = self.files.iter().fold(fields, |fields, name| fields.text(name));
+            io.tell(addr, Purpose::Publish, &fields);
+        }
+    }
+
+    /// A superpeer answers a lookup and passes it on, once.
+    fn flood(
+        &mut self,
+        from: SocketAddrV4,
+        head: Head,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        let (searcher, text) = (fields.addr()?, fields.text()?);
+        if !self.is_super || self.seen.insert(head.guid, io.now).is_some() {
+            return Some(());
+        }
+        let hops = head.hops + 1;
+        if let Some(found) = self.directory.answer(text) {
+            let answer = Head { hops, ..Head::new(Purpose::Answer, head.guid) };
+            io.send(searcher, answer, &Fields::new().byte(op::HITS).and(&found));
+        }
+        if head.ttl > 1 {
+            let query = Fields::new().byte(op::QUERY).addr(searcher).text(text);
+            for &other in self.supers.keys().filter(|&&other| other != from) {
+                io.send(other, Head { ttl: head.ttl - 1, hops, ..head }, &query);
+            }
+        }
+        Some(())
+    }
+
+    /// Drops who is silent, finds other superpeers instead, and pings.
+    fn keep_links(&mut self, io: &mut Io) {
+        self.supers.retain(|_, missed| *missed < MAX_MISSED);
+        let silent = self.leaves.extract_if(.., |_, missed| *missed >= MAX_MISSED);
+        silent.for_each(|(leaf, _)| self.directory.forget(leaf));
+        self.leaves.values_mut().for_each(|missed| *missed += 1);
+        let wanted = if self.is_super { 1 } else { SUPERS_OF_A_LEAF };
+        while self.supers.len() < wanted {
+            let others: Vec<_> =
+                self.spare.iter().filter(|it| !self.supers.contains_key(it)).collect();
+            if others.is_empty() {
+                break;
+            }
+            let other = *others[io.rng.below(others.len())];
+            self.spare.remove(&other);
+            self.link(other, io);
+        }
+        for (addr, missed) in &mut self.supers {
+            *missed += 1;
+            io.tell(*addr, Purpose::Upkeep, &Fields::new().byte(op::PING));
+        }
+    }
+}
+
+impl System for SuperPeers {
+    fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
+        if self.is_super {
+            self.files.iter().for_each(|name| self.directory.add(name, io.own));
+        }
+        known.iter().for_each(|&addr| self.link(addr, io));
+        io.wake_after(PING_INTERVAL);
+    }
+
+    fn look_up(&mut self, wanted: &Wanted, io: &mut Io) {
+        let query = Fields::new().byte(op::QUERY).addr(io.own).text(&wanted.text);
+        let head = Head { ttl: TTL, ..Head::new(Purpose::Lookup, wanted.guid) };
+        if self.is_super {
+            self.seen.insert(wanted.guid, io.now);
+            let own = self.directory.answer(&wanted.text).map(|found| head.frame(&found));
+            let read = own.as_deref().and_then(Head::read);
+            for (name, holders) in read.into_iter().flat_map(|(_, fields)| answered(fields)) {
+                io.found(wanted.guid, name, holders, 0);
+            }
+        }
+        for &addr in self.supers.keys() {
+            io.send(addr, head, &query);
+        }
+    }
+
+    fn message(
+        &mut self,
+        from: SocketAddrV4,
+        head: Head,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        match fields.byte()? {
+            op::REGISTER if self.is_super => {
+                self.leaves.insert(from, 0);
+                while let Some(name) = fields.text() {
+                    self.directory.add(name, from);
+                }
+            }
+            op::LINK => {
+                self.supers.insert(from, 0);
+            }
+            op::PING => {
+                let leaf = self.leaves.get_mut(&from).map(|missed| *missed = 0);
+                let link = self.supers.get_mut(&from).map(|missed| *missed = 0);
+                let others = self.supers.keys().copied().filter(|&other| other != from);
+                let others: Vec<SocketAddrV4> = others.take(NAMED).collect();
+                let answer = Fields::new().byte(op::PONG).byte(u8::from(leaf.or(link).is_some()));
+                io.tell(from, Purpose::Upkeep, &answer.addrs(others.into_iter()));
+            }
+            op::PONG => {
+                let (is_known, others) = (fields.byte()? == 1, fields.addrs()?);
+                *self.supers.get_mut(&from)? = 0;
+                self.spare.extend(others.into_iter().filter(|&other| other != io.own));
+                while self.spare.len() > NAMED {
+                    self.spare.pop_first();
+                }
+                if !is_known {
+                    self.link(from, io);
+                }
+            }
+            op::QUERY => self.flood(from, head, fields, io)?,
+            op::HITS => {
+                for (name, holders) in answered(fields) {
+                    io.found(head.guid, name, holders, head.hops.into());
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn timeout(&mut self, io: &mut Io) {
+        self.seen.retain(|_, at| io.now.since(*at) < MEMORY);
+        self.keep_links(io);
+        io.wake_after(PING_INTERVAL);
+    }
+
+    fn state(&self) -> Held {
+        let [link, lookup] = ENTRY_BYTES;
+        let links = self.supers.len() + self.spare.len() + self.leaves.len();
+        let held = Held::new(links, link).and(Held::new(self.seen.len(), lookup));
+        held.and(self.directory.state())
+    }
+}

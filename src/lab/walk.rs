@@ -1,0 +1,193 @@
+//! `walk`: random walkers that check back with the searcher (Lv et al. 2002).
+//!
+//! A searcher sends out [`WALKERS`] copies of its lookup. Each goes from neighbour to neighbour at
+//! random, not straight back, and every [`CHECK_INTERVAL`] links the node it is at asks the searcher
+//! whether to go on. A node that has the file tells the searcher itself. A walk ends when something
+//! was found, or after [`MAX_STEPS`] links.
+
+use super::directory::matches;
+use super::host::{Held, Io, System, Wanted};
+use super::message::{Fields, Head, Purpose, Reader};
+use crate::wire::Guid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Walkers of a lookup, as in the paper's first experiments.
+const WALKERS: usize = 16;
+
+/// Links between two checks.
+const CHECK_INTERVAL: u8 = 4;
+
+/// Links of one walker at most.
+const MAX_STEPS: u8 = 128;
+
+/// Time between two Pings of all neighbours. A neighbour that missed two of them is dropped.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Bytes of an address, and of a lookup remembered.
+const ENTRY_BYTES: [usize; 2] = [6, 16];
+
+/// The first byte of a message.
+mod op {
+    pub(super) const LINK: u8 = 0;
+    pub(super) const WALK: u8 = 1;
+    pub(super) const CHECK: u8 = 2;
+    pub(super) const GO_ON: u8 = 3;
+    pub(super) const HAVE: u8 = 4;
+}
+
+/// See the module documentation.
+pub(super) struct Walk {
+    files: Arc<[String]>,
+    /// How many Pings each neighbour has missed.
+    neighbours: BTreeMap<SocketAddrV4, u8>,
+    /// Own lookups under way that have found nothing.
+    unsatisfied: BTreeSet<Guid>,
+    /// Walkers that wait here for the searcher's word, by lookup: their number, steps and text.
+    waiting: BTreeMap<Guid, Vec<(u8, String)>>,
+}
+
+impl Walk {
+    pub(super) fn new(files: Arc<[String]>) -> Walk {
+        let (neighbours, unsatisfied) = (BTreeMap::new(), BTreeSet::new());
+        Walk { files, neighbours, unsatisfied, waiting: BTreeMap::new() }
+    }
+
+    /// A random neighbour, other than the one a walker came from if there is a choice.
+    fn step_to(&self, came_from: Option<SocketAddrV4>, io: &mut Io) -> Option<SocketAddrV4> {
+        let mut others: Vec<_> =
+            self.neighbours.keys().filter(|&&it| Some(it) != came_from).collect();
+        if others.is_empty() {
+            others.extend(self.neighbours.keys());
+        }
+        (!others.is_empty()).then(|| *others[io.rng.below(others.len())])
+    }
+
+    fn send_walker(
+        &self,
+        came_from: Option<SocketAddrV4>,
+        (searcher, head, text): (SocketAddrV4, Head, &str),
+        io: &mut Io,
+    ) {
+        if let Some(next) = self.step_to(came_from, io) {
+            io.send(next, head, &Fields::new().byte(op::WALK).addr(searcher).text(text));
+        }
+    }
+
+    /// A walker has come here.
+    fn walked(
+        &mut self,
+        from: SocketAddrV4,
+        head: Head,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        let (searcher, text) = (fields.addr()?, fields.text()?);
+        let (guid, hops) = (head.guid, head.hops + 1);
+        let answer = Head { hops, ..Head::new(Purpose::Answer, guid) };
+        let fitting: Vec<&String> = self.files.iter().filter(|name| matches(name, text)).collect();
+        if searcher != io.own && !fitting.is_empty() {
+            let fields =
+                fitting.iter().fold(Fields::new().byte(op::HAVE), |to, name| to.text(name));
+            io.send(searcher, answer, &fields);
+            return Some(());
+        }
+        if hops >= MAX_STEPS {
+            return Some(());
+        }
+        if hops.is_multiple_of(CHECK_INTERVAL) && searcher != io.own {
+            self.waiting.entry(guid).or_default().push((hops, text.to_owned()));
+            let check = Head::new(Purpose::Lookup, guid);
+            io.send(searcher, check, &Fields::new().byte(op::CHECK));
+            return Some(());
+        }
+        self.send_walker(Some(from), (searcher, Head { hops, ..head }, text), io);
+        Some(())
+    }
+
+    /// The searcher says whether its walkers here go on.
+    fn told(
+        &mut self,
+        searcher: SocketAddrV4,
+        guid: Guid,
+        goes_on: bool,
+        io: &mut Io,
+    ) -> Option<()> {
+        let walkers = self.waiting.get_mut(&guid)?;
+        let walker = walkers.pop();
+        if walkers.is_empty() {
+            self.waiting.remove(&guid);
+        }
+        let (hops, text) = walker.filter(|_| goes_on)?;
+        let head = Head { hops, ..Head::new(Purpose::Lookup, guid) };
+        self.send_walker(None, (searcher, head, &text), io);
+        Some(())
+    }
+}
+
+impl System for Walk {
+    fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
+        for &addr in known {
+            self.neighbours.insert(addr, 0);
+            io.tell(addr, Purpose::Join, &Fields::new().byte(op::LINK));
+        }
+        io.wake_after(PING_INTERVAL);
+    }
+
+    fn look_up(&mut self, wanted: &Wanted, io: &mut Io) {
+        self.unsatisfied.insert(wanted.guid);
+        let head = Head::new(Purpose::Lookup, wanted.guid);
+        for _ in 0..WALKERS {
+            self.send_walker(None, (io.own, head, &wanted.text), io);
+        }
+    }
+
+    fn message(
+        &mut self,
+        from: SocketAddrV4,
+        head: Head,
+        mut fields: Reader<'_>,
+        io: &mut Io,
+    ) -> Option<()> {
+        match fields.byte()? {
+            op::LINK => {
+                self.neighbours.insert(from, 0);
+            }
+            op::WALK => self.walked(from, head, fields, io)?,
+            op::CHECK => {
+                let goes_on = u8::from(self.unsatisfied.contains(&head.guid));
+                let answer = Head::new(Purpose::Answer, head.guid);
+                io.send(from, answer, &Fields::new().byte(op::GO_ON).byte(goes_on));
+            }
+            op::GO_ON => {
+                let goes_on = fields.byte()? == 1;
+                self.told(from, head.guid, goes_on, io);
+            }
+            op::HAVE => {
+                self.unsatisfied.remove(&head.guid);
+                while let Some(name) = fields.text() {
+                    io.found(head.guid, name, vec![from], head.hops.into());
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn timeout(&mut self, io: &mut Io) {
+        self.neighbours.retain(|_, missed| *missed < 2);
+        for (addr, missed) in &mut self.neighbours {
+            *missed += 1;
+            io.tell(*addr, Purpose::Upkeep, &Fields::new().byte(op::LINK));
+        }
+        io.wake_after(PING_INTERVAL);
+    }
+
+    fn state(&self) -> Held {
+        let [link, lookup] = ENTRY_BYTES;
+        let waiting = self.waiting.values().map(Vec::len).sum::<usize>() + self.unsatisfied.len();
+        Held::new(self.neighbours.len(), link).and(Held::new(waiting, lookup))
+    }
+}

@@ -1,0 +1,158 @@
+//! The lookup lab: what theory says of each system, equal tables for equal seeds, and the output.
+
+use crate::process::{Home, assert_code};
+use serde_json::Value;
+use servent::lab::report::{Row, growth};
+use servent::lab::{Cell, Failure, SystemKind, Workload, run};
+use servent::plan::topology::Graph;
+use servent::rng::Rng;
+
+/// A row with 5,000 lookups.
+fn row(system: SystemKind, nodes: usize, failure: Failure) -> Row {
+    row_of(system, nodes, failure, 5_000)
+}
+
+fn row_of(system: SystemKind, nodes: usize, failure: Failure, queries: usize) -> Row {
+    let mut rng = Rng::new(3);
+    let topology = "scale-free:2".parse().unwrap();
+    let graph = Graph::generate(&topology, nodes, &mut rng).unwrap();
+    let workload = Workload::new(nodes, 4, &mut rng);
+    let (graph, workload) = (&graph, &workload);
+    run(&Cell { system, failure, graph, workload, queries, ttl: 15, seed: 3 }).unwrap()
+}
+
+/// Success by whole name and by words.
+fn success(row: &Row) -> [f64; 2] {
+    [row.exact_success.unwrap(), row.keyword_success.unwrap()]
+}
+
+#[test]
+fn the_directory_answers_in_two_messages_and_holds_every_name() {
+    let row = row(SystemKind::Central, 200, Failure::None);
+    assert!(success(&row).iter().all(|&share| share >= 0.99), "{row:?}");
+    assert_eq!((row.messages_p95, row.messages_max), (Some(2.0), Some(2.0)));
+    assert_eq!((row.exact_recall, row.keyword_recall), (Some(1.0), Some(1.0)));
+    let mut rng = Rng::new(3);
+    Graph::generate(&"scale-free:2".parse().unwrap(), 200, &mut rng).unwrap();
+    let pairs: usize = Workload::new(200, 4, &mut rng).files.iter().map(|files| files.len()).sum();
+    assert_eq!(row.state_entries_max, Some(pairs as f64 + 1.0), "and its own address");
+    assert!(row.busiest_share > 0.99, "{row:?}");
+}
+
+#[test]
+fn without_its_directory_nothing_is_found_and_without_any_other_node_everything() {
+    let central = row_of(SystemKind::Central, 100, Failure::Index, 100);
+    assert_eq!((success(&central), central.recovery_seconds), ([0.0, 0.0], None));
+    for system in [SystemKind::Flood, SystemKind::SuperPeers] {
+        let row = row_of(system, 100, Failure::Index, 100);
+        assert!(success(&row).iter().all(|&share| share > 0.7), "{row:?}");
+    }
+}
+
+#[test]
+fn unstructured_lookups_succeed_as_often_as_they_should() {
+    let least = [
+        (SystemKind::Flood, 0.98),
+        (SystemKind::Ring, 0.9),
+        (SystemKind::SuperPeers, 0.98),
+        (SystemKind::Walk, 0.7),
+    ];
+    for (system, least) in least {
+        let row = row(system, 200, Failure::None);
+        assert!(success(&row).iter().all(|&share| share >= least), "{row:?}");
+        assert_eq!(row.lookups, 5_000, "{row:?}");
+    }
+}
+
+#[test]
+fn a_path_of_chord_is_half_the_logarithm_of_its_size() {
+    half_the_logarithm(1_000);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn a_path_of_chord_is_half_the_logarithm_of_its_size_at_10_000_nodes() {
+    half_the_logarithm(10_000);
+}
+
+fn half_the_logarithm(nodes: usize) {
+    let row = row(SystemKind::Chord, nodes, Failure::None);
+    let (hops, expected) = (row.hops_mean.unwrap(), (nodes as f64).log2() / 2.0);
+    assert!((hops / expected - 1.0).abs() < 0.05, "{hops} hops, {expected} expected: {row:?}");
+    assert!(row.exact_success >= Some(0.99), "{row:?}");
+    assert_eq!(row.keyword_success, Some(0.0), "only whole names have a key");
+}
+
+/// Files are published anew every 6 rounds of 10 s, and dead fingers are passed by.
+#[test]
+fn chord_is_back_within_nine_rounds_of_losing_every_third_node() {
+    let row = row_of(SystemKind::Chord, 300, Failure::Random(0.3), 600);
+    assert!(row.exact_success.unwrap() < 0.9, "the keys of dead nodes are gone: {row:?}");
+    assert!(row.recovery_seconds.is_some_and(|seconds| seconds <= 90.0), "{row:?}");
+}
+
+#[test]
+fn messages_grow_with_the_network_as_theory_says() {
+    let exponent = |system: SystemKind| {
+        let rows = [100, 400].map(|nodes| row_of(system, nodes, Failure::None, 200));
+        growth(&rows, system.name()).unwrap()
+    };
+    let [central, flood] = [SystemKind::Central, SystemKind::Flood].map(exponent);
+    let chord = exponent(SystemKind::Chord);
+    assert!(central.abs() < 0.02, "{central}");
+    assert!((0.9..1.1).contains(&flood), "{flood}");
+    assert!((0.05..0.4).contains(&chord), "{chord}");
+}
+
+/// The keys of a row, in order.
+const KEYS: &str = "system nodes failure lookups exact_success exact_recall keyword_success \
+    keyword_recall messages_mean messages_p95 messages_max bytes_mean hops_mean hops_p95 \
+    first_answer_ms_mean state_entries_mean state_entries_max state_bytes_mean state_bytes_max \
+    join_messages_mean upkeep_messages_per_node_minute busiest_share recovery_seconds";
+
+#[test]
+fn json_has_these_keys_one_object_a_line_and_is_the_same_again() {
+    let args = ["lab", "--nodes", "30,60", "--queries", "30", "--failures", "none,churn", "--json"];
+    let home = Home::new();
+    let [once, again] = [(); 2].map(|()| home.run(&args));
+    assert_code(&once, 0);
+    assert_eq!(once.stdout, again.stdout);
+    let text = String::from_utf8(once.stdout).unwrap();
+    assert_eq!(text.lines().count(), 2 * 2 * SystemKind::ALL.len());
+    for line in text.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        for key in KEYS.split_whitespace() {
+            assert!(row.get(key).is_some(), "{key} in {line}");
+        }
+        assert_eq!(row.as_object().unwrap().len(), KEYS.split_whitespace().count());
+        assert_eq!(row["recovery_seconds"].is_null(), row["failure"] == "none", "{line}");
+    }
+}
+
+#[test]
+fn the_table_says_what_it_was_made_with() {
+    let args = ["lab", "--nodes", "30", "--failures", "none", "--systems", "central,chord"];
+    let output = Home::new().run(&args);
+    assert_code(&output, 0);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in ["system", "whole names only", "single point of failure", "Zipf", "seed 1"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused_in_plain_words() {
+    let wrong: [(&[&str], &str); 5] = [
+        (&["--systems", "napster"], "is not a system: give some of central,"),
+        (&["--failures", "random:2"], "is not a failure: give none, index,"),
+        (&["--topology", "tree:2,3", "--nodes", "9"], "has its own number of nodes"),
+        (&["--nodes", "1"], "at least 2 nodes"),
+        (&["--nodes", "2000000"], "at most 1000000 nodes"),
+    ];
+    for (args, words) in wrong {
+        let output = Home::new().run(&[&["lab"], args].concat());
+        assert_code(&output, 2);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(words), "{args:?}: {text}");
+    }
+}
