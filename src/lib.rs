@@ -31,7 +31,7 @@
 //! | [`rules`] | what must hold in any Gnutella network, checked over what was observed |
 //! | [`plan`] | plans, topologies, faults; records and pictures of searches |
 //! | [`sim`] | plans run on `net` with real cores |
-//! | [`lab`] | ways to look files up, side by side: the real core and others |
+//! | `lab` | ways to look files up, side by side: the real core and others (feature `lab`) |
 //! | `capture` | packet captures, read into descriptors, and written (feature `tools`) |
 //! | `driver` | the only place with mio, sockets, files, signals and a clock (feature `driver`) |
 //! | `testnet` | networks of real processes on loopback (feature `testnet`) |
@@ -106,6 +106,7 @@ pub mod config;
 pub mod driver;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+#[cfg(feature = "lab")]
 pub mod lab;
 pub mod library;
 pub mod net;
