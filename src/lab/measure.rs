@@ -59,7 +59,7 @@ pub(super) enum Known {
 pub(super) type Make<'a, P> = &'a dyn Fn(usize, Instant, Rng) -> P;
 
 /// A cell under way.
-struct Run<'a, P: Participant> {
+struct CellRun<'a, P: Participant> {
     net: Net<P, Meter<'a>>,
     cell: &'a Cell<'a>,
     make: Make<'a, P>,
@@ -85,7 +85,7 @@ pub(super) fn measure<P: Participant>(
     let mut rng = Rng::new(cell.seed);
     let params = LinkParams { latency: LATENCY, ..LinkParams::even(Duration::ZERO) };
     let meter = Meter::new(cell.workload, FIRST_ADDR);
-    let mut run = Run {
+    let mut run = CellRun {
         net: Net::new(FIRST_ADDR, params, rng.fork(), meter),
         cell,
         make,
@@ -104,7 +104,7 @@ pub(super) fn measure<P: Participant>(
     }
 }
 
-impl<P: Participant> Run<'_, P> {
+impl<P: Participant> CellRun<'_, P> {
     fn nodes(&self) -> usize {
         self.cell.workload.files.len()
     }
