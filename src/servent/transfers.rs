@@ -73,12 +73,12 @@ impl Servent {
 
     /// An operation asked for by [`Output::File`] ended.
     pub fn handle_file(&mut self, now: Instant, file: FileId, done: FileDone) {
-        if let Some(conn) = self.uploads.conn_of(file) {
-            self.uploads.handle_file(now, conn, done);
-            self.drive_upload(now, conn);
-        } else if let Some(id) = self.downloads.transfer_of(file) {
+        if let Some(id) = self.downloads.transfer_of(file) {
             self.downloads.handle_file(now, id, done);
             self.drive_download(now, id);
+        } else if let Some(conn) = self.uploads.conn_of(file) {
+            self.uploads.handle_file(now, conn, done);
+            self.drive_upload(now, conn);
         }
     }
 
