@@ -9,9 +9,11 @@
 //! predecessors of the key until one names the owner. Every [`ROUND`] a node stabilises with its
 //! successor and looks one finger up; files are published anew every minute.
 
-use super::chord_task::{ANSWER_TIMEOUT, Goal, Peer, Task, is_within, key_of};
+use super::chord_task::{Goal, Task};
 use super::host::{Held, Io, System, Wanted};
+use super::identifier::{Peer, is_within, key_of};
 use super::message::{Fields, Head, Purpose, Reader};
+use super::relay::ANSWER_TIMEOUT;
 use crate::time::Instant;
 use crate::wire::Guid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -440,14 +442,6 @@ mod tests {
     use super::*;
     use crate::net::{LinkParams, Net};
     use crate::rng::Rng;
-
-    #[test]
-    fn the_circle_wraps_around() {
-        assert!(is_within(5, 1, 5) && !is_within(1, 1, 5) && !is_within(6, 1, 5));
-        assert!(is_within(2, u64::MAX - 1, 4) && !is_within(9, u64::MAX - 1, 4));
-        assert!(is_within(7, 3, 3), "one node owns everything");
-        assert_eq!(key_of("abc"), 0xa999_3e36_4706_816a, "FIPS 180-4");
-    }
 
     #[test]
     fn fingers_and_keys_come_right_by_themselves() {

@@ -13,7 +13,11 @@
 //! | `central` | one directory node |
 //! | `walk` | random walkers |
 //! | `superpeers` | superpeers that index leaves |
+//! | `identifier` | identifiers of hash tables, and nodes by them |
+//! | `keys` | the part of a hash table that one node keeps |
+//! | `relay` | messages routed from node to node, acknowledged on each link |
 //! | `chord`, `chord_task` | a hash table on a circle |
+//! | `pastry`, `pastry_tables` | a hash table routed by prefix |
 //!
 //! # How a system is added
 //!
@@ -36,9 +40,14 @@ mod chord_task;
 mod directory;
 mod flood;
 pub mod host;
+mod identifier;
+mod keys;
 mod measure;
 pub mod message;
 mod meter;
+mod pastry;
+mod pastry_tables;
+mod relay;
 pub mod report;
 mod superpeers;
 mod walk;
@@ -53,7 +62,9 @@ use crate::rng::Rng;
 use central::Central;
 use chord::Chord;
 use flood::Flooder;
+use keys::REPLICAS;
 use measure::{FIRST_ADDR, Known, measure};
+use pastry::Pastry;
 use report::Row;
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -99,6 +110,8 @@ systems! {
     SuperPeers = "superpeers", "keywords; no single point; the superpeers learn every search";
     /// A distributed hash table on a circle.
     Chord = "chord", "whole names only; no single point; the owner of a key learns who searches it";
+    /// A distributed hash table routed by prefix.
+    Pastry = "pastry", "whole names only; no single point; the nodes on the way learn who searches";
 }
 
 impl FromStr for SystemKind {
@@ -206,6 +219,10 @@ pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
         }
         SystemKind::Chord => measure(cell, Known::Anyone, &|node, _, rng| {
             Host::new(Chord::new(files(node), addr_of(node)), addr_of(node), rng)
+        }),
+        SystemKind::Pastry => measure(cell, Known::Anyone, &|node, _, rng| {
+            let (files, addr) = (files(node), addr_of(node));
+            Host::new(Pastry::new(files, addr, REPLICAS), addr, rng)
         }),
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));
