@@ -18,6 +18,7 @@
 //! | `relay` | messages routed from node to node, acknowledged on each link |
 //! | `chord`, `chord_task` | a hash table on a circle |
 //! | `pastry`, `pastry_tables` | a hash table routed by prefix |
+//! | `can`, `can_zones` | a hash table on a torus |
 //!
 //! # How a system is added
 //!
@@ -34,6 +35,8 @@
 //! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
 //! favours every system but the real core, whose handshakes count as messages of joining.
 
+mod can;
+mod can_zones;
 mod central;
 mod chord;
 mod chord_task;
@@ -59,6 +62,7 @@ pub use workload::Workload;
 use crate::config::{Config, Limits, Scope};
 use crate::plan::topology::Graph;
 use crate::rng::Rng;
+use can::Can;
 use central::Central;
 use chord::Chord;
 use flood::Flooder;
@@ -112,6 +116,8 @@ systems! {
     Chord = "chord", "whole names only; no single point; the owner of a key learns who searches it";
     /// A distributed hash table routed by prefix.
     Pastry = "pastry", "whole names only; no single point; the nodes on the way learn who searches";
+    /// A distributed hash table on a torus.
+    Can = "can", "whole names only; no single point; the nodes on the way learn who searches";
 }
 
 impl FromStr for SystemKind {
@@ -223,6 +229,9 @@ pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
         SystemKind::Pastry => measure(cell, Known::Anyone, &|node, _, rng| {
             let (files, addr) = (files(node), addr_of(node));
             Host::new(Pastry::new(files, addr, REPLICAS), addr, rng)
+        }),
+        SystemKind::Can => measure(cell, Known::Anyone, &|node, _, rng| {
+            Host::new(Can::new(files(node), 4, REPLICAS), addr_of(node), rng)
         }),
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));

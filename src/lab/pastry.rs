@@ -67,10 +67,6 @@ mod op {
     pub(super) const ASK_ROW: u8 = OWN + 6;
     /// Nodes that were asked for.
     pub(super) const NODES: u8 = OWN + 7;
-    /// The holders of a name, for its searcher.
-    pub(super) const COPIES: u8 = OWN + 8;
-    /// Names and holders to keep.
-    pub(super) const STORE: u8 = OWN + 9;
 }
 
 /// The stages of joining.
@@ -168,30 +164,14 @@ impl Pastry {
 
     /// A message is at the owner of its key.
     fn arrived(&mut self, head: Head, routed: Routed, io: &mut Io) {
-        let Routed { errand, key, origin, name } = routed;
-        match errand {
-            Errand::LookUp => {
-                let holders = self.keys.holders(&name);
-                if origin == io.own {
-                    if !holders.is_empty() {
-                        io.found(head.guid, &name, holders, head.hops.into());
-                    }
-                    return;
-                }
-                let answer = Head { purpose: Purpose::Answer, ..head };
-                let fields = Fields::new().byte(op::COPIES).text(&name);
-                io.send(origin, answer, &fields.addrs(holders.into_iter()));
-            }
+        match routed.errand {
+            Errand::LookUp => relay::answer(&self.keys, head, &routed, io),
             Errand::Publish => {
-                self.keys.put(&name, origin, io.now);
-                let store = Fields::new().byte(op::STORE).text(&name);
-                let store = store.addrs([origin].into_iter());
-                let closest = self.tables.closest(key).into_iter().take(self.replicas);
-                for peer in closest.filter(|peer| *peer != self.own) {
-                    io.tell(peer.addr, head.purpose, &store);
-                }
+                let closest = self.tables.closest(routed.key).into_iter().take(self.replicas);
+                let others = closest.filter(|peer| *peer != self.own).map(|peer| peer.addr);
+                relay::keep(&mut self.keys, head.purpose, &routed, others, io);
             }
-            Errand::Join | Errand::Find => {}
+            Errand::Join | Errand::Split => {}
         }
     }
 
@@ -270,7 +250,7 @@ impl Pastry {
             let mut others = self.tables.closest(key).into_iter().filter(|peer| *peer != self.own);
             distance(to.id, key) <= distance(self.own.id, key) && others.next() == Some(to)
         };
-        let start = Fields::new().byte(op::STORE);
+        let start = Fields::new().byte(relay::op::STORE);
         for fields in self.keys.fields_of(&start, is_its) {
             io.tell(to.addr, Purpose::Upkeep, &fields);
         }
@@ -389,11 +369,6 @@ impl Pastry {
                 let addrs = peers.iter().map(|peer| peer.addr);
                 io.tell(from, Purpose::Upkeep, &Fields::new().byte(op::NODES).addrs(addrs));
             }
-            op::STORE => {
-                while let (Some(name), Some(holders)) = (fields.text(), fields.addrs()) {
-                    holders.into_iter().for_each(|holder| self.keys.put(name, holder, io.now));
-                }
-            }
             _ => return None,
         }
         Some(())
@@ -431,11 +406,8 @@ impl System for Pastry {
     ) -> Option<()> {
         match fields.byte()? {
             relay::op::ACK => self.relay.acknowledged(from, fields.number()?),
-            op::COPIES => {
-                let (name, holders) = (fields.text()?, fields.addrs()?);
-                if !holders.is_empty() {
-                    io.found(head.guid, name, holders, head.hops.into());
-                }
+            code @ (relay::op::COPIES | relay::op::STORE) => {
+                relay::taken(&mut self.keys, (code, head), fields, io)?;
             }
             op::ROWS => {
                 let (is_end, addrs) = (fields.byte()? == 1, fields.addrs()?);

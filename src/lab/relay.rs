@@ -4,7 +4,9 @@
 //! message is kept until then. Without an acknowledgement its sender forgets the receiver and passes
 //! the message elsewhere. Acknowledgements count as messages of what they acknowledge.
 
-use super::Io;
+use super::directory::answered;
+use super::host::Io;
+use super::keys::Keys;
 use super::message::{Fields, Head, Purpose, Reader};
 use crate::time::Instant;
 use std::collections::BTreeMap;
@@ -18,7 +20,11 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) mod op {
     pub(in super::super) const ROUTE: u8 = 0;
     pub(in super::super) const ACK: u8 = 1;
-    pub(in super::super) const OWN: u8 = 2;
+    /// The holders of a name, for its searcher.
+    pub(in super::super) const COPIES: u8 = 2;
+    /// Names and holders to keep.
+    pub(in super::super) const STORE: u8 = 3;
+    pub(in super::super) const OWN: u8 = 4;
 }
 
 /// What is to be done at the owner of a key.
@@ -30,12 +36,12 @@ pub(super) enum Errand {
     Publish,
     /// To give the origin its place.
     Join,
-    /// To say who owns the key.
-    Find,
+    /// To give the origin a part of the zone of the node it is passed to.
+    Split,
 }
 
 impl Errand {
-    const ALL: [Errand; 4] = [Errand::LookUp, Errand::Publish, Errand::Join, Errand::Find];
+    const ALL: [Errand; 4] = [Errand::LookUp, Errand::Publish, Errand::Join, Errand::Split];
 }
 
 /// A message to the owner of a key.
@@ -56,6 +62,50 @@ impl Routed {
         let (key, origin, name) = (fields.id()?, fields.addr()?, fields.text()?.to_owned());
         Some(Routed { errand, key, origin, name })
     }
+}
+
+/// Answers a lookup at the owner of its key.
+pub(super) fn answer(keys: &Keys, head: Head, routed: &Routed, io: &mut Io) {
+    let (name, holders) = (&routed.name, keys.holders(&routed.name));
+    if routed.origin != io.own {
+        let answer = Head { purpose: Purpose::Answer, ..head };
+        let fields = Fields::new().byte(op::COPIES).text(name).addrs(holders.into_iter());
+        io.send(routed.origin, answer, &fields);
+    } else if !holders.is_empty() {
+        io.found(head.guid, name, holders, head.hops.into());
+    }
+}
+
+/// Keeps a name that was published, here and at some other nodes.
+pub(super) fn keep(
+    keys: &mut Keys,
+    purpose: Purpose,
+    routed: &Routed,
+    others: impl Iterator<Item = SocketAddrV4>,
+    io: &mut Io,
+) {
+    keys.put(&routed.name, routed.origin, io.now);
+    let store = Fields::new().byte(op::STORE).text(&routed.name);
+    let store = store.addrs([routed.origin].into_iter());
+    others.for_each(|other| io.tell(other, purpose, &store));
+}
+
+/// Takes in the messages that [`answer`] and [`keep`] send.
+pub(super) fn taken(
+    keys: &mut Keys,
+    (code, head): (u8, Head),
+    fields: Reader<'_>,
+    io: &mut Io,
+) -> Option<()> {
+    for (name, holders) in answered(fields) {
+        match code {
+            op::COPIES if holders.is_empty() => {}
+            op::COPIES => io.found(head.guid, name, holders, head.hops.into()),
+            op::STORE => holders.into_iter().for_each(|holder| keys.put(name, holder, io.now)),
+            _ => return None,
+        }
+    }
+    Some(())
 }
 
 /// A message that is not acknowledged yet.
