@@ -19,6 +19,7 @@
 //! | `chord`, `chord_task` | a hash table on a circle |
 //! | `pastry`, `pastry_tables` | a hash table routed by prefix |
 //! | `can`, `can_zones` | a hash table on a torus |
+//! | `freenet`, `freenet_store` | search by the closeness of keys, with copies on the way |
 //!
 //! # How a system is added
 //!
@@ -42,6 +43,8 @@ mod chord;
 mod chord_task;
 mod directory;
 mod flood;
+mod freenet;
+mod freenet_store;
 pub mod host;
 mod identifier;
 mod keys;
@@ -66,6 +69,7 @@ use can::Can;
 use central::Central;
 use chord::Chord;
 use flood::Flooder;
+use freenet::Freenet;
 use keys::REPLICAS;
 use measure::{FIRST_ADDR, Known, measure};
 use pastry::Pastry;
@@ -112,6 +116,8 @@ systems! {
     Walk = "walk", "keywords; no single point; the nodes walked over learn the search";
     /// Superpeers that index leaves.
     SuperPeers = "superpeers", "keywords; no single point; the superpeers learn every search";
+    /// Steepest ascent by the closeness of keys.
+    Freenet = "freenet", "whole names only; no single point; nobody can tell who searches";
     /// A distributed hash table on a circle.
     Chord = "chord", "whole names only; no single point; the owner of a key learns who searches it";
     /// A distributed hash table routed by prefix.
@@ -232,6 +238,9 @@ pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
         }),
         SystemKind::Can => measure(cell, Known::Anyone, &|node, _, rng| {
             Host::new(Can::new(files(node), 4, REPLICAS), addr_of(node), rng)
+        }),
+        SystemKind::Freenet => measure(cell, Known::Anyone, &|node, _, rng| {
+            Host::new(Freenet::new(files(node), 50), addr_of(node), rng)
         }),
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));
