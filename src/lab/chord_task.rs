@@ -30,6 +30,8 @@ pub(super) struct Task {
     pub(super) head: Head,
     /// Nodes asked.
     pub(super) hops: usize,
+    /// The node to ask first, whether or not it lies before the key.
+    pub(super) hint: Option<Peer>,
     /// Nodes that may be asked.
     candidates: Vec<Peer>,
     /// Nodes to ask when there is no candidate left.
@@ -48,6 +50,7 @@ impl Task {
             key,
             head,
             hops: 0,
+            hint: None,
             candidates: Vec::new(),
             spare: Vec::new(),
             asked: Vec::new(),

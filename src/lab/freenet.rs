@@ -373,3 +373,104 @@ impl System for Freenet {
         self.copies.state().and(self.references.state()).and(seen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::{Found, Host, Participant, Told};
+    use super::*;
+    use crate::net::{LinkParams, Net, Observer};
+    use crate::rng::Rng;
+    use std::ops::Range;
+
+    const NODES: usize = 300;
+
+    /// What lookups found, by GUID.
+    #[derive(Default)]
+    struct Answers(BTreeMap<Guid, Found>);
+
+    impl Observer<Host<Freenet>> for Answers {
+        fn outward(&mut self, _node: usize, told: Told) {
+            if let Told::Found(found) = told {
+                self.0.entry(found.lookup).or_insert(found);
+            }
+        }
+    }
+
+    fn name_of(node: usize) -> String {
+        format!("striped zebra {node:04}")
+    }
+
+    /// A network where each node has one file of its own.
+    fn network() -> Net<Host<Freenet>, Answers> {
+        let first: SocketAddrV4 = "10.0.0.1:6346".parse().unwrap();
+        let params = LinkParams::even(Duration::from_millis(20));
+        let mut net = Net::new(first, params, Rng::new(2), Answers::default());
+        let mut rng = Rng::new(8);
+        for node in 0..NODES {
+            let ip = u32::from(*first.ip()) + u32::try_from(node).unwrap();
+            let addr = SocketAddrV4::new(ip.into(), 6346);
+            let system = Freenet::new(Arc::new([name_of(node)]), 20);
+            let number = net.add(Host::new(system, addr, Rng::new(node as u64)));
+            let known: Vec<_> = (0..node.min(1)).map(|_| net.addr_of(rng.below(node))).collect();
+            let now = net.now();
+            net.node_mut(number).join(now, &known);
+            net.turn(number);
+            net.run(now + Duration::from_secs(3), now + Duration::from_secs(3));
+        }
+        net
+    }
+
+    /// Looks up files of others, one after the other, and returns the length of each path; that of one
+    /// that led nowhere is the most it may be, as in the paper.
+    fn look_up(net: &mut Net<Host<Freenet>, Answers>, seeds: Range<u64>) -> Vec<usize> {
+        seeds
+            .map(|seed| {
+                let mut rng = Rng::new(seed);
+                let (node, file) = (rng.below(NODES), rng.below(NODES));
+                let (guid, text) = (Guid::random(&mut rng), name_of(file));
+                let (now, wanted) = (net.now(), Wanted { guid, text, exact: true });
+                net.node_mut(node).look_up(now, &wanted);
+                net.turn(node);
+                net.run(now + Duration::from_secs(4), now + Duration::from_secs(4));
+                let found = net.observer.0.get(&guid);
+                if let Some(found) = found {
+                    assert_eq!(
+                        found.holders,
+                        [net.addr_of(file)],
+                        "the node that shares it is named"
+                    );
+                }
+                found.map_or(HOPS_TO_LIVE.into(), |found| found.hops)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn paths_get_shorter_as_the_network_is_used() {
+        let mut net = network();
+        let mean = |hops: &[usize]| hops.iter().sum::<usize>() as f64 / hops.len() as f64;
+        let hops = look_up(&mut net, 0..5_000);
+        let (early, late) = (mean(&hops[..500]), mean(&hops[4_500..]));
+        assert!(late < 0.8 * early, "{early} hops at first, {late} in the end");
+        for node in 0..NODES {
+            let freenet = net.node(node).system();
+            assert!(freenet.references.state().entries <= REFERENCES);
+            assert!(freenet.copies.state().entries <= 20, "one holder each");
+        }
+    }
+
+    #[test]
+    fn a_search_ends_when_its_links_are_used_up_or_nobody_is_left() {
+        let mut net = network();
+        let (guid, now) = (Guid([7; 16]), net.now());
+        let wanted = Wanted { guid, text: "nobody has this".to_owned(), exact: true };
+        net.node_mut(5).look_up(now, &wanted);
+        net.turn(5);
+        net.run(now + Duration::from_secs(10), now + Duration::from_secs(10));
+        let asked = (0..NODES).filter(|&node| net.node(node).system().seen.contains_key(&guid));
+        let asked = asked.count();
+        assert!((2..=usize::from(HOPS_TO_LIVE) + 1).contains(&asked), "{asked} nodes were asked");
+        assert!((0..NODES).all(|node| net.node(node).system().searches.is_empty()));
+        assert!(net.observer.0.is_empty());
+    }
+}

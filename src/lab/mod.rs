@@ -230,7 +230,7 @@ pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
             })
         }
         SystemKind::Chord => measure(cell, Known::Anyone, &|node, _, rng| {
-            Host::new(Chord::new(files(node), addr_of(node)), addr_of(node), rng)
+            Host::new(Chord::new(files(node), addr_of(node), REPLICAS), addr_of(node), rng)
         }),
         SystemKind::Pastry => measure(cell, Known::Anyone, &|node, _, rng| {
             let (files, addr) = (files(node), addr_of(node));
