@@ -43,9 +43,8 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Rounds after which a predecessor that said nothing is taken for dead.
 const SILENT_ROUNDS: u32 = 3;
 
-/// Closer nodes named in the answer to FIND, so that dead ones can be passed by. With three, one lookup
-/// in twenty went along the circle by successors after 30 % died.
-const CANDIDATES: usize = 8;
+/// Closer nodes named in the answer to FIND, so that dead ones can be passed by.
+const CANDIDATES: usize = 4;
 
 /// Bytes of an identifier and an address.
 const PEER_BYTES: usize = 14;
@@ -69,9 +68,8 @@ mod op {
 enum Known {
     /// The owner and those after it.
     Owner(Vec<Peer>),
-    /// Fingers between this one and the key, the closest to the key first, and successors likewise, in
-    /// case all of those are dead.
-    Closer(Vec<Peer>, Vec<Peer>),
+    /// Fingers and successors between this node and the key, the closest to the key first.
+    Closer(Vec<Peer>),
 }
 
 /// See the module documentation.
@@ -141,23 +139,32 @@ impl Chord {
         })
     }
 
-    fn look_for(&self, key: u64) -> Known {
-        let Some(successor) = self.successors.first() else { return Known::Owner(vec![self.own]) };
+    /// What it knows of the owner of a key, leaving out nodes that are known to be dead.
+    fn look_for(&self, key: u64, dead: &[SocketAddrV4]) -> Known {
+        let is_live = |peer: &&Peer| !dead.contains(&peer.addr);
+        let successors: Vec<Peer> = self.successors.iter().filter(is_live).copied().collect();
+        let Some(successor) = successors.first() else { return Known::Owner(vec![self.own]) };
         if self.predecessor.is_some_and(|(peer, _)| is_within(key, peer.id, self.own.id)) {
-            let after = self.successors.iter().copied();
-            return Known::Owner([self.own].into_iter().chain(after).collect());
+            return Known::Owner([self.own].into_iter().chain(successors).collect());
         }
         if is_within(key, self.own.id, successor.id) {
-            return Known::Owner(self.successors.clone());
+            return Known::Owner(successors);
         }
         let before_key = |peer: &&Peer| is_within(peer.id, self.own.id, key.wrapping_sub(1));
-        let fingers = self.fingers.iter().flatten().chain([successor]);
+        let fingers = self.fingers.iter().flatten().filter(is_live).chain(&successors);
         let mut closer: Vec<Peer> = fingers.filter(before_key).copied().collect();
         closer.sort_by_key(|peer| key.wrapping_sub(peer.id));
         closer.dedup();
         closer.truncate(CANDIDATES);
-        let spare = self.successors.iter().filter(before_key).copied().collect();
-        Known::Closer(closer, spare)
+        Known::Closer(closer)
+    }
+
+    /// Adds to a task what this node knows itself.
+    fn look_here(&self, task: &mut Task) {
+        match self.look_for(task.key, &task.dead) {
+            Known::Owner(owners) => task.owners = Some(owners),
+            Known::Closer(closer) => task.candidates.extend(closer),
+        }
     }
 
     /// Starts to look for the owner of a key.
@@ -165,10 +172,7 @@ impl Chord {
         let number = self.next_task;
         self.next_task += 1;
         let mut task = Task::new(goal, key, Head::new(purpose, guid));
-        match self.look_for(key) {
-            Known::Owner(owners) => task.owners = Some(owners),
-            Known::Closer(closer, spare) => task.add(closer, spare),
-        }
+        self.look_here(&mut task);
         if let Goal::Finger(power) = task.goal {
             task.hint = self.fingers[power as usize];
         }
@@ -183,6 +187,7 @@ impl Chord {
             let Some(peer) = task.hint.take().or_else(|| task.next()) else { return };
             task.ask(peer, io.now);
             let fields = Fields::new().byte(op::FIND).number(number).id(task.key);
+            let fields = fields.addrs(task.dead.iter().copied());
             io.send(peer.addr, task.head, &fields);
             io.wake_after(ANSWER_TIMEOUT);
             self.tasks.insert(number, task);
@@ -262,7 +267,11 @@ impl Chord {
         }
     }
 
+    /// Asks the successor for its predecessor and successors, unless it has just been asked.
     fn stabilise(&mut self, io: &mut Io) {
+        if self.stabilising.is_some() {
+            return;
+        }
         let Some(&successor) = self.successors.first() else { return };
         self.stabilising = Some((successor, io.now + ANSWER_TIMEOUT));
         io.tell(successor.addr, Purpose::Upkeep, &Fields::new().byte(op::STABILISE));
@@ -345,21 +354,23 @@ impl Chord {
     }
 
     fn answer_find(
-        &self,
+        &mut self,
         from: SocketAddrV4,
         head: Head,
         mut fields: Reader<'_>,
         io: &mut Io,
     ) -> Option<()> {
-        let (number, key) = (fields.number()?, fields.id()?);
-        let (code, peers, spare) = match self.look_for(key) {
-            Known::Owner(owners) => (op::OWNER, owners, Vec::new()),
-            Known::Closer(closer, spare) => (op::CLOSER, closer, spare),
+        let (number, key, dead) = (fields.number()?, fields.id()?, fields.addrs()?);
+        if self.successors.first().is_some_and(|peer| dead.contains(&peer.addr)) {
+            self.stabilise(io);
+        }
+        let (code, peers) = match self.look_for(key, &dead) {
+            Known::Owner(owners) => (op::OWNER, owners),
+            Known::Closer(closer) => (op::CLOSER, closer),
         };
         let purpose = if head.purpose == Purpose::Lookup { Purpose::Answer } else { head.purpose };
         let fields = Fields::new().byte(code).number(number);
         let fields = fields.addrs(peers.iter().map(|peer| peer.addr));
-        let fields = fields.addrs(spare.iter().map(|peer| peer.addr));
         io.send(from, Head::new(purpose, head.guid), &fields);
         Some(())
     }
@@ -383,11 +394,10 @@ impl Chord {
             }
             return Some(());
         }
-        let mut peers = || Some(fields.addrs()?.into_iter().map(Peer::new).collect::<Vec<Peer>>());
-        let (peers, spare) = (peers()?, peers()?);
+        let peers: Vec<Peer> = fields.addrs()?.into_iter().map(Peer::new).collect();
         match code {
             op::OWNER => task.owners = Some(peers),
-            _ => task.add(peers, spare),
+            _ => task.candidates.extend(peers),
         }
         self.advance(number, io);
         Some(())
@@ -400,7 +410,7 @@ impl Chord {
         self.next_task += 1;
         let head = Head::new(Purpose::Join, Guid::default());
         let mut task = Task::new(Goal::Join, self.own.id, head);
-        task.add(self.known.into_iter().collect(), Vec::new());
+        task.candidates.extend(self.known);
         self.tasks.insert(number, task);
         self.advance(number, io);
     }
@@ -492,9 +502,14 @@ impl System for Chord {
         }
         let late = self.tasks.iter().filter(|(_, task)| task.is_late(io.now));
         for number in late.map(|(&number, _)| number).collect::<Vec<_>>() {
-            if let Some(dead) = self.tasks.get_mut(&number).and_then(Task::give_up) {
+            let Some(mut task) = self.tasks.remove(&number) else { continue };
+            if let Some(dead) = task.give_up() {
                 self.forget(dead);
             }
+            if task.owners.is_none() && self.joining.is_none() {
+                self.look_here(&mut task);
+            }
+            self.tasks.insert(number, task);
             self.advance(number, io);
         }
         if self.joining.is_some_and(|until| until <= io.now) {
