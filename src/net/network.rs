@@ -16,11 +16,15 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 /// Diallers use ports from here on, one for each connection in turn.
 const FIRST_EPHEMERAL_PORT: u16 = 30_000;
 
+/// A node first hears all that arrives, as one poll would tell it, and then looks at the clock.
+const WAKES_LAST: u64 = 1 << 63;
+
 /// Stands for what no node schedules, behind all nodes.
-const OUTSIDE: u64 = u32::MAX as u64;
+const OUTSIDE: u64 = 0x7fff_ffff;
 
 /// A network in memory under virtual time. Equal calls with equal seeds give equal runs: events are
-/// ordered by time, and at one time by the node that scheduled them and then by the order it did so in.
+/// ordered by time, and at one time by the node that scheduled them and then by the order it did so in;
+/// timers come last.
 ///
 /// `O` watches it, and is the caller's to read and change at any time.
 pub struct Net<N: Node, O> {
@@ -422,7 +426,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             && at < host.wakes_at
         {
             host.wakes_at = at;
-            let key = host.next_key(node);
+            let key = WAKES_LAST | host.next_key(node);
             let node = u32::try_from(node).expect("checked by wires");
             self.queue.schedule(at.max(now), key, Event::Wake { node });
         }
