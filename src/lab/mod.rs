@@ -13,7 +13,13 @@
 //! | `central` | one directory node |
 //! | `walk` | random walkers |
 //! | `superpeers` | superpeers that index leaves |
+//! | `identifier` | identifiers of hash tables, and nodes by them |
+//! | `keys` | the part of a hash table that one node keeps |
+//! | `relay` | messages routed from node to node, acknowledged on each link |
 //! | `chord`, `chord_task` | a hash table on a circle |
+//! | `pastry`, `pastry_tables` | a hash table routed by prefix |
+//! | `can`, `can_zones` | a hash table on a torus |
+//! | `freenet`, `freenet_store` | search by the closeness of keys, with copies on the way |
 //!
 //! # How a system is added
 //!
@@ -30,15 +36,24 @@
 //! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
 //! favours every system but the real core, whose handshakes count as messages of joining.
 
+mod can;
+mod can_zones;
 mod central;
 mod chord;
 mod chord_task;
 mod directory;
 mod flood;
+mod freenet;
+mod freenet_store;
 pub mod host;
+mod identifier;
+mod keys;
 mod measure;
 pub mod message;
 mod meter;
+mod pastry;
+mod pastry_tables;
+mod relay;
 pub mod report;
 mod superpeers;
 mod walk;
@@ -50,10 +65,14 @@ pub use workload::Workload;
 use crate::config::{Config, Limits, Scope};
 use crate::plan::topology::Graph;
 use crate::rng::Rng;
+use can::Can;
 use central::Central;
 use chord::Chord;
 use flood::Flooder;
+use freenet::Freenet;
+use keys::REPLICAS;
 use measure::{FIRST_ADDR, Known, measure};
+use pastry::Pastry;
 use report::Row;
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -97,8 +116,14 @@ systems! {
     Walk = "walk", "keywords; no single point; the nodes walked over learn the search";
     /// Superpeers that index leaves.
     SuperPeers = "superpeers", "keywords; no single point; the superpeers learn every search";
+    /// Steepest ascent by the closeness of keys.
+    Freenet = "freenet", "whole names only; no single point; nobody can tell who searches";
     /// A distributed hash table on a circle.
     Chord = "chord", "whole names only; no single point; the owner of a key learns who searches it";
+    /// A distributed hash table routed by prefix.
+    Pastry = "pastry", "whole names only; no single point; the nodes on the way learn who searches";
+    /// A distributed hash table on a torus.
+    Can = "can", "whole names only; no single point; the nodes on the way learn who searches";
 }
 
 impl FromStr for SystemKind {
@@ -205,7 +230,17 @@ pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
             })
         }
         SystemKind::Chord => measure(cell, Known::Anyone, &|node, _, rng| {
-            Host::new(Chord::new(files(node), addr_of(node)), addr_of(node), rng)
+            Host::new(Chord::new(files(node), addr_of(node), REPLICAS), addr_of(node), rng)
+        }),
+        SystemKind::Pastry => measure(cell, Known::Anyone, &|node, _, rng| {
+            let (files, addr) = (files(node), addr_of(node));
+            Host::new(Pastry::new(files, addr, REPLICAS), addr, rng)
+        }),
+        SystemKind::Can => measure(cell, Known::Anyone, &|node, _, rng| {
+            Host::new(Can::new(files(node), 4, REPLICAS), addr_of(node), rng)
+        }),
+        SystemKind::Freenet => measure(cell, Known::Anyone, &|node, _, rng| {
+            Host::new(Freenet::new(files(node), 50), addr_of(node), rng)
         }),
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));
