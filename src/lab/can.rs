@@ -17,7 +17,7 @@
 //! until newcomers take them; the paper's reassignment in the background is left out. Files are
 //! published anew every minute.
 
-use super::can_zones::{Zone, join_halves, volume};
+use super::can_zones::{Zone, join_halves, point_of, volume};
 use super::host::{Held, Io, System, Wanted};
 use super::identifier::key_of;
 use super::keys::{Keys, PUBLISH_INTERVAL};
@@ -124,6 +124,11 @@ fn read_zones(fields: &mut Reader<'_>) -> Option<Vec<Zone>> {
     (0..count).map(|_| read_zone(fields)).collect()
 }
 
+/// The way from the closest of these zones to a point.
+fn distance(zones: &[Zone], point: &[f64]) -> f64 {
+    zones.iter().map(|zone| zone.distance(point)).fold(f64::INFINITY, f64::min)
+}
+
 /// `zones` without those of `others`.
 fn without(zones: &[Zone], others: &[Zone]) -> Vec<Zone> {
     let cut = |zones: Vec<Zone>, other: &Zone| {
@@ -178,11 +183,6 @@ impl Can {
         self.zones.iter().any(|zone| zone.holds(Zone::point(key)))
     }
 
-    fn distance(&self, zones: &[Zone], key: u64) -> f64 {
-        let ways = zones.iter().map(|zone| zone.distance(key, self.dimensions));
-        ways.fold(f64::INFINITY, f64::min)
-    }
-
     fn are_beside(&self, some: &[Zone], others: &[Zone]) -> bool {
         let beside = |it: &Zone| others.iter().any(|zone| it.is_beside(*zone, self.dimensions));
         some.iter().any(beside)
@@ -202,10 +202,11 @@ impl Can {
 
     /// The node to pass a message to that does not belong here; `None` if there is none.
     fn next_hop(&self, key: u64, own: SocketAddrV4) -> Option<SocketAddrV4> {
-        let ways = self.neighbours.iter().map(|(addr, it)| (self.distance(&it.zones, key), *addr));
+        let point = point_of(key, self.dimensions);
+        let ways = self.neighbours.iter().map(|(addr, it)| (distance(&it.zones, &point), *addr));
         let closest = ways.min_by(|(a, _), (b, _)| a.total_cmp(b));
         if let Some((way, addr)) = closest
-            && way < self.distance(&self.zones, key)
+            && way < distance(&self.zones, &point)
         {
             return Some(addr);
         }
@@ -493,8 +494,8 @@ impl Can {
             }
         }
         self.check(io);
-        self.keys.expire(io.now);
         if self.rounds.is_multiple_of(PUBLISH_ROUNDS) {
+            self.keys.expire(io.now);
             self.publish(Purpose::Upkeep, io);
         }
     }

@@ -1,8 +1,5 @@
 //! The space of [`super::can`]: a torus that is halved again and again, dimension by dimension in turn.
 
-/// Most dimensions of the torus.
-pub(super) const MAX_DIMENSIONS: usize = 16;
-
 /// A box of the torus: the points whose identifiers begin with `depth` given bits. Bit n of an
 /// identifier says which half of dimension n mod d a point lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,24 +77,16 @@ impl Zone {
         (from, from + length)
     }
 
-    fn sides(self, dimensions: usize) -> [Side; MAX_DIMENSIONS] {
-        let mut sides = [(0.0, 1.0); MAX_DIMENSIONS];
-        for (dimension, side) in sides.iter_mut().enumerate().take(dimensions) {
-            *side = self.side(dimension, dimensions);
-        }
-        sides
-    }
-
     /// Whether the boxes share a face: they meet in one dimension and overlap in all others.
     pub(super) fn is_beside(self, other: Zone, dimensions: usize) -> bool {
-        let (own, others) = (self.sides(dimensions), other.sides(dimensions));
         let mut meetings = 0;
-        for (a, b) in own.iter().zip(&others) {
+        for dimension in 0..dimensions {
+            let [a, b] = [self, other].map(|zone| zone.side(dimension, dimensions));
             if a.0 < b.1 && b.0 < a.1 {
                 continue;
             }
             let meets = |a: f64, b: f64| a == b || (a == 1.0 && b == 0.0);
-            if !meets(a.1, b.0) && !meets(b.1, a.0) {
+            if meetings > 0 || !meets(a.1, b.0) && !meets(b.1, a.0) {
                 return false;
             }
             meetings += 1;
@@ -106,15 +95,13 @@ impl Zone {
     }
 
     /// The way from the box to a point: the sum over all dimensions, each around the shorter side.
-    pub(super) fn distance(self, key: u64, dimensions: usize) -> f64 {
-        let point = Zone::point(key);
-        let way = |dimension: usize| {
-            let (from, to) = self.side(dimension, dimensions);
-            let (at, _) = point.side(dimension, dimensions);
-            let around = |a: f64, b: f64| (a - b).abs().min(1.0 - (a - b).abs());
-            if from <= at && at < to { 0.0 } else { around(at, from).min(around(at, to)) }
+    pub(super) fn distance(self, point: &[f64]) -> f64 {
+        let way = |(dimension, at): (usize, &f64)| {
+            let (from, to) = self.side(dimension, point.len());
+            let around = |side: f64| (at - side).abs().min(1.0 - (at - side).abs());
+            if (from..to).contains(at) { 0.0 } else { around(from).min(around(to)) }
         };
-        (0..dimensions).map(way).sum()
+        point.iter().enumerate().map(way).sum()
     }
 
     /// The box of the same shape beyond a face, the face of higher coordinates or the other. `None` if
@@ -163,6 +150,11 @@ impl Zone {
             self.gaps_in(half, &within, dimensions, gaps);
         }
     }
+}
+
+/// Where a key lies in each dimension.
+pub(super) fn point_of(key: u64, dimensions: usize) -> Vec<f64> {
+    (0..dimensions).map(|dimension| Zone::point(key).side(dimension, dimensions).0).collect()
 }
 
 /// Joins halves that lie in one list, so that a node has as few boxes as can be.
@@ -224,7 +216,11 @@ mod tests {
         };
         assert!(zone(1, 2).is_beside(zone(2, 2), 2) && zone(0, 1).is_beside(zone(3, 1), 2));
         assert!(!zone(1, 2).is_beside(zone(2, 3), 2) && !zone(1, 2).is_beside(zone(3, 2), 2));
-        assert_eq!(zone(3, 0).distance(zone(1, 0).bits, 2), 0.25, "to the far side of it");
+        assert_eq!(
+            zone(3, 0).distance(&point_of(zone(1, 0).bits, 2)),
+            0.25,
+            "to the far side of it"
+        );
         assert_eq!(zone(3, 0).beyond(0, 2, true), Some(zone(0, 0)));
         assert_eq!(zone(2, 0).beyond(1, 2, false), Some(zone(2, 3)));
     }
@@ -250,7 +246,7 @@ mod tests {
         for key in [0, 7 << 50, u64::MAX, 0x0123_4567_89ab_cdef] {
             for zone in &zones {
                 let is_in = zone.holds(Zone::point(key));
-                assert!(!is_in || zone.distance(key, 4) == 0.0, "{zone:?} {key}");
+                assert!(!is_in || zone.distance(&point_of(key, 4)) == 0.0, "{zone:?} {key}");
             }
             assert_eq!(zones.iter().filter(|zone| zone.holds(Zone::point(key))).count(), 1);
         }

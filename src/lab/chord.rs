@@ -68,7 +68,7 @@ mod op {
 enum Known {
     /// The owner and those after it.
     Owner(Vec<Peer>),
-    /// Fingers and successors between this node and the key, the closest to the key first.
+    /// Fingers and the successor, as far as they lie before the key, the closest to it first.
     Closer(Vec<Peer>),
 }
 
@@ -151,8 +151,9 @@ impl Chord {
             return Known::Owner(successors);
         }
         let before_key = |peer: &&Peer| is_within(peer.id, self.own.id, key.wrapping_sub(1));
-        let fingers = self.fingers.iter().flatten().filter(is_live).chain(&successors);
+        let fingers = self.fingers.iter().flatten().filter(is_live).chain([successor]);
         let mut closer: Vec<Peer> = fingers.filter(before_key).copied().collect();
+        closer.dedup();
         closer.sort_by_key(|peer| key.wrapping_sub(peer.id));
         closer.dedup();
         closer.truncate(CANDIDATES);
@@ -423,8 +424,8 @@ impl Chord {
         self.stabilise(io);
         self.fingers_due = FINGERS_PER_ROUND;
         self.fix_finger(io);
-        self.keys.expire(io.now);
         if self.rounds.is_multiple_of(PUBLISH_ROUNDS) {
+            self.keys.expire(io.now);
             self.publish(Purpose::Upkeep, io);
         }
         io.wake_after(ROUND);

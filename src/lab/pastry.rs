@@ -323,8 +323,8 @@ impl Pastry {
         if !rows.is_empty() {
             self.ask_row(rows[io.rng.below(rows.len())], io);
         }
-        self.keys.expire(io.now);
         if self.rounds.is_multiple_of(PUBLISH_ROUNDS) {
+            self.keys.expire(io.now);
             self.publish(Purpose::Upkeep, io);
         }
     }
