@@ -54,10 +54,6 @@ pub(super) struct LabArgs {
     /// Links a flood may cross, 1 to 15
     #[arg(long, value_name = "N", default_value = "15")]
     ttl: Ttl,
-    /// Files each node shares, drawn by popularity from a catalogue of 5,000 (Zipf, exponent 1)
-    #[arg(long, value_name = "N", default_value = "4",
-        value_parser = clap::value_parser!(u32).range(1..=100))]
-    files: u32,
     /// Seed of all randomness: same seed, same table, whatever the number of cores
     #[arg(long, value_name = "N", default_value = "1")]
     seed: u64,
@@ -68,6 +64,65 @@ pub(super) struct LabArgs {
     /// One JSON object a line for each system, size and failure, instead of a table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+/// The options of [`lab::Options`].
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Choices that favour some systems")]
+struct Choices {
+    /// Files each node shares, drawn by popularity from a catalogue of 5,000
+    #[arg(long, value_name = "N", default_value = "4",
+        value_parser = clap::value_parser!(u16).range(1..=100))]
+    files: u16,
+    /// Zipf exponent of the popularity of files, 0 to 3; with 0 all are equally popular
+    #[arg(long, value_name = "S", default_value = "1", value_parser = exponent)]
+    zipf: f64,
+    /// walk: random walkers of a lookup, 1 to 1000
+    #[arg(long, value_name = "K", default_value = "16",
+        value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    walkers: u16,
+    /// walk: links a walker crosses between two checks with the searcher, 1 to 128
+    #[arg(long, value_name = "LINKS", default_value = "4",
+        value_parser = clap::value_parser!(u8).range(1..=128))]
+    check_interval: u8,
+    /// superpeers: one node in so many is a superpeer
+    #[arg(long, value_name = "N", default_value = "10",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    superpeer_every: u16,
+    /// Hash tables: nodes that keep each key, its owner included, 1 to 8
+    #[arg(long, value_name = "N", default_value = "1",
+        value_parser = clap::value_parser!(u8).range(1..=8))]
+    replicas: u8,
+    /// freenet: names a node keeps beside its own
+    #[arg(long, value_name = "N", default_value = "50",
+        value_parser = clap::value_parser!(u32).range(..=100_000))]
+    cache: u32,
+    /// can: dimensions of the torus, 1 to 10
+    #[arg(long, value_name = "D", default_value = "4",
+        value_parser = clap::value_parser!(u8).range(1..=10))]
+    dimensions: u8,
+}
+
+impl Choices {
+    fn options(&self) -> lab::Options {
+        lab::Options {
+            files: self.files,
+            zipf: self.zipf,
+            walkers: self.walkers,
+            check_interval: self.check_interval,
+            superpeer_every: self.superpeer_every,
+            replicas: self.replicas,
+            cache: self.cache,
+            dimensions: self.dimensions,
+        }
+    }
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    let exponent = text.parse().ok().filter(|exponent| (0.0..=3.0).contains(exponent));
+    exponent.ok_or_else(|| "give a number from 0 to 3".to_owned())
 }
 
 /// A network of one size.
@@ -90,6 +145,7 @@ pub(super) fn run(args: &LabArgs) -> Result<(), Failure> {
                 queries: args.queries as usize,
                 ttl: args.ttl.0,
                 seed: args.seed,
+                options: args.choices.options(),
             }));
         }
     }
@@ -131,7 +187,7 @@ fn size(args: &LabArgs, count: usize) -> Result<Size, Failure> {
         topology => Graph::generate(topology, count, &mut rng.fork()),
     };
     let graph = graph.map_err(|error| Failure::usage(error.to_string()))?;
-    let workload = Workload::new(graph.names.len(), args.files as usize, &mut rng);
+    let workload = Workload::new(graph.names.len(), &args.choices.options(), &mut rng);
     Ok(Size { graph, workload })
 }
 
@@ -192,10 +248,33 @@ fn text(args: &LabArgs, rows: &[Row], systems: &[SystemKind]) -> String {
         out.push_str(&format!("{name}: {limits}{grown}\n"));
     }
     out.push_str(&format!(
-        "\n{} lookups a minute, half by whole name, half by two words; {} files a node, one copy \
-         each, from 5000 (Zipf, exponent 1);\nno caches; datagrams without set-up, 10 to 100 ms; \
-         seed {}",
-        args.queries, args.files, args.seed
+        "\n{} lookups a minute, half by whole name, half by two words; datagrams without set-up, 10 to \
+         100 ms; seed {}\n{}",
+        args.queries,
+        args.seed,
+        chosen(&args.choices.options(), systems)
     ));
     out
+}
+
+/// The values of the options that matter to these systems.
+fn chosen(options: &lab::Options, systems: &[SystemKind]) -> String {
+    let lab::Options { files, zipf, walkers, check_interval, superpeer_every, .. } = options;
+    let mut chosen = vec![format!("{files} files a node from 5000 (Zipf, exponent {zipf})")];
+    for system in systems {
+        match system {
+            SystemKind::Walk => {
+                chosen.push(format!("{walkers} walkers, a check every {check_interval} links"));
+            }
+            SystemKind::SuperPeers => {
+                chosen.push(format!("one node in {superpeer_every} a superpeer"));
+            }
+            SystemKind::Chord => {
+                let nodes = output::count(options.replicas.into(), "node", "nodes");
+                chosen.push(format!("each key kept by {nodes}"));
+            }
+            SystemKind::Central | SystemKind::Flood | SystemKind::Ring => {}
+        }
+    }
+    chosen.join("; ")
 }

@@ -5,6 +5,7 @@
 //! | `host` | [`System`]: what a way to look up implements; [`Host`] makes it a node |
 //! | `message` | messages: a descriptor header, then fields |
 //! | `directory` | names and holders, found by words |
+//! | `options` | what the user may choose |
 //! | `workload` | files and lookups |
 //! | `meter` | the observer that counts |
 //! | `measure` | one cell of the table, phase by phase |
@@ -39,12 +40,14 @@ pub mod host;
 mod measure;
 pub mod message;
 mod meter;
+mod options;
 pub mod report;
 mod superpeers;
 mod walk;
 mod workload;
 
 pub use host::{Host, Io, System};
+pub use options::Options;
 pub use workload::Workload;
 
 use crate::config::{Config, Limits, Scope};
@@ -179,6 +182,8 @@ pub struct Cell<'a> {
     pub ttl: u8,
     /// Seed of all randomness.
     pub seed: u64,
+    /// What else may be chosen.
+    pub options: Options,
 }
 
 /// Runs a cell.
@@ -194,13 +199,15 @@ pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
         SystemKind::Walk => {
             let known = Known::Neighbours(neighbours(cell.graph));
             measure(cell, known, &|node, _, rng| {
-                Host::new(Walk::new(files(node)), addr_of(node), rng)
+                let walk = Walk::new(files(node), &cell.options);
+                Host::new(walk, addr_of(node), rng)
             })
         }
         SystemKind::SuperPeers => {
-            let told = superpeers::introductions(cell.workload.files.len(), cell.seed);
+            let every = cell.options.superpeer_every.into();
+            let told = superpeers::introductions(cell.workload.files.len(), every, cell.seed);
             measure(cell, Known::Neighbours(told), &|node, _, rng| {
-                let system = SuperPeers::new(files(node), superpeers::is_super(node));
+                let system = SuperPeers::new(files(node), node.is_multiple_of(every));
                 Host::new(system, addr_of(node), rng)
             })
         }

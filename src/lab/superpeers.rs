@@ -1,4 +1,4 @@
-//! `superpeers`: one node in [`SHARE`] indexes the files of others and floods for them (Yang and
+//! `superpeers`: one node in ten or so indexes the files of others and floods for them (Yang and
 //! Garcia-Molina 2003; Kazaa, later Gnutella).
 //!
 //! A leaf registers its files with [`SUPERS_OF_A_LEAF`] superpeers and sends them its lookups. A
@@ -15,9 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// One node in this many is a superpeer.
-const SHARE: usize = 10;
 
 /// Superpeers a leaf talks to.
 const SUPERS_OF_A_LEAF: usize = 2;
@@ -51,23 +48,19 @@ mod op {
     pub(super) const HITS: u8 = 5;
 }
 
-/// The nodes that each node is told when it joins.
-pub(super) fn introductions(nodes: usize, seed: u64) -> Vec<Vec<usize>> {
+/// The nodes that each node is told when it joins. Every so many nodes, from node 0 on, is a superpeer.
+pub(super) fn introductions(nodes: usize, every: usize, seed: u64) -> Vec<Vec<usize>> {
     let mut rng = Rng::new(seed).fork();
     let introduction = |node: usize| {
-        let supers = node.div_ceil(SHARE);
-        let count = if is_super(node) { LINKS } else { SUPERS_OF_A_LEAF };
+        let supers = node.div_ceil(every);
+        let count = if node.is_multiple_of(every) { LINKS } else { SUPERS_OF_A_LEAF };
         let mut told = BTreeSet::new();
         while told.len() < count.min(supers) {
-            told.insert(SHARE * rng.below(supers));
+            told.insert(every * rng.below(supers));
         }
         told.into_iter().collect()
     };
     (0..nodes).map(introduction).collect()
-}
-
-pub(super) fn is_super(node: usize) -> bool {
-    node.is_multiple_of(SHARE)
 }
 
 /// See the module documentation.

@@ -1,24 +1,18 @@
 //! `walk`: random walkers that check back with the searcher (Lv et al. 2002).
 //!
-//! A searcher sends out [`WALKERS`] copies of its lookup. Each goes from neighbour to neighbour at
-//! random, not straight back, and every [`CHECK_INTERVAL`] links the node it is at asks the searcher
-//! whether to go on. A node that has the file tells the searcher itself. A walk ends when something
+//! A searcher sends out some copies of its lookup. Each goes from neighbour to neighbour at random, not
+//! straight back, and every few links the node it is at asks the searcher whether to go on. A node that has the file tells the searcher itself. A walk ends when something
 //! was found, or after [`MAX_STEPS`] links.
 
 use super::directory::matches;
 use super::host::{Held, Io, System, Wanted};
 use super::message::{Fields, Head, Purpose, Reader};
+use super::options::Options;
 use crate::wire::Guid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Walkers of a lookup, as in the paper's first experiments.
-const WALKERS: usize = 16;
-
-/// Links between two checks.
-const CHECK_INTERVAL: u8 = 4;
 
 /// Links of one walker at most.
 const MAX_STEPS: u8 = 128;
@@ -41,6 +35,9 @@ mod op {
 /// See the module documentation.
 pub(super) struct Walk {
     files: Arc<[String]>,
+    walkers: u16,
+    /// Links between two checks.
+    check_interval: u8,
     /// How many Pings each neighbour has missed.
     neighbours: BTreeMap<SocketAddrV4, u8>,
     /// Own lookups under way that have found nothing.
@@ -50,9 +47,15 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(files: Arc<[String]>) -> Walk {
-        let (neighbours, unsatisfied) = (BTreeMap::new(), BTreeSet::new());
-        Walk { files, neighbours, unsatisfied, waiting: BTreeMap::new() }
+    pub(super) fn new(files: Arc<[String]>, options: &Options) -> Walk {
+        Walk {
+            files,
+            walkers: options.walkers,
+            check_interval: options.check_interval,
+            neighbours: BTreeMap::new(),
+            unsatisfied: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// A random neighbour, other than the one a walker came from if there is a choice.
@@ -97,7 +100,7 @@ impl Walk {
         if hops >= MAX_STEPS {
             return Some(());
         }
-        if hops.is_multiple_of(CHECK_INTERVAL) && searcher != io.own {
+        if hops.is_multiple_of(self.check_interval) && searcher != io.own {
             self.waiting.entry(guid).or_default().push((hops, text.to_owned()));
             let check = Head::new(Purpose::Lookup, guid);
             io.send(searcher, check, &Fields::new().byte(op::CHECK));
@@ -139,7 +142,7 @@ impl System for Walk {
     fn look_up(&mut self, wanted: &Wanted, io: &mut Io) {
         self.unsatisfied.insert(wanted.guid);
         let head = Head::new(Purpose::Lookup, wanted.guid);
-        for _ in 0..WALKERS {
+        for _ in 0..self.walkers {
             self.send_walker(None, (io.own, head, &wanted.text), io);
         }
     }

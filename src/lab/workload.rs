@@ -1,12 +1,13 @@
 //! The workload: nodes, their files and the lookups, the same for every system.
 //!
-//! Files come from the common catalogue of 5,000 by popularity (Zipf, exponent 1), so popular ones
+//! Files come from the common catalogue of 5,000 by popularity (Zipf), so popular ones
 //! have many copies and most have one or none. Lookups ask for files by the same popularity. Half of
 //! them give the whole name, half its first two words, which up to three files share.
 
 use super::directory::matches;
 use super::host::Wanted;
-use crate::plan::catalogue::{name_of, some_file};
+use super::options::Options;
+use crate::plan::catalogue::{name_of, some_file_by};
 use crate::rng::Rng;
 use crate::wire::Guid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ pub struct Workload {
     pub files: Vec<Arc<[String]>>,
     /// The nodes that have each file.
     holders: BTreeMap<String, BTreeSet<usize>>,
+    /// Exponent of the files' popularity.
+    zipf: f64,
 }
 
 /// A lookup and what it should find.
@@ -40,18 +43,20 @@ pub(super) struct Lookups {
 }
 
 impl Workload {
-    /// As many nodes, each with up to `files` files.
-    pub fn new(nodes: usize, files: usize, rng: &mut Rng) -> Workload {
+    /// As many nodes, with files by popularity.
+    pub fn new(nodes: usize, options: &Options, rng: &mut Rng) -> Workload {
+        let Options { files, zipf, .. } = *options;
         let mut holders: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
         let mut draw = |node| {
-            let names: BTreeSet<String> = (0..files).map(|_| name_of(some_file(rng))).collect();
+            let names: BTreeSet<String> =
+                (0..files).map(|_| name_of(some_file_by(zipf, rng))).collect();
             for name in &names {
                 holders.entry(name.clone()).or_default().insert(node);
             }
             names.into_iter().collect()
         };
         let files = (0..nodes).map(&mut draw).collect();
-        Workload { files, holders }
+        Workload { files, holders, zipf }
     }
 
     /// Whether a node has a file of this name.
@@ -89,7 +94,8 @@ impl Lookups {
         is_up: impl Fn(usize) -> bool,
     ) -> Option<Lookup> {
         (0..1_000).find_map(|_| {
-            let (from, file) = (self.rng.below(workload.files.len()), some_file(&mut self.rng));
+            let from = self.rng.below(workload.files.len());
+            let file = some_file_by(workload.zipf, &mut self.rng);
             let (guid, name) = (Guid::random(&mut self.rng), name_of(file));
             let exact = self.drawn.is_multiple_of(2);
             let words = name.rsplit_once(' ').map_or(&*name, |(words, _)| words);

@@ -3,7 +3,7 @@
 use crate::process::{Home, assert_code};
 use serde_json::Value;
 use servent::lab::report::{Row, growth};
-use servent::lab::{Cell, Failure, SystemKind, Workload, run};
+use servent::lab::{Cell, Failure, Options, SystemKind, Workload, run};
 use servent::plan::topology::Graph;
 use servent::rng::Rng;
 
@@ -16,9 +16,10 @@ fn row_of(system: SystemKind, nodes: usize, failure: Failure, queries: usize) ->
     let mut rng = Rng::new(3);
     let topology = "scale-free:2".parse().unwrap();
     let graph = Graph::generate(&topology, nodes, &mut rng).unwrap();
-    let workload = Workload::new(nodes, 4, &mut rng);
+    let options = Options::default();
+    let workload = Workload::new(nodes, &options, &mut rng);
     let (graph, workload) = (&graph, &workload);
-    run(&Cell { system, failure, graph, workload, queries, ttl: 15, seed: 3 }).unwrap()
+    run(&Cell { system, failure, graph, workload, queries, ttl: 15, seed: 3, options }).unwrap()
 }
 
 /// Success by whole name and by words.
@@ -34,7 +35,8 @@ fn the_directory_answers_in_two_messages_and_holds_every_name() {
     assert_eq!((row.exact_recall, row.keyword_recall), (Some(1.0), Some(1.0)));
     let mut rng = Rng::new(3);
     Graph::generate(&"scale-free:2".parse().unwrap(), 200, &mut rng).unwrap();
-    let pairs: usize = Workload::new(200, 4, &mut rng).files.iter().map(|files| files.len()).sum();
+    let workload = Workload::new(200, &Options::default(), &mut rng);
+    let pairs: usize = workload.files.iter().map(|files| files.len()).sum();
     assert_eq!(row.state_entries_max, Some(pairs as f64 + 1.0), "and its own address");
     assert!(row.busiest_share > 0.99, "{row:?}");
 }
@@ -135,14 +137,20 @@ fn the_table_says_what_it_was_made_with() {
     let output = Home::new().run(&args);
     assert_code(&output, 0);
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["system", "whole names only", "single point of failure", "Zipf", "seed 1"] {
+    for part in
+        ["system", "whole names only", "single point of failure", "Zipf, exponent 1", "seed 1"]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
 
 #[test]
 fn wrong_arguments_are_refused_in_plain_words() {
-    let wrong: [(&[&str], &str); 5] = [
+    let wrong: [(&[&str], &str); 9] = [
+        (&["--zipf", "4"], "give a number from 0 to 3"),
+        (&["--walkers", "0"], "0 is not in 1..=1000"),
+        (&["--check-interval", "129"], "129 is not in 1..=128"),
+        (&["--superpeer-every", "0"], "0 is not in 1.."),
         (&["--systems", "napster"], "is not a system: give some of central,"),
         (&["--failures", "random:2"], "is not a failure: give none, index,"),
         (&["--topology", "tree:2,3", "--nodes", "9"], "has its own number of nodes"),
