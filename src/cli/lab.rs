@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::output;
-use super::values::Ttl;
+use super::values::{Delay, Ttl};
 use crate::lab::report::{Row, growth, table};
 use crate::lab::{self, Cell, SystemKind, Workload};
 use crate::plan::topology::{Graph, Topology};
@@ -13,6 +13,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Sizes without failures, and the size for failures, unless given.
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
@@ -79,6 +80,9 @@ struct Choices {
     /// Zipf exponent of the popularity of files, 0 to 3; with 0 all are equally popular
     #[arg(long, value_name = "S", default_value = "1", value_parser = exponent)]
     zipf: f64,
+    /// One-way latency between any two nodes, up to 200ms [default: 10 to 100 ms, drawn for each pair]
+    #[arg(long, value_name = "TIME", value_parser = latency)]
+    latency: Option<Delay>,
     /// walk: random walkers of a lookup, 1 to 1000
     #[arg(long, value_name = "K", default_value = "16",
         value_parser = clap::value_parser!(u16).range(1..=1_000))]
@@ -110,6 +114,7 @@ impl Choices {
         lab::Options {
             files: self.files,
             zipf: self.zipf,
+            latency: self.latency.map(|latency| latency.0),
             walkers: self.walkers,
             check_interval: self.check_interval,
             superpeer_every: self.superpeer_every,
@@ -118,6 +123,13 @@ impl Choices {
             dimensions: self.dimensions,
         }
     }
+}
+
+/// Nodes take others for dead that do not answer within a second or so.
+fn latency(text: &str) -> Result<Delay, String> {
+    let latency =
+        text.parse().ok().filter(|latency: &Delay| latency.0 <= Duration::from_millis(200));
+    latency.ok_or_else(|| "give a time such as 50ms, at most 200ms".to_owned())
 }
 
 fn exponent(text: &str) -> Result<f64, String> {
@@ -248,9 +260,10 @@ fn text(args: &LabArgs, rows: &[Row], systems: &[SystemKind]) -> String {
         out.push_str(&format!("{name}: {limits}{grown}\n"));
     }
     out.push_str(&format!(
-        "\n{} lookups a minute, half by whole name, half by two words; datagrams without set-up, 10 to \
-         100 ms; seed {}\n{}",
+        "\n{} lookups a minute, half by whole name, half by two words; datagrams without set-up, {}; \
+         seed {}\n{}",
         args.queries,
+        args.choices.latency.map_or("10 to 100 ms".to_owned(), |latency| format!("{:?}", latency.0)),
         args.seed,
         chosen(&args.choices.options(), systems)
     ));

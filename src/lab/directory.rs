@@ -42,6 +42,13 @@ impl Directory {
         }
     }
 
+    /// Whether it has this pair, and finds it by each word of the name.
+    pub(super) fn has(&self, name: &str, holder: SocketAddrV4) -> bool {
+        let is_found = |word| self.names.get(word).is_some_and(|names| names.contains(name));
+        self.holders.get(name).is_some_and(|holders| holders.contains(&holder))
+            && name.split(' ').all(is_found)
+    }
+
     /// Its entries.
     pub(super) fn state(&self) -> Held {
         self.held

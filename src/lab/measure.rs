@@ -10,6 +10,7 @@
 //! | if success fell: lookups until it is back | 5 min at most |
 
 use super::host::{Held, Participant};
+use super::judge::{Judge, Verdict};
 use super::message::Purpose;
 use super::meter::Meter;
 use super::report::{Row, Summary};
@@ -41,9 +42,6 @@ const RECOVERED: f64 = 0.95;
 const MEAN_SESSION: Duration = Duration::from_secs(600);
 const MEAN_ABSENCE: Duration = Duration::from_secs(60);
 
-/// One-way latencies, as in the simulator.
-const LATENCY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
-
 /// The addresses a newcomer is told.
 #[derive(Clone, Debug)]
 pub(super) enum Known {
@@ -60,7 +58,7 @@ pub(super) type Make<'a, P> = &'a dyn Fn(usize, Instant, Rng) -> P;
 
 /// A cell under way.
 struct CellRun<'a, P: Participant> {
-    net: Net<P, Meter<'a>>,
+    net: Net<P, Meter<'a, P>>,
     cell: &'a Cell<'a>,
     make: Make<'a, P>,
     known: Known,
@@ -76,15 +74,17 @@ struct CellRun<'a, P: Participant> {
 /// Runs a cell and returns its row.
 ///
 /// # Errors
-/// The first answer that was not true.
-pub(super) fn measure<P: Participant>(
-    cell: &Cell<'_>,
+/// The first rule of the judge that did not hold, or the first answer that was not true.
+pub(super) fn measure<'a, P: Participant>(
+    cell: &'a Cell<'a>,
     known: Known,
-    make: Make<'_, P>,
+    make: Make<'a, P>,
+    judge: impl Judge<P> + 'a,
 ) -> Result<Row, String> {
     let mut rng = Rng::new(cell.seed);
-    let params = LinkParams { latency: LATENCY, ..LinkParams::even(Duration::ZERO) };
-    let meter = Meter::new(cell.workload, FIRST_ADDR);
+    let params =
+        LinkParams { latency: cell.options.latencies(), ..LinkParams::even(Duration::ZERO) };
+    let meter = Meter::new(cell.workload, FIRST_ADDR, Box::new(judge));
     let mut run = CellRun {
         net: Net::new(FIRST_ADDR, params, rng.fork(), meter),
         cell,
@@ -97,11 +97,10 @@ pub(super) fn measure<P: Participant>(
         changes: BTreeSet::new(),
     };
     run.join_all();
+    run.judge(|judge, live| judge.settled(live))?;
     let row = run.row();
-    match run.net.observer.violation.take() {
-        Some(violation) => Err(violation),
-        None => Ok(row),
-    }
+    run.judge(|judge, live| judge.ended(live))?;
+    Ok(row)
 }
 
 impl<P: Participant> CellRun<'_, P> {
@@ -111,6 +110,23 @@ impl<P: Participant> CellRun<'_, P> {
 
     fn is_up(&self, node: usize) -> bool {
         node < self.joined && self.net.state(node) == State::Up
+    }
+
+    /// Asks the judge about all live nodes. The error is the first rule that did not hold, now or
+    /// before.
+    fn judge(&mut self, ask: impl Fn(&mut dyn Judge<P>, &[(usize, &P)]) -> Verdict) -> Verdict {
+        let mut judge = std::mem::replace(&mut self.net.observer.judge, Box::new(()));
+        let live = (0..self.joined).filter(|&node| self.is_up(node));
+        let live: Vec<(usize, &P)> = live.map(|node| (node, self.net.node(node))).collect();
+        let verdict = ask(&mut *judge, &live);
+        self.net.observer.judge = judge;
+        self.net.observer.heed(verdict);
+        self.net.observer.violation.clone().map_or(Ok(()), Err)
+    }
+
+    fn crash(&mut self, node: usize) {
+        self.net.crash(node, false);
+        self.net.observer.judge.crashed(node);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -176,7 +192,7 @@ impl<P: Participant> CellRun<'_, P> {
         while let Some((_, node)) = self.changes.first().copied().filter(|(at, _)| *at <= now) {
             self.changes.pop_first();
             let mean = if self.is_up(node) {
-                self.net.crash(node, false);
+                self.crash(node);
                 MEAN_ABSENCE
             } else {
                 let rng = self.rng.fork();
@@ -228,7 +244,7 @@ impl<P: Participant> CellRun<'_, P> {
             }
         };
         for node in dying {
-            self.net.crash(node, false);
+            self.crash(node);
         }
     }
 

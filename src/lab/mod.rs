@@ -8,9 +8,10 @@
 //! | `options` | what the user may choose |
 //! | `workload` | files and lookups |
 //! | `meter` | the observer that counts |
+//! | `judge` | the rules of a system |
 //! | `measure` | one cell of the table, phase by phase |
 //! | `report` | rows, the table, growth with the number of nodes |
-//! | `flood` | `flood` and `ring`: the real core |
+//! | `flood`, `flood_rules` | `flood` and `ring`: the real core, and the protocol's rules |
 //! | `central` | one directory node |
 //! | `walk` | random walkers |
 //! | `superpeers` | superpeers that index leaves |
@@ -26,7 +27,8 @@
 //! Each message names its [`message::Purpose`] and carries the GUID of its lookup, or zeros; by these
 //! the meter counts all systems alike, the real core included, whose Queries and QueryHits share a
 //! GUID. Nothing else is needed but a name in [`SystemKind`] and an arm in [`run`], which makes a node
-//! and says which addresses a newcomer is told. Systems must not learn anything but by messages.
+//! and says which addresses a newcomer is told and which rules hold: a [`judge::Judge`], such as
+//! `Settled` with a look at all nodes once the network has settled, or `()`. Systems must not learn anything but by messages.
 //!
 //! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
 //! favours every system but the real core, whose handshakes count as messages of joining.
@@ -36,7 +38,9 @@ mod chord;
 mod chord_task;
 mod directory;
 mod flood;
+mod flood_rules;
 pub mod host;
+mod judge;
 mod measure;
 pub mod message;
 mod meter;
@@ -56,6 +60,8 @@ use crate::rng::Rng;
 use central::Central;
 use chord::Chord;
 use flood::Flooder;
+use flood_rules::FloodRules;
+use judge::Settled;
 use measure::{FIRST_ADDR, Known, measure};
 use report::Row;
 use std::fmt;
@@ -63,7 +69,7 @@ use std::net::SocketAddrV4;
 use std::str::FromStr;
 use std::sync::Arc;
 use superpeers::SuperPeers;
-use walk::Walk;
+use walk::{Walk, WalkRules};
 
 /// Names the systems once: their variant, name and what they cannot do.
 macro_rules! systems {
@@ -189,38 +195,51 @@ pub struct Cell<'a> {
 /// Runs a cell.
 ///
 /// # Errors
-/// The first answer that was not true, in words.
-pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
+/// The first rule of the system that did not hold, or the first answer that was not true, in words.
+pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
     let files = |node: usize| Arc::clone(&cell.workload.files[node]);
     match cell.system {
-        SystemKind::Central => measure(cell, Known::Directory, &|node, _, rng| {
-            Host::new(Central::new(files(node)), addr_of(node), rng)
-        }),
+        SystemKind::Central => {
+            let rule = Settled(|live: &[(usize, &Host<Central>)]| {
+                central::rule(&cell.workload.files, live)
+            });
+            let make = |node, _, rng| Host::new(Central::new(files(node)), addr_of(node), rng);
+            measure(cell, Known::Directory, &make, rule)
+        }
         SystemKind::Walk => {
             let known = Known::Neighbours(neighbours(cell.graph));
-            measure(cell, known, &|node, _, rng| {
-                let walk = Walk::new(files(node), &cell.options);
-                Host::new(walk, addr_of(node), rng)
-            })
+            let make =
+                |node, _, rng| Host::new(Walk::new(files(node), &cell.options), addr_of(node), rng);
+            measure(cell, known, &make, WalkRules::new(&cell.options))
         }
         SystemKind::SuperPeers => {
             let every = cell.options.superpeer_every.into();
             let told = superpeers::introductions(cell.workload.files.len(), every, cell.seed);
-            measure(cell, Known::Neighbours(told), &|node, _, rng| {
+            let make = |node: usize, _, rng| {
                 let system = SuperPeers::new(files(node), node.is_multiple_of(every));
                 Host::new(system, addr_of(node), rng)
-            })
+            };
+            measure(cell, Known::Neighbours(told), &make, Settled(superpeers::rule))
         }
-        SystemKind::Chord => measure(cell, Known::Anyone, &|node, _, rng| {
-            Host::new(Chord::new(files(node), addr_of(node)), addr_of(node), rng)
-        }),
+        SystemKind::Chord => {
+            let make = |node, _, rng| {
+                Host::new(Chord::new(files(node), addr_of(node)), addr_of(node), rng)
+            };
+            measure(cell, Known::Anyone, &make, ())
+        }
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));
             let is_ring = cell.system == SystemKind::Ring;
-            measure(cell, Known::Neighbours(neighbours(cell.graph)), &|node, now, mut rng: Rng| {
+            let time_per_link = cell.options.ring_time_per_link();
+            let make = |node: usize, now, mut rng: Rng| {
                 let library = flood::library(&cell.workload.files[node]);
-                Flooder::new(&config, library, (rng.bytes16(), rng.next_u64()), is_ring, now)
-            })
+                let seeds = (rng.bytes16(), rng.next_u64());
+                Flooder::new(&config, library, seeds, is_ring, time_per_link, now)
+            };
+            // Each link is kept by its later node, so that two nodes never have two.
+            let mut kept = neighbours(cell.graph);
+            (0..).zip(&mut kept).for_each(|(node, others)| others.retain(|&other| other < node));
+            measure(cell, Known::Neighbours(kept), &make, FloodRules::new(cell))
         }
     }
 }

@@ -5,8 +5,10 @@
 //! superpeer answers for its leaves and itself, straight to the searcher, and floods lookups among the
 //! superpeers it has links with. Only superpeers learn what is searched.
 
+use super::addr_of;
 use super::directory::{Directory, answered};
-use super::host::{Held, Io, System, Wanted};
+use super::host::{Held, Host, Io, System, Wanted};
+use super::judge::Verdict;
 use super::message::{Fields, Head, Purpose, Reader};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -152,6 +154,28 @@ impl SuperPeers {
     }
 }
 
+/// The rule of a settled network: each leaf has a superpeer, and each of its superpeers indexes all its
+/// files under their words.
+pub(super) fn rule(live: &[(usize, &Host<SuperPeers>)]) -> Verdict {
+    let by_addr: BTreeMap<_, _> =
+        live.iter().map(|(node, host)| (addr_of(*node), host.system())).collect();
+    for (node, leaf) in live.iter().map(|(node, host)| (node, host.system())) {
+        let mut supers = leaf.supers.keys().filter_map(|addr| by_addr.get(addr)).peekable();
+        if leaf.is_super {
+            continue;
+        }
+        if supers.peek().is_none() {
+            return Err(format!("node {node} is a leaf without a superpeer"));
+        }
+        let addr = addr_of(*node);
+        let mut pairs = supers.flat_map(|it| leaf.files.iter().map(move |name| (it, name)));
+        if let Some((_, name)) = pairs.find(|(it, name)| !it.directory.has(name, addr)) {
+            return Err(format!("a superpeer of node {node} does not find its \"{name}\""));
+        }
+    }
+    Ok(())
+}
+
 impl System for SuperPeers {
     fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
         if self.is_super {
@@ -235,5 +259,28 @@ impl System for SuperPeers {
         let links = self.supers.len() + self.spare.len() + self.leaves.len();
         let held = Held::new(links, link).and(Held::new(self.seen.len(), lookup));
         held.and(self.directory.state())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::host::Participant;
+
+    #[test]
+    fn a_leaf_that_is_alone_or_not_indexed_breaks_the_rule() {
+        let files: Arc<[String]> = Arc::from(["red river 0001".to_owned()]);
+        let node = |number: usize| {
+            let system = SuperPeers::new(Arc::clone(&files), number == 0);
+            Host::new(system, addr_of(number), Rng::new(1))
+        };
+        let (mut superpeer, mut leaf) = (node(0), node(1));
+        superpeer.join(Instant::ZERO, &[]);
+        assert_eq!(rule(&[(0, &superpeer)]), Ok(()));
+        let alone = rule(&[(0, &superpeer), (1, &leaf)]);
+        assert!(alone.is_err_and(|wrong| wrong.contains("without a superpeer")));
+        leaf.join(Instant::ZERO, &[addr_of(0)]);
+        let unknown = rule(&[(0, &superpeer), (1, &leaf)]);
+        assert!(unknown.is_err_and(|wrong| wrong.contains("does not find its")));
     }
 }

@@ -6,8 +6,10 @@
 
 use super::directory::matches;
 use super::host::{Held, Io, System, Wanted};
+use super::judge::{Judge, Verdict};
 use super::message::{Fields, Head, Purpose, Reader};
 use super::options::Options;
+use crate::net::Passed;
 use crate::wire::Guid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -130,6 +132,39 @@ impl Walk {
     }
 }
 
+/// The rule of walks: no walker takes more than [`MAX_STEPS`] steps, and all of a lookup together take
+/// no more than its walkers may.
+pub(super) struct WalkRules {
+    max_steps: u32,
+    /// By lookup.
+    steps: BTreeMap<Guid, u32>,
+}
+
+impl WalkRules {
+    pub(super) fn new(options: &Options) -> WalkRules {
+        let max_steps = u32::from(options.walkers) * u32::from(MAX_STEPS);
+        WalkRules { max_steps, steps: BTreeMap::new() }
+    }
+}
+
+impl<P> Judge<P> for WalkRules {
+    fn datagram(&mut self, passed: &Passed<'_>) -> Verdict {
+        let Some((head, mut fields)) = Head::read(passed.bytes) else { return Ok(()) };
+        if head.purpose != Purpose::Lookup || fields.byte() != Some(op::WALK) {
+            return Ok(());
+        }
+        let steps = self.steps.entry(head.guid).or_default();
+        *steps += 1;
+        if head.hops < MAX_STEPS && *steps <= self.max_steps {
+            return Ok(());
+        }
+        let (node, crossed) = (passed.from, head.hops);
+        Err(format!(
+            "node {node} sent on a walker after {crossed} links; step {steps} of its lookup"
+        ))
+    }
+}
+
 impl System for Walk {
     fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
         for &addr in known {
@@ -192,5 +227,29 @@ impl System for Walk {
         let [link, lookup] = ENTRY_BYTES;
         let waiting = self.waiting.values().map(Vec::len).sum::<usize>() + self.unsatisfied.len();
         Held::new(self.neighbours.len(), link).and(Held::new(waiting, lookup))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    #[test]
+    fn a_walker_that_goes_on_too_long_and_one_too_many_break_the_rule() {
+        let options = Options { walkers: 1, ..Options::default() };
+        let mut rules = WalkRules::new(&options);
+        let mut step = |hops| {
+            let head = Head { hops, ..Head::new(Purpose::Lookup, Guid::default()) };
+            let bytes = head.frame(&Fields::new().byte(op::WALK));
+            let (at, from, to) = (Instant::ZERO, 0, None);
+            Judge::<()>::datagram(
+                &mut rules,
+                &Passed { at, from, to, bytes: &bytes, arrived: true },
+            )
+        };
+        assert!((0..MAX_STEPS).all(|hops| step(hops).is_ok()));
+        assert!(step(0).is_err_and(|wrong| wrong.contains("step 129 of its lookup")));
+        assert!(step(MAX_STEPS).is_err_and(|wrong| wrong.contains("after 128 links")));
     }
 }

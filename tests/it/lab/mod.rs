@@ -6,6 +6,8 @@ use servent::lab::report::{Row, growth};
 use servent::lab::{Cell, Failure, Options, SystemKind, Workload, run};
 use servent::plan::topology::Graph;
 use servent::rng::Rng;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// A row with 5,000 lookups.
 fn row(system: SystemKind, nodes: usize, failure: Failure) -> Row {
@@ -91,6 +93,40 @@ fn chord_is_back_within_nine_rounds_of_losing_every_third_node() {
     let row = row_of(SystemKind::Chord, 300, Failure::Random(0.3), 600);
     assert!(row.exact_success.unwrap() < 0.9, "the keys of dead nodes are gone: {row:?}");
     assert!(row.recovery_seconds.is_some_and(|seconds| seconds <= 90.0), "{row:?}");
+}
+
+/// With drawn latencies a copy with less TTL may come first.
+#[test]
+fn at_equal_latencies_a_flood_costs_each_link_twice_less_those_of_a_tree() {
+    let nodes = 60;
+    let latency = Some(Duration::from_millis(50));
+    let options = Options { files: 1, zipf: 0.0, latency, ..Options::default() };
+    // The first network in which each lookup has one answer.
+    let network = |seed| {
+        let mut rng = Rng::new(seed);
+        let graph = Graph::generate(&"scale-free:2".parse().unwrap(), nodes, &mut rng).unwrap();
+        let workload = Workload::new(nodes, &options, &mut rng);
+        let names = workload.files.iter().flat_map(|files| files.iter());
+        let words: BTreeSet<&str> = names.map(|name| name.rsplit_once(' ').unwrap().0).collect();
+        (words.len() == nodes).then_some((seed, graph, workload))
+    };
+    let (seed, graph, workload) = (0..).find_map(network).unwrap();
+    let row = run(&Cell {
+        system: SystemKind::Flood,
+        failure: Failure::None,
+        graph: &graph,
+        workload: &workload,
+        queries: 5_000,
+        ttl: 15,
+        seed,
+        options,
+    })
+    .unwrap();
+    // The one hit goes back over as many links as the copy came over.
+    let cost = 2 * graph.edges.len() - (nodes - 1);
+    let copies = row.messages_mean.unwrap() - row.hops_mean.unwrap();
+    assert!((copies - cost as f64).abs() < 1e-6, "{copies} copies, {cost} expected: {row:?}");
+    assert_eq!(row.exact_recall, Some(1.0), "{row:?}");
 }
 
 #[test]
