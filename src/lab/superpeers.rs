@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Superpeers a leaf talks to.
 const SUPERS_OF_A_LEAF: usize = 2;
 
-/// Superpeers that a new superpeer links with.
+/// Superpeers that a superpeer seeks links with. More may seek it.
 const LINKS: usize = 4;
 
 /// Links a lookup may cross among superpeers.
@@ -29,13 +29,16 @@ const TTL: u8 = 7;
 
 /// Time between two Pings. A node that missed [`MAX_MISSED`] of them is dropped.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// And while there are new links, which may have been made with the dead.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_MISSED: u8 = 2;
 
 /// A lookup is remembered this long, so that it is flooded once.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// Other superpeers named in an answer to a Ping.
+/// Other superpeers named in an answer to a Ping, and remembered.
 const NAMED: usize = 4;
+const MAX_SPARE: usize = 8;
 
 /// Bytes of an address, and of a lookup remembered.
 const ENTRY_BYTES: [usize; 2] = [6, 16];
@@ -130,13 +133,14 @@ impl SuperPeers {
         Some(())
     }
 
-    /// Drops who is silent, finds other superpeers instead, and pings.
+    /// Drops links that are silent, seeks other superpeers instead, and pings.
     fn keep_links(&mut self, io: &mut Io) {
+        io.wake_after(PING_INTERVAL);
         self.supers.retain(|_, missed| *missed < MAX_MISSED);
         let silent = self.leaves.extract_if(.., |_, missed| *missed >= MAX_MISSED);
         silent.for_each(|(leaf, _)| self.directory.forget(leaf));
         self.leaves.values_mut().for_each(|missed| *missed += 1);
-        let wanted = if self.is_super { 1 } else { SUPERS_OF_A_LEAF };
+        let wanted = if self.is_super { LINKS } else { SUPERS_OF_A_LEAF };
         while self.supers.len() < wanted {
             let others: Vec<_> =
                 self.spare.iter().filter(|it| !self.supers.contains_key(it)).collect();
@@ -146,6 +150,7 @@ impl SuperPeers {
             let other = *others[io.rng.below(others.len())];
             self.spare.remove(&other);
             self.link(other, io);
+            io.wake_after(REPAIR_INTERVAL);
         }
         for (addr, missed) in &mut self.supers {
             *missed += 1;
@@ -222,7 +227,10 @@ impl System for SuperPeers {
                 let leaf = self.leaves.get_mut(&from).map(|missed| *missed = 0);
                 let link = self.supers.get_mut(&from).map(|missed| *missed = 0);
                 let others = self.supers.keys().copied().filter(|&other| other != from);
-                let others: Vec<SocketAddrV4> = others.take(NAMED).collect();
+                let mut others: Vec<SocketAddrV4> = others.collect();
+                while others.len() > NAMED {
+                    others.swap_remove(io.rng.below(others.len()));
+                }
                 let answer = Fields::new().byte(op::PONG).byte(u8::from(leaf.or(link).is_some()));
                 io.tell(from, Purpose::Upkeep, &answer.addrs(others.into_iter()));
             }
@@ -230,8 +238,9 @@ impl System for SuperPeers {
                 let (is_known, others) = (fields.byte()? == 1, fields.addrs()?);
                 *self.supers.get_mut(&from)? = 0;
                 self.spare.extend(others.into_iter().filter(|&other| other != io.own));
-                while self.spare.len() > NAMED {
-                    self.spare.pop_first();
+                while self.spare.len() > MAX_SPARE {
+                    let evicted = self.spare.iter().nth(io.rng.below(self.spare.len())).copied();
+                    evicted.map(|evicted| self.spare.remove(&evicted));
                 }
                 if !is_known {
                     self.link(from, io);
@@ -251,7 +260,6 @@ impl System for SuperPeers {
     fn timeout(&mut self, io: &mut Io) {
         self.seen.retain(|_, at| io.now.since(*at) < MEMORY);
         self.keep_links(io);
-        io.wake_after(PING_INTERVAL);
     }
 
     fn state(&self) -> Held {
