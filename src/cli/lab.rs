@@ -31,9 +31,16 @@ Columns: exact and words are the shares of lookups by whole name and by words th
 recall is the share of the live copies found by whole name; messages and bytes are those of a lookup, \
 answers included; hops and ms lead to the first copy; state is entries a node keeps of others; join \
 is messages a node, upkeep messages a node and minute; busiest is the share of all messages that the \
-busiest node sends or receives; back after is the time until success is back at 95 % of before. \
-After a failure all figures of lookups are those of the minute after it. Messages between nodes \
-without a standing link are datagrams: latency and no set-up.";
+busiest node sends or receives. After a failure all figures of lookups are those of the minute after \
+it. Messages between nodes without a standing link are datagrams: latency and no set-up.
+
+Failures: index kills the directory, or the node that handled most messages where there is none; \
+random:0.3 kills 30 % of the nodes at random; top:0.05 kills the best connected 5 %, which are the nodes \
+with most links in flood, ring and walk, and those that keep most entries of state in the others; with \
+churn nodes stay for 10 minutes and are gone for one on average (Pareto). Back after is 0 s if the \
+minute after the failure has at least 95 % of the success of the minute before; otherwise the time \
+until success is back there for a window of 30 s, windows beginning every 5 s from the failure on; - \
+if it is not within 5 minutes.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = LAB_NOTES)]

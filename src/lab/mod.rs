@@ -110,6 +110,13 @@ systems! {
     Chord = "chord", "whole names only; no single point; the owner of a key learns who searches it";
 }
 
+impl SystemKind {
+    /// Whether its nodes have the links of the topology.
+    fn has_links(self) -> bool {
+        matches!(self, SystemKind::Flood | SystemKind::Ring | SystemKind::Walk)
+    }
+}
+
 impl FromStr for SystemKind {
     type Err = String;
 
@@ -127,11 +134,12 @@ impl FromStr for SystemKind {
 pub enum Failure {
     /// Nothing.
     None,
-    /// The busiest node dies: the directory, where there is one.
+    /// The directory dies, where there is one, or the node that handled most messages so far.
     Index,
     /// This share of all nodes dies at once.
     Random(f64),
-    /// This share of all nodes dies at once, the busiest first.
+    /// This share of all nodes dies at once, the best connected first: those with most links, where
+    /// links are those of the topology, or else those that keep most entries of state.
     Top(f64),
     /// Nodes leave and return, with Pareto sessions of 10 min and absences of 1 min on average.
     Churn,

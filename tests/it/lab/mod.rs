@@ -54,6 +54,30 @@ fn without_its_directory_nothing_is_found_and_without_any_other_node_everything(
 }
 
 #[test]
+fn top_takes_the_best_connected_nodes() {
+    let mut rng = Rng::new(3);
+    let graph = Graph::generate(&"star".parse().unwrap(), 40, &mut rng).unwrap();
+    let options = Options::default();
+    let workload = Workload::new(40, &options, &mut rng);
+    let (graph, workload, failure) = (&graph, &workload, Failure::Top(0.05));
+    for system in [SystemKind::Flood, SystemKind::Walk, SystemKind::Central] {
+        let cell =
+            Cell { system, failure, graph, workload, queries: 60, ttl: 15, seed: 3, options };
+        let row = run(&cell).unwrap();
+        assert_eq!(success(&row), [0.0, 0.0], "without its middle nothing is left: {row:?}");
+    }
+}
+
+/// Links of leaves are dropped after two Pings without an answer, 60 to 90 s.
+#[test]
+fn superpeers_are_back_soon_after_losing_half_of_them() {
+    let row = row_of(SystemKind::SuperPeers, 300, Failure::Top(0.05), 600);
+    assert!(success(&row).iter().all(|&share| share < 0.7), "{row:?}");
+    let back = row.recovery_seconds.unwrap();
+    assert!((30.0..=240.0).contains(&back) && back % 5.0 == 0.0, "{row:?}");
+}
+
+#[test]
 fn unstructured_lookups_succeed_as_often_as_they_should() {
     let least = [
         (SystemKind::Flood, 0.98),
