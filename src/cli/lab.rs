@@ -1,15 +1,17 @@
 //! `servent lab`: ways to look files up, measured side by side.
 
 use super::exit::Failure;
-use super::output;
+use super::sim::list_folders;
 use super::values::{Delay, Ttl};
+use super::{output, plan};
 use crate::lab::report::{Row, growth, table};
 use crate::lab::{self, Cell, SystemKind, Workload};
+use crate::plan::Plan;
 use crate::plan::topology::{Graph, Topology};
 use crate::rng::Rng;
 use clap::Args;
-use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -21,6 +23,9 @@ const FAILURE_SIZE: usize = 1_000;
 
 /// Most nodes. Each has an address in 10.0.0.0/8, and they must fit into memory.
 const MAX_NODES: usize = 1_000_000;
+
+/// Nodes take others for dead that do not answer within half a second.
+const MAX_LATENCY: Duration = Duration::from_millis(200);
 
 /// Ends the long help of `lab`.
 pub(super) const LAB_NOTES: &str = "\
@@ -45,6 +50,9 @@ if it is not within 5 minutes.";
 #[derive(Debug, Args)]
 #[command(after_long_help = LAB_NOTES)]
 pub(super) struct LabArgs {
+    /// A plan, in TOML: its nodes, links, files and folders, latency, TTL, seed and number of lookups
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "topology"])]
+    plan: Option<PathBuf>,
     /// Numbers of nodes, with commas between them [default: 100,1000,10000]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     nodes: Vec<usize>,
@@ -55,20 +63,19 @@ pub(super) struct LabArgs {
     /// none,index,random:0.3,top:0.05,churn]
     #[arg(long, value_name = "FAILURE,…", value_delimiter = ',')]
     failures: Vec<lab::Failure>,
-    /// Lookups, spread over a minute; the same for all systems
-    #[arg(long, value_name = "N", default_value = "200",
-        value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    queries: u32,
-    /// Links a flood may cross, 1 to 15
-    #[arg(long, value_name = "N", default_value = "15")]
-    ttl: Ttl,
-    /// Seed of all randomness: same seed, same table, whatever the number of cores
-    #[arg(long, value_name = "N", default_value = "1")]
-    seed: u64,
+    /// Lookups, spread over a minute; the same for all systems [default: 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    queries: Option<u32>,
+    /// Links a flood may cross, 1 to 15 [default: 15]
+    #[arg(long, value_name = "N")]
+    ttl: Option<Ttl>,
+    /// Seed of all randomness: same seed, same table, whatever the number of cores [default: 1]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Links between nodes, for systems that have them: line, ring, star, tree:BRANCHING,DEPTH,
-    /// regular:DEGREE, random:PROBABILITY, scale-free:LINKS or file:EDGELIST
-    #[arg(long, value_name = "SHAPE", default_value = "scale-free:2")]
-    topology: Topology,
+    /// regular:DEGREE, random:PROBABILITY, scale-free:LINKS or file:EDGELIST [default: scale-free:2]
+    #[arg(long, value_name = "SHAPE")]
+    topology: Option<Topology>,
     /// One JSON object a line for each system, size and failure, instead of a table
     #[arg(long)]
     json: bool,
@@ -80,10 +87,9 @@ pub(super) struct LabArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Choices that favour some systems")]
 struct Choices {
-    /// Files each node shares, drawn by popularity from a catalogue of 5,000
-    #[arg(long, value_name = "N", default_value = "4",
-        value_parser = clap::value_parser!(u16).range(1..=100))]
-    files: u16,
+    /// Files each node shares, drawn by popularity from a catalogue of 5,000 [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    files: Option<u16>,
     /// Zipf exponent of the popularity of files, 0 to 3; with 0 all are equally popular
     #[arg(long, value_name = "S", default_value = "1", value_parser = exponent)]
     zipf: f64,
@@ -117,11 +123,12 @@ struct Choices {
 }
 
 impl Choices {
-    fn options(&self) -> lab::Options {
+    /// These, those of a plan where they are not given.
+    fn over(&self, plan: &Plan) -> lab::Options {
         lab::Options {
-            files: self.files,
+            files: self.files.unwrap_or(u16::try_from(plan.files).unwrap_or(u16::MAX)),
             zipf: self.zipf,
-            latency: self.latency.map(|latency| latency.0),
+            latency: self.latency.map(|latency| latency.0).or(plan.latency),
             walkers: self.walkers,
             check_interval: self.check_interval,
             superpeer_every: self.superpeer_every,
@@ -132,10 +139,8 @@ impl Choices {
     }
 }
 
-/// Nodes take others for dead that do not answer within a second or so.
 fn latency(text: &str) -> Result<Delay, String> {
-    let latency =
-        text.parse().ok().filter(|latency: &Delay| latency.0 <= Duration::from_millis(200));
+    let latency = text.parse().ok().filter(|latency: &Delay| latency.0 <= MAX_LATENCY);
     latency.ok_or_else(|| "give a time such as 50ms, at most 200ms".to_owned())
 }
 
@@ -150,21 +155,31 @@ struct Size {
     workload: Workload,
 }
 
+/// What is the same for all cells.
+struct Setting {
+    sizes: Vec<Size>,
+    systems: Vec<SystemKind>,
+    options: lab::Options,
+    queries: usize,
+    ttl: u8,
+    seed: u64,
+}
+
 pub(super) fn run(args: &LabArgs) -> Result<(), Failure> {
-    let sizes = sizes(args)?;
-    let systems = if args.systems.is_empty() { SystemKind::ALL } else { &args.systems };
+    let setting = setting(args)?;
+    let sizes = &setting.sizes;
     let mut cells = Vec::new();
     for (number, size) in sizes.iter().enumerate() {
         for failure in failures(args, size.graph.names.len(), sizes.len() == 1 || number == 1) {
-            cells.extend(systems.iter().map(|&system| Cell {
+            cells.extend(setting.systems.iter().map(|&system| Cell {
                 system,
                 failure,
                 graph: &size.graph,
                 workload: &size.workload,
-                queries: args.queries as usize,
-                ttl: args.ttl.0,
-                seed: args.seed,
-                options: args.choices.options(),
+                queries: setting.queries,
+                ttl: setting.ttl,
+                seed: setting.seed,
+                options: setting.options,
             }));
         }
     }
@@ -172,12 +187,78 @@ pub(super) fn run(args: &LabArgs) -> Result<(), Failure> {
     if args.json {
         return rows.iter().try_for_each(output::json);
     }
-    output::line(&text(args, &rows, systems))
+    output::line(&text(&setting, &rows))
+}
+
+/// Arguments and plan to what is to be measured.
+fn setting(args: &LabArgs) -> Result<Setting, Failure> {
+    let usual = Plan {
+        nodes: 0,
+        topology: Topology::ScaleFree { links: 2 },
+        queries: 200,
+        ttl: 15,
+        ..Plan::default()
+    };
+    let (plan, sizes) = match &args.plan {
+        None => {
+            let topology = args.topology.clone().unwrap_or(usual.topology.clone());
+            let seed = args.seed.unwrap_or(usual.seed);
+            let plan = Plan { topology, seed, ..usual };
+            let sizes = sizes(args, &plan)?;
+            (plan, sizes)
+        }
+        Some(path) => {
+            let (mut plan, graph) = plan::load_file(path, Plan { nodes: 100, ..usual })?;
+            list_folders(&mut plan)?;
+            check(&plan)?;
+            plan.seed = args.seed.unwrap_or(plan.seed);
+            let size = size_of(graph, &plan, &args.choices.over(&plan))?;
+            (plan, vec![size])
+        }
+    };
+    Ok(Setting {
+        sizes,
+        systems: match args.systems[..] {
+            [] => SystemKind::ALL.to_vec(),
+            _ => args.systems.clone(),
+        },
+        options: args.choices.over(&plan),
+        queries: args.queries.map_or(plan.queries, |queries| queries as usize),
+        ttl: args.ttl.map_or(plan.ttl, |ttl| ttl.0),
+        seed: plan.seed,
+    })
+}
+
+/// Refuses what the lab cannot do with a plan, and says what it leaves out.
+fn check(plan: &Plan) -> Result<(), Failure> {
+    let refuse = |what: &str| Err(Failure::usage(format!("the lab cannot run the plan: {what}")));
+    if plan.files > 100 {
+        return refuse("nodes share at most 100 generated files each");
+    }
+    if plan.latency.is_some_and(|latency| latency > MAX_LATENCY) {
+        return refuse("its latency is above 200 ms, within which nodes must answer");
+    }
+    if !(1..=60_000).contains(&plan.queries) {
+        return refuse("queries must be from 1 to 60000");
+    }
+    let unused = [
+        ("from", plan.from.is_some()),
+        ("bandwidth", plan.bandwidth.is_some()),
+        ("window", plan.window.is_some()),
+        ("split", plan.split),
+        ("interval", plan.interval.is_some()),
+        ("faults (see --failures)", !plan.faults.is_none()),
+    ];
+    let unused: Vec<&str> = unused.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+    if !unused.is_empty() {
+        log::warn!("the lab leaves out of the plan: {}", unused.join(", "));
+    }
+    Ok(())
 }
 
 /// The networks asked for.
-fn sizes(args: &LabArgs) -> Result<Vec<Size>, Failure> {
-    let own_size = matches!(args.topology, Topology::Tree { .. } | Topology::File { .. });
+fn sizes(args: &LabArgs, plan: &Plan) -> Result<Vec<Size>, Failure> {
+    let own_size = matches!(plan.topology, Topology::Tree { .. } | Topology::File { .. });
     if own_size && !args.nodes.is_empty() {
         return Err(Failure::usage("this topology has its own number of nodes: leave out --nodes"));
     }
@@ -186,27 +267,35 @@ fn sizes(args: &LabArgs) -> Result<Vec<Size>, Failure> {
         (false, true) => SIZES.to_vec(),
         (false, false) => args.nodes.clone(),
     };
-    counts.into_iter().map(|count| size(args, count)).collect()
+    let mut sizes = Vec::new();
+    for nodes in counts {
+        check_count(nodes)?;
+        let (plan, graph) = plan::with_graph(Plan { nodes, ..plan.clone() })?;
+        sizes.push(size_of(graph, &plan, &args.choices.over(&plan))?);
+    }
+    Ok(sizes)
 }
 
-fn size(args: &LabArgs, count: usize) -> Result<Size, Failure> {
-    if count > MAX_NODES {
-        return Err(Failure::usage(format!(
-            "at most {MAX_NODES} nodes can be measured, {count} were asked for"
-        )));
+fn check_count(nodes: usize) -> Result<(), Failure> {
+    if nodes <= MAX_NODES {
+        return Ok(());
     }
-    let mut rng = Rng::new(args.seed);
-    let graph = match &args.topology {
-        Topology::File { path } => {
-            let text = fs::read_to_string(path).map_err(|error| {
-                Failure::disk(format!("cannot read the edge list {path}: {error}"))
-            })?;
-            Graph::from_edge_list(&text)
-        }
-        topology => Graph::generate(topology, count, &mut rng.fork()),
-    };
-    let graph = graph.map_err(|error| Failure::usage(error.to_string()))?;
-    let workload = Workload::new(graph.names.len(), &args.choices.options(), &mut rng);
+    Err(Failure::usage(format!(
+        "at most {MAX_NODES} nodes can be measured, {nodes} were asked for"
+    )))
+}
+
+/// A network with files: those that the plan names for a node, or as many as it says.
+fn size_of(graph: Graph, plan: &Plan, options: &lab::Options) -> Result<Size, Failure> {
+    check_count(graph.names.len())?;
+    let named = graph.names.iter().map(|name| {
+        let place = plan.places.get(name).filter(|place| !place.folders.is_empty())?;
+        Some(place.files.iter().map(|file| file.name.clone()).collect())
+    });
+    let mut rng = Rng::new(plan.seed);
+    // The graph has been drawn from the fork.
+    let _ = rng.fork();
+    let workload = Workload::with_files(named.collect(), options, &mut rng);
     Ok(Size { graph, workload })
 }
 
@@ -256,23 +345,26 @@ fn run_all(cells: &[Cell<'_>]) -> Result<Vec<Row>, Failure> {
 }
 
 /// The table, what it does not show, and what it was made with.
-fn text(args: &LabArgs, rows: &[Row], systems: &[SystemKind]) -> String {
+fn text(setting: &Setting, rows: &[Row]) -> String {
     let mut out = table(rows);
     out.push('\n');
-    for &system in systems {
+    for &system in &setting.systems {
         let (name, limits) = (system.name(), system.limits());
         let grown = growth(rows, name).map_or(String::new(), |exponent| {
             format!("; messages of a lookup grow as N^{exponent:.2}")
         });
         out.push_str(&format!("{name}: {limits}{grown}\n"));
     }
+    let latency = match setting.options.latency {
+        None => "10 to 100 ms".to_owned(),
+        Some(latency) => format!("{latency:?}"),
+    };
     out.push_str(&format!(
-        "\n{} lookups a minute, half by whole name, half by two words; datagrams without set-up, {}; \
+        "\n{} a minute, half by whole name, half by two words; datagrams without set-up, {latency}; \
          seed {}\n{}",
-        args.queries,
-        args.choices.latency.map_or("10 to 100 ms".to_owned(), |latency| format!("{:?}", latency.0)),
-        args.seed,
-        chosen(&args.choices.options(), systems)
+        output::count(setting.queries as u64, "lookup", "lookups"),
+        setting.seed,
+        chosen(&setting.options, &setting.systems)
     ));
     out
 }

@@ -7,6 +7,7 @@ use servent::lab::{Cell, Failure, Options, SystemKind, Workload, run};
 use servent::plan::topology::Graph;
 use servent::rng::Rng;
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 /// A row with 5,000 lookups.
@@ -201,6 +202,44 @@ fn the_table_says_what_it_was_made_with() {
         ["system", "whole names only", "single point of failure", "Zipf, exponent 1", "seed 1"]
     {
         assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_plan_gives_nodes_links_and_the_files_of_folders() {
+    let home = Home::new();
+    let write = |name: &str, text: &str| {
+        let path = home.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("edges.txt", "a b\nb c\nc d\nd a\n");
+    for name in ["Blue_Train-01.ogg", "Red Train.flac", "noise.wav"] {
+        write(&format!("music/{name}"), "x");
+    }
+    let node = "[[node]]\nname = \"c\"\nshare = [\"music\"]\n";
+    let plan = format!("topology = \"file:edges.txt\"\nfiles = 0\nseed = 5\nqueries = 40\n{node}");
+    write("plan.toml", &plan);
+    let file = home.path("plan.toml");
+    let args = ["lab", "--plan", file.to_str().unwrap(), "--failures", "none", "--json"];
+    let output = home.run(&args);
+    assert_code(&output, 0);
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&row["nodes"], &row["lookups"]), (&4.into(), &40.into()), "{line}");
+        assert_eq!(row["exact_success"], 1.0, "{line}");
+        let has_words = row["system"] != "chord";
+        assert_eq!(row["keyword_success"], f64::from(u8::from(has_words)), "{line}");
+    }
+    let clash = home.run(&["lab", "--plan", "plan.toml", "--nodes", "9"]);
+    assert_code(&clash, 2);
+    write("exec.toml", "[[node]]\nname = \"1\"\nkind = \"exec\"\ncommand = [\"x\"]\n");
+    write("slow.toml", "latency = \"1s\"\n");
+    for (name, words) in [("exec", "is another program"), ("slow", "latency is above 200 ms")] {
+        let path = home.path(&format!("{name}.toml"));
+        let output = home.run(&["lab", "--plan", path.to_str().unwrap()]);
+        assert_code(&output, 2);
+        assert!(String::from_utf8(output.stderr).unwrap().contains(words), "{words}");
     }
 }
 
