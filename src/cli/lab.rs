@@ -3,13 +3,14 @@
 use super::exit::Failure;
 use super::sim::list_folders;
 use super::values::{Delay, Ttl};
-use super::{output, plan};
+use super::{output, plan, show};
 use crate::lab::report::{Row, growth, table};
 use crate::lab::{self, Cell, SystemKind, Workload};
 use crate::plan::Plan;
 use crate::plan::topology::{Graph, Topology};
 use crate::rng::Rng;
 use clap::Args;
+use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,6 +80,9 @@ pub(super) struct LabArgs {
     /// One JSON object a line for each system, size and failure, instead of a table
     #[arg(long)]
     json: bool,
+    /// Write pictures into a folder, one for each measure, and overview.svg; created if missing
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     choices: Choices,
 }
@@ -183,7 +187,18 @@ pub(super) fn run(args: &LabArgs) -> Result<(), Failure> {
             }));
         }
     }
+    // A folder that cannot be written is told before the work, not after it.
+    if let Some(folder) = &args.svg {
+        fs::create_dir_all(folder).map_err(|error| {
+            Failure::disk(format!("cannot create {}: {error}", folder.display()))
+        })?;
+    }
     let rows = run_all(&cells)?;
+    if let Some(folder) = &args.svg {
+        for (name, svg) in lab::pictures(&rows) {
+            show::write(&folder.join(name), &svg)?;
+        }
+    }
     if args.json {
         return rows.iter().try_for_each(output::json);
     }

@@ -11,6 +11,7 @@
 //! | `judge` | the rules of a system |
 //! | `measure` | one cell of the table, phase by phase |
 //! | `report` | rows, the table, growth with the number of nodes |
+//! | `pictures`, `chart` | the table as pictures: which, and how one is drawn |
 //! | `flood`, `flood_rules` | `flood` and `ring`: the real core, and the protocol's rules |
 //! | `central` | one directory node |
 //! | `walk` | random walkers |
@@ -34,6 +35,7 @@
 //! favours every system but the real core, whose handshakes count as messages of joining.
 
 mod central;
+mod chart;
 mod chord;
 mod chord_task;
 mod directory;
@@ -45,6 +47,7 @@ mod measure;
 pub mod message;
 mod meter;
 mod options;
+mod pictures;
 pub mod report;
 mod superpeers;
 mod walk;
@@ -52,6 +55,7 @@ mod workload;
 
 pub use host::{Host, Io, System};
 pub use options::Options;
+pub use pictures::pictures;
 pub use workload::Workload;
 
 use crate::config::{Config, Limits, Scope};

@@ -1,5 +1,7 @@
 //! The lookup lab: what theory says of each system, equal tables for equal seeds, and the output.
 
+mod pictures;
+
 use crate::process::{Home, assert_code};
 use serde_json::Value;
 use servent::lab::report::{Row, growth};
