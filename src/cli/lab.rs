@@ -4,19 +4,21 @@ use super::exit::Failure;
 use super::sim::list_folders;
 use super::values::{Delay, Ttl};
 use super::{output, plan, show};
-use crate::lab::report::{Row, growth, table};
+use crate::lab::report::{Row, limits, table};
 use crate::lab::{self, Cell, SystemKind, Workload};
 use crate::plan::Plan;
 use crate::plan::topology::{Graph, Topology};
 use crate::rng::Rng;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::cmp::Reverse;
 use std::fs;
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sizes without failures, and the size for failures, unless given.
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
@@ -33,12 +35,15 @@ pub(super) const LAB_NOTES: &str = "\
 Without --nodes and --failures: 100, 1000 and 10000 nodes without failures, and every failure at 1000 \
 nodes. --failures given applies to every size, --nodes given to every failure.
 
-Columns: exact and words are the shares of lookups by whole name and by words that found a live copy; \
-recall is the share of the live copies found by whole name; messages and bytes are those of a lookup, \
-answers included; hops and ms lead to the first copy; state is entries a node keeps of others; join \
-is messages a node, upkeep messages a node and minute; busiest is the share of all messages that the \
-busiest node sends or receives. After a failure all figures of lookups are those of the minute after \
-it. Messages between nodes without a standing link are datagrams: latency and no set-up.
+Columns: names and words are the shares of lookups by whole name and by words that found a live copy, \
+each followed by recall, the share of the live copies found; messages (mean, p95) and bytes are those of \
+a lookup, answers included; hops and ms lead to the first copy: hops of chord count the nodes asked \
+before the owner, of pastry and can the links to the owner, of the others the links to the copy; state \
+is entries a node keeps of others (mean, most); join is messages a node, upkeep messages a node and \
+minute; busiest is the share of all messages that the busiest node sends or receives. After a failure \
+all figures of lookups are those of the minute after it. Messages between nodes without a standing link \
+are datagrams: latency and no set-up. A lookup that grows with the logarithm of the number N of nodes \
+takes so many messages more for each doubling of N; one that grows as N^1 takes twice as many.
 
 Failures: index kills the directory, or the node that handled most messages where there is none; \
 random:0.3 kills 30 % of the nodes at random; top:0.05 kills the best connected 5 %, which are the nodes \
@@ -330,46 +335,80 @@ fn failures(args: &LabArgs, nodes: usize, is_usual: bool) -> Vec<lab::Failure> {
 fn run_all(cells: &[Cell<'_>]) -> Result<Vec<Row>, Failure> {
     let mut order: Vec<usize> = (0..cells.len()).collect();
     // The largest first, so that no core is left with one of them in the end.
-    order.sort_by_key(|&cell| std::cmp::Reverse(cells[cell].workload.files.len()));
+    order.sort_by_key(|&cell| Reverse(cells[cell].workload.files.len()));
     let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![None; cells.len()]));
+    let progress = Progress::new(cells.len());
     let work = || {
         while let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let cell = &cells[number];
-            let row = lab::run(cell);
+            let row = lab::run(&cells[number]);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            let has_failed = row.is_err();
             done[number] = Some(row);
-            let count = done.iter().flatten().count();
-            let (name, nodes) = (cell.system.name(), cell.workload.files.len());
-            let _ = writeln!(
-                std::io::stderr(),
-                "{count} of {}: {name}, {nodes} nodes, failure {}",
-                cells.len(),
-                cell.failure
-            );
+            progress.tell(&cells[number], done.iter().flatten().count());
+            if has_failed {
+                // There will be no table.
+                next.store(order.len(), Ordering::Relaxed);
+            }
         }
     };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(cells.len());
     thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    progress.bar.finish_and_clear();
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let rows = done.into_iter().flatten().zip(cells).map(|(row, cell)| {
+    // A row is missing only where another has failed.
+    let rows = done.into_iter().zip(cells).filter_map(|(row, cell)| Some((row?, cell)));
+    let rows = rows.map(|(row, cell)| {
         row.map_err(|wrong| {
-            Failure::failed(format!("a rule of {} did not hold: {wrong}", cell.system.name()))
+            let (name, nodes) = (cell.system.name(), cell.workload.files.len());
+            Failure::failed(format!(
+                "a rule of {name} did not hold with {nodes} nodes, failure {}, seed {}: {wrong}",
+                cell.failure, cell.seed
+            ))
         })
     });
     rows.collect()
+}
+
+/// Tells on stderr which cells are done: as a bar on a terminal, or else line by line.
+struct Progress {
+    bar: ProgressBar,
+    cells: usize,
+    started: Instant,
+}
+
+impl Progress {
+    fn new(cells: usize) -> Progress {
+        let bar = match io::stderr().is_terminal() {
+            true => ProgressBar::new(cells as u64),
+            false => ProgressBar::hidden(),
+        };
+        let template = "{bar:24} {pos}/{len} cells of the table, {elapsed}; done: {wide_msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message("none");
+        bar.enable_steady_tick(Duration::from_secs(1));
+        Progress { bar, cells, started: Instant::now() }
+    }
+
+    /// A cell is done, the `count`th.
+    fn tell(&self, cell: &Cell<'_>, count: usize) {
+        let nodes = cell.workload.files.len();
+        let what = format!("{}, {nodes} nodes, {}", cell.system.name(), cell.failure);
+        if self.bar.is_hidden() {
+            let (cells, seconds) = (self.cells, self.started.elapsed().as_secs());
+            let _ = writeln!(io::stderr(), "{count} of {cells} done after {seconds} s: {what}");
+        }
+        self.bar.set_position(count as u64);
+        self.bar.set_message(what);
+    }
 }
 
 /// The table, what it does not show, and what it was made with.
 fn text(setting: &Setting, rows: &[Row]) -> String {
     let mut out = table(rows);
     out.push('\n');
-    for &system in &setting.systems {
-        let (name, limits) = (system.name(), system.limits());
-        let grown = growth(rows, name).map_or(String::new(), |exponent| {
-            format!("; messages of a lookup grow as N^{exponent:.2}")
-        });
-        out.push_str(&format!("{name}: {limits}{grown}\n"));
-    }
+    out.push_str(&limits(rows, &setting.systems));
     let latency = match setting.options.latency {
         None => "10 to 100 ms".to_owned(),
         Some(latency) => format!("{latency:?}"),

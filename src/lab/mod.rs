@@ -75,7 +75,8 @@ use std::sync::Arc;
 use superpeers::SuperPeers;
 use walk::{Walk, WalkRules};
 
-/// Names the systems once: their variant, name and what they cannot do.
+/// Names the systems once: their variant, name and limits. These have three parts, with semicolons
+/// between them: what is found, whether one node can stop it, who learns what is searched.
 macro_rules! systems {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $limits:literal;)*) => {
         /// A way to look things up.
@@ -91,7 +92,7 @@ macro_rules! systems {
                 match self { $(SystemKind::$variant => $name,)* }
             }
 
-            /// What it cannot do, and who learns what is searched.
+            /// What it finds, whether one node can stop it, and who learns what is searched.
             pub fn limits(self) -> &'static str {
                 match self { $(SystemKind::$variant => $limits,)* }
             }
@@ -103,9 +104,9 @@ systems! {
     /// One directory node.
     Central = "central", "keywords; single point of failure; the directory learns every search";
     /// The real core: a flood of full TTL.
-    Flood = "flood", "keywords; no single point; every node reached learns the search";
+    Flood = "flood", "keywords and their beginnings; no single point; every node reached learns the search";
     /// The real core: an expanding ring.
-    Ring = "ring", "keywords; no single point; every node reached learns the search";
+    Ring = "ring", "keywords and their beginnings; no single point; every node reached learns the search";
     /// Random walkers.
     Walk = "walk", "keywords; no single point; the nodes walked over learn the search";
     /// Superpeers that index leaves.

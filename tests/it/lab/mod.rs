@@ -4,7 +4,7 @@ mod pictures;
 
 use crate::process::{Home, assert_code};
 use serde_json::Value;
-use servent::lab::report::{Row, growth};
+use servent::lab::report::{Row, growth, logarithmic_growth};
 use servent::lab::{Cell, Failure, Options, SystemKind, Workload, run};
 use servent::plan::topology::Graph;
 use servent::rng::Rng;
@@ -158,15 +158,25 @@ fn at_equal_latencies_a_flood_costs_each_link_twice_less_those_of_a_tree() {
 
 #[test]
 fn messages_grow_with_the_network_as_theory_says() {
-    let exponent = |system: SystemKind| {
-        let rows = [100, 400].map(|nodes| row_of(system, nodes, Failure::None, 200));
-        growth(&rows, system.name()).unwrap()
+    let rows = |system, sizes: [usize; 3], queries| {
+        sizes.map(|nodes| row_of(system, nodes, Failure::None, queries))
     };
-    let [central, flood] = [SystemKind::Central, SystemKind::Flood].map(exponent);
-    let chord = exponent(SystemKind::Chord);
+    let central = growth(&rows(SystemKind::Central, [100, 300, 900], 5_000), "central").unwrap();
     assert!(central.abs() < 0.02, "{central}");
-    assert!((0.9..1.1).contains(&flood), "{flood}");
-    assert!((0.05..0.4).contains(&chord), "{chord}");
+    // A flood is 5,000 lookups over the three sizes together.
+    let flood = rows(SystemKind::Flood, [50, 100, 200], 1_700);
+    let (power, logarithm) = (growth(&flood, "flood"), logarithmic_growth(&flood, "flood"));
+    assert!((0.95..1.05).contains(&power.unwrap()), "{power:?}");
+    assert!(!logarithm.unwrap().1, "{logarithm:?}");
+    // Each circle of identifiers has paths of its own length, by some percent: over a small range of
+    // sizes no curve can be told from another.
+    let chord = rows(SystemKind::Chord, [30, 250, 2_000], 5_000);
+    let (step, fits_better) = logarithmic_growth(&chord, "chord").unwrap();
+    // Half a node more to ask, and its answer: 1. Paths of 30 nodes are shorter than half the logarithm,
+    // so from there the slope is steeper.
+    let messages: Vec<_> = chord.iter().map(|row| row.messages_mean).collect();
+    assert!(fits_better, "{messages:?}");
+    assert!((0.9..1.2).contains(&step), "{step}: {messages:?}");
 }
 
 /// The keys of a row, in order.
