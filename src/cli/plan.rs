@@ -21,7 +21,16 @@ pub(super) fn load(
     let mut written = over(file, given)?;
     // A flag that is not given says nothing.
     written.split |= split;
-    let plan = plan(written, usual)?;
+    with_graph(plan(written, usual)?)
+}
+
+/// The plan in a file alone, and its graph.
+pub(super) fn load_file(path: &Path, usual: Plan) -> Result<(Plan, Graph), Failure> {
+    with_graph(plan(read(path)?, usual)?)
+}
+
+/// Reads the edge list that a plan names, if it does.
+pub(super) fn with_graph(plan: Plan) -> Result<(Plan, Graph), Failure> {
     let edge_list = match &plan.topology {
         Topology::File { path } => Some(fs::read_to_string(path).map_err(|error| {
             Failure::disk(format!("cannot read the edge list {path}: {error}"))

@@ -75,7 +75,7 @@ pub(super) fn draw(
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text)
         .map_err(|error| Failure::disk(format!("cannot write {}: {error}", path.display())))
 }

@@ -66,7 +66,7 @@ fn per_node(bytes: u64, graph: &Graph) -> Option<u64> {
 }
 
 /// Lists the folders that the plan names: a simulation knows files by name and size only.
-fn list_folders(plan: &mut Plan) -> Result<(), Failure> {
+pub(super) fn list_folders(plan: &mut Plan) -> Result<(), Failure> {
     for (name, place) in &mut plan.places {
         if !place.command.is_empty() {
             return Err(Failure::usage(format!(

@@ -1,5 +1,7 @@
 //! The space of [`super::can`]: a torus that is halved again and again, dimension by dimension in turn.
 
+use super::message::{Fields, Reader};
+
 /// A box of the torus: the points whose identifiers begin with `depth` given bits. Bit n of an
 /// identifier says which half of dimension n mod d a point lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +175,37 @@ pub(super) fn join_halves(zones: &mut Vec<Zone>) {
 /// The volume of all of them, 0 for none.
 pub(super) fn volume(zones: &[Zone]) -> u128 {
     zones.iter().map(|zone| zone.volume()).sum()
+}
+
+/// The way from the closest of these zones to a point.
+pub(super) fn distance(zones: &[Zone], point: &[f64]) -> f64 {
+    zones.iter().map(|zone| zone.distance(point)).fold(f64::INFINITY, f64::min)
+}
+
+/// `zones` without those of `others`.
+pub(super) fn without(zones: &[Zone], others: &[Zone]) -> Vec<Zone> {
+    let cut = |zones: Vec<Zone>, other: &Zone| {
+        zones.into_iter().flat_map(|zone| zone.without(*other)).collect()
+    };
+    others.iter().fold(zones.to_vec(), cut)
+}
+
+/// Zones as fields of a message.
+pub(super) fn add_zones(fields: Fields, zones: &[Zone]) -> Fields {
+    let add = |fields: Fields, zone: &Zone| fields.id(zone.bits).byte(zone.depth);
+    zones.iter().fold(fields.number(zones.len()), add)
+}
+
+/// A zone of a message.
+pub(super) fn read_zone(fields: &mut Reader<'_>) -> Option<Zone> {
+    let (bits, depth) = (fields.id()?, fields.byte()?);
+    (depth <= 64).then_some(Zone { bits, depth })
+}
+
+/// Zones of a message.
+pub(super) fn read_zones(fields: &mut Reader<'_>) -> Option<Vec<Zone>> {
+    let count = fields.number()?;
+    (0..count).map(|_| read_zone(fields)).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 //! Nodes register anew every minute, so that a directory that lost its memory fills again; a
 //! registration replaces the one before.
 
+use super::addr_of;
 use super::directory::{Directory, answered};
-use super::host::{Held, Io, System, Wanted};
+use super::host::{Held, Host, Io, System, Wanted};
+use super::judge::Verdict;
 use super::message::{Fields, Head, Purpose, Reader};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -41,6 +43,22 @@ impl Central {
             io.tell(server, purpose, &fields);
             io.wake_after(REGISTER_INTERVAL);
         }
+    }
+}
+
+/// The rule of a settled network: the directory has each file of each node once, and nothing else.
+pub(super) fn rule(files: &[Arc<[String]>], live: &[(usize, &Host<Central>)]) -> Verdict {
+    let Some((_, server)) = live.first() else { return Ok(()) };
+    let directory = &server.system().directory;
+    let mut due = (0..).zip(files).flat_map(|(node, names)| names.iter().map(move |it| (node, it)));
+    if let Some((node, name)) = due.find(|(node, name)| !directory.has(name, addr_of(*node))) {
+        return Err(format!("the directory does not know that node {node} has \"{name}\""));
+    }
+    let (due, held) =
+        (files.iter().map(|names| names.len()).sum::<usize>(), directory.state().entries);
+    match held == due {
+        true => Ok(()),
+        false => Err(format!("the directory has {held} entries, the network {due} files")),
     }
 }
 
@@ -100,5 +118,25 @@ impl System for Central {
     fn state(&self) -> Held {
         let server = Held::new(usize::from(self.server.is_some()), ADDR_BYTES);
         self.directory.state().and(server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::host::Participant;
+    use crate::rng::Rng;
+    use crate::time::Instant;
+
+    #[test]
+    fn a_name_that_is_missing_or_too_many_breaks_the_rule() {
+        let own: Arc<[String]> = Arc::from(["red river 0001".to_owned()]);
+        let mut node = Host::new(Central::new(Arc::clone(&own)), addr_of(0), Rng::new(1));
+        let files = [own, Arc::from([])];
+        assert!(rule(&files, &[(0, &node)]).is_err_and(|wrong| wrong.contains("does not know")));
+        node.join(Instant::ZERO, &[]);
+        assert_eq!(rule(&files, &[(0, &node)]), Ok(()));
+        let fewer = [Arc::from([]), Arc::from([])];
+        assert!(rule(&fewer, &[(0, &node)]).is_err_and(|wrong| wrong.contains("1 entries")));
     }
 }

@@ -13,8 +13,9 @@
 
 use super::chord_task::{Goal, Task};
 use super::directory::answered;
-use super::host::{Held, Io, System, Wanted};
+use super::host::{Held, Host, Io, System, Wanted};
 use super::identifier::{Peer, is_within, key_of};
+use super::judge::Verdict;
 use super::keys::{Keys, PUBLISH_INTERVAL};
 use super::message::{Fields, Head, Purpose, Reader};
 use super::relay::ANSWER_TIMEOUT;
@@ -119,8 +120,7 @@ impl Chord {
     }
 
     /// The first live node that does not know the successors or fingers that it should.
-    #[cfg(test)]
-    pub(super) fn wrong(nodes: &[&Chord]) -> Option<String> {
+    fn wrong(nodes: &[&Chord]) -> Option<String> {
         let mut peers: Vec<Peer> = nodes.iter().map(|node| node.own).collect();
         peers.sort_unstable();
         let owner = |key| peers[peers.partition_point(|peer| peer.id < key) % peers.len()];
@@ -432,6 +432,12 @@ impl Chord {
     }
 }
 
+/// The rule of a settled network: successors and fingers are the right ones.
+pub(super) fn rule(live: &[(usize, &Host<Chord>)]) -> Verdict {
+    let nodes: Vec<&Chord> = live.iter().map(|(_, host)| host.system()).collect();
+    Chord::wrong(&nodes).map_or(Ok(()), Err)
+}
+
 impl System for Chord {
     fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
         // Rounds of nodes that join together are spread.
@@ -537,7 +543,7 @@ impl System for Chord {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::{Host, Participant};
+    use super::super::host::Participant;
     use super::*;
     use crate::net::{LinkParams, Net};
     use crate::rng::Rng;

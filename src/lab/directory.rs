@@ -8,9 +8,14 @@ use std::net::SocketAddrV4;
 /// Most holders in one answer. An answer stays below 64 KiB.
 const MAX_HOLDERS: usize = 4_000;
 
-/// Whether a name has all words of a text.
+/// The words of a name or a text.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// Whether a name has all words of a text, in any case.
 pub(super) fn matches(name: &str, text: &str) -> bool {
-    text.split(' ').all(|word| name.split(' ').any(|other| other == word))
+    words(text).all(|word| words(name).any(|other| other.eq_ignore_ascii_case(word)))
 }
 
 /// See the module documentation.
@@ -27,8 +32,8 @@ impl Directory {
         if self.holders.entry(name.to_owned()).or_default().insert(holder) {
             self.held = self.held.and(Held::new(1, name.len() + 6));
         }
-        for word in name.split(' ') {
-            self.names.entry(word.to_owned()).or_default().insert(name.to_owned());
+        for word in words(name) {
+            self.names.entry(word.to_ascii_lowercase()).or_default().insert(name.to_owned());
         }
     }
 
@@ -42,6 +47,16 @@ impl Directory {
         }
     }
 
+    /// Whether it has this pair, and finds it by each word of the name.
+    pub(super) fn has(&self, name: &str, holder: SocketAddrV4) -> bool {
+        let is_found = |word: &str| {
+            let names = self.names.get(&word.to_ascii_lowercase());
+            names.is_some_and(|names| names.contains(name))
+        };
+        self.holders.get(name).is_some_and(|holders| holders.contains(&holder))
+            && words(name).all(is_found)
+    }
+
     /// Its entries.
     pub(super) fn state(&self) -> Held {
         self.held
@@ -49,7 +64,7 @@ impl Directory {
 
     /// The fields that answer a lookup; `None` if nothing fits.
     pub(super) fn answer(&self, text: &str) -> Option<Fields> {
-        let listed = text.split(' ').map(|word| self.names.get(word).ok_or(()));
+        let listed = words(text).map(|word| self.names.get(&word.to_ascii_lowercase()).ok_or(()));
         let mut listed: Vec<&BTreeSet<String>> = listed.collect::<Result<_, ()>>().ok()?;
         listed.sort_by_key(|names| names.len());
         let (mut fields, mut room, mut any) = (Fields::new(), MAX_HOLDERS, false);

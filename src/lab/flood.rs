@@ -20,9 +20,6 @@ use std::time::Duration;
 /// The TTLs of a ring before the last.
 const RING_TTLS: [u8; 4] = [1, 2, 4, 7];
 
-/// A ring is given this much time for each link of its way there and back.
-const TIME_PER_LINK: Duration = Duration::from_millis(250);
-
 /// Bytes of an address, and of a route: a GUID and an address.
 const ENTRY_BYTES: [usize; 2] = [6, 22];
 
@@ -32,6 +29,8 @@ pub(super) struct Flooder {
     now: Instant,
     ttl: u8,
     is_ring: bool,
+    /// A ring is given this much time for each link of its way there and back.
+    time_per_link: Duration,
     searches: Vec<Search>,
     aliases: VecDeque<Told>,
 }
@@ -66,18 +65,24 @@ impl Flooder {
         library: Library,
         (identity, seed): ([u8; 16], u64),
         is_ring: bool,
+        time_per_link: Duration,
         now: Instant,
     ) -> Flooder {
         let (ttl, config) = (config.ttl, Arc::clone(config));
         let identity = ServentId::from_random(identity);
         let servent = Servent::new(config, Arc::new(library), identity, seed, now);
-        Flooder { servent, now, ttl, is_ring, searches: Vec::new(), aliases: VecDeque::new() }
+        let (searches, aliases) = (Vec::new(), VecDeque::new());
+        Flooder { servent, now, ttl, is_ring, time_per_link, searches, aliases }
+    }
+
+    pub(super) fn servent(&self) -> &Servent {
+        &self.servent
     }
 
     fn search(&mut self, now: Instant, wanted: Wanted, ttl: u8) {
         let Ok(guid) = self.servent.search(now, &wanted.text, Some(ttl)) else { return };
         self.aliases.push_back(Told::Alias { lookup: wanted.guid, guid });
-        let ends_at = now + TIME_PER_LINK * 2 * ttl.into();
+        let ends_at = now + self.time_per_link * 2 * ttl.into();
         self.searches.push(Search { wanted, guid, ttl, has_found: false, ends_at });
     }
 

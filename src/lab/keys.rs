@@ -1,7 +1,7 @@
 //! The part of a hash table that one node keeps: names and holders, each until it is no longer published.
 //!
 //! Files are published anew every [`PUBLISH_INTERVAL`]; a holder that missed two publications is taken
-//! for gone. A name is kept by [`REPLICAS`] nodes where the system has an order of nodes after its
+//! for gone. A name is kept by some nodes more where the system has an order of nodes after its
 //! owner, so that a death loses few of them.
 
 use super::host::Held;
@@ -11,9 +11,6 @@ use crate::time::Instant;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
-
-/// Nodes that keep a name: its owner and those that would own it next.
-pub(super) const REPLICAS: usize = 3;
 
 /// Time between two publications of a file.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(60);

@@ -2,9 +2,10 @@
 //! found.
 //!
 //! It reads nothing but message heads, so all systems are counted alike. It also checks the rule
-//! that holds for all of them: a copy that is named was there.
+//! that holds for all of them, a copy that is named was there, and asks the system's own [`Judge`].
 
 use super::host::{Found, Participant, Told};
+use super::judge::{Judge, Verdict};
 use super::message::Purpose;
 use super::workload::{Lookup, Workload};
 use crate::net::{Crossing, Dial, DialFate, Holder, Observer, Passed};
@@ -72,7 +73,7 @@ pub(super) struct Record {
 }
 
 /// See the module documentation.
-pub(super) struct Meter<'a> {
+pub(super) struct Meter<'a, P> {
     workload: &'a Workload,
     /// The address of node 0.
     first_addr: SocketAddrV4,
@@ -82,12 +83,18 @@ pub(super) struct Meter<'a> {
     /// By purpose.
     totals: [Traffic; Purpose::ALL.len()],
     pub(super) load: Load,
-    /// The first answer that was not true.
+    /// The system's own rules.
+    pub(super) judge: Box<dyn Judge<P> + 'a>,
+    /// The first rule that did not hold.
     pub(super) violation: Option<String>,
 }
 
-impl<'a> Meter<'a> {
-    pub(super) fn new(workload: &'a Workload, first_addr: SocketAddrV4) -> Meter<'a> {
+impl<'a, P> Meter<'a, P> {
+    pub(super) fn new(
+        workload: &'a Workload,
+        first_addr: SocketAddrV4,
+        judge: Box<dyn Judge<P> + 'a>,
+    ) -> Meter<'a, P> {
         let load = Load { messages: 0, handled: vec![0; workload.files.len()] };
         Meter {
             workload,
@@ -96,7 +103,15 @@ impl<'a> Meter<'a> {
             by_guid: BTreeMap::new(),
             totals: Default::default(),
             load,
+            judge,
             violation: None,
+        }
+    }
+
+    /// A rule was looked at.
+    pub(super) fn heed(&mut self, verdict: Verdict) {
+        if let Err(wrong) = verdict {
+            self.violation.get_or_insert(wrong);
         }
     }
 
@@ -150,14 +165,15 @@ impl<'a> Meter<'a> {
     }
 }
 
-impl<N: Participant> Observer<N> for Meter<'_> {
+impl<P: Participant> Observer<P> for Meter<'_, P> {
     fn dialled(&mut self, _dial: &Dial, _rng: &mut Rng) -> DialFate {
         let join = &mut self.totals[Purpose::Join as usize];
         HANDSHAKE_BYTES.into_iter().for_each(|bytes| join.add(bytes));
         DialFate::Arrives
     }
 
-    fn outward(&mut self, _node: usize, told: Told) {
+    fn outward(&mut self, node: usize, told: Told) {
+        self.judge.told(node, &told);
         match told {
             Told::Found(found) => self.note(found),
             Told::Alias { lookup, guid } => {
@@ -169,6 +185,8 @@ impl<N: Participant> Observer<N> for Meter<'_> {
     }
 
     fn crossed(&mut self, crossing: &Crossing<'_>) {
+        let verdict = self.judge.crossed(crossing);
+        self.heed(verdict);
         if let (Holder::Node(from), Holder::Node(to)) = (crossing.from, crossing.to) {
             let header = crossing.raw.header();
             let bytes = HEADER_BYTES + header.payload_len as usize;
@@ -177,6 +195,8 @@ impl<N: Participant> Observer<N> for Meter<'_> {
     }
 
     fn datagram(&mut self, passed: &Passed<'_>) {
+        let verdict = self.judge.datagram(passed);
+        self.heed(verdict);
         let Some(head) = passed.bytes.first_chunk() else { return };
         let to = passed.to.filter(|_| passed.arrived);
         self.count((passed.from, to), &Header::decode(head), passed.bytes.len());

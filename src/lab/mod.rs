@@ -5,11 +5,14 @@
 //! | `host` | [`System`]: what a way to look up implements; [`Host`] makes it a node |
 //! | `message` | messages: a descriptor header, then fields |
 //! | `directory` | names and holders, found by words |
+//! | `options` | what the user may choose |
 //! | `workload` | files and lookups |
 //! | `meter` | the observer that counts |
+//! | `judge` | the rules of a system |
 //! | `measure` | one cell of the table, phase by phase |
 //! | `report` | rows, the table, growth with the number of nodes |
-//! | `flood` | `flood` and `ring`: the real core |
+//! | `pictures`, `chart` | the table as pictures: which, and how one is drawn |
+//! | `flood`, `flood_rules` | `flood` and `ring`: the real core, and the protocol's rules |
 //! | `central` | one directory node |
 //! | `walk` | random walkers |
 //! | `superpeers` | superpeers that index leaves |
@@ -31,7 +34,8 @@
 //! Each message names its [`message::Purpose`] and carries the GUID of its lookup, or zeros; by these
 //! the meter counts all systems alike, the real core included, whose Queries and QueryHits share a
 //! GUID. Nothing else is needed but a name in [`SystemKind`] and an arm in [`run`], which makes a node
-//! and says which addresses a newcomer is told. Systems must not learn anything but by messages.
+//! and says which addresses a newcomer is told and which rules hold: a [`judge::Judge`], such as
+//! `Settled` with a look at all nodes once the network has settled, or `()`. Systems must not learn anything but by messages.
 //!
 //! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
 //! favours every system but the real core, whose handshakes count as messages of joining.
@@ -39,20 +43,25 @@
 mod can;
 mod can_zones;
 mod central;
+mod chart;
 mod chord;
 mod chord_task;
 mod directory;
 mod flood;
+mod flood_rules;
 mod freenet;
 mod freenet_store;
 pub mod host;
 mod identifier;
+mod judge;
 mod keys;
 mod measure;
 pub mod message;
 mod meter;
+mod options;
 mod pastry;
 mod pastry_tables;
+mod pictures;
 mod relay;
 pub mod report;
 mod superpeers;
@@ -60,6 +69,8 @@ mod walk;
 mod workload;
 
 pub use host::{Host, Io, System};
+pub use options::Options;
+pub use pictures::pictures;
 pub use workload::Workload;
 
 use crate::config::{Config, Limits, Scope};
@@ -69,8 +80,9 @@ use can::Can;
 use central::Central;
 use chord::Chord;
 use flood::Flooder;
+use flood_rules::FloodRules;
 use freenet::Freenet;
-use keys::REPLICAS;
+use judge::Settled;
 use measure::{FIRST_ADDR, Known, measure};
 use pastry::Pastry;
 use report::Row;
@@ -79,9 +91,10 @@ use std::net::SocketAddrV4;
 use std::str::FromStr;
 use std::sync::Arc;
 use superpeers::SuperPeers;
-use walk::Walk;
+use walk::{Walk, WalkRules};
 
-/// Names the systems once: their variant, name and what they cannot do.
+/// Names the systems once: their variant, name and limits. These have three parts, with semicolons
+/// between them: what is found, whether one node can stop it, who learns what is searched.
 macro_rules! systems {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $limits:literal;)*) => {
         /// A way to look things up.
@@ -97,7 +110,7 @@ macro_rules! systems {
                 match self { $(SystemKind::$variant => $name,)* }
             }
 
-            /// What it cannot do, and who learns what is searched.
+            /// What it finds, whether one node can stop it, and who learns what is searched.
             pub fn limits(self) -> &'static str {
                 match self { $(SystemKind::$variant => $limits,)* }
             }
@@ -109,9 +122,9 @@ systems! {
     /// One directory node.
     Central = "central", "keywords; single point of failure; the directory learns every search";
     /// The real core: a flood of full TTL.
-    Flood = "flood", "keywords; no single point; every node reached learns the search";
+    Flood = "flood", "keywords and their beginnings; no single point; every node reached learns the search";
     /// The real core: an expanding ring.
-    Ring = "ring", "keywords; no single point; every node reached learns the search";
+    Ring = "ring", "keywords and their beginnings; no single point; every node reached learns the search";
     /// Random walkers.
     Walk = "walk", "keywords; no single point; the nodes walked over learn the search";
     /// Superpeers that index leaves.
@@ -124,6 +137,13 @@ systems! {
     Pastry = "pastry", "whole names only; no single point; the nodes on the way learn who searches";
     /// A distributed hash table on a torus.
     Can = "can", "whole names only; no single point; the nodes on the way learn who searches";
+}
+
+impl SystemKind {
+    /// Whether its nodes have the links of the topology.
+    fn has_links(self) -> bool {
+        matches!(self, SystemKind::Flood | SystemKind::Ring | SystemKind::Walk)
+    }
 }
 
 impl FromStr for SystemKind {
@@ -143,11 +163,12 @@ impl FromStr for SystemKind {
 pub enum Failure {
     /// Nothing.
     None,
-    /// The busiest node dies: the directory, where there is one.
+    /// The directory dies, where there is one, or the node that handled most messages so far.
     Index,
     /// This share of all nodes dies at once.
     Random(f64),
-    /// This share of all nodes dies at once, the busiest first.
+    /// This share of all nodes dies at once, the best connected first: those with most links, where
+    /// links are those of the topology, or else those that keep most entries of state.
     Top(f64),
     /// Nodes leave and return, with Pareto sessions of 10 min and absences of 1 min on average.
     Churn,
@@ -204,51 +225,81 @@ pub struct Cell<'a> {
     pub ttl: u8,
     /// Seed of all randomness.
     pub seed: u64,
+    /// What else may be chosen.
+    pub options: Options,
 }
 
 /// Runs a cell.
 ///
 /// # Errors
-/// The first answer that was not true, in words.
-pub fn run(cell: &Cell<'_>) -> Result<Row, String> {
+/// The first rule of the system that did not hold, or the first answer that was not true, in words.
+pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
     let files = |node: usize| Arc::clone(&cell.workload.files[node]);
     match cell.system {
-        SystemKind::Central => measure(cell, Known::Directory, &|node, _, rng| {
-            Host::new(Central::new(files(node)), addr_of(node), rng)
-        }),
+        SystemKind::Central => {
+            let rule = Settled(|live: &[(usize, &Host<Central>)]| {
+                central::rule(&cell.workload.files, live)
+            });
+            let make = |node, _, rng| Host::new(Central::new(files(node)), addr_of(node), rng);
+            measure(cell, Known::Directory, &make, rule)
+        }
         SystemKind::Walk => {
             let known = Known::Neighbours(neighbours(cell.graph));
-            measure(cell, known, &|node, _, rng| {
-                Host::new(Walk::new(files(node)), addr_of(node), rng)
-            })
+            let make =
+                |node, _, rng| Host::new(Walk::new(files(node), &cell.options), addr_of(node), rng);
+            measure(cell, known, &make, WalkRules::new(&cell.options))
         }
         SystemKind::SuperPeers => {
-            let told = superpeers::introductions(cell.workload.files.len(), cell.seed);
-            measure(cell, Known::Neighbours(told), &|node, _, rng| {
-                let system = SuperPeers::new(files(node), superpeers::is_super(node));
+            let every = cell.options.superpeer_every.into();
+            let told = superpeers::introductions(cell.workload.files.len(), every, cell.seed);
+            let make = |node: usize, _, rng| {
+                let system = SuperPeers::new(files(node), node.is_multiple_of(every));
                 Host::new(system, addr_of(node), rng)
-            })
+            };
+            measure(cell, Known::Neighbours(told), &make, Settled(superpeers::rule))
         }
-        SystemKind::Chord => measure(cell, Known::Anyone, &|node, _, rng| {
-            Host::new(Chord::new(files(node), addr_of(node), REPLICAS), addr_of(node), rng)
-        }),
-        SystemKind::Pastry => measure(cell, Known::Anyone, &|node, _, rng| {
-            let (files, addr) = (files(node), addr_of(node));
-            Host::new(Pastry::new(files, addr, REPLICAS), addr, rng)
-        }),
-        SystemKind::Can => measure(cell, Known::Anyone, &|node, _, rng| {
-            Host::new(Can::new(files(node), 4, REPLICAS), addr_of(node), rng)
-        }),
-        SystemKind::Freenet => measure(cell, Known::Anyone, &|node, _, rng| {
-            Host::new(Freenet::new(files(node), 50), addr_of(node), rng)
-        }),
+        SystemKind::Chord => {
+            let make = |node, _, rng| {
+                let (files, addr) = (files(node), addr_of(node));
+                Host::new(Chord::new(files, addr, cell.options.replicas.into()), addr, rng)
+            };
+            measure(cell, Known::Anyone, &make, Settled(chord::rule))
+        }
+        SystemKind::Pastry => {
+            let make = |node, _, rng| {
+                let (files, addr) = (files(node), addr_of(node));
+                Host::new(Pastry::new(files, addr, cell.options.replicas.into()), addr, rng)
+            };
+            measure(cell, Known::Anyone, &make, Settled(pastry::rule))
+        }
+        SystemKind::Can => {
+            let options = &cell.options;
+            let make = |node, _, rng| {
+                let can = Can::new(files(node), options.dimensions.into(), options.replicas.into());
+                Host::new(can, addr_of(node), rng)
+            };
+            measure(cell, Known::Anyone, &make, Settled(can::rule))
+        }
+        SystemKind::Freenet => {
+            let make = |node, _, rng| {
+                let cache = usize::try_from(cell.options.cache).unwrap_or(usize::MAX);
+                Host::new(Freenet::new(files(node), cache), addr_of(node), rng)
+            };
+            measure(cell, Known::Anyone, &make, Settled(freenet::rule))
+        }
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));
             let is_ring = cell.system == SystemKind::Ring;
-            measure(cell, Known::Neighbours(neighbours(cell.graph)), &|node, now, mut rng: Rng| {
+            let time_per_link = cell.options.ring_time_per_link();
+            let make = |node: usize, now, mut rng: Rng| {
                 let library = flood::library(&cell.workload.files[node]);
-                Flooder::new(&config, library, (rng.bytes16(), rng.next_u64()), is_ring, now)
-            })
+                let seeds = (rng.bytes16(), rng.next_u64());
+                Flooder::new(&config, library, seeds, is_ring, time_per_link, now)
+            };
+            // Each link is kept by its later node, so that two nodes never have two.
+            let mut kept = neighbours(cell.graph);
+            (0..).zip(&mut kept).for_each(|(node, others)| others.retain(|&other| other < node));
+            measure(cell, Known::Neighbours(kept), &make, FloodRules::new(cell))
         }
     }
 }

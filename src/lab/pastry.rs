@@ -16,8 +16,9 @@
 //! as in the paper: rows come close as nodes ask each other for them, one a [`ROUND`]. The paper's
 //! neighbourhood set, which serves only that start, is left out.
 
-use super::host::{Held, Io, System, Wanted};
+use super::host::{Held, Host, Io, System, Wanted};
 use super::identifier::{Peer, distance, key_of};
+use super::judge::Verdict;
 use super::keys::{Keys, PUBLISH_INTERVAL};
 use super::message::{Fields, Head, Purpose, Reader};
 use super::pastry_tables::{Tables, shared_digits};
@@ -117,9 +118,8 @@ impl Pastry {
         }
     }
 
-    #[cfg(test)]
     /// The first live node whose leaves are not the nearest live nodes on either side.
-    pub(super) fn wrong(nodes: &[&Pastry]) -> Option<String> {
+    fn wrong(nodes: &[&Pastry]) -> Option<String> {
         let mut right: Vec<Tables> = Vec::new();
         let mut peers: Vec<Peer> = nodes.iter().map(|node| node.own).collect();
         peers.sort_unstable();
@@ -375,6 +375,12 @@ impl Pastry {
     }
 }
 
+/// The rule of a settled network: leaves are the nearest nodes on either side.
+pub(super) fn rule(live: &[(usize, &Host<Pastry>)]) -> Verdict {
+    let nodes: Vec<&Pastry> = live.iter().map(|(_, host)| host.system()).collect();
+    Pastry::wrong(&nodes).map_or(Ok(()), Err)
+}
+
 impl System for Pastry {
     fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
         // Rounds of nodes that join together are spread.
@@ -485,7 +491,7 @@ impl System for Pastry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::{Host, Participant};
+    use super::super::host::Participant;
     use super::*;
     use crate::net::{LinkParams, Net};
     use crate::rng::Rng;

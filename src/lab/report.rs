@@ -1,5 +1,6 @@
 //! The rows of the table: what was measured in one cell, and how lookups grow with the network.
 
+use super::SystemKind;
 use super::host::Held;
 use super::meter::Record;
 use serde::Serialize;
@@ -131,11 +132,12 @@ impl Summary {
 }
 
 /// The heads of the table's columns.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "system",
     "nodes",
     "failure",
-    "exact",
+    "names",
+    "recall",
     "words",
     "recall",
     "messages",
@@ -144,6 +146,7 @@ const COLUMNS: [&str; 16] = [
     "hops",
     "ms",
     "state",
+    "most",
     "join",
     "upkeep",
     "busiest",
@@ -162,29 +165,48 @@ pub fn table(rows: &[Row]) -> String {
             row.nodes.to_string(),
             row.failure.clone(),
             percent(row.exact_success),
-            percent(row.keyword_success),
             percent(row.exact_recall),
+            percent(row.keyword_success),
+            percent(row.keyword_recall),
             number(row.messages_mean),
             number(row.messages_p95),
             number(row.bytes_mean),
             number(row.hops_mean),
             number(row.first_answer_ms_mean),
             number(row.state_entries_mean),
+            number(row.state_entries_max),
             number(Some(row.join_messages_mean)),
             number(Some(row.upkeep_messages_per_node_minute)),
             percent(Some(row.busiest_share)),
             row.recovery_seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.0} s")),
         ]
     }));
-    let widths: Vec<usize> = (0..COLUMNS.len())
-        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
-        .collect();
+    aligned(&lines, |column| ![0, 2].contains(&column))
+}
+
+/// What these systems cannot do, and how their lookups grow with the network.
+pub fn limits(rows: &[Row], systems: &[SystemKind]) -> String {
+    let heads = ["system", "finds", "robustness", "privacy", "messages of a lookup grow"];
+    let mut lines = vec![heads.map(str::to_owned)];
+    lines.extend(systems.iter().map(|system| {
+        let mut parts = system.limits().splitn(3, "; ").map(str::to_owned);
+        let mut part = || parts.next().unwrap_or_default();
+        [system.name().to_owned(), part(), part(), part(), growth_in_words(rows, system.name())]
+    }));
+    aligned(&lines, |_| false)
+}
+
+/// Lines of cells below each other, at the right of their columns if `is_right`.
+fn aligned<const N: usize>(lines: &[[String; N]], is_right: impl Fn(usize) -> bool) -> String {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
+    });
     let mut out = String::new();
     for line in lines {
         for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-            let _ = match column {
-                0 | 2 => write!(out, "{cell:<width$}  "),
-                _ => write!(out, "{cell:>width$}  "),
+            let _ = match is_right(column) {
+                true => write!(out, "{cell:>width$}  "),
+                false => write!(out, "{cell:<width$}  "),
             };
         }
         out.truncate(out.trim_end().len());
@@ -193,17 +215,97 @@ pub fn table(rows: &[Row]) -> String {
     out
 }
 
-/// The exponent b of messages per lookup = a · N^b over the sizes of one system without failures:
-/// 0 is constant, 1 linear. `None` with fewer than two sizes.
-pub fn growth(rows: &[Row], system: &str) -> Option<f64> {
+/// Exponents nearer to 0 than this are no growth.
+const NO_GROWTH: f64 = 0.02;
+
+/// How messages per lookup grow: by the exponent, or with the logarithm where that fits better.
+fn growth_in_words(rows: &[Row], system: &str) -> String {
+    match (growth(rows, system), logarithmic_growth(rows, system)) {
+        (None, _) => "-".to_owned(),
+        (Some(exponent), _) if exponent.abs() < NO_GROWTH => format!("not, N^{exponent:.2}"),
+        (Some(exponent), Some((step, true))) => {
+            format!("by {step:.2} per doubling of N (N^{exponent:.2} fits worse)")
+        }
+        (Some(exponent), Some((step, false))) => {
+            format!("as N^{exponent:.2} ({step:.2} per doubling fits worse)")
+        }
+        (Some(exponent), None) => format!("as N^{exponent:.2}"),
+    }
+}
+
+/// Nodes and messages per lookup, over the sizes of one system without failures.
+fn sizes(rows: &[Row], system: &str) -> Vec<(f64, f64)> {
     let these = rows.iter().filter(|row| row.system == system && row.failure == "none");
-    let points: Vec<(f64, f64)> = these
-        .filter_map(|row| Some(((row.nodes as f64).ln(), row.messages_mean?.max(1e-9).ln())))
-        .collect();
+    these.filter_map(|row| Some((row.nodes as f64, row.messages_mean?.max(1e-9)))).collect()
+}
+
+/// Least squares: a and b of y = a + b x. `None` where all x are the same.
+fn fit(points: &[(f64, f64)]) -> Option<(f64, f64)> {
     let count = points.len() as f64;
     let (x, y): (f64, f64) =
         points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / count, y + point.1 / count));
     let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
     let both: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    (spread > 0.0).then(|| both / spread)
+    let slope = both / spread;
+    (spread > 0.0).then_some((y - slope * x, slope))
+}
+
+/// The exponent b of messages per lookup = a · N^b over the sizes of one system without failures:
+/// 0 is constant, 1 linear. `None` with fewer than two sizes.
+pub fn growth(rows: &[Row], system: &str) -> Option<f64> {
+    let points: Vec<(f64, f64)> = sizes(rows, system)
+        .into_iter()
+        .map(|(nodes, messages)| (nodes.ln(), messages.ln()))
+        .collect();
+    fit(&points).map(|(_, exponent)| exponent)
+}
+
+/// The slope b of messages per lookup = a + b · log2 N, and whether this fits better than [`growth`],
+/// by the relative errors. `None` with fewer than three sizes, which any curve fits.
+pub fn logarithmic_growth(rows: &[Row], system: &str) -> Option<(f64, bool)> {
+    let points = sizes(rows, system);
+    if points.len() < 3 {
+        return None;
+    }
+    let (start, step) = fit(&points.iter().map(|(x, y)| (x.log2(), *y)).collect::<Vec<_>>())?;
+    let (log_start, power) =
+        fit(&points.iter().map(|(x, y)| (x.ln(), y.ln())).collect::<Vec<_>>())?;
+    let error = |model: &dyn Fn(f64) -> f64| -> f64 {
+        points.iter().map(|(x, y)| (model(*x) / y - 1.0).powi(2)).sum()
+    };
+    let by_logarithm = error(&|x| start + step * x.log2());
+    let by_power = error(&|x| (log_start + power * x.ln()).exp());
+    Some((step, by_logarithm < by_power))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_that_was_drawn_is_found() {
+        let rows = |messages: &dyn Fn(f64) -> f64| -> Vec<Row> {
+            let row = |nodes: usize| Row {
+                system: "drawn",
+                nodes,
+                failure: "none".to_owned(),
+                messages_mean: Some(messages(nodes as f64)),
+                ..Row::new(&Summary::of(&[]), &[])
+            };
+            [100, 1_000, 10_000].map(row).to_vec()
+        };
+        let linear = rows(&|nodes| 3.0 * nodes);
+        assert!((growth(&linear, "drawn").unwrap() - 1.0).abs() < 1e-9);
+        assert!(!logarithmic_growth(&linear, "drawn").unwrap().1);
+        let by_logarithm = rows(&|nodes| 2.0 + 0.5 * nodes.log2());
+        let (step, fits_better) = logarithmic_growth(&by_logarithm, "drawn").unwrap();
+        assert!((step - 0.5).abs() < 1e-9 && fits_better, "{step}");
+        assert_eq!(
+            growth_in_words(&by_logarithm, "drawn"),
+            "by 0.50 per doubling of N (N^0.11 fits worse)"
+        );
+        assert_eq!(growth_in_words(&rows(&|_| 2.0), "drawn"), "not, N^0.00");
+        assert_eq!(logarithmic_growth(&linear[..2], "drawn"), None);
+        assert_eq!(growth(&linear[..1], "drawn"), None);
+    }
 }

@@ -1,12 +1,14 @@
-//! `superpeers`: one node in [`SHARE`] indexes the files of others and floods for them (Yang and
+//! `superpeers`: one node in ten or so indexes the files of others and floods for them (Yang and
 //! Garcia-Molina 2003; Kazaa, later Gnutella).
 //!
 //! A leaf registers its files with [`SUPERS_OF_A_LEAF`] superpeers and sends them its lookups. A
 //! superpeer answers for its leaves and itself, straight to the searcher, and floods lookups among the
 //! superpeers it has links with. Only superpeers learn what is searched.
 
+use super::addr_of;
 use super::directory::{Directory, answered};
-use super::host::{Held, Io, System, Wanted};
+use super::host::{Held, Host, Io, System, Wanted};
+use super::judge::Verdict;
 use super::message::{Fields, Head, Purpose, Reader};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -16,13 +18,10 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One node in this many is a superpeer.
-const SHARE: usize = 10;
-
 /// Superpeers a leaf talks to.
 const SUPERS_OF_A_LEAF: usize = 2;
 
-/// Superpeers that a new superpeer links with.
+/// Superpeers that a superpeer seeks links with. More may seek it.
 const LINKS: usize = 4;
 
 /// Links a lookup may cross among superpeers.
@@ -30,13 +29,16 @@ const TTL: u8 = 7;
 
 /// Time between two Pings. A node that missed [`MAX_MISSED`] of them is dropped.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// And while there are new links, which may have been made with the dead.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_MISSED: u8 = 2;
 
 /// A lookup is remembered this long, so that it is flooded once.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// Other superpeers named in an answer to a Ping.
+/// Other superpeers named in an answer to a Ping, and remembered.
 const NAMED: usize = 4;
+const MAX_SPARE: usize = 8;
 
 /// Bytes of an address, and of a lookup remembered.
 const ENTRY_BYTES: [usize; 2] = [6, 16];
@@ -51,23 +53,19 @@ mod op {
     pub(super) const HITS: u8 = 5;
 }
 
-/// The nodes that each node is told when it joins.
-pub(super) fn introductions(nodes: usize, seed: u64) -> Vec<Vec<usize>> {
+/// The nodes that each node is told when it joins. Every so many nodes, from node 0 on, is a superpeer.
+pub(super) fn introductions(nodes: usize, every: usize, seed: u64) -> Vec<Vec<usize>> {
     let mut rng = Rng::new(seed).fork();
     let introduction = |node: usize| {
-        let supers = node.div_ceil(SHARE);
-        let count = if is_super(node) { LINKS } else { SUPERS_OF_A_LEAF };
+        let supers = node.div_ceil(every);
+        let count = if node.is_multiple_of(every) { LINKS } else { SUPERS_OF_A_LEAF };
         let mut told = BTreeSet::new();
         while told.len() < count.min(supers) {
-            told.insert(SHARE * rng.below(supers));
+            told.insert(every * rng.below(supers));
         }
         told.into_iter().collect()
     };
     (0..nodes).map(introduction).collect()
-}
-
-pub(super) fn is_super(node: usize) -> bool {
-    node.is_multiple_of(SHARE)
 }
 
 /// See the module documentation.
@@ -135,13 +133,14 @@ impl SuperPeers {
         Some(())
     }
 
-    /// Drops who is silent, finds other superpeers instead, and pings.
+    /// Drops links that are silent, seeks other superpeers instead, and pings.
     fn keep_links(&mut self, io: &mut Io) {
+        io.wake_after(PING_INTERVAL);
         self.supers.retain(|_, missed| *missed < MAX_MISSED);
         let silent = self.leaves.extract_if(.., |_, missed| *missed >= MAX_MISSED);
         silent.for_each(|(leaf, _)| self.directory.forget(leaf));
         self.leaves.values_mut().for_each(|missed| *missed += 1);
-        let wanted = if self.is_super { 1 } else { SUPERS_OF_A_LEAF };
+        let wanted = if self.is_super { LINKS } else { SUPERS_OF_A_LEAF };
         while self.supers.len() < wanted {
             let others: Vec<_> =
                 self.spare.iter().filter(|it| !self.supers.contains_key(it)).collect();
@@ -151,12 +150,35 @@ impl SuperPeers {
             let other = *others[io.rng.below(others.len())];
             self.spare.remove(&other);
             self.link(other, io);
+            io.wake_after(REPAIR_INTERVAL);
         }
         for (addr, missed) in &mut self.supers {
             *missed += 1;
             io.tell(*addr, Purpose::Upkeep, &Fields::new().byte(op::PING));
         }
     }
+}
+
+/// The rule of a settled network: each leaf has a superpeer, and each of its superpeers indexes all its
+/// files under their words.
+pub(super) fn rule(live: &[(usize, &Host<SuperPeers>)]) -> Verdict {
+    let by_addr: BTreeMap<_, _> =
+        live.iter().map(|(node, host)| (addr_of(*node), host.system())).collect();
+    for (node, leaf) in live.iter().map(|(node, host)| (node, host.system())) {
+        let mut supers = leaf.supers.keys().filter_map(|addr| by_addr.get(addr)).peekable();
+        if leaf.is_super {
+            continue;
+        }
+        if supers.peek().is_none() {
+            return Err(format!("node {node} is a leaf without a superpeer"));
+        }
+        let addr = addr_of(*node);
+        let mut pairs = supers.flat_map(|it| leaf.files.iter().map(move |name| (it, name)));
+        if let Some((_, name)) = pairs.find(|(it, name)| !it.directory.has(name, addr)) {
+            return Err(format!("a superpeer of node {node} does not find its \"{name}\""));
+        }
+    }
+    Ok(())
 }
 
 impl System for SuperPeers {
@@ -205,7 +227,10 @@ impl System for SuperPeers {
                 let leaf = self.leaves.get_mut(&from).map(|missed| *missed = 0);
                 let link = self.supers.get_mut(&from).map(|missed| *missed = 0);
                 let others = self.supers.keys().copied().filter(|&other| other != from);
-                let others: Vec<SocketAddrV4> = others.take(NAMED).collect();
+                let mut others: Vec<SocketAddrV4> = others.collect();
+                while others.len() > NAMED {
+                    others.swap_remove(io.rng.below(others.len()));
+                }
                 let answer = Fields::new().byte(op::PONG).byte(u8::from(leaf.or(link).is_some()));
                 io.tell(from, Purpose::Upkeep, &answer.addrs(others.into_iter()));
             }
@@ -213,8 +238,9 @@ impl System for SuperPeers {
                 let (is_known, others) = (fields.byte()? == 1, fields.addrs()?);
                 *self.supers.get_mut(&from)? = 0;
                 self.spare.extend(others.into_iter().filter(|&other| other != io.own));
-                while self.spare.len() > NAMED {
-                    self.spare.pop_first();
+                while self.spare.len() > MAX_SPARE {
+                    let evicted = self.spare.iter().nth(io.rng.below(self.spare.len())).copied();
+                    evicted.map(|evicted| self.spare.remove(&evicted));
                 }
                 if !is_known {
                     self.link(from, io);
@@ -234,7 +260,6 @@ impl System for SuperPeers {
     fn timeout(&mut self, io: &mut Io) {
         self.seen.retain(|_, at| io.now.since(*at) < MEMORY);
         self.keep_links(io);
-        io.wake_after(PING_INTERVAL);
     }
 
     fn state(&self) -> Held {
@@ -242,5 +267,28 @@ impl System for SuperPeers {
         let links = self.supers.len() + self.spare.len() + self.leaves.len();
         let held = Held::new(links, link).and(Held::new(self.seen.len(), lookup));
         held.and(self.directory.state())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::host::Participant;
+
+    #[test]
+    fn a_leaf_that_is_alone_or_not_indexed_breaks_the_rule() {
+        let files: Arc<[String]> = Arc::from(["red river 0001".to_owned()]);
+        let node = |number: usize| {
+            let system = SuperPeers::new(Arc::clone(&files), number == 0);
+            Host::new(system, addr_of(number), Rng::new(1))
+        };
+        let (mut superpeer, mut leaf) = (node(0), node(1));
+        superpeer.join(Instant::ZERO, &[]);
+        assert_eq!(rule(&[(0, &superpeer)]), Ok(()));
+        let alone = rule(&[(0, &superpeer), (1, &leaf)]);
+        assert!(alone.is_err_and(|wrong| wrong.contains("without a superpeer")));
+        leaf.join(Instant::ZERO, &[addr_of(0)]);
+        let unknown = rule(&[(0, &superpeer), (1, &leaf)]);
+        assert!(unknown.is_err_and(|wrong| wrong.contains("does not find its")));
     }
 }

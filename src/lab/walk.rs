@@ -1,24 +1,20 @@
 //! `walk`: random walkers that check back with the searcher (Lv et al. 2002).
 //!
-//! A searcher sends out [`WALKERS`] copies of its lookup. Each goes from neighbour to neighbour at
-//! random, not straight back, and every [`CHECK_INTERVAL`] links the node it is at asks the searcher
-//! whether to go on. A node that has the file tells the searcher itself. A walk ends when something
+//! A searcher sends out some copies of its lookup. Each goes from neighbour to neighbour at random, not
+//! straight back, and every few links the node it is at asks the searcher whether to go on. A node that has the file tells the searcher itself. A walk ends when something
 //! was found, or after [`MAX_STEPS`] links.
 
 use super::directory::matches;
 use super::host::{Held, Io, System, Wanted};
+use super::judge::{Judge, Verdict};
 use super::message::{Fields, Head, Purpose, Reader};
+use super::options::Options;
+use crate::net::Passed;
 use crate::wire::Guid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Walkers of a lookup, as in the paper's first experiments.
-const WALKERS: usize = 16;
-
-/// Links between two checks.
-const CHECK_INTERVAL: u8 = 4;
 
 /// Links of one walker at most.
 const MAX_STEPS: u8 = 128;
@@ -41,6 +37,9 @@ mod op {
 /// See the module documentation.
 pub(super) struct Walk {
     files: Arc<[String]>,
+    walkers: u16,
+    /// Links between two checks.
+    check_interval: u8,
     /// How many Pings each neighbour has missed.
     neighbours: BTreeMap<SocketAddrV4, u8>,
     /// Own lookups under way that have found nothing.
@@ -50,9 +49,15 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(files: Arc<[String]>) -> Walk {
-        let (neighbours, unsatisfied) = (BTreeMap::new(), BTreeSet::new());
-        Walk { files, neighbours, unsatisfied, waiting: BTreeMap::new() }
+    pub(super) fn new(files: Arc<[String]>, options: &Options) -> Walk {
+        Walk {
+            files,
+            walkers: options.walkers,
+            check_interval: options.check_interval,
+            neighbours: BTreeMap::new(),
+            unsatisfied: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// A random neighbour, other than the one a walker came from if there is a choice.
@@ -97,7 +102,7 @@ impl Walk {
         if hops >= MAX_STEPS {
             return Some(());
         }
-        if hops.is_multiple_of(CHECK_INTERVAL) && searcher != io.own {
+        if hops.is_multiple_of(self.check_interval) && searcher != io.own {
             self.waiting.entry(guid).or_default().push((hops, text.to_owned()));
             let check = Head::new(Purpose::Lookup, guid);
             io.send(searcher, check, &Fields::new().byte(op::CHECK));
@@ -127,6 +132,39 @@ impl Walk {
     }
 }
 
+/// The rule of walks: no walker takes more than [`MAX_STEPS`] steps, and all of a lookup together take
+/// no more than its walkers may.
+pub(super) struct WalkRules {
+    max_steps: u32,
+    /// By lookup.
+    steps: BTreeMap<Guid, u32>,
+}
+
+impl WalkRules {
+    pub(super) fn new(options: &Options) -> WalkRules {
+        let max_steps = u32::from(options.walkers) * u32::from(MAX_STEPS);
+        WalkRules { max_steps, steps: BTreeMap::new() }
+    }
+}
+
+impl<P> Judge<P> for WalkRules {
+    fn datagram(&mut self, passed: &Passed<'_>) -> Verdict {
+        let Some((head, mut fields)) = Head::read(passed.bytes) else { return Ok(()) };
+        if head.purpose != Purpose::Lookup || fields.byte() != Some(op::WALK) {
+            return Ok(());
+        }
+        let steps = self.steps.entry(head.guid).or_default();
+        *steps += 1;
+        if head.hops < MAX_STEPS && *steps <= self.max_steps {
+            return Ok(());
+        }
+        let (node, crossed) = (passed.from, head.hops);
+        Err(format!(
+            "node {node} sent on a walker after {crossed} links; step {steps} of its lookup"
+        ))
+    }
+}
+
 impl System for Walk {
     fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
         for &addr in known {
@@ -139,7 +177,7 @@ impl System for Walk {
     fn look_up(&mut self, wanted: &Wanted, io: &mut Io) {
         self.unsatisfied.insert(wanted.guid);
         let head = Head::new(Purpose::Lookup, wanted.guid);
-        for _ in 0..WALKERS {
+        for _ in 0..self.walkers {
             self.send_walker(None, (io.own, head, &wanted.text), io);
         }
     }
@@ -189,5 +227,29 @@ impl System for Walk {
         let [link, lookup] = ENTRY_BYTES;
         let waiting = self.waiting.values().map(Vec::len).sum::<usize>() + self.unsatisfied.len();
         Held::new(self.neighbours.len(), link).and(Held::new(waiting, lookup))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    #[test]
+    fn a_walker_that_goes_on_too_long_and_one_too_many_break_the_rule() {
+        let options = Options { walkers: 1, ..Options::default() };
+        let mut rules = WalkRules::new(&options);
+        let mut step = |hops| {
+            let head = Head { hops, ..Head::new(Purpose::Lookup, Guid::default()) };
+            let bytes = head.frame(&Fields::new().byte(op::WALK));
+            let (at, from, to) = (Instant::ZERO, 0, None);
+            Judge::<()>::datagram(
+                &mut rules,
+                &Passed { at, from, to, bytes: &bytes, arrived: true },
+            )
+        };
+        assert!((0..MAX_STEPS).all(|hops| step(hops).is_ok()));
+        assert!(step(0).is_err_and(|wrong| wrong.contains("step 129 of its lookup")));
+        assert!(step(MAX_STEPS).is_err_and(|wrong| wrong.contains("after 128 links")));
     }
 }

@@ -1,16 +1,24 @@
 //! The workload: nodes, their files and the lookups, the same for every system.
 //!
-//! Files come from the common catalogue of 5,000 by popularity (Zipf, exponent 1), so popular ones
-//! have many copies and most have one or none. Lookups ask for files by the same popularity. Half of
-//! them give the whole name, half its first two words, which up to three files share.
+//! Files come from the common catalogue of 5,000 by popularity (Zipf), so popular ones have many copies
+//! and most have one or none; or they are named, node by node. Lookups ask for files by the same
+//! popularity; where files are named, for a random copy, so as often as a file has copies. Half of them
+//! give the whole name, half its first two words, which other files may share.
 
-use super::directory::matches;
+use super::directory::{matches, words};
 use super::host::Wanted;
-use crate::plan::catalogue::{name_of, some_file};
+use super::options::Options;
+use crate::plan::catalogue::{name_of, some_file_by};
 use crate::rng::Rng;
 use crate::wire::Guid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Longer names do not fit into a message.
+const MAX_NAME_BYTES: usize = 255;
+
+/// Shorter words are not searched for, by themselves.
+const MIN_WORD_BYTES: usize = 3;
 
 /// Nodes and files.
 #[derive(Clone, Debug)]
@@ -19,6 +27,16 @@ pub struct Workload {
     pub files: Vec<Arc<[String]>>,
     /// The nodes that have each file.
     holders: BTreeMap<String, BTreeSet<usize>>,
+    popularity: Popularity,
+}
+
+/// What lookups ask for.
+#[derive(Clone, Debug)]
+enum Popularity {
+    /// Files of the catalogue, by Zipf's law with this exponent.
+    Zipf(f64),
+    /// One of these copies, by name.
+    Copies(Vec<String>),
 }
 
 /// A lookup and what it should find.
@@ -40,18 +58,46 @@ pub(super) struct Lookups {
 }
 
 impl Workload {
-    /// As many nodes, each with up to `files` files.
-    pub fn new(nodes: usize, files: usize, rng: &mut Rng) -> Workload {
-        let mut holders: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
-        let mut draw = |node| {
-            let names: BTreeSet<String> = (0..files).map(|_| name_of(some_file(rng))).collect();
-            for name in &names {
-                holders.entry(name.clone()).or_default().insert(node);
-            }
-            names.into_iter().collect()
+    /// As many nodes, with files of the catalogue by popularity.
+    pub fn new(nodes: usize, options: &Options, rng: &mut Rng) -> Workload {
+        Workload::with_files(vec![None; nodes], options, rng)
+    }
+
+    /// Nodes whose files have these names; for `None` they are drawn from the catalogue.
+    pub fn with_files(
+        named: Vec<Option<Vec<String>>>,
+        options: &Options,
+        rng: &mut Rng,
+    ) -> Workload {
+        let Options { files, zipf, .. } = *options;
+        let is_named = named.iter().any(Option::is_some);
+        let mut draw = |names: Option<Vec<String>>| -> BTreeSet<String> {
+            let some = || (0..files).map(|_| name_of(some_file_by(zipf, rng))).collect();
+            let names: Vec<String> = names.unwrap_or_else(some);
+            names.into_iter().filter(|name| name.len() <= MAX_NAME_BYTES).collect()
         };
-        let files = (0..nodes).map(&mut draw).collect();
-        Workload { files, holders }
+        let files: Vec<BTreeSet<String>> = named.into_iter().map(&mut draw).collect();
+        let mut holders: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for (node, name) in
+            (0..).zip(&files).flat_map(|(node, it)| it.iter().map(move |n| (node, n)))
+        {
+            holders.entry(name.clone()).or_default().insert(node);
+        }
+        let popularity = match is_named {
+            true => Popularity::Copies(files.iter().flatten().cloned().collect()),
+            false => Popularity::Zipf(zipf),
+        };
+        let files = files.into_iter().map(|names| names.into_iter().collect()).collect();
+        Workload { files, holders, popularity }
+    }
+
+    /// The name of a file to look for, by popularity.
+    fn some_name(&self, rng: &mut Rng) -> Option<String> {
+        match &self.popularity {
+            Popularity::Zipf(exponent) => Some(name_of(some_file_by(*exponent, rng))),
+            Popularity::Copies(names) if names.is_empty() => None,
+            Popularity::Copies(names) => Some(names[rng.below(names.len())].clone()),
+        }
     }
 
     /// Whether a node has a file of this name.
@@ -89,11 +135,11 @@ impl Lookups {
         is_up: impl Fn(usize) -> bool,
     ) -> Option<Lookup> {
         (0..1_000).find_map(|_| {
-            let (from, file) = (self.rng.below(workload.files.len()), some_file(&mut self.rng));
-            let (guid, name) = (Guid::random(&mut self.rng), name_of(file));
+            let from = self.rng.below(workload.files.len());
+            let name = workload.some_name(&mut self.rng)?;
+            let guid = Guid::random(&mut self.rng);
             let exact = self.drawn.is_multiple_of(2);
-            let words = name.rsplit_once(' ').map_or(&*name, |(words, _)| words);
-            let text = if exact { name.clone() } else { words.to_owned() };
+            let text = if exact { name } else { first_words(&name)? };
             let wanted = Wanted { guid, text, exact };
             if !is_up(from) {
                 return None;
@@ -106,4 +152,11 @@ impl Lookups {
             Some(Lookup { from, wanted, copies })
         })
     }
+}
+
+/// The first two words of a name that are long enough. `None` if there are none.
+fn first_words(name: &str) -> Option<String> {
+    let long = words(name).filter(|word| word.len() >= MIN_WORD_BYTES);
+    let first: Vec<&str> = long.take(2).collect();
+    (!first.is_empty()).then(|| first.join(" "))
 }

@@ -84,7 +84,12 @@ pub(crate) fn some_files(count: usize, rng: &mut Rng) -> Vec<SharedFile> {
 
 /// A file, drawn by popularity.
 pub(crate) fn some_file(rng: &mut Rng) -> usize {
-    zipf(CATALOGUE, rng)
+    some_file_by(1.0, rng)
+}
+
+/// A file, drawn by popularity with another exponent.
+pub(crate) fn some_file_by(exponent: f64, rng: &mut Rng) -> usize {
+    zipf(CATALOGUE, exponent, rng)
 }
 
 /// Two words and a number that no other file has: `striped zebra 0000` is the most popular.

@@ -8,10 +8,15 @@ pub(crate) fn unit(rng: &mut Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A rank from 0, where rank k comes up in proportion to 1 / (k + 1).
-pub(crate) fn zipf(count: usize, rng: &mut Rng) -> usize {
+/// A rank from 0, where rank k comes up in proportion to 1 / (k + 1)^exponent.
+pub(crate) fn zipf(count: usize, exponent: f64, rng: &mut Rng) -> usize {
     // Inverse of the continuous distribution with the same density, cut to whole ranks.
-    let rank = ((count as f64 + 1.0).powf(unit(rng)) - 1.0).floor();
+    let (end, rest) = (count as f64 + 1.0, 1.0 - exponent);
+    let drawn = match rest.abs() < 1e-9 {
+        true => end.powf(unit(rng)),
+        false => (1.0 + unit(rng) * (end.powf(rest) - 1.0)).powf(1.0 / rest),
+    };
+    let rank = (drawn - 1.0).floor();
     #[expect(clippy::cast_possible_truncation, reason = "it is below count + 1")]
     #[expect(clippy::cast_sign_loss, reason = "a power above one, less one")]
     let rank = rank as usize;
@@ -50,6 +55,17 @@ mod tests {
         assert!((90..110).contains(&(total / 2_000)), "{total}");
         assert_eq!(seconds_until(0.0, &mut rng), None);
         assert_eq!(seconds_until(1.0, &mut rng), Some(0));
+    }
+
+    #[test]
+    fn ranks_come_up_by_their_exponent() {
+        let mut rng = Rng::new(5);
+        for (exponent, first) in [(0.0, 0.001), (0.5, 0.013), (1.0, 0.1), (2.0, 0.5)] {
+            let drawn: Vec<usize> = (0..20_000).map(|_| zipf(1_000, exponent, &mut rng)).collect();
+            let share = drawn.iter().filter(|&&rank| rank == 0).count() as f64 / 20_000.0;
+            assert!((share / first - 1.0).abs() < 0.5, "exponent {exponent}: {share}");
+            assert!(drawn.iter().all(|&rank| rank < 1_000));
+        }
     }
 
     #[test]

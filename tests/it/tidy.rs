@@ -48,7 +48,10 @@ const KNOWS: [(&str, &[&str]); 18] = [
             "transfer", "wire",
         ],
     ),
-    ("lab", &["config", "library", "net", "plan", "rng", "servent", "sim", "time", "wire"]),
+    (
+        "lab",
+        &["config", "library", "net", "plan", "rng", "rules", "servent", "sim", "time", "wire"],
+    ),
     (
         "fuzzing",
         &[

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// A position in pixels, y downwards.
-pub(super) type Point = (f64, f64);
+pub(crate) type Point = (f64, f64);
 
 /// No text is smaller than this, in pixels.
 pub(super) const MIN_TEXT: f64 = 11.0;
@@ -18,9 +18,9 @@ pub(super) const UNREACHED: &str = "#c3c7d0";
 /// Hits and the nodes that answer.
 pub(super) const HIT: &str = "#d7263d";
 /// The paper.
-pub(super) const PAPER: &str = "#fdfdfb";
+pub(crate) const PAPER: &str = "#fdfdfb";
 /// Text.
-pub(super) const INK: &str = "#1b1b1b";
+pub(crate) const INK: &str = "#1b1b1b";
 
 /// The colour of `hop`.
 pub(super) fn colour(hop: u8) -> &'static str {
@@ -29,16 +29,16 @@ pub(super) fn colour(hop: u8) -> &'static str {
 
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pen {
-    pub(super) colour: &'static str,
-    pub(super) width: f64,
-    pub(super) opacity: f64,
+pub(crate) struct Pen {
+    pub(crate) colour: &'static str,
+    pub(crate) width: f64,
+    pub(crate) opacity: f64,
     /// Length of dashes; `None` is a solid line.
-    pub(super) dash: Option<f64>,
+    pub(crate) dash: Option<f64>,
 }
 
 /// Draws a line.
-pub(super) fn line(out: &mut String, a: Point, b: Point, pen: Pen) {
+pub(crate) fn line(out: &mut String, a: Point, b: Point, pen: Pen) {
     let Pen { colour, width, opacity, dash } = pen;
     let dash = dash.map_or(String::new(), |dash| format!(" stroke-dasharray=\"{dash:.1}\""));
     let _ = writeln!(
@@ -61,7 +61,7 @@ pub(super) fn disc(out: &mut String, at: Point, radius: f64, (fill, rim): (&str,
 }
 
 /// Writes `text` from `at`, the end of its baseline that `anchor` names.
-pub(super) fn text(
+pub(crate) fn text(
     out: &mut String,
     at: Point,
     size: f64,
@@ -80,7 +80,7 @@ pub(super) fn text(
 }
 
 /// An upper bound on the width of `text` in a usual sans-serif font.
-pub(super) fn text_width(text: &str, size: f64) -> f64 {
+pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     let ems: f64 = text.chars().map(|c| if c.is_ascii() { 0.62 } else { 1.0 }).sum();
     ems * size
 }

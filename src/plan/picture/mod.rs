@@ -11,7 +11,7 @@
 //!
 //! No canvas is larger than 1,600 × 1,600 pixels, and no text smaller than 11.
 
-mod canvas;
+pub(crate) mod canvas;
 mod layout;
 mod legend;
 mod map;
