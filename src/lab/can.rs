@@ -53,7 +53,7 @@ const GAP_TIMEOUT: Duration = Duration::from_secs(50);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Links a message may cross.
-const MAX_HOPS: u8 = 100;
+const MAX_HOPS: u8 = 250;
 
 /// Bytes of a zone and of an address.
 const ZONE_BYTES: usize = 9;
@@ -210,7 +210,7 @@ impl Can {
         match routed.errand {
             Errand::LookUp => relay::answer(&self.keys, head, &routed, io),
             Errand::Publish => {
-                let others = self.heirs().into_iter().take(self.replicas - 1);
+                let others = self.heirs().into_iter().take(self.replicas.saturating_sub(1));
                 relay::keep(&mut self.keys, head.purpose, &routed, others, io);
             }
             Errand::Join => {

@@ -6,14 +6,14 @@ use crate::net::{LinkParams, Net};
 use crate::rng::Rng;
 
 /// A network of so many nodes, each with one file, `rounds` after the last one came.
-fn network(nodes: u32, rounds: u32) -> Net<Host<Can>, ()> {
+fn network(nodes: u32, dimensions: usize, rounds: u32) -> Net<Host<Can>, ()> {
     let first: SocketAddrV4 = "10.0.0.1:6346".parse().unwrap();
     let latency = (Duration::from_millis(10), Duration::from_millis(100));
     let params = LinkParams { latency, ..LinkParams::even(Duration::ZERO) };
     let mut net = Net::new(first, params, Rng::new(2), ());
     for node in 0..nodes {
         let addr = SocketAddrV4::new((u32::from(*first.ip()) + node).into(), 6346);
-        let system = Can::new(Arc::new([format!("striped zebra {node}")]), 4, 3);
+        let system = Can::new(Arc::new([format!("striped zebra {node}")]), dimensions, 3);
         let number = net.add(Host::new(system, addr, Rng::new(node.into())));
         let now = net.now();
         let known = if node == 0 { Vec::new() } else { vec![first] };
@@ -45,10 +45,12 @@ fn check(all: &[(SocketAddrV4, &Can)]) {
 
 #[test]
 fn zones_tile_the_torus_and_neighbours_know_each_other() {
-    let mut net = network(200, 2);
+    let mut net = network(200, 4, 2);
     let addr = |net: &Net<Host<Can>, ()>, node| net.addr_of(node);
     let all: Vec<_> = (0..200).map(|node| (addr(&net, node), net.node(node).system())).collect();
     check(&all);
+    let but_one: Vec<&Can> = all.iter().skip(1).map(|(_, can)| *can).collect();
+    assert!(Can::wrong(&but_one).is_some(), "its zone belongs to nobody");
     let volumes: Vec<u128> = all.iter().map(|(_, can)| volume(&can.zones)).collect();
     let [least, most] = [volumes.iter().min(), volumes.iter().max()].map(|it| *it.unwrap());
     assert!(most <= least * 4, "{least} to {most}: newcomers split the largest zone around");
@@ -63,4 +65,21 @@ fn zones_tile_the_torus_and_neighbours_know_each_other() {
     let all: Vec<_> = live.map(|node| (addr(&net, node), net.node(node).system())).collect();
     assert!((120..160).contains(&all.len()));
     check(&all);
+}
+
+/// Greedy routing needs no luck: from each node there is a way to the owner of each point.
+#[test]
+fn there_is_a_closer_neighbour_until_the_owner_whatever_the_dimensions() {
+    for dimensions in [1, 2, 3, 7, 10] {
+        let net = network(120, dimensions, 4);
+        let all: Vec<_> =
+            (0..120).map(|node| (net.addr_of(node), net.node(node).system())).collect();
+        check(&all);
+        let mut rng = Rng::new(6);
+        for (addr, can) in &all {
+            let key = rng.next_u64();
+            let next = can.next_hop(key, *addr);
+            assert!(next.is_some() || can.owns(key), "{dimensions}: {addr} to {key:x}");
+        }
+    }
 }

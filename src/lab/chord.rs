@@ -328,7 +328,7 @@ impl Chord {
     fn keep(&mut self, name: &str, holder: SocketAddrV4, head: Head, io: &mut Io) {
         self.keys.put(name, holder, io.now);
         let store = Fields::new().byte(op::STORE).text(name).addrs([holder].into_iter());
-        for successor in self.successors.iter().take(self.replicas - 1) {
+        for successor in self.successors.iter().take(self.replicas.saturating_sub(1)) {
             io.tell(successor.addr, head.purpose, &store);
         }
     }
@@ -569,6 +569,7 @@ mod tests {
         net.run(until, until);
         let all: Vec<&Chord> = (0..addrs.len()).map(|node| net.node(node).system()).collect();
         assert_eq!(Chord::wrong(&all), None);
+        assert!(Chord::wrong(&all[1..]).is_some(), "others know the one left out");
         let mut peers: Vec<Peer> = addrs.iter().map(|&addr| Peer::new(addr)).collect();
         peers.sort_unstable();
         for (number, addr) in addrs.iter().enumerate() {

@@ -526,6 +526,7 @@ mod tests {
         let net = network(200, 12);
         let all = systems(&net, 200);
         assert_eq!(Pastry::wrong(&all), None);
+        assert!(Pastry::wrong(&all[1..]).is_some(), "others know the one left out");
         let number = |addr: SocketAddrV4| (u32::from(*addr.ip()) & 0xff) as usize - 1;
         let (mut close, mut any) = (Duration::ZERO, Duration::ZERO);
         for (node, pastry) in all.iter().enumerate() {
