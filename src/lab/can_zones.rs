@@ -154,9 +154,14 @@ impl Zone {
     }
 }
 
-/// Where a key lies in each dimension.
+/// Where a key lies in each dimension: in the middle of its own smallest box, so never on the side of
+/// another.
 pub(super) fn point_of(key: u64, dimensions: usize) -> Vec<f64> {
-    (0..dimensions).map(|dimension| Zone::point(key).side(dimension, dimensions).0).collect()
+    let middle = |dimension| {
+        let (from, to) = Zone::point(key).side(dimension, dimensions);
+        f64::midpoint(from, to)
+    };
+    (0..dimensions).map(middle).collect()
 }
 
 /// Joins halves that lie in one list, so that a node has as few boxes as can be.
@@ -249,11 +254,8 @@ mod tests {
         };
         assert!(zone(1, 2).is_beside(zone(2, 2), 2) && zone(0, 1).is_beside(zone(3, 1), 2));
         assert!(!zone(1, 2).is_beside(zone(2, 3), 2) && !zone(1, 2).is_beside(zone(3, 2), 2));
-        assert_eq!(
-            zone(3, 0).distance(&point_of(zone(1, 0).bits, 2)),
-            0.25,
-            "to the far side of it"
-        );
+        let way = zone(3, 0).distance(&point_of(zone(1, 0).bits, 2));
+        assert!((way - 0.25).abs() < 1e-6, "{way} to the far side of it");
         assert_eq!(zone(3, 0).beyond(0, 2, true), Some(zone(0, 0)));
         assert_eq!(zone(2, 0).beyond(1, 2, false), Some(zone(2, 3)));
     }
@@ -276,10 +278,12 @@ mod tests {
     #[test]
     fn a_point_has_a_way_of_zero_to_the_box_it_lies_in_only() {
         let zones = tiling(200, 9);
-        for key in [0, 7 << 50, u64::MAX, 0x0123_4567_89ab_cdef] {
-            for zone in &zones {
+        let corners = zones.iter().map(|zone| zone.bits);
+        for key in corners.chain([7 << 50, u64::MAX, 0x0123_4567_89ab_cdef]) {
+            for (zone, dimensions) in zones.iter().flat_map(|zone| [(zone, 4), (zone, 10)]) {
                 let is_in = zone.holds(Zone::point(key));
-                assert!(!is_in || zone.distance(&point_of(key, 4)) == 0.0, "{zone:?} {key}");
+                let way = zone.distance(&point_of(key, dimensions));
+                assert_eq!(is_in, way == 0.0, "{zone:?} {key}");
             }
             assert_eq!(zones.iter().filter(|zone| zone.holds(Zone::point(key))).count(), 1);
         }
