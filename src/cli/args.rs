@@ -267,6 +267,9 @@ pub(super) struct SimArgs {
     /// are the same
     #[arg(long)]
     pub(super) no_oracles: bool,
+    /// Most cores to use; the results are the same for any number [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub(super) cores: Option<u16>,
     /// Show what the first search did, copy by copy, as a tree
     #[arg(long)]
     pub(super) trace: bool,
@@ -275,6 +278,14 @@ pub(super) struct SimArgs {
     /// One JSON object instead of a table; with --trace it has the search in it
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl SimArgs {
+    /// Cores to use.
+    pub(super) fn cores(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.cores.map_or_else(all, usize::from)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -117,8 +117,8 @@ struct Choices {
     #[arg(long, value_name = "N", default_value = "10",
         value_parser = clap::value_parser!(u16).range(1..))]
     superpeer_every: u16,
-    /// Hash tables: nodes that keep each key, its owner included, 1 to 8
-    #[arg(long, value_name = "N", default_value = "1",
+    /// chord, pastry, can: nodes that keep each key, its owner included, 1 to 8
+    #[arg(long, value_name = "N", default_value = "3",
         value_parser = clap::value_parser!(u8).range(1..=8))]
     replicas: u8,
     /// freenet: names a node keeps beside its own
@@ -426,21 +426,24 @@ fn text(setting: &Setting, rows: &[Row]) -> String {
 /// The values of the options that matter to these systems.
 fn chosen(options: &lab::Options, systems: &[SystemKind]) -> String {
     let lab::Options { files, zipf, walkers, check_interval, superpeer_every, .. } = options;
+    let lab::Options { replicas, cache, dimensions, .. } = options;
     let mut chosen = vec![format!("{files} files a node from 5000 (Zipf, exponent {zipf})")];
-    for system in systems {
-        match system {
-            SystemKind::Walk => {
-                chosen.push(format!("{walkers} walkers, a check every {check_interval} links"));
-            }
-            SystemKind::SuperPeers => {
-                chosen.push(format!("one node in {superpeer_every} a superpeer"));
-            }
-            SystemKind::Chord => {
-                let nodes = output::count(options.replicas.into(), "node", "nodes");
-                chosen.push(format!("each key kept by {nodes}"));
-            }
-            SystemKind::Central | SystemKind::Flood | SystemKind::Ring => {}
-        }
+    let is_there = |these: &[SystemKind]| systems.iter().any(|system| these.contains(system));
+    if is_there(&[SystemKind::Walk]) {
+        chosen.push(format!("{walkers} walkers, a check every {check_interval} links"));
+    }
+    if is_there(&[SystemKind::SuperPeers]) {
+        chosen.push(format!("one node in {superpeer_every} a superpeer"));
+    }
+    if is_there(&[SystemKind::Freenet]) {
+        chosen.push(format!("{cache} names cached by a node of freenet"));
+    }
+    if is_there(&[SystemKind::Chord, SystemKind::Pastry, SystemKind::Can]) {
+        let nodes = output::count(u64::from(*replicas), "node", "nodes");
+        chosen.push(format!("each key of a hash table kept by {nodes}"));
+    }
+    if is_there(&[SystemKind::Can]) {
+        chosen.push(format!("{dimensions} dimensions of can"));
     }
     chosen.join("; ")
 }

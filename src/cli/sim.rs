@@ -23,7 +23,7 @@ pub(super) fn run(args: SimArgs, given: &ArgMatches) -> Result<(), Failure> {
     let bar = bar(plan.queries);
     let started = Instant::now();
     let traced = args.trace || args.drawing.is_asked();
-    let options = RunOptions { traced, oracles: !args.no_oracles };
+    let options = RunOptions { traced, oracles: !args.no_oracles, cores: args.cores() };
     let (mut linked, mut searched) = (started, started);
     let mut progress = |done| {
         bar.set_position(done as u64);

@@ -1,42 +1,13 @@
 //! The circle of [`super::chord`]: identifiers, nodes on it, and the iterative search for the owner of a
 //! key.
 
+use super::identifier::Peer;
 use super::message::Head;
+use super::relay::ANSWER_TIMEOUT;
 use crate::time::Instant;
-use sha1::{Digest, Sha1};
-use std::net::SocketAddrV4;
-use std::time::Duration;
-
-/// A node that has not answered by then is taken for dead. There and back takes 0.2 s at most.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Nodes asked at most; a right circle of any size needs far fewer.
 const MAX_HOPS: usize = 100;
-
-/// A node as others know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
-    pub(super) id: u64,
-    pub(super) addr: SocketAddrV4,
-}
-
-impl Peer {
-    pub(super) fn new(addr: SocketAddrV4) -> Peer {
-        Peer { id: key_of(&addr.to_string()), addr }
-    }
-}
-
-/// The first 64 bits of a SHA-1.
-pub(super) fn key_of(text: &str) -> u64 {
-    let hash: [u8; 20] = Sha1::digest(text.as_bytes()).into();
-    hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
-}
-
-/// Whether `id` lies after `from` and not after `to` on the circle; all of it if they are equal.
-pub(super) fn is_within(id: u64, from: u64, to: u64) -> bool {
-    let (ahead, length) = (id.wrapping_sub(from), to.wrapping_sub(from));
-    length == 0 || (ahead != 0 && ahead <= length)
-}
 
 /// What the owner is looked for.
 #[derive(Clone, Debug)]
@@ -59,6 +30,8 @@ pub(super) struct Task {
     pub(super) head: Head,
     /// Nodes asked.
     pub(super) hops: usize,
+    /// The node to ask first, whether or not it lies before the key.
+    pub(super) hint: Option<Peer>,
     /// Nodes that may be asked.
     candidates: Vec<Peer>,
     /// Nodes to ask when there is no candidate left.
@@ -77,6 +50,7 @@ impl Task {
             key,
             head,
             hops: 0,
+            hint: None,
             candidates: Vec::new(),
             spare: Vec::new(),
             asked: Vec::new(),

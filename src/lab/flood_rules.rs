@@ -80,7 +80,7 @@ impl<'a> FloodRules<'a> {
         &mut self,
         at: Instant,
         (from, to): (usize, usize),
-        wire: usize,
+        wire: u32,
         header: &Header,
     ) -> Result<(), Violation> {
         if header.kind == Kind::Query

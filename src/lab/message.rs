@@ -94,6 +94,16 @@ impl Fields {
         Fields::default()
     }
 
+    /// Their bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// These fields, then others.
     pub fn and(mut self, others: &Fields) -> Fields {
         self.0.extend_from_slice(&others.0);

@@ -16,7 +16,13 @@
 //! | `central` | one directory node |
 //! | `walk` | random walkers |
 //! | `superpeers` | superpeers that index leaves |
+//! | `identifier` | identifiers of hash tables, and nodes by them |
+//! | `keys` | the part of a hash table that one node keeps |
+//! | `relay` | messages routed from node to node, acknowledged on each link |
 //! | `chord`, `chord_task` | a hash table on a circle |
+//! | `pastry`, `pastry_tables` | a hash table routed by prefix |
+//! | `can`, `can_zones` | a hash table on a torus |
+//! | `freenet`, `freenet_store` | search by the closeness of keys, with copies on the way |
 //!
 //! # How a system is added
 //!
@@ -34,6 +40,8 @@
 //! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
 //! favours every system but the real core, whose handshakes count as messages of joining.
 
+mod can;
+mod can_zones;
 mod central;
 mod chart;
 mod chord;
@@ -41,13 +49,20 @@ mod chord_task;
 mod directory;
 mod flood;
 mod flood_rules;
+mod freenet;
+mod freenet_store;
 pub mod host;
+mod identifier;
 mod judge;
+mod keys;
 mod measure;
 pub mod message;
 mod meter;
 mod options;
+mod pastry;
+mod pastry_tables;
 mod pictures;
+mod relay;
 pub mod report;
 mod superpeers;
 mod walk;
@@ -61,12 +76,15 @@ pub use workload::Workload;
 use crate::config::{Config, Limits, Scope};
 use crate::plan::topology::Graph;
 use crate::rng::Rng;
+use can::Can;
 use central::Central;
 use chord::Chord;
 use flood::Flooder;
 use flood_rules::FloodRules;
+use freenet::Freenet;
 use judge::Settled;
 use measure::{FIRST_ADDR, Known, measure};
+use pastry::Pastry;
 use report::Row;
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -111,8 +129,14 @@ systems! {
     Walk = "walk", "keywords; no single point; the nodes walked over learn the search";
     /// Superpeers that index leaves.
     SuperPeers = "superpeers", "keywords; no single point; the superpeers learn every search";
+    /// Steepest ascent by the closeness of keys.
+    Freenet = "freenet", "whole names only; no single point; nobody can tell who searches";
     /// A distributed hash table on a circle.
     Chord = "chord", "whole names only; no single point; the owner of a key learns who searches it";
+    /// A distributed hash table routed by prefix.
+    Pastry = "pastry", "whole names only; no single point; the nodes on the way learn who searches";
+    /// A distributed hash table on a torus.
+    Can = "can", "whole names only; no single point; the nodes on the way learn who searches";
 }
 
 impl SystemKind {
@@ -234,12 +258,13 @@ pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
             };
             measure(cell, Known::Neighbours(told), &make, Settled(superpeers::rule))
         }
-        SystemKind::Chord => {
-            let make = |node, _, rng| {
-                Host::new(Chord::new(files(node), addr_of(node)), addr_of(node), rng)
-            };
+        SystemKind::Freenet => {
+            let cache = cell.options.cache as usize;
+            let make =
+                |node, _, rng| Host::new(Freenet::new(files(node), cache), addr_of(node), rng);
             measure(cell, Known::Anyone, &make, ())
         }
+        SystemKind::Chord | SystemKind::Pastry | SystemKind::Can => run_table(cell),
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));
             let is_ring = cell.system == SystemKind::Ring;
@@ -254,6 +279,26 @@ pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
             (0..).zip(&mut kept).for_each(|(node, others)| others.retain(|&other| other < node));
             measure(cell, Known::Neighbours(kept), &make, FloodRules::new(cell))
         }
+    }
+}
+
+/// Runs a cell of a hash table, whose nodes join by any other.
+fn run_table<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
+    let files = |node: usize| Arc::clone(&cell.workload.files[node]);
+    let replicas = cell.options.replicas.into();
+    let dimensions = cell.options.dimensions.into();
+    let chord = |node, _, rng| {
+        Host::new(Chord::new(files(node), addr_of(node), replicas), addr_of(node), rng)
+    };
+    let pastry = |node, _, rng| {
+        Host::new(Pastry::new(files(node), addr_of(node), replicas), addr_of(node), rng)
+    };
+    let can =
+        |node, _, rng| Host::new(Can::new(files(node), dimensions, replicas), addr_of(node), rng);
+    match cell.system {
+        SystemKind::Pastry => measure(cell, Known::Anyone, &pastry, ()),
+        SystemKind::Can => measure(cell, Known::Anyone, &can, ()),
+        _ => measure(cell, Known::Anyone, &chord, ()),
     }
 }
 

@@ -5,8 +5,10 @@
 //! datagram is lost by [`super::LinkParams::loss`], by a partition, and at a receiver that is not
 //! up or does not read; nobody is told. A network that sends none pays nothing for them.
 
-use super::network::{Event, Net, State};
+use super::hosts::State;
+use super::network::{Event, Net};
 use super::node::{Node, Observer, Passed};
+use super::wires::Holder;
 use crate::rng::Rng;
 use crate::time::Instant;
 use siphasher::sip::SipHasher13;
@@ -19,7 +21,7 @@ use std::time::Duration;
 /// Datagrams under way.
 pub(super) struct Datagrams {
     under_way: Slab<Datagram>,
-    /// Keys the latency of each pair of nodes.
+    /// Keys latencies: of each pair of nodes, and of each dial.
     key: (u64, u64),
     /// When each sender's uplink is free, with a bandwidth limit.
     free_at: BTreeMap<usize, Instant>,
@@ -40,10 +42,24 @@ impl Datagrams {
     }
 
     fn pair_bits(&self, a: usize, b: usize) -> u64 {
+        self.bits([a.min(b) as u64, a.max(b) as u64])
+    }
+
+    /// Randomness for a node's dial of this number.
+    pub(super) fn dial_bits(&self, node: usize, dial: u32) -> u64 {
+        self.bits([!u64::from(dial), node as u64])
+    }
+
+    fn bits(&self, words: [u64; 2]) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
-        hasher.write_u64(a.min(b) as u64);
-        hasher.write_u64(a.max(b) as u64);
+        words.into_iter().for_each(|word| hasher.write_u64(word));
         hasher.finish()
+    }
+
+    /// Holds a datagram until it arrives.
+    pub(super) fn hold(&mut self, from: usize, to: usize, bytes: Vec<u8>) -> Event {
+        let slot = self.under_way.insert(Datagram { from, to, bytes });
+        Event::Datagram(u32::try_from(slot).expect("less than memory can hold"))
     }
 }
 
@@ -74,9 +90,11 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             }
         };
         let at = leaves_at + self.latency_between(from, to);
-        let slot = self.datagrams.under_way.insert(Datagram { from, to, bytes });
-        let slot = u32::try_from(slot).expect("less than memory can hold");
-        self.travel(at, Event::Datagram(slot));
+        if self.post.is_some() && !self.hosts.has(to) {
+            return self.post_datagram(at, (from, to), bytes);
+        }
+        let event = self.datagrams.hold(from, to, bytes);
+        self.travel(at, Holder::Node(from), event);
     }
 
     pub(super) fn datagram_arrives(&mut self, slot: u32) {

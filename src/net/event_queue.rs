@@ -1,5 +1,5 @@
-//! A priority queue of timed events. Ties are broken by the order of scheduling, so a run is the
-//! same on every machine.
+//! A priority queue of timed events. Ties are broken by a key that the scheduler gives, so a run is
+//! the same on every machine.
 //!
 //! A timing wheel: hundreds of thousands of events are due within a second, and a binary heap of
 //! them would miss the cache at every level. Events wait unsorted in the slot their time falls
@@ -31,13 +31,12 @@ pub(super) struct EventQueue<T> {
     in_wheel: usize,
     /// Events without a slot: beyond the wheel, or before `next_slot`.
     others: BinaryHeap<Entry<T>>,
-    sequence: u64,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     at: Instant,
-    sequence: u64,
+    key: u64,
     event: T,
 }
 
@@ -49,13 +48,12 @@ impl<T> EventQueue<T> {
             wheel: (0..SLOTS).map(|_| Vec::new()).collect(),
             in_wheel: 0,
             others: BinaryHeap::new(),
-            sequence: 0,
         }
     }
 
-    pub(super) fn schedule(&mut self, at: Instant, event: T) {
-        self.sequence += 1;
-        let entry = Entry { at, sequence: self.sequence, event };
+    /// Events of one time come in the order of their keys; those of equal keys must be alike.
+    pub(super) fn schedule(&mut self, at: Instant, key: u64, event: T) {
+        let entry = Entry { at, key, event };
         let slot = slot_of(at);
         if (self.next_slot..self.next_slot + SLOTS).contains(&slot) {
             self.wheel[wheel_index(slot)].push(entry);
@@ -74,7 +72,8 @@ impl<T> EventQueue<T> {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Instant, T)> {
+    /// The next event, with its time and key.
+    pub(super) fn pop(&mut self) -> Option<(Instant, u64, T)> {
         self.turn();
         let entry = if self.due.last() > self.others.peek() {
             self.due.pop()?
@@ -86,7 +85,7 @@ impl<T> EventQueue<T> {
             }
             entry
         };
-        Some((entry.at, entry.event))
+        Some((entry.at, entry.key, entry.event))
     }
 
     /// Up to `most` of the next events; those of later slots are left out.
@@ -127,7 +126,7 @@ fn wheel_index(slot: u64) -> usize {
 impl<T> Ord for Entry<T> {
     /// The greatest is the earliest: a heap gives it out first, a sorted list has it last.
     fn cmp(&self, other: &Entry<T>) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+        (other.at, other.key).cmp(&(self.at, self.key))
     }
 }
 
@@ -153,7 +152,7 @@ mod tests {
 
     /// Ties, the past, the same slot, the far future.
     #[test]
-    fn events_come_in_order_of_time_and_then_of_scheduling() {
+    fn events_come_in_order_of_time_and_then_of_keys() {
         let mut rng = Rng::new(9);
         let (mut queue, mut model) = (EventQueue::new(), BTreeMap::new());
         let mut now = 0;
@@ -167,13 +166,15 @@ mod tests {
                 _ => 10_000 + rng.below(90_000),
             };
             let at = now + ahead as u64;
-            queue.schedule(Instant::from_micros(at), number);
-            model.insert((at, number), ());
+            // Keys in another order than that of scheduling.
+            let key = number ^ 0x5a5;
+            queue.schedule(Instant::from_micros(at), key, number);
+            model.insert((at, key), number);
             // The queue fills and empties by turns.
             for _ in 0..if number % 2_000 < 1_000 { rng.below(2) } else { rng.below(4) } {
-                let expected = model.pop_first().map(|((at, number), ())| (at, number));
+                let expected = model.pop_first().map(|((at, key), number)| (at, key, number));
                 assert_eq!(queue.next_at().map(Instant::as_micros), expected.map(|next| next.0));
-                let next = queue.pop().map(|(at, number)| (at.as_micros(), number));
+                let next = queue.pop().map(|(at, key, number)| (at.as_micros(), key, number));
                 assert_eq!(next, expected);
                 now = next.map_or(now, |next| next.0);
             }
@@ -185,10 +186,10 @@ mod tests {
     fn after_a_long_silence_the_wheel_is_used_again() {
         let mut queue = EventQueue::new();
         let hour = Instant::from_micros(3_600_000_000);
-        queue.schedule(hour, 1);
-        assert_eq!(queue.pop(), Some((hour, 1)));
-        queue.schedule(hour, 2);
+        queue.schedule(hour, 0, 1);
+        assert_eq!(queue.pop(), Some((hour, 0, 1)));
+        queue.schedule(hour, 0, 2);
         assert_eq!(queue.in_wheel, 1);
-        assert_eq!((queue.pop(), queue.pop()), (Some((hour, 2)), None));
+        assert_eq!((queue.pop(), queue.pop()), (Some((hour, 0, 2)), None));
     }
 }

@@ -1,11 +1,13 @@
 //! Faults, by command: programs and machines that die, stall and come back, wires that are cut, and
-//! a network that is parted. When they happen is for the caller to decide.
+//! a network that is parted. When they happen is for the caller to decide. They need the whole network
+//! in one place: nothing of this is for shards.
 //!
 //! Nothing here mends a link: nodes dial again, as they would outside.
 
-use super::network::{Event, Net, State};
+use super::hosts::State;
+use super::network::{Event, Net};
 use super::node::{Failure, Node, Observer};
-use super::wires::End;
+use super::wires::{End, Holder};
 use crate::time::Instant;
 
 impl<N: Node, O: Observer<N>> Net<N, O> {
@@ -19,7 +21,11 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         let at = self.now + it.latency();
         for side in 0..2 {
             if self.wires[wire].conns[side].is_some() {
-                self.travel(at, Event::Closed(End::new(wire, side), Failure::Reset));
+                self.travel(
+                    at,
+                    Holder::Nobody,
+                    Event::Closed(End::new(wire, side), Failure::Reset),
+                );
             }
         }
         true
@@ -42,7 +48,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             self.lost += wire.kill(&mut self.segments);
             let at = self.now + wire.latency();
             if !dark && wire.conns[end.other().side()].is_some() {
-                self.travel(at, Event::Closed(end.other(), Failure::Reset));
+                self.travel(at, Holder::Node(node), Event::Closed(end.other(), Failure::Reset));
             }
         }
     }

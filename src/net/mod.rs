@@ -10,11 +10,14 @@
 //! |---|---|
 //! | `node` | the traits, and what passes between a node and the network |
 //! | `event_queue` | events in order of time |
+//! | `hosts` | machines and their nodes |
 //! | `segments`, `wires` | connections, and what is in flight on them |
 //! | `datagrams` | bytes without a connection |
-//! | `network` | [`Net`]: dials, turns, sends and reads |
+//! | `network` | [`Net`]: dials, turns and sends |
+//! | `reading` | reads |
 //! | `faults` | crashes, stalls, resets, partitions |
 //! | `peers`, `script` | scripted peers |
+//! | `shard` | a network in several parts, each for a core of its own |
 //! | `prefetch` | cache misses of several events at a time |
 //!
 //! ```text
@@ -25,16 +28,21 @@
 mod datagrams;
 mod event_queue;
 mod faults;
+mod hosts;
 mod network;
 mod node;
 mod peers;
 mod prefetch;
+mod reading;
 mod script;
 mod segments;
+mod shard;
 #[cfg(test)]
 mod tests;
 mod wires;
 
-pub use network::{Net, State};
+pub use hosts::State;
+pub use network::Net;
 pub use node::{Crossing, Dial, DialFate, Failure, Node, Observer, Output, Passed};
+pub use shard::Letter;
 pub use wires::{Holder, LinkParams, Peer};

@@ -2,20 +2,29 @@
 
 use super::datagrams::Datagrams;
 use super::event_queue::EventQueue;
-use super::node::{Crossing, Dial, DialFate, Failure, Node, Observer, Output};
+use super::hosts::{Hosts, State};
+use super::node::{Dial, DialFate, Failure, Node, Observer, Output};
 use super::peers::{Listener, Script};
 use super::segments::{Payload, Segment, Segments};
+use super::shard::Post;
 use super::wires::{End, Holder, LinkParams, Wire};
 use crate::rng::Rng;
 use crate::time::Instant;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// Diallers use ports from here on, one for each wire in turn.
+/// Diallers use ports from here on, one for each connection in turn.
 const FIRST_EPHEMERAL_PORT: u16 = 30_000;
 
+/// A node first hears all that arrives, as one poll would tell it, and then looks at the clock.
+const WAKES_LAST: u64 = 1 << 63;
+
+/// Stands for what no node schedules, behind all nodes.
+const OUTSIDE: u64 = 0x7fff_ffff;
+
 /// A network in memory under virtual time. Equal calls with equal seeds give equal runs: events are
-/// ordered by time, and at one time by the order of scheduling.
+/// ordered by time, and at one time by the node that scheduled them and then by the order it did so in;
+/// timers come last.
 ///
 /// `O` watches it, and is the caller's to read and change at any time.
 pub struct Net<N: Node, O> {
@@ -32,15 +41,21 @@ pub struct Net<N: Node, O> {
     first: SocketAddrV4,
     /// Nodes that listen elsewhere.
     elsewhere: BTreeMap<usize, SocketAddrV4>,
-    pub(super) hosts: Vec<Host<N>>,
+    pub(super) hosts: Hosts<N>,
     /// Nodes that did something since [`Net::take_busy`].
     busy: Vec<u32>,
     pub(super) wires: Vec<Wire<N::Conn>>,
     pub(super) segments: Segments,
     pub(super) datagrams: Datagrams,
     pub(super) queue: EventQueue<Event>,
+    /// The key of the event that is happening.
+    pub(super) event_key: u64,
+    /// Events scheduled by no node.
+    scheduled_outside: u32,
     /// Events under way between nodes.
-    in_flight: usize,
+    pub(super) in_flight: usize,
+    /// What leaves for other shards, if this is one.
+    pub(super) post: Option<Post>,
     /// Copies of descriptors lost on wires that broke, or at sockets that were closed.
     pub(super) lost: u64,
     /// The side of each node, while the network is parted.
@@ -49,35 +64,6 @@ pub struct Net<N: Node, O> {
     /// Where wires lead that were dialled to no node, or whose dial is not answered.
     pub(super) dialled: BTreeMap<usize, SocketAddrV4>,
     pub(super) scripts: Vec<Script>,
-}
-
-/// A node and its machine.
-pub(super) struct Host<N: Node> {
-    pub(super) node: N,
-    /// By slot.
-    pub(super) sockets: Vec<Option<(N::Conn, End)>>,
-    /// The earliest wake-up scheduled.
-    pub(super) wakes_at: Instant,
-    pub(super) state: State,
-    /// It reads nothing.
-    pub(super) stalled: bool,
-    /// It takes no turns.
-    held: bool,
-    /// It is in [`Net::busy`].
-    busy: bool,
-}
-
-/// The state of a node and its machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The program runs.
-    Up,
-    /// The program is stopped; its machine still accepts connections.
-    Frozen,
-    /// The program is gone; its machine refuses connections.
-    Down,
-    /// The machine is gone: nothing is answered.
-    Dark,
 }
 
 /// A scheduled event.
@@ -111,13 +97,16 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             now: Instant::ZERO,
             first,
             elsewhere: BTreeMap::new(),
-            hosts: Vec::new(),
+            hosts: Hosts::new(0, 0),
             busy: Vec::new(),
             wires: Vec::new(),
             segments: Segments::default(),
             datagrams,
             queue: EventQueue::new(),
+            event_key: 0,
+            scheduled_outside: 0,
             in_flight: 0,
+            post: None,
             lost: 0,
             sides: None,
             listeners: BTreeMap::new(),
@@ -128,16 +117,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
 
     /// Adds a node, which listens on the next address. It gets its first turn with [`Net::turn`].
     pub fn add(&mut self, node: N) -> usize {
-        self.hosts.push(Host {
-            node,
-            sockets: Vec::new(),
-            wakes_at: Instant::FAR_FUTURE,
-            state: State::Up,
-            stalled: false,
-            held: false,
-            busy: false,
-        });
-        self.hosts.len() - 1
+        self.hosts.add(node)
     }
 
     /// Adds a node that listens on `addr`.
@@ -150,7 +130,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
 
     /// Room for so many nodes and wires.
     pub fn reserve(&mut self, nodes: usize, wires: usize) {
-        self.hosts.reserve_exact(nodes);
+        self.hosts.reserve(nodes);
         self.wires.reserve_exact(wires);
     }
 
@@ -193,7 +173,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             return Some(*node);
         }
         let number = u32::from(*addr.ip()).checked_sub(u32::from(*self.first.ip()))? as usize;
-        let is_node = addr.port() == self.first.port() && number < self.hosts.len();
+        let is_node = addr.port() == self.first.port() && number < self.hosts.count_everywhere();
         (is_node && !self.elsewhere.contains_key(&number)).then_some(number)
     }
 
@@ -270,16 +250,31 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
 
     /// Runs to the next event and lets it happen. False when there is none.
     pub fn step(&mut self) -> bool {
-        let Some((at, event)) = self.queue.pop() else { return false };
+        let Some((at, key, event)) = self.queue.pop() else { return false };
         self.now = self.now.max(at);
+        self.event_key = key;
         self.happen(event);
         true
     }
 
+    /// Orders what this holder schedules now among all that happens at one time.
+    pub(super) fn next_key(&mut self, by: Holder) -> u64 {
+        match by {
+            Holder::Node(node) => self.hosts[node].next_key(node),
+            Holder::Peer(_) | Holder::Nobody => {
+                self.scheduled_outside = self.scheduled_outside.wrapping_add(1);
+                OUTSIDE << 32 | u64::from(self.scheduled_outside)
+            }
+        }
+    }
+
     /// Schedules what passes between nodes.
-    pub(super) fn travel(&mut self, at: Instant, event: Event) {
-        self.in_flight += 1;
-        self.queue.schedule(at, event);
+    pub(super) fn travel(&mut self, at: Instant, by: Holder, event: Event) {
+        let key = self.next_key(by);
+        if let Some(event) = self.post_abroad(at, key, event) {
+            self.in_flight += 1;
+            self.queue.schedule(at, key, event);
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -335,10 +330,10 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
                 None => return,
             },
         };
-        let at = now + self.wires[wire].latency();
+        let (at, by) = (now + self.wires[wire].latency(), self.wires[wire].holder(end.side()));
         match accepted {
-            Ok(()) => self.travel(at, Event::Connected(end.other())),
-            Err(failure) => self.travel(at, Event::Closed(end.other(), failure)),
+            Ok(()) => self.travel(at, by, Event::Connected(end.other())),
+            Err(failure) => self.travel(at, by, Event::Closed(end.other(), failure)),
         }
     }
 
@@ -371,8 +366,8 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             Holder::Peer(peer) => self.scripts[peer.0].ip,
             Holder::Nobody => Ipv4Addr::UNSPECIFIED,
         };
-        let port = u16::try_from(wire % usize::from(FIRST_EPHEMERAL_PORT)).unwrap_or(0);
-        SocketAddrV4::new(ip, FIRST_EPHEMERAL_PORT + port)
+        let number = self.wires[wire].dial() % u32::from(FIRST_EPHEMERAL_PORT);
+        SocketAddrV4::new(ip, FIRST_EPHEMERAL_PORT + u16::try_from(number).unwrap_or(0))
     }
 
     fn plug(&mut self, node: usize, conn: N::Conn, end: End) {
@@ -431,8 +426,9 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             && at < host.wakes_at
         {
             host.wakes_at = at;
+            let key = WAKES_LAST | host.next_key(node);
             let node = u32::try_from(node).expect("checked by wires");
-            self.queue.schedule(at.max(now), Event::Wake { node });
+            self.queue.schedule(at.max(now), key, Event::Wake { node });
         }
     }
 
@@ -448,31 +444,40 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
     }
 
     pub(super) fn send(&mut self, end: End, bytes: Payload) {
-        let (now, wire) = (self.now, &mut self.wires[end.wire()]);
-        let latency = wire.latency();
+        let (now, is_abroad) = (self.now, self.is_abroad(end.other()));
+        let wire = &mut self.wires[end.wire()];
+        let (by, latency) = (wire.holder(end.side()), wire.latency());
         if wire.dead {
             // A machine that knows nothing of the connection answers with a reset.
             self.lost += wire.taps[end.side()].count(&bytes);
             let peer = wire.node(end.other().side());
             if peer.is_none_or(|peer| self.hosts[peer].state != State::Dark) {
-                self.travel(now + latency * 2, Event::Closed(end, Failure::Reset));
+                self.travel(now + latency * 2, by, Event::Closed(end, Failure::Reset));
             }
             return;
         }
+        if is_abroad {
+            let free_at = wire.directions[end.side()].occupy(bytes.len(), now, &self.params);
+            return self.post_segment(free_at + latency, end, Segment::Bytes(bytes));
+        }
+        let key = self.next_key(by);
         let (queue, in_flight) = (&mut self.queue, &mut self.in_flight);
-        let direction = &mut wire.directions[end.side()];
+        let direction = &mut self.wires[end.wire()].directions[end.side()];
         let (segments, times) = (&mut self.segments, (now, latency));
         direction.put(bytes, segments, times, &self.params, &mut self.rng, |at| {
             *in_flight += 1;
-            queue.schedule(at, Event::Arrive(end.other()));
+            queue.schedule(at, key, Event::Arrive(end.other()));
         });
     }
 
     fn dial(&mut self, node: usize, conn: N::Conn, addr: SocketAddrV4) {
-        let latency = self.params.draw_latency(&mut self.rng);
+        let host = &mut self.hosts[node];
+        host.dials += 1;
+        let (dial, by) = (host.dials, Holder::Node(node));
+        let latency = self.params.latency_of(|| self.datagrams.dial_bits(node, dial));
         let to = self.node_at(addr).map_or(Holder::Nobody, Holder::Node);
         let (wire, now) = (self.wires.len(), self.now);
-        self.wires.push(Wire::new([Holder::Node(node), to], latency));
+        self.wires.push(Wire::new([by, to], latency, dial));
         let end = End::new(wire, 0);
         self.plug(node, conn, end);
         let fate = self.observer.dialled(&Dial { at: now, node, addr, wire }, &mut self.rng);
@@ -480,12 +485,12 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
             self.dialled.insert(wire, addr);
         }
         match fate {
-            DialFate::Arrives => self.travel(now + latency, Event::Accept(end.other())),
+            DialFate::Arrives => self.travel(now + latency, by, Event::Accept(end.other())),
             DialFate::Refused => {
-                self.travel(now + latency * 2, Event::Closed(end, Failure::Refused));
+                self.travel(now + latency * 2, by, Event::Closed(end, Failure::Refused));
             }
             DialFate::Swallowed => {}
-            DialFate::Offline => self.travel(now, Event::Closed(end, Failure::Offline)),
+            DialFate::Offline => self.travel(now, by, Event::Closed(end, Failure::Offline)),
         }
     }
 
@@ -503,97 +508,15 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
 
     /// Puts the end of the stream on a wire.
     pub(super) fn finish(&mut self, end: End, how: Segment) {
+        let is_abroad = self.is_abroad(end.other());
         let wire = &mut self.wires[end.wire()];
-        let latency = wire.latency();
+        let (by, latency) = (wire.holder(end.side()), wire.latency());
         let direction = &mut wire.directions[end.side()];
-        let at = direction.finish(how, &mut self.segments, self.now, latency);
-        self.travel(at, Event::Arrive(end.other()));
-    }
-
-    /// Reads all that has arrived at an end, unless its holder does not read.
-    pub(super) fn read(&mut self, end: End) {
-        let (wire, side, writer) = (end.wire(), end.side(), end.other().side());
-        if !self.reads(end) || self.is_cut_off(wire) {
-            return;
+        let at = direction.free_at(self.now) + latency;
+        if is_abroad {
+            return self.post_segment(at, end, how);
         }
-        while let Some(segment) = self.wires[wire].directions[writer].read(&mut self.segments) {
-            match segment {
-                Segment::Bytes(bytes) if self.wires[wire].cuts_next => {
-                    let at = self.rng.below(bytes.len() + 1);
-                    self.deliver(end, &bytes[..at]);
-                    self.lost += self.wires[wire].taps[writer].count(&bytes[at..]);
-                    if self.reset(wire) {
-                        self.observer.cut(self.now, wire);
-                    }
-                }
-                Segment::Bytes(bytes) => self.deliver(end, &bytes),
-                Segment::End => {
-                    self.wires[wire].heard_end[side] = true;
-                    self.ended(end, Failure::Eof);
-                }
-                Segment::Reset => {
-                    self.lost += self.wires[wire].kill(&mut self.segments);
-                    self.ended(end, Failure::Reset);
-                }
-            }
-        }
-        if self.wires[wire].directions[writer].unblocks() {
-            let at = self.now + self.wires[wire].latency();
-            self.travel(at, Event::Writable(end.other()));
-        }
-    }
-
-    fn reads(&self, end: End) -> bool {
-        match self.wires[end.wire()].holder(end.side()) {
-            Holder::Node(node) => {
-                let host = &self.hosts[node];
-                !host.stalled && host.state != State::Frozen
-            }
-            Holder::Peer(peer) => self.scripts[peer.0].reads,
-            Holder::Nobody => true,
-        }
-    }
-
-    fn deliver(&mut self, end: End, bytes: &[u8]) {
-        let (wire, side) = (end.wire(), end.side());
-        let holder = self.wires[wire].holder(side);
-        match (holder, self.wires[wire].conns[side]) {
-            (Holder::Node(node), Some(conn)) => {
-                self.observer.delivering(&self.hosts[node].node, bytes.len());
-                self.show(end, bytes);
-                self.hosts[node].node.handle_bytes(self.now, conn, bytes);
-                self.turn(node);
-                let open = self.wires[wire].conns[side].is_some();
-                self.observer.delivered(&self.hosts[node].node, open);
-            }
-            (Holder::Peer(peer), _) => {
-                self.show(end, bytes);
-                self.scripts[peer.0].received.extend_from_slice(bytes);
-            }
-            _ => self.lost += self.wires[wire].taps[end.other().side()].count(bytes),
-        }
-    }
-
-    /// Shows the descriptors in what an end reads to the observer.
-    fn show(&mut self, end: End, bytes: &[u8]) {
-        let wire = &mut self.wires[end.wire()];
-        let (from, to) = (wire.holder(end.other().side()), wire.holder(end.side()));
-        let (at, wire_number, observer) = (self.now, end.wire(), &mut self.observer);
-        wire.taps[end.other().side()].cut(bytes, |raw| {
-            observer.crossed(&Crossing { at, from, to, wire: wire_number, raw });
-        });
-    }
-
-    /// The stream towards an end is over.
-    pub(super) fn ended(&mut self, end: End, failure: Failure) {
-        let wire = &mut self.wires[end.wire()];
-        let conn = match failure {
-            Failure::Eof => wire.conns[end.side()],
-            _ => wire.conns[end.side()].take(),
-        };
-        if let (Some(node), Some(conn)) = (wire.node(end.side()), conn) {
-            self.hosts[node].node.handle_closed(self.now, conn, failure);
-            self.turn(node);
-        }
+        direction.take_in(how, &mut self.segments);
+        self.travel(at, by, Event::Arrive(end.other()));
     }
 }

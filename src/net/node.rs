@@ -14,7 +14,7 @@ use std::net::SocketAddrV4;
 /// `poll_transmit` with `sent`, and asks `poll_timeout` last.
 pub trait Node {
     /// The node's name for one socket, from the dial or the accept to `Output::Close`.
-    type Conn: Copy + Eq + Debug;
+    type Conn: Copy + Eq + Debug + Send;
     /// Outputs other than those about sockets: events, file operations.
     type Outward;
 
@@ -143,12 +143,14 @@ pub enum DialFate {
 pub struct Crossing<'a> {
     /// When.
     pub at: Instant,
+    /// Its place among all that happens at that time, wherever it does.
+    pub order: u64,
     /// The sender.
     pub from: Holder,
     /// The reader.
     pub to: Holder,
-    /// The wire it crossed.
-    pub wire: usize,
+    /// Tells apart the connections that these two have or had.
+    pub wire: u32,
     /// The descriptor.
     pub raw: RawDescriptor<'a>,
 }

@@ -1,6 +1,7 @@
 //! Scripted peers: connections whose other end is the caller, byte by byte.
 
-use super::network::{Net, State};
+use super::hosts::State;
+use super::network::Net;
 use super::node::{Failure, Node, Observer};
 use super::peers::{Listener, Script};
 use super::segments::{Payload, Segment};
@@ -12,8 +13,9 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
     /// Opens a connection from `ip` to a node, which accepts or refuses it at once.
     pub fn dial_from(&mut self, ip: Ipv4Addr, node: usize) -> Peer {
         let (wire, peer) = (self.wires.len(), Peer(self.scripts.len()));
-        let latency = self.params.draw_latency(&mut self.rng);
-        self.wires.push(Wire::new([Holder::Peer(peer), Holder::Node(node)], latency));
+        let latency = self.params.latency_of(|| self.rng.next_u64());
+        let dial = u32::try_from(wire).expect("fewer than 2,000,000,000 connections");
+        self.wires.push(Wire::new([Holder::Peer(peer), Holder::Node(node)], latency, dial));
         self.add_script(ip, End::new(wire, 0));
         if self.hosts[node].state == State::Up {
             self.accept_at(node, End::new(wire, 1));

@@ -19,6 +19,7 @@ struct Echo {
     queues: BTreeMap<usize, VecDeque<u8>>,
     blocked: bool,
     dials: Vec<SocketAddrV4>,
+    closes: Vec<usize>,
     connected: Vec<Instant>,
     ended: Vec<(usize, Failure)>,
     heard: Vec<u8>,
@@ -72,6 +73,9 @@ impl Node for Echo {
     fn start_turn(&mut self, _: Instant) {}
 
     fn poll_output(&mut self) -> Option<Output<usize, Infallible>> {
+        if let Some(conn) = self.closes.pop() {
+            return Some(Output::Close { conn });
+        }
         let addr = self.dials.pop()?;
         let conn = self.open();
         self.dialled.push(conn);
@@ -199,4 +203,62 @@ fn a_reset_ends_both_sides_and_loses_what_is_in_flight() {
     assert!(net.node(0).heard.is_empty());
     assert_eq!(net.node(0).ended, [(2, Failure::Reset)]);
     assert_eq!(net.node(1).ended, [(1, Failure::Reset)]);
+}
+
+/// What a node saw of dials, ends and bytes.
+type Saw = (Vec<Instant>, Vec<(usize, Failure)>, Vec<u8>);
+
+/// What each of four nodes saw, with this many nodes in each shard. Nodes 0 and
+/// 1 dial the others; node 2 is refused; node 3 hangs up before its dial is answered.
+fn seen_in_shards(nodes_each: usize) -> Vec<Saw> {
+    let (first, until) = (|shard: usize| shard * nodes_each, Instant::ZERO + LATENCY * 20);
+    let latency = (LATENCY, LATENCY * 3);
+    let params = LinkParams { latency, ..LinkParams::even(LATENCY) };
+    let mut shards: Vec<Net<Echo, ()>> = (0..4 / nodes_each)
+        .map(|shard| {
+            let nodes = first(shard)..first(shard + 1);
+            Net::shard(FIRST, params.clone(), Rng::new(3), (), nodes, 4)
+        })
+        .collect();
+    for node in 0..4 {
+        assert_eq!(shards[node / nodes_each].add(Echo::default()), node);
+    }
+    let addrs = [0, 1, 2, 3].map(|node| shards[0].addr_of(node));
+    let mut turn = |node: usize, dials: &[SocketAddrV4], closes: &[usize]| {
+        let net = &mut shards[node / nodes_each];
+        net.node_mut(node).dials.extend(dials);
+        net.node_mut(node).closes.extend(closes);
+        net.turn(node);
+    };
+    turn(0, &[addrs[3], addrs[1]], &[]);
+    turn(1, &[addrs[2], addrs[3], addrs[0]], &[]);
+    turn(2, &[ELSEWHERE], &[]);
+    turn(3, &[addrs[0]], &[]);
+    turn(3, &[], &[1]);
+    loop {
+        let letters: Vec<Letter> = shards.iter_mut().flat_map(Net::take_letters).collect();
+        for letter in letters {
+            shards[letter.to() / nodes_each].receive(letter);
+        }
+        let next = shards.iter_mut().filter_map(Net::next_at).min();
+        let Some(at) = next.filter(|at| *at < until) else { break };
+        for net in &mut shards {
+            net.run_before(at + LATENCY);
+        }
+    }
+    let seen = |node: usize| {
+        let node = shards[node / nodes_each].node(node);
+        (node.connected.clone(), node.ended.clone(), node.heard.clone())
+    };
+    (0..4).map(seen).collect()
+}
+
+#[test]
+fn a_network_in_shards_does_what_it_does_in_one_piece() {
+    let whole = seen_in_shards(4);
+    assert_eq!(whole[0].0.len(), 2, "{whole:?}");
+    assert_eq!(whole[2].1, [(1, Failure::Refused)], "{whole:?}");
+    assert_eq!(whole[0].1, [(4, Failure::Eof)], "node 3 hung up: {whole:?}");
+    assert_eq!(seen_in_shards(2), whole);
+    assert_eq!(seen_in_shards(1), whole);
 }

@@ -37,10 +37,6 @@ impl LinkParams {
         }
     }
 
-    pub(super) fn draw_latency(&self, rng: &mut Rng) -> Duration {
-        self.latency_of(|| rng.next_u64())
-    }
-
     /// The latency that these random bits stand for. None are drawn where all are equal.
     pub(super) fn latency_of(&self, bits: impl FnOnce() -> u64) -> Duration {
         let (least, most) = self.latency;
@@ -138,6 +134,10 @@ pub(super) struct Wire<C> {
     /// The name of the socket at a side that a node holds, until its connection has ended.
     pub(super) conns: [Option<C>; 2],
     latency_micros: u32,
+    /// Which of its dialler's dials made it.
+    dial: u32,
+    /// See [`Wire::far`].
+    far: u32,
     /// What each side has sent, cut into descriptors; fed as it is read at the other side.
     pub(super) taps: [Tap; 2],
     /// What each side has sent and the other has not read.
@@ -172,13 +172,16 @@ pub(super) struct Direction {
 }
 
 impl<C: Copy> Wire<C> {
-    pub(super) fn new(holders: [Holder; 2], latency: Duration) -> Wire<C> {
+    /// A connection by the dialler's dial of this number.
+    pub(super) fn new(holders: [Holder; 2], latency: Duration, dial: u32) -> Wire<C> {
         let micros =
             u32::try_from(latency.as_micros()).expect("latencies are some seconds at most");
         Wire {
             holders: holders.map(PackedHolder::pack),
             conns: [None, None],
             latency_micros: micros,
+            dial,
+            far: u32::MAX,
             taps: Default::default(),
             directions: Default::default(),
             heard_end: [false, false],
@@ -203,6 +206,27 @@ impl<C: Copy> Wire<C> {
             Holder::Node(node) => Some(node),
             _ => None,
         }
+    }
+
+    /// Which of its dialler's dials made it.
+    pub(super) fn dial(&self) -> u32 {
+        self.dial
+    }
+
+    /// Its number in the shard that holds the other end, as soon as that is known.
+    pub(super) fn far(&self) -> Option<u32> {
+        Some(self.far).filter(|&far| far != u32::MAX)
+    }
+
+    /// See [`Wire::far`].
+    pub(super) fn set_far(&mut self, far: u32) {
+        self.far = far;
+    }
+
+    /// Tells it from the other connections of its two holders, whoever dialled them.
+    pub(super) fn number(&self) -> u32 {
+        let [dialler, other] = self.holders;
+        self.dial << 1 | u32::from(dialler.0 > other.0)
     }
 
     pub(super) fn latency(&self) -> Duration {
@@ -286,11 +310,10 @@ impl Direction {
         rng: &mut Rng,
         mut arrives: impl FnMut(Instant),
     ) {
-        self.unread_bytes += bytes.len();
         let mut put = |bytes: Payload| {
-            self.free_at = self.free_at.max(now) + params.time_on_wire(bytes.len());
-            segments.push(&mut self.list, Segment::Bytes(bytes));
-            arrives(self.free_at + latency);
+            let free_at = self.occupy(bytes.len(), now, params);
+            self.take_in(Segment::Bytes(bytes), segments);
+            arrives(free_at + latency);
         };
         if !params.split {
             return put(bytes);
@@ -303,16 +326,23 @@ impl Direction {
         }
     }
 
-    /// Puts the end of the stream on, and returns its arrival time.
-    pub(super) fn finish(
-        &mut self,
-        how: Segment,
-        segments: &mut Segments,
-        now: Instant,
-        latency: Duration,
-    ) -> Instant {
-        segments.push(&mut self.list, how);
-        self.free_at.max(now) + latency
+    /// Puts as many bytes on the wire, and returns when it has carried them.
+    pub(super) fn occupy(&mut self, len: usize, now: Instant, params: &LinkParams) -> Instant {
+        self.free_at = self.free_at(now) + params.time_on_wire(len);
+        self.free_at
+    }
+
+    /// When it has carried all that was put on it.
+    pub(super) fn free_at(&self, now: Instant) -> Instant {
+        self.free_at.max(now)
+    }
+
+    /// Holds a segment for the reader.
+    pub(super) fn take_in(&mut self, segment: Segment, segments: &mut Segments) {
+        if let Segment::Bytes(bytes) = &segment {
+            self.unread_bytes += bytes.len();
+        }
+        segments.push(&mut self.list, segment);
     }
 
     /// The next segment has reached the reader, unless it was lost with the wire.
@@ -380,8 +410,7 @@ mod tests {
         let (mut direction, mut segments) = (Direction::default(), Segments::default());
         assert_eq!(put(&mut direction, &mut segments, 100, &params), [110_000]);
         assert_eq!(put(&mut direction, &mut segments, 50, &params), [160_000], "it waits");
-        let end = direction.finish(Segment::End, &mut segments, NOW, LATENCY);
-        assert_eq!(end.since(NOW), Duration::from_millis(160));
+        assert_eq!(direction.free_at(NOW).since(NOW), Duration::from_millis(150));
     }
 
     #[test]
@@ -408,7 +437,7 @@ mod tests {
     #[test]
     fn descriptors_on_a_wire_that_breaks_are_counted() {
         let params = LinkParams { split: true, ..params() };
-        let mut wire = Wire::<u64>::new([Holder::Node(0), Holder::Node(1)], LATENCY);
+        let mut wire = Wire::<u64>::new([Holder::Node(0), Holder::Node(1)], LATENCY, 1);
         let ping = [&[7; 16][..], &[0, 1, 0, 0, 0, 0, 0]].concat();
         let bytes = [b"GNUTELLA OK\n\n", &ping[..], &ping, &ping[..22]].concat();
         let (mut rng, mut segments) = (Rng::new(1), Segments::default());
@@ -431,6 +460,6 @@ mod tests {
         for holder in [Holder::Node(9), Holder::Peer(Peer(9)), Holder::Nobody] {
             assert_eq!(PackedHolder::pack(holder).unpack(), holder);
         }
-        assert!(size_of::<Wire<(u32, u32)>>() <= 136, "{}", size_of::<Wire<(u32, u32)>>());
+        assert!(size_of::<Wire<(u32, u32)>>() <= 144, "{}", size_of::<Wire<(u32, u32)>>());
     }
 }

@@ -31,7 +31,8 @@ pub struct Flood {
 struct Passage {
     /// The node of the first copy, plus one.
     from: Option<NonZeroU32>,
-    /// The connection it came by: after a failure two nodes may have two of them for a while.
+    /// Which of the connections with that node it came by: after a failure two nodes may have two of
+    /// them for a while.
     wire: u32,
     /// Copies the node put on links.
     sent: u32,
@@ -118,7 +119,7 @@ impl Flood {
         self.origin_stands && node == self.origin
     }
 
-    /// A copy arrives at `to` over `wire`; its sender `from` has `degree` neighbours.
+    /// A copy arrives at `to` over the connection `wire` of those between the two; its sender `from` has `degree` neighbours.
     ///
     /// # Errors
     /// The rule that the sender broke.
@@ -126,7 +127,7 @@ impl Flood {
     pub fn query(
         &mut self,
         (from, to): (usize, usize),
-        wire: usize,
+        wire: u32,
         header: &Header,
         degree: impl FnOnce() -> usize,
     ) -> Result<(), Violation> {
@@ -140,7 +141,7 @@ impl Flood {
         }
         let node = &mut self.nodes[to];
         node.from = plus_one(from);
-        node.wire = index(wire);
+        node.wire = wire;
         node.travel = (header.ttl, header.hops);
         let again = to == self.origin
             || self.counted.get_mut(to).is_some_and(|node| std::mem::replace(node, true));
@@ -157,7 +158,7 @@ impl Flood {
     fn check(
         &mut self,
         (from, to): (usize, usize),
-        wire: usize,
+        wire: u32,
         header: &Header,
         degree: impl FnOnce() -> usize,
     ) -> Result<(), Violation> {
@@ -175,7 +176,7 @@ impl Flood {
         } else if sender.from.is_none() {
             return fail(Rule::OnlyWhatCame, format!("sent {to} what it never had"));
         } else {
-            if sender.wire == index(wire) {
+            if sender.wire == wire && sender.from == plus_one(to) {
                 return fail(Rule::NotBackToSource, format!("sent it back to {to}"));
             }
             travel(sender.travel, (ttl, hops))?;
@@ -259,9 +260,9 @@ pub fn unasked(header: &Header) -> Violation {
     Violation::new(Rule::OnlyWhatCame, text)
 }
 
-/// The number of a node or a wire, in half the room.
+/// The number of a node, in half the room.
 fn index(number: usize) -> u32 {
-    u32::try_from(number).expect("fewer than 4,000,000,000 nodes and wires")
+    u32::try_from(number).expect("fewer than 4,000,000,000 nodes")
 }
 
 fn plus_one(node: usize) -> Option<NonZeroU32> {
@@ -272,11 +273,6 @@ fn plus_one(node: usize) -> Option<NonZeroU32> {
 mod tests {
     use super::*;
     use crate::wire::{Guid, Kind};
-
-    /// One connection for each pair of nodes.
-    fn wire(from: usize, to: usize) -> usize {
-        10 * from.min(to) + from.max(to)
-    }
 
     const TTL: u8 = 4;
     /// A square with one corner more: 0-1, 1-2, 2-3, 0-3, 3-4.
@@ -290,7 +286,7 @@ mod tests {
 
     fn send(flood: &mut Flood, (from, to, ttl, hops): (usize, usize, u8, u8)) -> Option<Rule> {
         let degree = || DEGREES[from];
-        let sent = flood.query((from, to), wire(from, to), &header(ttl, hops), degree);
+        let sent = flood.query((from, to), 2, &header(ttl, hops), degree);
         sent.err().map(|violation| violation.rule)
     }
 

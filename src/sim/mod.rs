@@ -9,16 +9,20 @@
 //! | `run` | the ways to run a simulation |
 //! | `simulation` | the network, its libraries, its counters, the report |
 //! | `searches` | how a search begins and ends |
-//! | `watcher` | the observer of each descriptor and dial |
+//! | `shards` | the network in as many parts as there are cores |
+//! | `watcher` | the observer of each descriptor and dial of a part |
+//! | `follower` | follows a search through all parts, and judges it |
 //! | `faults` | what a fault does to the network |
 //! | `node` | the servent as a node |
 
 mod faults;
+mod follower;
 mod neighbours;
 mod node;
 pub mod report;
 mod run;
 mod searches;
+mod shards;
 mod shares;
 mod simulation;
 mod watcher;

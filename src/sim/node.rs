@@ -22,7 +22,7 @@ pub enum Outward {
 }
 
 /// A node with a servent inside: the servent itself, or one whose output is tampered with.
-pub trait ServentNode: Node<Conn = ConnId, Outward = Outward> {
+pub trait ServentNode: Node<Conn = ConnId, Outward = Outward> + Send {
     /// The servent.
     fn servent(&self) -> &Servent;
 

@@ -17,11 +17,13 @@ pub struct RunOptions {
     pub traced: bool,
     /// The rules of the protocol are checked.
     pub oracles: bool,
+    /// Most threads to use.
+    pub cores: usize,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { traced: false, oracles: true }
+        RunOptions { traced: false, oracles: true, cores: 1 }
     }
 }
 
@@ -48,7 +50,7 @@ pub fn simulate_with(
     progress: &mut dyn FnMut(usize),
     options: RunOptions,
 ) -> Result<Report, Violation> {
-    simulate_nodes(plan, graph, progress, options, &mut |_, servent| servent)
+    simulate_nodes(plan, graph, progress, options, &|_, servent| servent)
 }
 
 /// Like [`simulate_with`], with nodes that `make_node` makes of servents, by number.
@@ -59,20 +61,20 @@ pub fn simulate_nodes<N: ServentNode>(
     plan: &Plan,
     graph: &Graph,
     progress: &mut dyn FnMut(usize),
-    RunOptions { traced, oracles }: RunOptions,
-    make_node: &mut dyn FnMut(usize, Servent) -> N,
+    RunOptions { traced, oracles, cores }: RunOptions,
+    make_node: &(dyn Fn(usize, Servent) -> N + Sync),
 ) -> Result<Report, Violation> {
     let changing = !plan.faults.is_none();
-    let mut simulation = Simulation::start(plan, graph, changing, oracles, make_node)?;
+    let mut simulation = Simulation::start(plan, graph, changing, oracles, cores, make_node)?;
     simulation.check_busy()?;
     progress(0);
     let (mut queries, mut trace) = (Vec::new(), None);
     for done in 0..plan.queries {
         if traced && done == 0 {
-            simulation.net.observer.written = Some((simulation.net.now(), Trace::default()));
+            simulation.follower.written = Some((simulation.net.now(), Trace::default()));
         }
         queries.push(simulation.search(plan)?);
-        trace = trace.or(simulation.net.observer.written.take().map(|(_, trace)| trace));
+        trace = trace.or(simulation.follower.written.take().map(|(_, trace)| trace));
         progress(done + 1);
     }
     let files = if traced { simulation.file_names() } else { Vec::new() };
@@ -136,9 +138,9 @@ pub enum Operation {
 /// # Errors
 /// The first rule of the protocol that did not hold.
 pub fn play(plan: &Plan, graph: &Graph, operations: &[Operation]) -> Result<Report, Violation> {
-    let mut make_node = |_, servent| servent;
+    let make_node = |_, servent| servent;
     let mut simulation: Simulation<'_, Servent> =
-        Simulation::start(plan, graph, true, true, &mut make_node)?;
+        Simulation::start(plan, graph, true, true, 1, &make_node)?;
     let (nodes, mut searching, mut queries) = (graph.names.len(), None, Vec::new());
     for &operation in operations {
         match operation {
@@ -156,10 +158,12 @@ pub fn play(plan: &Plan, graph: &Graph, operations: &[Operation]) -> Result<Repo
             Operation::Return { node } => simulation.come_back(node % nodes),
             Operation::Stall { node } => simulation.stall(node % nodes),
             Operation::Resume { node } => simulation.resume(node % nodes),
-            Operation::Reset { wire, cut } if simulation.net.wires() > 0 => {
-                simulation.reset(wire % simulation.net.wires(), cut);
+            Operation::Reset { wire, cut } => {
+                let wires = simulation.net.whole().wires();
+                if wires > 0 {
+                    simulation.reset(wire % wires, cut);
+                }
             }
-            Operation::Reset { .. } => {}
             Operation::Part { sides } => {
                 simulation.part((0..nodes).map(|node| sides >> (node % 64) & 1 == 1).collect());
             }

@@ -11,10 +11,10 @@ use crate::rules::{Flood, Violation};
 impl<N: ServentNode> Simulation<'_, N> {
     /// One search from start to silence, or as long as the plan gives it.
     pub(super) fn search(&mut self, plan: &Plan) -> Result<QueryReport, Violation> {
-        let names = &self.net.observer.graph.names;
+        let names = &self.follower.graph.names;
         let named = plan.from.as_ref().and_then(|from| names.iter().position(|name| name == from));
-        let origin = named.unwrap_or_else(|| self.net.rng.below(names.len()));
-        let file = some_file(&mut self.net.rng);
+        let origin = named.unwrap_or_else(|| self.rng.below(names.len()));
+        let file = some_file(&mut self.rng);
         self.begin_search(origin, plan.ttl, file);
         let until = self.net.now() + plan.pause();
         let most = if plan.faults.is_none() { until + SETTLE_TIMEOUT } else { until };
@@ -24,27 +24,28 @@ impl<N: ServentNode> Simulation<'_, N> {
 
     /// A node that is down searches nothing and reaches no other.
     pub(super) fn begin_search(&mut self, origin: usize, ttl: u8, file: usize) {
-        self.net.observer.hits = 0;
-        if self.net.state(origin) != State::Up {
+        let (now, forgotten_at) = (self.net.now(), self.net.now() + self.query_route_age());
+        let net = self.net.of_mut(origin);
+        if net.state(origin) != State::Up {
             return;
         }
-        let (now, forgotten_after) = (self.net.now(), self.query_route_age());
-        let servent = self.net.node_mut(origin).servent_mut();
+        let servent = net.node_mut(origin).servent_mut();
         let guid = servent
             .search(now, &name_of(file), Some(ttl))
             .expect("the catalogue's names are searchable");
-        let (nodes, watcher) = (self.libraries.len(), &mut self.net.observer);
-        let (changing, scratch) = (watcher.armed, std::mem::take(&mut watcher.scratch));
+        let (follower, watcher) = (&mut self.follower, self.net.observer());
+        let (changing, scratch) = (watcher.armed, std::mem::take(&mut follower.scratch));
+        let nodes = follower.graph.names.len();
         let flood = Flood::new((origin, ttl), nodes, changing, watcher.oracles, scratch);
-        watcher.asked.insert(guid);
-        watcher.search = Some((guid, flood));
-        if let Some((_, trace)) = &mut watcher.written {
-            trace.from.clone_from(&watcher.graph.names[origin]);
+        follower.search = Some((guid, flood));
+        if let Some((_, trace)) = &mut follower.written {
+            trace.from.clone_from(&follower.graph.names[origin]);
             trace.criteria = name_of(file);
         }
-        watcher.forgotten_at = now + forgotten_after;
-        watcher.outlasted = false;
-        self.net.turn(origin);
+        for net in self.net.all_mut() {
+            net.observer.begin(guid, forgotten_at);
+        }
+        self.net.of_mut(origin).turn(origin);
     }
 
     pub(super) fn end_search(
@@ -53,15 +54,19 @@ impl<N: ServentNode> Simulation<'_, N> {
         plan: &Plan,
     ) -> Result<QueryReport, Violation> {
         self.check_busy()?;
-        let watcher = &mut self.net.observer;
-        let from = watcher.graph.names[origin].clone();
-        let even = plan.is_even() && !watcher.armed && !watcher.outlasted;
-        let (hits, search) = (watcher.hits, watcher.search.take());
-        let Some((guid, flood)) = search else {
+        let from = self.follower.graph.names[origin].clone();
+        let (mut hits, mut outlasted) = (0, false);
+        for net in self.net.all_mut() {
+            net.observer.search = None;
+            hits += net.observer.hits;
+            outlasted |= net.observer.outlasted;
+        }
+        let even = plan.is_even() && !self.net.observer().armed && !outlasted;
+        let Some((guid, flood)) = self.follower.search.take() else {
             return Ok(QueryReport { from, ttl: plan.ttl, ..QueryReport::default() });
         };
-        self.net.node_mut(origin).servent_mut().end_request(guid);
-        let neighbours = &self.net.observer.neighbours;
+        self.net.of_mut(origin).node_mut(origin).servent_mut().end_request(guid);
+        let neighbours = &self.follower.neighbours;
         let shells = neighbours.shells(origin, flood.ttl().into());
         flood
             .finish(&shells, |node| neighbours.degree(node), even)
@@ -75,7 +80,7 @@ impl<N: ServentNode> Simulation<'_, N> {
             hits,
             reach_per_hop: flood.per_hop().to_vec(),
         };
-        self.net.observer.scratch = flood.into_scratch();
+        self.follower.scratch = flood.into_scratch();
         Ok(report)
     }
 }

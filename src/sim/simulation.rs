@@ -1,10 +1,13 @@
 //! A run: a network of servents, what the plan wants done to it, and where every copy of a
 //! descriptor is in the end.
 
+use super::follower::Follower;
+use super::neighbours::Neighbours;
 use super::node::ServentNode;
 use super::report::{QueryReport, Report};
+use super::shards::{Shards, ranges};
 use super::shares::Shares;
-use super::watcher::Watcher;
+use super::watcher::{Seen, Watcher};
 use crate::config::{Config, Limits, Scope};
 use crate::library::Library;
 use crate::net::{LinkParams, Net, State};
@@ -18,8 +21,8 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::ServentId;
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +35,21 @@ const USUAL_LATENCY: (Duration, Duration) = (Duration::from_millis(10), Duration
 /// Where nothing fails, a search that has not died down by then is left alone.
 pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
+/// A smaller latency makes windows too short to be worth it.
+const MIN_WINDOW: Duration = Duration::from_millis(1);
+
+/// With fewer nodes for each, more cores are of no use.
+const MIN_NODES_OF_SHARD: usize = 1_000;
+
 /// Makes a node of a servent.
-pub(super) type MakeNode<'a, N> = &'a mut dyn FnMut(usize, Servent) -> N;
+pub(super) type MakeNode<'a, N> = &'a (dyn Fn(usize, Servent) -> N + Sync);
 
 /// See the module documentation.
 pub(super) struct Simulation<'a, N: ServentNode> {
-    pub(super) net: Net<N, Watcher<'a>>,
+    pub(super) net: Shards<N, Watcher<'a>>,
+    pub(super) follower: Follower<'a>,
+    /// Draws what users do.
+    pub(super) rng: Rng,
     config: Arc<Config>,
     make_node: MakeNode<'a, N>,
     /// What each node shares.
@@ -70,22 +82,20 @@ impl RetiredStats {
 
 impl<'a, N: ServentNode> Simulation<'a, N> {
     /// All links stand, and the plan's faults are about to happen. `changing` says that nodes and
-    /// links may come and go.
+    /// links may come and go; `cores` is the most shards to run in.
     pub(super) fn start(
         plan: &'a Plan,
         graph: &'a Graph,
         changing: bool,
         oracles: bool,
+        cores: usize,
         make_node: MakeNode<'a, N>,
     ) -> Result<Simulation<'a, N>, Violation> {
-        let rng = Rng::new(plan.seed);
-        // A generator of its own, so that the schedule does not depend on what the network draws.
-        let schedule = FaultSchedule::new(plan.faults.clone(), Rng::new(!plan.seed));
-        let watcher = Watcher::new(graph, &plan.faults, schedule, oracles);
+        let mut rng = Rng::new(plan.seed);
+        let follower = Follower::new(graph);
         let nodes = graph.names.len();
-        let degrees = (0..nodes).map(|node| watcher.neighbours.degree(node));
+        let degrees = (0..nodes).map(|node| follower.neighbours.degree(node));
         let config = Arc::new(config(changing, degrees.max().unwrap_or(0)));
-        let shares = Shares::new(plan);
         let params = LinkParams {
             latency: plan.latency.map_or(USUAL_LATENCY, |latency| (latency, latency)),
             bandwidth: plan.bandwidth,
@@ -93,34 +103,70 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             split: plan.split,
             loss: 0.0,
         };
+        let is_simple = !changing && params.window.is_none() && !params.split;
+        let window = Some(params.latency.0).filter(|&least| is_simple && least >= MIN_WINDOW);
+        let shards = match window {
+            Some(_) => cores.min(nodes / MIN_NODES_OF_SHARD).max(1),
+            None => 1,
+        };
+        let draws = rng.fork();
+        let shard = |range: Range<usize>| {
+            // A generator of its own, so that the schedule does not depend on what the network draws.
+            let schedule = FaultSchedule::new(plan.faults.clone(), Rng::new(!plan.seed));
+            let watcher = Watcher::new(&plan.faults, schedule, oracles, range.clone());
+            let mut net = match shards {
+                1 => Net::new(FIRST_ADDR, params.clone(), draws.clone(), watcher),
+                _ => Net::shard(FIRST_ADDR, params.clone(), draws.clone(), watcher, range, nodes),
+            };
+            net.reserve(nodes / shards + 1, graph.edges.len() / shards + 1);
+            net
+        };
+        let nets: Vec<_> = ranges(nodes, shards).into_iter().map(shard).collect();
         let mut simulation = Simulation {
-            net: Net::new(FIRST_ADDR, params, rng, watcher),
+            net: Shards::new(nets, nodes, window),
+            follower,
+            rng,
             config,
             make_node,
-            libraries: Vec::with_capacity(nodes),
+            libraries: Vec::new(),
             retired: RetiredStats::default(),
         };
-        simulation.net.reserve(nodes, graph.edges.len());
-        for (node, name) in graph.names.iter().enumerate() {
-            let mut rng = simulation.net.rng.fork();
-            simulation.libraries.push(shares.library(name, &mut rng));
-            let identity = ServentId::from_random(rng.bytes16());
-            let made = simulation.make(node, identity, rng.next_u64());
-            simulation.net.add(made);
-        }
+        simulation.fill(plan);
         simulation.link_up(changing)?;
         Ok(simulation)
     }
 
+    /// Makes the nodes of all shards.
+    fn fill(&mut self, plan: &Plan) {
+        let (names, shares) = (&self.follower.graph.names, Shares::new(plan));
+        let rngs: Vec<Rng> = names.iter().map(|_| self.rng.fork()).collect();
+        let (config, make_node) = (&self.config, self.make_node);
+        let made = self.net.each(|net, nodes| {
+            let mut libraries = Vec::with_capacity(nodes.len());
+            for node in nodes {
+                let mut rng = rngs[node].clone();
+                let library = shares.library(&names[node], &mut rng);
+                libraries.push(Arc::clone(&library));
+                let identity = ServentId::from_random(rng.bytes16());
+                let (config, seed) = (Arc::clone(config), rng.next_u64());
+                let servent = Servent::new(config, library, identity, seed, Instant::ZERO);
+                net.add(make_node(node, servent));
+            }
+            libraries
+        });
+        self.libraries = made.into_iter().flatten().collect();
+    }
+
     fn link_up(&mut self, changing: bool) -> Result<(), Violation> {
-        for node in 0..self.libraries.len() {
-            self.keep_links(node);
-        }
+        let neighbours = &self.follower.neighbours;
+        self.net.each(|net, nodes| nodes.for_each(|node| keep_links(net, neighbours, node)));
         let now = self.net.now();
         self.run(now, now + SETTLE_TIMEOUT)?;
         if changing {
-            let (now, nodes, wires) = (self.net.now(), self.libraries.len(), self.net.wires());
-            self.net.observer.arm(now, nodes, wires);
+            let (now, nodes) = (self.net.now(), self.libraries.len());
+            let net = self.net.whole();
+            let wires = net.wires();
+            net.observer.arm(now, nodes, wires);
         }
         Ok(())
     }
@@ -131,30 +177,34 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         (self.make_node)(node, Servent::new(config, library, identity, seed, self.net.now()))
     }
 
-    /// Has a node dial its links: each link is kept by its lower node.
+    /// Has a node dial its links.
     pub(super) fn keep_links(&mut self, node: usize) {
-        let now = self.net.now();
-        let others: Vec<usize> = self.net.observer.neighbours.kept_by(node).collect();
-        for other in others {
-            let addr = self.net.addr_of(other);
-            self.net.node_mut(node).servent_mut().add_static_peer(now, addr);
-        }
-        self.net.node_mut(node).handle_timeout(now);
-        self.net.turn(node);
+        keep_links(self.net.of_mut(node), &self.follower.neighbours, node);
     }
 
     /// Runs until `min`, and then on until nothing is under way, or `max`, through all faults.
     pub(super) fn run(&mut self, min: Instant, max: Instant) -> Result<(), Violation> {
-        while self.net.run(min, max) {
-            if let Some(violation) = self.net.observer.violation.take() {
+        loop {
+            let follower = &mut self.follower;
+            let is_over = !self.net.run(min, max, &mut |nets| follow(follower, nets));
+            let watchers = self.net.all_mut().iter_mut();
+            let mut broken = watchers.filter_map(|net| net.observer.violation.take());
+            if let Some(violation) = self.follower.violation.take().or_else(|| broken.next()) {
                 return Err(violation);
             }
+            if is_over {
+                return Ok(());
+            }
             let now = self.net.now();
-            while let Some((_, fault)) = self.net.observer.schedule.next_due(now) {
+            while let Some((_, fault)) = self.net.whole().observer.schedule.next_due(now) {
                 self.fault(fault);
             }
         }
-        Ok(())
+    }
+
+    /// Follows what was seen so far.
+    pub(super) fn follow(&mut self) {
+        follow(&mut self.follower, &mut self.net.all_mut().iter_mut().collect::<Vec<_>>());
     }
 
     /// How long nodes remember the GUID of a Query at least.
@@ -168,20 +218,22 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
     }
 
     fn up(&self) -> impl Iterator<Item = &Servent> {
-        self.net.up().map(ServentNode::servent)
+        self.net.all().iter().flat_map(Net::up).map(ServentNode::servent)
     }
 
     /// Checks the bounds of nodes that did something since this was done last.
     pub(super) fn check_busy(&mut self) -> Result<(), Violation> {
-        let busy = self.net.take_busy();
+        let nets = self.net.all_mut().iter_mut();
+        let busy: Vec<u32> = nets.flat_map(Net::take_busy).collect();
         busy.into_iter().try_for_each(|node| self.check_bounds(node as usize))
     }
 
     fn check_bounds(&self, node: usize) -> Result<(), Violation> {
-        if !self.net.observer.oracles || self.net.state(node) != State::Up {
+        let net = self.net.of(node);
+        if !net.observer.oracles || net.state(node) != State::Up {
             return Ok(());
         }
-        let (limits, core) = (&self.config.limits, self.net.node(node).servent());
+        let (limits, core) = (&self.config.limits, net.node(node).servent());
         let most =
             limits.ping_routes + limits.query_routes + limits.push_routes + limits.servent_routes;
         check_bound("routes", core.routes_held(), most)
@@ -203,7 +255,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         queries: Vec<QueryReport>,
     ) -> Result<Report, Violation> {
         (0..self.libraries.len()).try_for_each(|node| self.check_bounds(node))?;
-        let in_flight = self.net.count_in_flight();
+        let in_flight = self.net.all_mut().iter_mut().map(Net::count_in_flight).sum();
         let mut drops = BTreeMap::new();
         for reason in DropReason::ALL {
             let standing: u64 = self.up().map(|core| core.stats().dropped(reason)).sum();
@@ -212,35 +264,40 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
                 drops.insert(reason.name(), count);
             }
         }
-        let watcher = &self.net.observer;
-        let lost = self.net.lost() + watcher.untaken;
+        let watchers = || self.net.all().iter().map(|net| &net.observer);
+        let sum = |of: fn(&Watcher<'_>) -> u64| watchers().map(of).sum::<u64>();
+        let (oracles, untaken) = (self.net.observer().oracles, sum(|watcher| watcher.untaken));
+        let lost = self.net.all().iter().map(Net::lost).sum::<u64>() + untaken;
         let ledger = Ledger {
             queued: self.retired.queued_ever + self.up().map(queued_ever).sum::<u64>(),
             sent: self.retired.sent + self.up().map(|core| core.stats().sent).sum::<u64>(),
             received: self.retired.received
                 + self.up().map(|core| core.stats().received.total()).sum::<u64>(),
-            seen: watcher.descriptors - watcher.untaken,
+            seen: sum(|watcher| watcher.descriptors) - untaken,
             link_ended: drops.get(DropReason::LinkEnded.name()).copied().unwrap_or(0),
             waiting: self.up().map(Servent::copies_queued).sum(),
             crashed: self.retired.queued,
             lost,
             in_flight,
         };
-        if watcher.oracles {
+        if oracles {
             ledger.check().map_err(|violation| self.now_broken(violation))?;
         }
         Ok(Report {
-            checked: watcher.oracles,
+            checked: oracles,
             seed: plan.seed,
-            trace_hash: format!("{:016x}", watcher.trace.finish()),
-            nodes: watcher.graph.names.len(),
-            links: watcher.graph.edges.len(),
+            trace_hash: format!(
+                "{:016x}",
+                watchers().fold(0, |sum: u64, it| sum.wrapping_add(it.trace))
+            ),
+            nodes: self.follower.graph.names.len(),
+            links: self.follower.graph.edges.len(),
             queries,
-            bytes: watcher.bytes,
-            descriptors: watcher.descriptors,
+            bytes: sum(|watcher| watcher.bytes),
+            descriptors: sum(|watcher| watcher.descriptors),
             drops,
             routes_held: self.up().map(Servent::routes_held).sum(),
-            faults: watcher.injected.clone(),
+            faults: self.net.observer().injected.clone(),
             copies_lost: lost,
             trace: None,
             files: Vec::new(),
@@ -250,6 +307,34 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             bytes_per_node: None,
         })
     }
+}
+
+/// Follows what the shards have seen, in the order it happened. True if a rule did not hold.
+fn follow<N: ServentNode>(
+    follower: &mut Follower<'_>,
+    nets: &mut [&mut Net<N, Watcher<'_>>],
+) -> bool {
+    if let [net] = nets {
+        follower.follow(net.observer.seen.drain(..));
+    } else {
+        let mut seen: Vec<Seen> = Vec::new();
+        nets.iter_mut().for_each(|net| seen.append(&mut net.observer.seen));
+        // Each shard's own are in order, and what happens in one event is seen by one shard.
+        seen.sort_by_key(|seen| (seen.at, seen.order));
+        follower.follow(seen.into_iter());
+    }
+    follower.violation.is_some() || nets.iter().any(|net| net.observer.violation.is_some())
+}
+
+/// Has a node dial its links: each link is kept by its lower node.
+fn keep_links<N: ServentNode>(net: &mut Net<N, Watcher<'_>>, neighbours: &Neighbours, node: usize) {
+    let now = net.now();
+    for other in neighbours.kept_by(node) {
+        let addr = net.addr_of(other);
+        net.node_mut(node).servent_mut().add_static_peer(now, addr);
+    }
+    net.node_mut(node).handle_timeout(now);
+    net.turn(node);
 }
 
 /// Copies of descriptors put into send queues.

@@ -1,26 +1,22 @@
-//! The observer of a simulated network: follows the search under way, checks the rules, draws what
-//! becomes of dials, and hashes all of it.
+//! The observer of one shard: notes the copies of the search under way, checks what a single descriptor
+//! shows, draws what becomes of dials, and hashes all of it.
 
-use super::neighbours::Neighbours;
 use super::node::{Outward, ServentNode};
 use crate::net::{Crossing, Dial, DialFate, Holder, Observer};
 use crate::plan::Faults;
 use crate::plan::fault_schedule::{DialOutcome, FaultSchedule};
-use crate::plan::topology::Graph;
-use crate::plan::trace::Trace;
 use crate::rng::Rng;
-use crate::rules::{self, Flood, Scratch, Violation};
+use crate::rules::{self, Violation};
 use crate::servent::Event;
 use crate::time::Instant;
-use crate::wire::{Guid, HEADER_BYTES, Header, Kind};
+use crate::wire::{Guid, HEADER_BYTES, Kind};
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
+use std::ops::Range;
 
 /// See the module documentation.
 pub(super) struct Watcher<'a> {
-    pub(super) graph: &'a Graph,
-    pub(super) neighbours: Neighbours,
     faults: &'a Faults,
     pub(super) schedule: FaultSchedule,
     /// All links have stood: faults may happen from now on.
@@ -31,20 +27,22 @@ pub(super) struct Watcher<'a> {
     pub(super) oracles: bool,
     /// The first rule that did not hold.
     pub(super) violation: Option<Violation>,
-    /// Everything that crossed a link or failed, when and where.
-    pub(super) trace: SipHasher13,
+    /// The sum of the hashes of everything that crossed a link or failed, when and where. A sum, so that
+    /// it does not matter which shard saw what.
+    pub(super) trace: u64,
     /// GUIDs of all searches.
     pub(super) asked: BTreeSet<Guid>,
     /// The search under way.
-    pub(super) search: Option<(Guid, Flood)>,
+    pub(super) search: Option<Guid>,
     /// When nodes may begin to forget its GUID and to take its copies for new ones.
     pub(super) forgotten_at: Instant,
     /// The search lasted until then.
     pub(super) outlasted: bool,
-    /// Memory of the search before, for the next.
-    pub(super) scratch: Scratch,
-    /// The search being recorded, and when it began.
-    pub(super) written: Option<(Instant, Trace)>,
+    /// What crossed links for the search, in the order it did.
+    pub(super) seen: Vec<Seen>,
+    /// The nodes here, and which of them have had the search's Query.
+    nodes: Range<usize>,
+    settled: Vec<bool>,
     /// Results of the search.
     pub(super) hits: u64,
     pub(super) bytes: u64,
@@ -55,29 +53,43 @@ pub(super) struct Watcher<'a> {
     before: (u64, u64),
 }
 
+/// A descriptor of the search under way that crossed a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) at: Instant,
+    /// Its place among all that happened at that time.
+    pub(super) order: u64,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) wire: u32,
+    pub(super) kind: Kind,
+    pub(super) ttl: u8,
+    pub(super) hops: u8,
+}
+
 impl<'a> Watcher<'a> {
+    /// Watches these nodes.
     pub(super) fn new(
-        graph: &'a Graph,
         faults: &'a Faults,
         schedule: FaultSchedule,
         oracles: bool,
+        nodes: Range<usize>,
     ) -> Watcher<'a> {
         Watcher {
-            graph,
-            neighbours: Neighbours::new(graph),
             faults,
             schedule,
             armed: false,
             injected: BTreeMap::new(),
             oracles,
             violation: None,
-            trace: SipHasher13::new_with_keys(0, 0),
+            trace: 0,
             asked: BTreeSet::new(),
             search: None,
             forgotten_at: Instant::FAR_FUTURE,
             outlasted: false,
-            scratch: Scratch::default(),
-            written: None,
+            seen: Vec::new(),
+            settled: vec![false; nodes.len()],
+            nodes,
             hits: 0,
             bytes: 0,
             descriptors: 0,
@@ -92,39 +104,55 @@ impl<'a> Watcher<'a> {
         self.schedule.arm(now, nodes, wires);
     }
 
+    /// A search begins, whose GUID nodes remember until `forgotten_at`.
+    pub(super) fn begin(&mut self, guid: Guid, forgotten_at: Instant) {
+        self.asked.insert(guid);
+        self.search = Some(guid);
+        (self.forgotten_at, self.outlasted) = (forgotten_at, false);
+        self.settled.fill(false);
+        self.hits = 0;
+    }
+
     /// Counts a fault and puts it into the trace.
     pub(super) fn note_fault(&mut self, now: Instant, kind: &'static str, subject: usize) {
         *self.injected.entry(kind).or_default() += 1;
+        let mut hasher = SipHasher13::new_with_keys(0, 1);
         for word in [now.as_micros(), subject as u64] {
-            self.trace.write(&word.to_le_bytes());
+            hasher.write(&word.to_le_bytes());
         }
-        self.trace.write(kind.as_bytes());
+        hasher.write(kind.as_bytes());
+        self.trace = self.trace.wrapping_add(hasher.finish());
     }
 
-    fn note(&mut self, at: Instant, (from, to): (usize, usize), header: &Header) {
-        let mut words = [0; 24 + HEADER_BYTES];
-        words[..8].copy_from_slice(&at.as_micros().to_le_bytes());
-        words[8..16].copy_from_slice(&(from as u64).to_le_bytes());
-        words[16..24].copy_from_slice(&(to as u64).to_le_bytes());
-        words[24..].copy_from_slice(&header.encode());
-        self.trace.write(&words);
+    fn note(&mut self, (from, to): (usize, usize), crossing: &Crossing<'_>) {
+        let mut words = [0; 32 + HEADER_BYTES];
+        let numbers = [crossing.at.as_micros(), crossing.order, from as u64, to as u64];
+        for (bytes, number) in words.chunks_exact_mut(8).zip(numbers) {
+            bytes.copy_from_slice(&number.to_le_bytes());
+        }
+        words[32..].copy_from_slice(&crossing.raw.header().encode());
+        let mut hasher = SipHasher13::new_with_keys(0, 0);
+        hasher.write(&words);
+        self.trace = self.trace.wrapping_add(hasher.finish());
     }
 
-    /// A descriptor of the search under way crossed a link.
-    fn follow(&mut self, at: Instant, ends: (usize, usize), wire: usize, header: &Header) {
-        let Some((_, flood)) = &mut self.search else { return };
-        let judged = match header.kind {
-            Kind::Query => flood.query(ends, wire, header, || self.neighbours.degree(ends.0)),
-            Kind::QueryHit => flood.hit(ends.0, ends.1),
-            _ => Ok(()),
-        };
-        if let Err(violation) = judged {
-            self.violation.get_or_insert(violation.at(at));
-        }
-        if let Some((begun, trace)) = &mut self.written {
-            let first = flood.is_first(ends.0, ends.1);
-            let [from, to] = [ends.0, ends.1].map(|node| &self.graph.names[node]);
-            trace.note(at.since(*begun), from, to, header, first);
+    fn follow(&mut self, (from, to): (usize, usize), crossing: &Crossing<'_>) {
+        let header = crossing.raw.header();
+        let number = |node: usize| u32::try_from(node).expect("at most 10,000,000 nodes");
+        self.seen.push(Seen {
+            at: crossing.at,
+            order: crossing.order,
+            from: number(from),
+            to: number(to),
+            wire: crossing.wire,
+            kind: header.kind,
+            ttl: header.ttl,
+            hops: header.hops,
+        });
+        if header.kind == Kind::Query
+            && let Some(node) = self.settled.get_mut(to - self.nodes.start)
+        {
+            *node = true;
         }
     }
 }
@@ -154,8 +182,7 @@ impl<N: ServentNode> Observer<N> for Watcher<'_> {
 
     fn outward(&mut self, _node: usize, what: Outward) {
         if let Outward::Event(Event::Hit { search, .. }) = what {
-            let is_watched = self.search.as_ref().is_some_and(|(guid, _)| *guid == search);
-            self.hits += u64::from(is_watched && !self.outlasted);
+            self.hits += u64::from(self.search == Some(search) && !self.outlasted);
         }
     }
 
@@ -168,11 +195,11 @@ impl<N: ServentNode> Observer<N> for Watcher<'_> {
         let (at, header) = (crossing.at, crossing.raw.header());
         let (Holder::Node(from), Holder::Node(to)) = (crossing.from, crossing.to) else { return };
         self.descriptors += 1;
-        self.note(at, (from, to), &header);
-        if self.search.as_ref().is_some_and(|(guid, _)| *guid == header.guid) {
+        self.note((from, to), crossing);
+        if self.search == Some(header.guid) {
             self.outlasted |= at >= self.forgotten_at;
             if !self.outlasted {
-                self.follow(at, (from, to), crossing.wire, &header);
+                self.follow((from, to), crossing);
             }
         } else if self.oracles && header.kind == Kind::Query && !self.asked.contains(&header.guid) {
             let violation = rules::unasked(&header).by(format_args!("node {from}")).at(at);
@@ -195,11 +222,8 @@ impl<N: ServentNode> Observer<N> for Watcher<'_> {
         }
     }
 
-    fn touch(&self, node: usize) -> u64 {
-        self.search.as_ref().map_or(0, |(_, flood)| flood.touch(node))
-    }
-
     fn is_settled(&self, node: usize) -> bool {
-        self.search.as_ref().is_some_and(|(_, flood)| flood.has(node))
+        let here = node.checked_sub(self.nodes.start);
+        here.and_then(|node| self.settled.get(node)).is_some_and(|settled| *settled)
     }
 }

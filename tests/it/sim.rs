@@ -8,7 +8,7 @@ use servent::sim::report::Report;
 use servent::sim::{RunOptions, simulate, simulate_with};
 use std::time::Duration;
 
-const TRACED: RunOptions = RunOptions { traced: true, oracles: true };
+const TRACED: RunOptions = RunOptions { traced: true, oracles: true, cores: 1 };
 const EQUAL: Option<Duration> = Some(Duration::from_millis(50));
 
 fn run(plan: &Plan) -> Report {
@@ -70,12 +70,36 @@ fn the_same_plan_gives_the_same_trace() {
 }
 
 #[test]
+fn the_number_of_cores_makes_no_difference() {
+    // With equal latencies most of what happens does so at the same time.
+    for latency in [None, Some(Duration::from_millis(20))] {
+        let plan = Plan { nodes: 7_000, queries: 3, ttl: 9, files: 4, latency, ..Plan::default() };
+        let plan = Plan { topology: "regular:3".parse().unwrap(), ..plan };
+        let graph = plan.graph(None).unwrap();
+        let run = |cores, oracles| {
+            let options = RunOptions { traced: true, oracles, cores };
+            simulate_with(&plan, &graph, &mut |_| (), options).unwrap()
+        };
+        let alone = run(1, true);
+        assert!(alone.queries.iter().all(|query| query.reached > 500), "{alone}");
+        for (cores, oracles) in [(2, true), (3, true), (7, false)] {
+            let together = run(cores, oracles);
+            let unchecked = Report { checked: true, ..together.clone() };
+            assert_eq!(unchecked.to_string(), alone.to_string(), "{cores} cores");
+            assert_eq!(together.trace_hash, alone.trace_hash, "{cores} cores");
+            let [alone, together] = [&alone, &together].map(|it| it.trace.as_ref().unwrap().tree());
+            assert_eq!(together, alone, "{cores} cores");
+        }
+    }
+}
+
+#[test]
 fn without_oracles_the_same_happens_and_the_report_says_that_nothing_was_checked() {
     for plan in mixes() {
         let plan = Plan { queries: 5, ..plan };
         let graph = plan.graph(None).unwrap();
         let watched = run(&plan);
-        let attention = RunOptions { traced: false, oracles: false };
+        let attention = RunOptions { traced: false, oracles: false, cores: 1 };
         let alone = simulate_with(&plan, &graph, &mut |_| (), attention).unwrap();
         assert!(watched.checked && !watched.to_string().contains("nothing was checked"));
         assert!(!alone.checked && alone.to_string().contains("oracles off: nothing was checked"));

@@ -22,9 +22,9 @@ fn simulate(spoil: Spoil) -> Result<Report, Violation> {
     let graph = Graph::from_edge_list(TREE).unwrap();
     let latency = Some(Duration::from_millis(50));
     let plan = Plan { latency, queries: 30, files: 200, ..Plan::default() };
-    let mut make_node =
+    let make_node =
         |node, servent| Spoiler::new(servent, if node == 1 { spoil } else { Spoil::Nothing });
-    simulate_nodes(&plan, &graph, &mut |_| (), RunOptions::default(), &mut make_node)
+    simulate_nodes(&plan, &graph, &mut |_| (), RunOptions::default(), &make_node)
 }
 
 #[test]
