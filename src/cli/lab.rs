@@ -46,7 +46,7 @@ are datagrams: latency and no set-up. A lookup that grows with the logarithm of 
 takes so many messages more for each doubling of N; one that grows as N^1 takes twice as many.
 
 Failures: index kills the directory, or the node that handled most messages where there is none; \
-random:0.3 kills 30 % of the nodes at random; top:0.05 kills the best connected 5 %, which are the nodes \
+random:0.3 kills 30 % of the nodes at random, perhaps the directory among them; top:0.05 kills the best connected 5 %, which are the nodes \
 with most links in flood, ring and walk, and those that keep most entries of state in the others; with \
 churn nodes stay for 10 minutes and are gone for one on average (Pareto). Back after is 0 s if the \
 minute after the failure has at least 95 % of the success of the minute before; otherwise the time \
@@ -117,7 +117,7 @@ struct Choices {
     #[arg(long, value_name = "N", default_value = "10",
         value_parser = clap::value_parser!(u16).range(1..))]
     superpeer_every: u16,
-    /// chord, pastry, can: nodes that keep each key, its owner included, 1 to 8
+    /// Hash tables: nodes that keep each key, its owner included, 1 to 8
     #[arg(long, value_name = "N", default_value = "3",
         value_parser = clap::value_parser!(u8).range(1..=8))]
     replicas: u8,
@@ -426,24 +426,30 @@ fn text(setting: &Setting, rows: &[Row]) -> String {
 /// The values of the options that matter to these systems.
 fn chosen(options: &lab::Options, systems: &[SystemKind]) -> String {
     let lab::Options { files, zipf, walkers, check_interval, superpeer_every, .. } = options;
-    let lab::Options { replicas, cache, dimensions, .. } = options;
     let mut chosen = vec![format!("{files} files a node from 5000 (Zipf, exponent {zipf})")];
-    let is_there = |these: &[SystemKind]| systems.iter().any(|system| these.contains(system));
-    if is_there(&[SystemKind::Walk]) {
-        chosen.push(format!("{walkers} walkers, a check every {check_interval} links"));
-    }
-    if is_there(&[SystemKind::SuperPeers]) {
-        chosen.push(format!("one node in {superpeer_every} a superpeer"));
-    }
-    if is_there(&[SystemKind::Freenet]) {
-        chosen.push(format!("{cache} names cached by a node of freenet"));
-    }
-    if is_there(&[SystemKind::Chord, SystemKind::Pastry, SystemKind::Can]) {
-        let nodes = output::count(u64::from(*replicas), "node", "nodes");
+    let tables = [SystemKind::Chord, SystemKind::Pastry, SystemKind::Can];
+    if systems.iter().any(|system| tables.contains(system)) {
+        let nodes = output::count(options.replicas.into(), "node", "nodes");
         chosen.push(format!("each key of a hash table kept by {nodes}"));
     }
-    if is_there(&[SystemKind::Can]) {
-        chosen.push(format!("{dimensions} dimensions of can"));
+    for system in systems {
+        match system {
+            SystemKind::Walk => {
+                chosen.push(format!("{walkers} walkers, a check every {check_interval} links"));
+            }
+            SystemKind::SuperPeers => {
+                chosen.push(format!("one node in {superpeer_every} a superpeer"));
+            }
+            SystemKind::Can => chosen.push(format!("CAN of {} dimensions", options.dimensions)),
+            SystemKind::Freenet => {
+                chosen.push(format!("Freenet keeps up to {} names of others", options.cache));
+            }
+            SystemKind::Central
+            | SystemKind::Flood
+            | SystemKind::Ring
+            | SystemKind::Chord
+            | SystemKind::Pastry => {}
+        }
     }
     chosen.join("; ")
 }

@@ -1,8 +1,8 @@
 //! The part of a hash table that one node keeps: names and holders, each until it is no longer published.
 //!
 //! Files are published anew every [`PUBLISH_INTERVAL`]; a holder that missed two publications is taken
-//! for gone. A name is kept by several nodes, its owner and those that would own it next, so that a
-//! death loses few of them.
+//! for gone. A name is kept by some nodes more where the system has an order of nodes after its
+//! owner, so that a death loses few of them.
 
 use super::host::Held;
 use super::identifier::key_of;

@@ -34,7 +34,7 @@
 //! Each message names its [`message::Purpose`] and carries the GUID of its lookup, or zeros; by these
 //! the meter counts all systems alike, the real core included, whose Queries and QueryHits share a
 //! GUID. Nothing else is needed but a name in [`SystemKind`] and an arm in [`run`], which makes a node
-//! and says which addresses a newcomer is told and which rules hold: a [`judge::Judge`], such as
+//! and says which addresses a newcomer is told and which rules hold: a `judge::Judge`, such as
 //! `Settled` with a look at all nodes once the network has settled, or `()`. Systems must not learn anything but by messages.
 //!
 //! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
@@ -258,13 +258,35 @@ pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
             };
             measure(cell, Known::Neighbours(told), &make, Settled(superpeers::rule))
         }
-        SystemKind::Freenet => {
-            let cache = cell.options.cache as usize;
-            let make =
-                |node, _, rng| Host::new(Freenet::new(files(node), cache), addr_of(node), rng);
+        SystemKind::Chord => {
+            let make = |node, _, rng| {
+                let (files, addr) = (files(node), addr_of(node));
+                Host::new(Chord::new(files, addr, cell.options.replicas.into()), addr, rng)
+            };
             measure(cell, Known::Anyone, &make, ())
         }
-        SystemKind::Chord | SystemKind::Pastry | SystemKind::Can => run_table(cell),
+        SystemKind::Pastry => {
+            let make = |node, _, rng| {
+                let (files, addr) = (files(node), addr_of(node));
+                Host::new(Pastry::new(files, addr, cell.options.replicas.into()), addr, rng)
+            };
+            measure(cell, Known::Anyone, &make, ())
+        }
+        SystemKind::Can => {
+            let options = &cell.options;
+            let make = |node, _, rng| {
+                let can = Can::new(files(node), options.dimensions.into(), options.replicas.into());
+                Host::new(can, addr_of(node), rng)
+            };
+            measure(cell, Known::Anyone, &make, ())
+        }
+        SystemKind::Freenet => {
+            let make = |node, _, rng| {
+                let cache = usize::try_from(cell.options.cache).unwrap_or(usize::MAX);
+                Host::new(Freenet::new(files(node), cache), addr_of(node), rng)
+            };
+            measure(cell, Known::Anyone, &make, ())
+        }
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));
             let is_ring = cell.system == SystemKind::Ring;
@@ -279,26 +301,6 @@ pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
             (0..).zip(&mut kept).for_each(|(node, others)| others.retain(|&other| other < node));
             measure(cell, Known::Neighbours(kept), &make, FloodRules::new(cell))
         }
-    }
-}
-
-/// Runs a cell of a hash table, whose nodes join by any other.
-fn run_table<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
-    let files = |node: usize| Arc::clone(&cell.workload.files[node]);
-    let replicas = cell.options.replicas.into();
-    let dimensions = cell.options.dimensions.into();
-    let chord = |node, _, rng| {
-        Host::new(Chord::new(files(node), addr_of(node), replicas), addr_of(node), rng)
-    };
-    let pastry = |node, _, rng| {
-        Host::new(Pastry::new(files(node), addr_of(node), replicas), addr_of(node), rng)
-    };
-    let can =
-        |node, _, rng| Host::new(Can::new(files(node), dimensions, replicas), addr_of(node), rng);
-    match cell.system {
-        SystemKind::Pastry => measure(cell, Known::Anyone, &pastry, ()),
-        SystemKind::Can => measure(cell, Known::Anyone, &can, ()),
-        _ => measure(cell, Known::Anyone, &chord, ()),
     }
 }
 

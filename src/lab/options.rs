@@ -22,7 +22,7 @@ pub struct Options {
     pub check_interval: u8,
     /// One node in this many is a superpeer.
     pub superpeer_every: u16,
-    /// Nodes of a hash table that keep each key: its owner and those that would own it next.
+    /// Nodes of a hash table that keep each key, its owner included.
     pub replicas: u8,
     /// Names a Freenet node keeps beside its own; 50 as in Clarke et al. (2000).
     pub cache: u32,
