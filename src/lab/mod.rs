@@ -34,7 +34,7 @@
 //! Each message names its [`message::Purpose`] and carries the GUID of its lookup, or zeros; by these
 //! the meter counts all systems alike, the real core included, whose Queries and QueryHits share a
 //! GUID. Nothing else is needed but a name in [`SystemKind`] and an arm in [`run`], which makes a node
-//! and says which addresses a newcomer is told and which rules hold: a [`judge::Judge`], such as
+//! and says which addresses a newcomer is told and which rules hold: a `judge::Judge`, such as
 //! `Settled` with a look at all nodes once the network has settled, or `()`. Systems must not learn anything but by messages.
 //!
 //! Messages between nodes without a standing link are datagrams: latency and loss, no set-up. That
