@@ -111,6 +111,7 @@ pub mod lab;
 pub mod library;
 pub mod net;
 pub mod plan;
+mod rare;
 pub mod rng;
 pub mod rules;
 pub mod servent;

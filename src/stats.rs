@@ -1,5 +1,6 @@
 //! Counters: descriptors by kind and direction, and every drop under its reason.
 
+use crate::rare::Rare;
 use crate::wire::Kind;
 use std::fmt;
 
@@ -116,26 +117,36 @@ impl fmt::Display for DropReason {
 }
 
 /// One counter per descriptor kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PerKind([u64; 7]);
+#[derive(Clone, Debug, Default)]
+pub struct PerKind(Rare<[u64; 7]>);
 
 impl PerKind {
     /// The count of `kind`; all unknown kinds share one.
     pub fn get(&self, kind: Kind) -> u64 {
-        self.0[Self::slot(kind)]
+        self.0.get().map_or(0, |counts| counts[Self::slot(kind)])
     }
 
     /// The sum over all kinds.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.get().map_or(0, |counts| counts.iter().sum())
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, kind: Kind) {
-        self.0[Self::slot(kind)] += 1;
+        self.0.change()[Self::slot(kind)] += 1;
     }
 
     pub(crate) fn add_all(&mut self, others: &PerKind) {
-        self.0.iter_mut().zip(others.0).for_each(|(count, other)| *count += other);
+        if let Some(others) = others.0.get() {
+            self.0.change().iter_mut().zip(others).for_each(|(count, other)| *count += other);
+        }
+    }
+
+    /// Counts from zero again.
+    pub(crate) fn reset(&mut self) {
+        if let Some(counts) = self.0.get_mut() {
+            counts.fill(0);
+        }
     }
 
     const fn slot(kind: Kind) -> usize {
@@ -151,8 +162,17 @@ impl PerKind {
     }
 }
 
+impl PartialEq for PerKind {
+    fn eq(&self, other: &PerKind) -> bool {
+        let counts = |it: &PerKind| it.0.get().copied().unwrap_or_default();
+        counts(self) == counts(other)
+    }
+}
+
+impl Eq for PerKind {}
+
 /// What a servent has done since it started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Descriptors that arrived.
     pub received: PerKind,
@@ -165,7 +185,7 @@ pub struct Stats {
     pub sent: u64,
     /// Descriptors for this servent: Queries looked up, replies to its own requests.
     pub delivered: PerKind,
-    dropped: [u64; DropReason::ALL.len()],
+    dropped: Rare<[u64; DropReason::ALL.len()]>,
     /// Queries answered with at least one result.
     pub queries_answered: u64,
     /// Files sent in full.
@@ -183,12 +203,12 @@ pub struct Stats {
 impl Stats {
     /// How many copies were dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.dropped[reason as usize]
+        self.dropped.get().map_or(0, |counts| counts[reason as usize])
     }
 
     /// The sum over all reasons.
     pub fn dropped_total(&self) -> u64 {
-        self.dropped.iter().sum()
+        self.dropped.get().map_or(0, |counts| counts.iter().sum())
     }
 
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
@@ -196,7 +216,7 @@ impl Stats {
     }
 
     pub(crate) fn count_drops(&mut self, reason: DropReason, count: u64) {
-        self.dropped[reason as usize] += count;
+        self.dropped.change()[reason as usize] += count;
     }
 }
 

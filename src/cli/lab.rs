@@ -46,7 +46,7 @@ are datagrams: latency and no set-up. A lookup that grows with the logarithm of 
 takes so many messages more for each doubling of N; one that grows as N^1 takes twice as many.
 
 Failures: index kills the directory, or the node that handled most messages where there is none; \
-random:0.3 kills 30 % of the nodes at random; top:0.05 kills the best connected 5 %, which are the nodes \
+random:0.3 kills 30 % of the nodes at random, perhaps the directory among them; top:0.05 kills the best connected 5 %, which are the nodes \
 with most links in flood, ring and walk, and those that keep most entries of state in the others; with \
 churn nodes stay for 10 minutes and are gone for one on average (Pareto). Back after is 0 s if the \
 minute after the failure has at least 95 % of the success of the minute before; otherwise the time \

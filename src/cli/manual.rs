@@ -155,10 +155,14 @@ const PAGES: [Page; 9] = [
         exit: &[0, 1, 2, 8],
         files: &[],
         signals: &[],
-        examples: &[(
-            "servent lab --nodes 1000 --failures none,index",
-            "Compare all systems at one size, before and after the busiest node dies.",
-        )],
+        examples: &[
+            (
+                "servent lab --nodes 1000 --failures none,index",
+                "Compare all systems at one size, before and after the busiest node dies.",
+            ),
+            ("servent lab --svg pictures", "Compare them at three sizes, and draw the table."),
+            ("servent lab --plan office.toml", "Compare them on the nodes and files of a plan."),
+        ],
     },
     Page {
         name: "servent-testnet",

@@ -16,6 +16,22 @@ const NOTE: &str = "#555555";
 const GRID: Pen = Pen { colour: "#8a8f99", width: 1.0, opacity: 0.35, dash: None };
 const AXIS: Pen = Pen { colour: "#444444", width: 1.5, opacity: 1.0, dash: None };
 
+/// The corners of a cross.
+const CROSS: [Point; 12] = [
+    (-0.4, -1.15),
+    (0.4, -1.15),
+    (0.4, -0.4),
+    (1.15, -0.4),
+    (1.15, 0.4),
+    (0.4, 0.4),
+    (0.4, 1.15),
+    (-0.4, 1.15),
+    (-0.4, 0.4),
+    (-1.15, 0.4),
+    (-1.15, -0.4),
+    (-0.4, -0.4),
+];
+
 /// What is drawn of one system.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
@@ -174,19 +190,7 @@ fn mark(out: &mut String, (x, y): Point, radius: f64, look: usize) {
             "<polygon points=\"{}\"",
             points(&[(-0.6, -1.1), (0.6, -1.1), (1.2, 0.0), (0.6, 1.1), (-0.6, 1.1), (-1.2, 0.0)])
         ),
-        _ => format!(
-            "<polygon points=\"{}\"",
-            points(&[
-                (-1.1, -0.9),
-                (0.0, -0.2),
-                (1.1, -0.9),
-                (0.5, 0.1),
-                (1.0, 1.1),
-                (0.0, 0.5),
-                (-1.0, 1.1),
-                (-0.5, 0.1)
-            ])
-        ),
+        _ => format!("<polygon points=\"{}\"", points(&CROSS)),
     };
     // The last two are open: their shapes are taken.
     let (fill, rim, width) = match look % COLOURS.len() {

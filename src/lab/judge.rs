@@ -50,3 +50,58 @@ impl<P, F: FnMut(&[(usize, &P)]) -> Verdict> Judge<P> for Settled<F> {
         self.0(live)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::central::Central;
+    use crate::lab::host::Host;
+    use crate::lab::measure::{Known, measure};
+    use crate::lab::{Cell, Failure, Options, SystemKind, Workload, addr_of};
+    use crate::plan::topology::Graph;
+    use crate::rng::Rng;
+    use std::sync::Arc;
+
+    /// Breaks one of its rules.
+    struct Broken(&'static str);
+
+    impl<P> Judge<P> for Broken {
+        fn datagram(&mut self, _: &Passed<'_>) -> Verdict {
+            self.settle("datagram")
+        }
+
+        fn settled(&mut self, live: &[(usize, &P)]) -> Verdict {
+            assert_eq!(live.len(), 5);
+            self.settle("settled")
+        }
+
+        fn ended(&mut self, live: &[(usize, &P)]) -> Verdict {
+            assert_eq!(live.len(), 4, "one has died");
+            self.settle("ended")
+        }
+    }
+
+    impl Broken {
+        fn settle(&self, what: &str) -> Verdict {
+            if self.0 == what { Err(what.to_owned()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_is_the_error_of_its_cell() {
+        let (mut rng, options) = (Rng::new(1), Options::default());
+        let graph = Graph::generate(&"ring".parse().unwrap(), 5, &mut rng).unwrap();
+        let workload = Workload::new(5, &options, &mut rng);
+        let (graph, workload, failure) = (&graph, &workload, Failure::Index);
+        let (system, queries, ttl, seed) = (SystemKind::Central, 5, 7, 1);
+        let cell = Cell { system, failure, graph, workload, queries, ttl, seed, options };
+        let make = |node: usize, _, rng| {
+            Host::new(Central::new(Arc::clone(&workload.files[node])), addr_of(node), rng)
+        };
+        let judged = |what| measure(&cell, Known::Directory, &make, Broken(what)).map(|_| ());
+        for what in ["datagram", "settled", "ended"] {
+            assert_eq!(judged(what), Err(what.to_owned()));
+        }
+        assert_eq!(judged("nothing"), Ok(()));
+    }
+}

@@ -140,10 +140,12 @@ fn measured(measure: &Measure, rows: &[Row]) -> Chart {
         [nodes] => (Form::Rows, format!(", {} nodes", figure(nodes as f64))),
         _ => (Form::Lines, String::new()),
     };
+    let has_zero = measure.is_log && rows.iter().any(|row| (measure.figure)(row) == Some(0.0));
+    let zero = if has_zero { "; 0 at the foot" } else { "" };
     let after = if failure == "none" { String::new() } else { format!(", failure {failure}") };
     Chart {
         title: measure.title.to_owned(),
-        note: format!("{}{place}{after}", measure.note),
+        note: format!("{}{place}{after}{zero}", measure.note),
         form,
         is_log: measure.is_log,
         series: series(rows, &sizes, is_of, value),

@@ -413,7 +413,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
                 Holder::Peer(peer) => self.scripts[peer.0].window.or(self.params.window),
                 _ => self.params.window,
             };
-            let room = wire.directions[end.side()].room(bytes.len(), window);
+            let room = wire.room(end.side(), bytes.len(), window);
             let payload = Payload::new(&bytes[..room]);
             host.node.sent(now, conn, room);
             if room > 0 {
@@ -449,7 +449,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         let (by, latency) = (wire.holder(end.side()), wire.latency());
         if wire.dead {
             // A machine that knows nothing of the connection answers with a reset.
-            self.lost += wire.taps[end.side()].count(&bytes);
+            self.lost += wire.count(end.side(), &bytes);
             let peer = wire.node(end.other().side());
             if peer.is_none_or(|peer| self.hosts[peer].state != State::Dark) {
                 self.travel(now + latency * 2, by, Event::Closed(end, Failure::Reset));

@@ -18,7 +18,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
                 Segment::Bytes(bytes) if self.wires[wire].cuts_next => {
                     let at = self.rng.below(bytes.len() + 1);
                     self.deliver(end, &bytes[..at]);
-                    self.lost += self.wires[wire].taps[writer].count(&bytes[at..]);
+                    self.lost += self.wires[wire].count(writer, &bytes[at..]);
                     if self.reset(wire) {
                         self.observer.cut(self.now, wire);
                     }
@@ -34,7 +34,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
                 }
             }
         }
-        if self.wires[wire].directions[writer].unblocks() {
+        if self.wires[wire].unblocks(writer) {
             let (at, by) = (self.now + self.wires[wire].latency(), self.wires[wire].holder(side));
             self.travel(at, by, Event::Writable(end.other()));
         }
@@ -67,7 +67,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
                 self.show(end, bytes);
                 self.scripts[peer.0].received.extend_from_slice(bytes);
             }
-            _ => self.lost += self.wires[wire].taps[end.other().side()].count(bytes),
+            _ => self.lost += self.wires[wire].count(end.other().side(), bytes),
         }
     }
 
@@ -77,7 +77,7 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         let (from, to) = (wire.holder(end.other().side()), wire.holder(end.side()));
         let (at, order, observer) = (self.now, self.event_key, &mut self.observer);
         let number = wire.number();
-        wire.taps[end.other().side()].cut(bytes, |raw| {
+        wire.cut(end.other().side(), bytes, |raw| {
             observer.crossed(&Crossing { at, order, from, to, wire: number, raw });
         });
     }

@@ -1,8 +1,8 @@
 //! Wires: one TCP connection each. Ordered, delayed, perhaps slow, cut at odd places, and with
 //! room for a window of unread bytes.
 //!
-//! A [`Tap`] cuts what crosses a wire into descriptors as its reader would, so that each one can
-//! be observed, and each one lost with a wire can be counted.
+//! What crosses a wire is cut into descriptors as its reader would, as far as it is a Gnutella link, so
+//! that each one can be observed, and each one lost with a wire can be counted.
 
 use super::segments::{List, Payload, Segment, Segments};
 use crate::rng::Rng;
@@ -138,10 +138,14 @@ pub(super) struct Wire<C> {
     dial: u32,
     /// See [`Wire::far`].
     far: u32,
-    /// What each side has sent, cut into descriptors; fed as it is read at the other side.
-    pub(super) taps: [Tap; 2],
+    /// How far the handshake of each side's stream has been read.
+    handshakes: [HandshakeEnd; 2],
+    /// The beginning of a descriptor that straddles two segments, of each side's stream.
+    unfinished: [Option<Box<Deframer>>; 2],
     /// What each side has sent and the other has not read.
     pub(super) directions: [Direction; 2],
+    /// The side has found no room.
+    blocked: [bool; 2],
     /// The side has read the end of the stream.
     pub(super) heard_end: [bool; 2],
     /// The wire was reset: all that is sent on it is lost.
@@ -150,23 +154,13 @@ pub(super) struct Wire<C> {
     pub(super) cuts_next: bool,
 }
 
-/// Follows what one side sends, as far as it is a Gnutella link.
-#[derive(Default)]
-pub(super) struct Tap {
-    handshake: HandshakeEnd,
-    /// The beginning of a descriptor that straddles two segments.
-    unfinished: Option<Box<Deframer>>,
-}
-
 /// One direction of a wire.
 #[derive(Default)]
 pub(super) struct Direction {
     list: List,
     /// Segments, from the front, that have reached the reader.
     arrived: u32,
-    /// The writer found no room.
-    blocked: bool,
-    unread_bytes: usize,
+    unread_bytes: u32,
     /// When the wire will have carried all that was put on it.
     free_at: Instant,
 }
@@ -182,8 +176,10 @@ impl<C: Copy> Wire<C> {
             latency_micros: micros,
             dial,
             far: u32::MAX,
-            taps: Default::default(),
+            handshakes: Default::default(),
+            unfinished: Default::default(),
             directions: Default::default(),
+            blocked: [false, false],
             heard_end: [false, false],
             dead: false,
             cuts_next: false,
@@ -244,60 +240,70 @@ impl<C: Copy> Wire<C> {
         self.dead = true;
         let directions = std::mem::take(&mut self.directions);
         let mut lost = 0;
-        for (mut direction, tap) in directions.into_iter().zip(&mut self.taps) {
+        for (side, mut direction) in directions.into_iter().enumerate() {
             while let Some(segment) = segments.pop(&mut direction.list) {
                 if let Segment::Bytes(bytes) = segment {
-                    lost += tap.count(&bytes);
+                    lost += self.count(side, &bytes);
                 }
             }
         }
         lost
     }
-}
 
-impl Tap {
-    /// How many descriptors `bytes`, the next of the stream, complete.
-    pub(super) fn count(&mut self, bytes: &[u8]) -> u64 {
+    /// How many descriptors `bytes`, the next of this side's stream, complete.
+    pub(super) fn count(&mut self, side: usize, bytes: &[u8]) -> u64 {
         let mut count = 0;
-        self.cut(bytes, |_| count += 1);
+        self.cut(side, bytes, |_| count += 1);
         count
     }
 
-    /// Shows each descriptor that `bytes`, the next of the stream, complete.
+    /// Shows each descriptor that `bytes`, the next of this side's stream, complete.
     #[inline]
-    pub(super) fn cut(&mut self, bytes: &[u8], mut show: impl FnMut(RawDescriptor<'_>)) {
-        let bytes = self.handshake.skip(bytes);
+    pub(super) fn cut(
+        &mut self,
+        side: usize,
+        bytes: &[u8],
+        mut show: impl FnMut(RawDescriptor<'_>),
+    ) {
+        let (handshake, unfinished) = (&mut self.handshakes[side], &mut self.unfinished[side]);
+        let bytes = handshake.skip(bytes);
         if bytes.is_empty() {
             return;
         }
         // Most segments end on a descriptor boundary, so no deframer is kept between them.
-        let mut deframer = self.unfinished.take().map_or_else(Deframer::default, |kept| *kept);
+        let mut deframer = unfinished.take().map_or_else(Deframer::default, |kept| *kept);
         let mut descriptors = deframer.feed(bytes);
         loop {
             match descriptors.next() {
                 Ok(Some(raw)) => show(raw),
                 Ok(None) => break,
-                Err(_) => return self.handshake.give_up(),
+                Err(_) => return handshake.give_up(),
             }
         }
         if deframer.pending_bytes() > 0 {
-            self.unfinished = Some(Box::new(deframer));
+            *unfinished = Some(Box::new(deframer));
         }
+    }
+
+    /// How many of `len` bytes the window admits to this side. One that may write none is unblocked by
+    /// [`Wire::unblocks`].
+    pub(super) fn room(&mut self, side: usize, len: usize, window: Option<usize>) -> usize {
+        let unread = self.directions[side].unread_bytes();
+        let free = window.map_or(len, |most| most.saturating_sub(unread));
+        self.blocked[side] = free == 0;
+        len.min(free)
+    }
+
+    /// Whether this side was blocked and may write again.
+    pub(super) fn unblocks(&mut self, side: usize) -> bool {
+        std::mem::take(&mut self.blocked[side])
     }
 }
 
 impl Direction {
-    /// How many of `len` bytes the window admits. A writer that may write none is unblocked by
-    /// [`Direction::unblocks`].
-    pub(super) fn room(&mut self, len: usize, window: Option<usize>) -> usize {
-        let free = window.map_or(len, |most| most.saturating_sub(self.unread_bytes));
-        self.blocked = free == 0;
-        len.min(free)
-    }
-
     /// Bytes that the reader has not taken.
     pub(super) fn unread_bytes(&self) -> usize {
-        self.unread_bytes
+        self.unread_bytes as usize
     }
 
     /// Puts bytes on; `arrives` is called with the arrival time of each segment of them.
@@ -340,7 +346,7 @@ impl Direction {
     /// Holds a segment for the reader.
     pub(super) fn take_in(&mut self, segment: Segment, segments: &mut Segments) {
         if let Segment::Bytes(bytes) = &segment {
-            self.unread_bytes += bytes.len();
+            self.unread_bytes += len_of(bytes);
         }
         segments.push(&mut self.list, segment);
     }
@@ -357,7 +363,7 @@ impl Direction {
         self.arrived = self.arrived.checked_sub(1)?;
         let segment = segments.pop(&mut self.list)?;
         if let Segment::Bytes(bytes) = &segment {
-            self.unread_bytes -= bytes.len();
+            self.unread_bytes -= len_of(bytes);
         }
         Some(segment)
     }
@@ -371,11 +377,10 @@ impl Direction {
     pub(super) fn touch(&self, segments: &Segments) -> u64 {
         segments.touch(&self.list)
     }
+}
 
-    /// Whether a blocked writer may write again.
-    pub(super) fn unblocks(&mut self) -> bool {
-        std::mem::take(&mut self.blocked)
-    }
+fn len_of(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("one write is not that long")
 }
 
 #[cfg(test)]
@@ -416,11 +421,14 @@ mod tests {
     #[test]
     fn segments_make_the_whole_and_only_what_has_arrived_is_read() {
         let params = LinkParams { window: Some(400), split: true, ..params() };
-        let (mut direction, mut segments) = (Direction::default(), Segments::default());
-        assert_eq!(direction.room(1_000, params.window), 400);
-        let count = put(&mut direction, &mut segments, 400, &params).len();
+        let mut wire = Wire::<u64>::new([Holder::Node(0), Holder::Node(1)], LATENCY, 1);
+        let mut segments = Segments::default();
+        assert_eq!(wire.room(0, 1_000, params.window), 400);
+        let direction = &mut wire.directions[0];
+        let count = put(direction, &mut segments, 400, &params).len();
         assert!(count > 1 && direction.read(&mut segments).is_none());
-        assert_eq!(direction.room(1, params.window), 0, "the window is full");
+        assert_eq!(wire.room(0, 1, params.window), 0, "the window is full");
+        let direction = &mut wire.directions[0];
         let mut whole = Vec::new();
         for _ in 0..count {
             direction.arrive();
@@ -430,8 +438,8 @@ mod tests {
             whole.extend_from_slice(&bytes);
         }
         assert_eq!(whole, (0..=250).cycle().take(400).collect::<Vec<u8>>());
-        assert!(direction.unblocks() && !direction.unblocks());
-        assert_eq!(direction.room(1_000, params.window), 400);
+        assert!(wire.unblocks(0) && !wire.unblocks(0));
+        assert_eq!(wire.room(0, 1_000, params.window), 400);
     }
 
     #[test]
@@ -450,9 +458,9 @@ mod tests {
             |_| (),
         );
         assert_eq!(wire.kill(&mut segments), 2, "the third is not whole");
-        assert_eq!(wire.taps[0].count(&ping[22..]), 1, "now it is");
-        assert_eq!(wire.taps[0].count(&[0xff; 40]), 0, "no descriptor is as long as this one says");
-        assert_eq!(wire.taps[0].count(&ping), 0, "and nothing is known of what follows");
+        assert_eq!(wire.count(0, &ping[22..]), 1, "now it is");
+        assert_eq!(wire.count(0, &[0xff; 40]), 0, "no descriptor is as long as this one says");
+        assert_eq!(wire.count(0, &ping), 0, "and nothing is known of what follows");
     }
 
     #[test]
@@ -460,6 +468,6 @@ mod tests {
         for holder in [Holder::Node(9), Holder::Peer(Peer(9)), Holder::Nobody] {
             assert_eq!(PackedHolder::pack(holder).unpack(), holder);
         }
-        assert!(size_of::<Wire<(u32, u32)>>() <= 144, "{}", size_of::<Wire<(u32, u32)>>());
+        assert!(size_of::<Wire<(u32, u32)>>() <= 128, "{}", size_of::<Wire<(u32, u32)>>());
     }
 }

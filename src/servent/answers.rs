@@ -142,7 +142,7 @@ impl Servent {
         } else {
             // What cannot be searched for is not answered; the Query travels on all the same.
             let text = query.criteria;
-            let steps = self.library.search_text(text, &mut self.criteria, limit, &mut found);
+            let steps = self.library.search_text(text, self.criteria.change(), limit, &mut found);
             self.budget.charge(budget::SEARCH_STEP * steps.unwrap_or(budget::UNREADABLE_STEPS));
         }
         if !found.is_empty() {

@@ -11,6 +11,7 @@
 
 use super::io::ConnId;
 use crate::config::READ_BYTES;
+use crate::rare::Rare;
 use crate::time::Instant;
 use bytes::BytesMut;
 use std::collections::VecDeque;
@@ -63,11 +64,11 @@ pub(super) struct WorkBudget {
     sender: Option<ConnId>,
     contested_until: Instant,
     /// Links with unread input, in round-robin order.
-    waiting: VecDeque<ConnId>,
+    waiting: Rare<VecDeque<ConnId>>,
     /// HTTP requests answered in this round.
     answers: u32,
     /// Connections whose next request waits for its answer.
-    unanswered: VecDeque<ConnId>,
+    unanswered: Rare<VecDeque<ConnId>>,
     /// When the first entry was added to the two lists while both were empty.
     waiting_since: Instant,
 }
@@ -79,9 +80,9 @@ impl Default for WorkBudget {
             round: NonZeroU32::MIN,
             sender: None,
             contested_until: Instant::ZERO,
-            waiting: VecDeque::new(),
+            waiting: Rare::default(),
             answers: 0,
-            unanswered: VecDeque::new(),
+            unanswered: Rare::default(),
             waiting_since: Instant::ZERO,
         }
     }
@@ -112,7 +113,9 @@ impl WorkBudget {
     }
 
     fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty() || !self.unanswered.is_empty()
+        [&self.waiting, &self.unanswered]
+            .iter()
+            .any(|list| list.get().is_some_and(|list| !list.is_empty()))
     }
 
     /// Whether one more request may be answered in this turn.
@@ -125,13 +128,13 @@ impl WorkBudget {
     /// Answers the next request of this connection, which is not in the list yet, in a later turn.
     pub(super) fn answer_later(&mut self, now: Instant, id: ConnId) {
         self.wait_since(now);
-        self.unanswered.push_back(id);
+        self.unanswered.change().push_back(id);
     }
 
     /// Serves this link, which has unread input and is not in the list yet, in a later turn.
     pub(super) fn serve_later(&mut self, now: Instant, id: ConnId) {
         self.wait_since(now);
-        self.waiting.push_back(id);
+        self.waiting.change().push_back(id);
     }
 
     fn wait_since(&mut self, now: Instant) {
@@ -142,17 +145,17 @@ impl WorkBudget {
 
     /// Takes the connections whose next request waits for its answer off the list.
     pub(super) fn take_unanswered(&mut self) -> VecDeque<ConnId> {
-        std::mem::take(&mut self.unanswered)
+        self.unanswered.get_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Links with unread input.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.get().map_or(0, VecDeque::len)
     }
 
     /// Takes the next link with unread input off the list.
     pub(super) fn next_waiting(&mut self) -> Option<ConnId> {
-        self.waiting.pop_front()
+        self.waiting.get_mut()?.pop_front()
     }
 
     /// Notes that a connection sent something.

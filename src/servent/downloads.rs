@@ -6,6 +6,7 @@
 //! 30 s), and a Push may be lost on its way.
 
 use super::io::{ConnId, FileDone, FileId, IoFailure, TransferId};
+use crate::rare::Rare;
 use crate::time::Instant;
 use crate::transfer::download::{Download, DownloadStep, PushVia};
 use crate::wire::ServentId;
@@ -49,9 +50,9 @@ pub struct Progress {
 pub(super) struct Downloads {
     tasks: BTreeMap<TransferId, Task>,
     /// Addresses whose servents close when asked for a percent-encoded name (GNU Serveez).
-    raw_hosts: VecDeque<SocketAddrV4>,
+    raw_hosts: Rare<VecDeque<SocketAddrV4>>,
     /// The Pushes sent within the last [`PUSH_WINDOW`], oldest first.
-    pushes_sent: VecDeque<(Instant, ServentId)>,
+    pushes_sent: Rare<VecDeque<(Instant, ServentId)>>,
 }
 
 /// What is due for a download without a connection.
@@ -91,7 +92,7 @@ impl Downloads {
 
     /// Whether the servent at this address wants names that are not percent-encoded.
     pub(super) fn wants_raw_names(&self, addr: SocketAddrV4) -> bool {
-        self.raw_hosts.contains(&addr)
+        self.raw_hosts.get().is_some_and(|hosts| hosts.contains(&addr))
     }
 
     /// What a download wants done next, and its file.
@@ -149,11 +150,14 @@ impl Downloads {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.download.handle_bytes(now, bytes);
         let addr = task.download.source().addr;
-        if task.download.found_raw() && !self.raw_hosts.contains(&addr) {
-            if self.raw_hosts.len() >= MAX_RAW_HOSTS {
-                self.raw_hosts.pop_front();
+        if task.download.found_raw() {
+            let hosts = self.raw_hosts.change();
+            if !hosts.contains(&addr) {
+                if hosts.len() >= MAX_RAW_HOSTS {
+                    hosts.pop_front();
+                }
+                hosts.push_back(addr);
             }
-            self.raw_hosts.push_back(addr);
         }
     }
 
@@ -255,16 +259,18 @@ impl Downloads {
 
     /// A Push for a download was sent. Returns whether it is the first.
     pub(super) fn note_push(&mut self, now: Instant, id: TransferId, servent: ServentId) -> bool {
-        while self.pushes_sent.front().is_some_and(|(at, _)| now.since(*at) >= PUSH_WINDOW) {
-            self.pushes_sent.pop_front();
+        let sent = self.pushes_sent.change();
+        while sent.front().is_some_and(|(at, _)| now.since(*at) >= PUSH_WINDOW) {
+            sent.pop_front();
         }
-        self.pushes_sent.push_back((now, servent));
+        sent.push_back((now, servent));
         self.tasks.get_mut(&id).is_some_and(|task| !std::mem::replace(&mut task.pushed, true))
     }
 
     /// The first moment at which one more Push may be sent to `servent`.
     fn next_push_slot(&self, now: Instant, servent: ServentId) -> Instant {
-        let sent = self.pushes_sent.iter().rev().filter(|(_, to)| *to == servent);
+        let sent =
+            self.pushes_sent.get().into_iter().flatten().rev().filter(|(_, to)| *to == servent);
         let mut latest = sent.map(|(at, _)| *at);
         let spaced = latest.next().map_or(now, |at| at + PUSH_SPACING);
         let fourth = latest.nth(PUSHES_PER_WINDOW - 2).map_or(now, |at| at + PUSH_WINDOW);

@@ -5,6 +5,7 @@ use super::connection::{Connection, Link, Origin, PeerInfo, Phase};
 use super::io::ConnId;
 use super::link_key::LinkKey;
 use super::per_address::PerAddressCount;
+use crate::rare::Rare;
 use crate::time::Instant;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -23,7 +24,7 @@ pub(super) struct Links {
     /// Connections with bytes to send that are not blocked.
     ready: VecDeque<ConnId>,
     /// Connections whose next step is a piece of a file.
-    ready_bulk: VecDeque<ConnId>,
+    ready_bulk: Rare<VecDeque<ConnId>>,
 }
 
 /// What a connection has to send next.
@@ -241,7 +242,7 @@ impl Links {
     pub(super) fn list(&mut self, id: ConnId, sending: Sending) {
         match sending {
             Sending::Bytes => self.ready.push_back(id),
-            Sending::Bulk => self.ready_bulk.push_back(id),
+            Sending::Bulk => self.ready_bulk.change().push_back(id),
         }
         if let Some(conn) = self.get_mut(id) {
             conn.listed = true;
@@ -253,7 +254,7 @@ impl Links {
     pub(super) fn first_listed(&self, sending: Sending) -> Option<ConnId> {
         match sending {
             Sending::Bytes => self.ready.front().copied(),
-            Sending::Bulk => self.ready_bulk.front().copied(),
+            Sending::Bulk => self.ready_bulk.get()?.front().copied(),
         }
     }
 
@@ -262,7 +263,7 @@ impl Links {
     pub(super) fn unlist_first(&mut self, sending: Sending) {
         let taken = match sending {
             Sending::Bytes => self.ready.pop_front(),
-            Sending::Bulk => self.ready_bulk.pop_front(),
+            Sending::Bulk => self.ready_bulk.get_mut().and_then(VecDeque::pop_front),
         };
         if let Some(conn) = taken.and_then(|id| self.get_mut(id)) {
             conn.listed = false;

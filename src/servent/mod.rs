@@ -64,6 +64,7 @@ pub use routing::{CachedPong, PongCache, RouteTable};
 
 use crate::config::Config;
 use crate::library::{Criteria, Library};
+use crate::rare::Rare;
 use crate::rng::Rng;
 use crate::stats::Stats;
 use crate::time::Instant;
@@ -113,7 +114,7 @@ pub struct Servent {
     outbox: Outbox,
     stats: Stats,
     /// The words of the Query being answered, kept for its buffers.
-    criteria: Criteria,
+    criteria: Rare<Criteria>,
     /// When all links are asked who is out there.
     next_ping: Instant,
     /// The last transfer or file id given out.
@@ -159,7 +160,7 @@ impl Servent {
             timers: Timers::default(),
             outbox: Outbox::default(),
             stats: Stats::default(),
-            criteria: Criteria::default(),
+            criteria: Rare::default(),
             next_ping: if config.background_pings { now } else { Instant::FAR_FUTURE },
             next_id: 0,
             rng,

@@ -2,14 +2,15 @@
 
 use super::io::{Event, Output};
 use super::observe::Observation;
+use crate::rare::Rare;
 use std::collections::VecDeque;
 
 /// Outputs and observations not polled yet, in order.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     outputs: VecDeque<Output>,
-    /// `None` unless the servent is observed.
-    observations: Option<VecDeque<Observation>>,
+    observed: bool,
+    observations: Rare<VecDeque<Observation>>,
 }
 
 impl Outbox {
@@ -31,22 +32,22 @@ impl Outbox {
     }
 
     pub(super) fn set_observed(&mut self, observed: bool) {
-        self.observations = observed.then(VecDeque::new);
+        (self.observed, self.observations) = (observed, Rare::default());
     }
 
     #[inline]
     pub(super) fn is_observed(&self) -> bool {
-        self.observations.is_some()
+        self.observed
     }
 
     #[inline]
     pub(super) fn observe(&mut self, seen: impl FnOnce() -> Observation) {
-        if let Some(observations) = &mut self.observations {
-            observations.push_back(seen());
+        if self.observed {
+            self.observations.change().push_back(seen());
         }
     }
 
     pub(super) fn pop_observation(&mut self) -> Option<Observation> {
-        self.observations.as_mut()?.pop_front()
+        self.observations.get_mut()?.pop_front()
     }
 }

@@ -5,18 +5,24 @@ use std::net::Ipv4Addr;
 /// Counts by address, sorted; an address whose count is 0 takes no room.
 #[derive(Debug, Default)]
 pub(super) struct PerAddressCount {
-    counts: Vec<(Ipv4Addr, usize)>,
+    counts: Vec<(Ipv4Addr, u32)>,
 }
 
 impl PerAddressCount {
     pub(super) fn of(&self, ip: Ipv4Addr) -> usize {
-        self.find(ip).map_or(0, |at| self.counts[at].1)
+        self.find(ip).map_or(0, |at| self.counts[at].1 as usize)
     }
 
     pub(super) fn add(&mut self, ip: Ipv4Addr) {
         match self.find(ip) {
             Ok(at) => self.counts[at].1 += 1,
-            Err(at) => self.counts.insert(at, (ip, 1)),
+            Err(at) => {
+                if self.counts.is_empty() {
+                    // Often it stays alone.
+                    self.counts.reserve_exact(1);
+                }
+                self.counts.insert(at, (ip, 1));
+            }
         }
     }
 

@@ -10,23 +10,23 @@ const BURST: Duration = Duration::from_millis(250);
 /// Smallest step, as a fraction of the burst: less is not worth a system call.
 const STEP_FRACTION: u64 = 4;
 
-/// A token bucket, or none.
+/// A token bucket.
 #[derive(Debug)]
 pub(super) struct RateLimit {
-    bytes_per_second: Option<u64>,
+    bytes_per_second: u64,
     tokens: u64,
     refilled: Instant,
     blocked_until: Option<Instant>,
 }
 
 impl RateLimit {
-    pub(super) fn new(bytes_per_second: Option<u64>, now: Instant) -> RateLimit {
+    pub(super) fn new(bytes_per_second: u64, now: Instant) -> RateLimit {
         RateLimit { bytes_per_second, tokens: 0, refilled: now, blocked_until: None }
     }
 
     /// Adds the tokens earned since the last call. False if there are too few for a step.
     pub(super) fn refill(&mut self, now: Instant) -> bool {
-        let Some(rate) = self.bytes_per_second else { return true };
+        let rate = self.bytes_per_second;
         let burst = bytes_in(BURST, rate).max(1);
         let earned = bytes_in(now.since(self.refilled), rate);
         // Time that has not earned a whole byte yet is not lost.
@@ -47,17 +47,12 @@ impl RateLimit {
 
     /// Bytes of `step` that may be sent now.
     pub(super) fn allowance(&self, step: usize) -> usize {
-        match self.bytes_per_second {
-            None => step,
-            Some(_) => usize::try_from(self.tokens).unwrap_or(usize::MAX).min(step),
-        }
+        usize::try_from(self.tokens).unwrap_or(usize::MAX).min(step)
     }
 
     /// `bytes` were sent.
     pub(super) fn spend(&mut self, bytes: usize) {
-        if self.bytes_per_second.is_some() {
-            self.tokens = self.tokens.saturating_sub(bytes as u64);
-        }
+        self.tokens = self.tokens.saturating_sub(bytes as u64);
     }
 
     /// When there are enough tokens for a step again, if there were too few.
@@ -76,7 +71,7 @@ mod tests {
 
     /// Bytes that get through in ten seconds when asked for at every chance.
     fn through_in_ten_seconds(rate: u64) -> u64 {
-        let mut limit = RateLimit::new(Some(rate), Instant::ZERO);
+        let mut limit = RateLimit::new(rate, Instant::ZERO);
         let (mut now, mut sent) = (Instant::ZERO, 0);
         let end = Instant::ZERO + Duration::from_secs(10);
         while now < end {
@@ -98,12 +93,5 @@ mod tests {
             assert!(sent <= expected + rate / 4, "{rate}: {sent}");
             assert!(sent >= expected - rate, "{rate}: {sent}");
         }
-    }
-
-    #[test]
-    fn without_a_limit_a_step_is_a_step() {
-        let mut none = RateLimit::new(None, Instant::ZERO);
-        assert!(none.refill(Instant::ZERO));
-        assert_eq!(none.allowance(7), 7);
     }
 }

@@ -7,6 +7,7 @@ use super::push_replies::PushReplies;
 use super::rate_limit::RateLimit;
 use crate::config::Config;
 use crate::library::Library;
+use crate::rare::Rare;
 use crate::time::Instant;
 use crate::transfer::SharedFiles;
 use crate::transfer::upload::{Piece, Slot, Upload, UploadStep};
@@ -42,11 +43,12 @@ pub(super) const UPLOAD_BYTES: usize = size_of::<Uploading>();
 pub(super) struct Uploads {
     by_conn: BTreeMap<ConnId, Uploading>,
     slots_by_ip: PerAddressCount,
-    slots_taken: usize,
-    rate: RateLimit,
+    slots_taken: u32,
+    /// `None` without a limit.
+    rate: Option<Box<RateLimit>>,
     /// The bulk step of this turn was not offered yet.
     bulk_credit: bool,
-    push_replies: PushReplies,
+    push_replies: Rare<PushReplies>,
 }
 
 /// What an upload offers its socket next.
@@ -72,20 +74,20 @@ impl Uploads {
             by_conn: BTreeMap::new(),
             slots_by_ip: PerAddressCount::default(),
             slots_taken: 0,
-            rate: RateLimit::new(config.upload_limit, now),
+            rate: config.upload_limit.map(|limit| Box::new(RateLimit::new(limit, now))),
             bulk_credit: true,
-            push_replies: PushReplies::default(),
+            push_replies: Rare::default(),
         }
     }
 
     /// Uploads that hold a slot.
     pub(super) fn slots_taken(&self) -> usize {
-        self.slots_taken
+        self.slots_taken as usize
     }
 
     /// Connections made for Pushes.
     pub(super) fn push_replies(&mut self) -> &mut PushReplies {
-        &mut self.push_replies
+        self.push_replies.change()
     }
 
     /// Takes over a connection: an inbound one, or one that a Push asked for.
@@ -181,7 +183,7 @@ impl Uploads {
     fn slot_for(&self, now: Instant, ip: Ipv4Addr, config: &Config) -> Slot {
         let own = config.per_address(config.limits.uploads_per_address);
         let own_taken = self.slots_by_ip.of(ip) >= own;
-        if self.slots_taken < config.max_uploads && !own_taken {
+        if self.slots_taken() < config.max_uploads && !own_taken {
             return Slot::Free;
         }
         let waited_for = self.by_conn.values().filter(|other| !own_taken || other.ip == ip);
@@ -214,7 +216,7 @@ impl Uploads {
     fn note_release(&mut self, id: ConnId, fetched: bool) {
         let Some(uploading) = self.by_conn.get_mut(&id) else { return };
         if fetched && std::mem::take(&mut uploading.pushed) {
-            self.push_replies.led_to_download(uploading.ip);
+            self.push_replies.change().led_to_download(uploading.ip);
         }
     }
 
@@ -236,7 +238,8 @@ impl Uploads {
         Some(match uploading.upload.transmit()? {
             Piece::Bytes(bytes) => UploadChunk::Bytes(bytes),
             Piece::File { offset, len } => {
-                let step = self.rate.allowance(step_bytes);
+                let rate = self.rate.as_deref();
+                let step = rate.map_or(step_bytes, |rate| rate.allowance(step_bytes));
                 let len = usize::try_from(len).unwrap_or(usize::MAX).min(step);
                 UploadChunk::File { file: uploading.file?, offset, len }
             }
@@ -245,8 +248,8 @@ impl Uploads {
 
     /// The socket took `written` bytes of what [`Uploads::transmit`] offered.
     pub(super) fn sent(&mut self, now: Instant, id: ConnId, written: usize, bulk: bool) {
-        if bulk {
-            self.rate.spend(written);
+        if let Some(rate) = self.rate.as_mut().filter(|_| bulk) {
+            rate.spend(written);
         }
         self.change(id, |upload| upload.sent(now, written));
     }
@@ -263,13 +266,13 @@ impl Uploads {
 
     /// Takes this turn's bulk step. False if the upload limit has no room for it yet.
     pub(super) fn admit_bulk(&mut self, now: Instant) -> bool {
-        let admitted = self.rate.refill(now);
+        let admitted = self.rate.as_mut().is_none_or(|rate| rate.refill(now));
         self.bulk_credit &= !admitted;
         admitted
     }
 
     /// When the upload limit has room again, if it had none.
     pub(super) fn rate_blocked_until(&self) -> Option<Instant> {
-        self.rate.blocked_until()
+        self.rate.as_ref()?.blocked_until()
     }
 }

@@ -41,6 +41,9 @@ const MIN_WINDOW: Duration = Duration::from_millis(1);
 /// With fewer nodes for each, more cores are of no use.
 const MIN_NODES_OF_SHARD: usize = 1_000;
 
+/// Nodes that dial at one time: the handshakes of more would take the room of a good part of the nodes.
+const NODES_OF_ROUND: usize = 20_000;
+
 /// Makes a node of a servent.
 pub(super) type MakeNode<'a, N> = &'a (dyn Fn(usize, Servent) -> N + Sync);
 
@@ -114,11 +117,13 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             // A generator of its own, so that the schedule does not depend on what the network draws.
             let schedule = FaultSchedule::new(plan.faults.clone(), Rng::new(!plan.seed));
             let watcher = Watcher::new(&plan.faults, schedule, oracles, range.clone());
+            let is_here = |&&(a, b): &&(usize, usize)| range.contains(&a) || range.contains(&b);
+            let (len, wires) = (range.len(), graph.edges.iter().filter(is_here).count());
             let mut net = match shards {
                 1 => Net::new(FIRST_ADDR, params.clone(), draws.clone(), watcher),
                 _ => Net::shard(FIRST_ADDR, params.clone(), draws.clone(), watcher, range, nodes),
             };
-            net.reserve(nodes / shards + 1, graph.edges.len() / shards + 1);
+            net.reserve(len, wires);
             net
         };
         let nets: Vec<_> = ranges(nodes, shards).into_iter().map(shard).collect();
@@ -158,10 +163,16 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
     }
 
     fn link_up(&mut self, changing: bool) -> Result<(), Violation> {
-        let neighbours = &self.follower.neighbours;
-        self.net.each(|net, nodes| nodes.for_each(|node| keep_links(net, neighbours, node)));
-        let now = self.net.now();
-        self.run(now, now + SETTLE_TIMEOUT)?;
+        let rounds = self.libraries.len().div_ceil(NODES_OF_ROUND).max(1);
+        for round in 0..rounds {
+            let neighbours = &self.follower.neighbours;
+            self.net.each(|net, nodes| {
+                let now = nodes.filter(|node| node % rounds == round);
+                now.for_each(|node| keep_links(net, neighbours, node));
+            });
+            let now = self.net.now();
+            self.run(now, now + SETTLE_TIMEOUT)?;
+        }
         if changing {
             let (now, nodes) = (self.net.now(), self.libraries.len());
             let net = self.net.whole();

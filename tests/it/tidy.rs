@@ -28,15 +28,16 @@ const AMBIENT: [(&str, &str); 17] = [
 ];
 
 /// Whom a module may name, itself aside. `lib` and `main` may name all.
-const KNOWS: [(&str, &[&str]); 18] = [
+const KNOWS: [(&str, &[&str]); 19] = [
     ("time", &[]),
+    ("rare", &[]),
     ("rng", &[]),
     ("wire", &["rng"]),
     ("config", &["wire"]),
-    ("stats", &["wire"]),
+    ("stats", &["rare", "wire"]),
     ("library", &["wire"]),
     ("transfer", &["time", "wire"]),
-    ("servent", &["config", "library", "rng", "stats", "time", "transfer", "wire"]),
+    ("servent", &["config", "library", "rare", "rng", "stats", "time", "transfer", "wire"]),
     ("net", &["rng", "time", "wire"]),
     ("rules", &["time", "wire"]),
     ("plan", &["rng", "time", "wire"]),

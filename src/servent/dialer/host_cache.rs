@@ -1,5 +1,6 @@
 //! Addresses that may be dialled, learnt from Pongs, and how dialling them went.
 
+use crate::rare::Rare;
 use crate::rng::Rng;
 use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
@@ -48,6 +49,15 @@ impl Host {
 #[derive(Debug)]
 pub struct HostCache {
     hosts: BTreeMap<SocketAddrV4, Host>,
+    indices: Rare<Indices>,
+    limit: usize,
+    /// Counts changes of what is saved between runs.
+    version: u64,
+}
+
+/// The addresses in other orders.
+#[derive(Debug, Default)]
+struct Indices {
     /// All addresses, the first to be evicted first.
     by_worth: BTreeSet<Worth>,
     /// The same for each source.
@@ -55,23 +65,12 @@ pub struct HostCache {
     /// Number of addresses by source.
     counts: BTreeSet<(usize, Option<LinkKey>)>,
     protected: BTreeSet<(Instant, SocketAddrV4)>,
-    limit: usize,
-    /// Counts changes of what is saved between runs.
-    version: u64,
 }
 
 impl HostCache {
     /// A cache of at most `limit` addresses.
     pub fn new(limit: usize) -> HostCache {
-        HostCache {
-            hosts: BTreeMap::new(),
-            by_worth: BTreeSet::new(),
-            by_source: BTreeMap::new(),
-            counts: BTreeSet::new(),
-            protected: BTreeSet::new(),
-            limit,
-            version: 0,
-        }
+        HostCache { hosts: BTreeMap::new(), indices: Rare::default(), limit, version: 0 }
     }
 
     /// Adds an address that `source` reported, or renews it; true if it is new.
@@ -100,16 +99,17 @@ impl HostCache {
             source,
         };
         self.hosts.insert(addr, host);
-        self.list(addr, host);
+        self.indices.change().list(addr, host);
         self.version += 1;
         true
     }
 
     fn worst(&self) -> Option<SocketAddrV4> {
         let class = |worth: &Worth| (worth.0, worth.1, worth.2);
-        let worst = self.by_worth.first()?;
-        let (_, most) = self.counts.last()?;
-        let of_most = self.by_source.get(most).and_then(BTreeSet::first);
+        let indices = self.indices.get()?;
+        let worst = indices.by_worth.first()?;
+        let (_, most) = indices.counts.last()?;
+        let of_most = indices.by_source.get(most).and_then(BTreeSet::first);
         let chosen = of_most.filter(|of_most| class(of_most) == class(worst)).unwrap_or(worst);
         Some(chosen.4)
     }
@@ -162,18 +162,18 @@ impl HostCache {
     pub fn link_ended(&mut self, now: Instant, addr: SocketAddrV4) {
         self.answered(addr);
         let Some(host) = self.hosts.get(&addr) else { return };
+        let protected = &mut self.indices.change().protected;
         if let Some(at) = host.protected {
-            self.protected.remove(&(at, addr));
+            protected.remove(&(at, addr));
         }
-        self.protected.insert((now, addr));
+        protected.insert((now, addr));
+        let oldest = if protected.len() > MAX_PROTECTED { protected.pop_first() } else { None };
         self.update(addr, |host| {
             host.failures = 0;
             host.protected = Some(now);
             host.next_try = now + RETRY_AFTER_LINK;
         });
-        if self.protected.len() > MAX_PROTECTED
-            && let Some((_, oldest)) = self.protected.pop_first()
-        {
+        if let Some((_, oldest)) = oldest {
             self.update(oldest, |host| host.protected = None);
         }
     }
@@ -181,9 +181,10 @@ impl HostCache {
     /// Forgets an address, for example because it is our own.
     pub fn remove(&mut self, addr: SocketAddrV4) {
         if let Some(host) = self.hosts.remove(&addr) {
-            self.unlist(addr, host);
+            let indices = self.indices.change();
+            indices.unlist(addr, host);
             if let Some(at) = host.protected {
-                self.protected.remove(&(at, addr));
+                indices.protected.remove(&(at, addr));
             }
             self.version += 1;
         }
@@ -225,11 +226,14 @@ impl HostCache {
         change(host);
         let after = *host;
         if before.worth(addr) != after.worth(addr) {
-            self.unlist(addr, before);
-            self.list(addr, after);
+            let indices = self.indices.change();
+            indices.unlist(addr, before);
+            indices.list(addr, after);
         }
     }
+}
 
+impl Indices {
     fn list(&mut self, addr: SocketAddrV4, host: Host) {
         let worth = host.worth(addr);
         self.by_worth.insert(worth);
@@ -329,8 +333,9 @@ mod tests {
                     cache.learn(now, target, Some(source));
                 }
             }
-            assert_eq!(cache.by_worth.len(), cache.len());
-            assert_eq!(cache.counts.iter().map(|(count, _)| count).sum::<usize>(), cache.len());
+            let Some(indices) = cache.indices.get() else { continue };
+            assert_eq!(indices.by_worth.len(), cache.len());
+            assert_eq!(indices.counts.iter().map(|(count, _)| count).sum::<usize>(), cache.len());
         }
     }
 

@@ -20,6 +20,7 @@ use super::io::{CloseReason, IoFailure};
 use super::link_key::LinkKey;
 use super::links::Links;
 use crate::config::{Config, Scope};
+use crate::rare::Rare;
 use crate::rng::Rng;
 use crate::time::Instant;
 use mutual::ClosedDuplicates;
@@ -56,12 +57,13 @@ pub(super) struct Dialer {
     own: OwnAddresses,
     closed_duplicates: ClosedDuplicates,
     /// Learnt hosts dialled within [`DIAL_WINDOW`], oldest first.
-    recent_dials: VecDeque<(Instant, Ipv4Addr)>,
+    recent_dials: Rare<VecDeque<(Instant, Ipv4Addr)>>,
     next_round: Instant,
-    last_round: Option<Instant>,
+    /// Neighbours cause no round before this.
+    next_check: Instant,
     /// Until when nothing is dialled because this machine refused to connect, and how long that
     /// pause is.
-    local_pause: Option<(Instant, Duration)>,
+    local_pause: Option<Box<(Instant, Duration)>>,
 }
 
 impl Dialer {
@@ -71,9 +73,9 @@ impl Dialer {
             static_peers: StaticPeers::default(),
             own: OwnAddresses::new(config),
             closed_duplicates: ClosedDuplicates::default(),
-            recent_dials: VecDeque::new(),
+            recent_dials: Rare::default(),
             next_round: Instant::FAR_FUTURE,
-            last_round: None,
+            next_check: Instant::ZERO,
             local_pause: None,
         }
     }
@@ -115,8 +117,7 @@ impl Dialer {
             self.hosts.answered(addr);
         }
         if config.links > 0 {
-            let next = self.last_round.map(|last| last + CHECK_INTERVAL);
-            self.next_round = self.next_round.min(next.map_or(now, |next| next.max(now)));
+            self.next_round = self.next_round.min(self.next_check.max(now));
         }
     }
 
@@ -197,10 +198,10 @@ impl Dialer {
     /// This machine refused to connect: every dial would fail in the same way. Nothing is dialled
     /// for a while, and nothing is forgotten.
     pub(super) fn pause(&mut self, now: Instant) {
-        let before = self.local_pause.map_or(Duration::ZERO, |(_, pause)| pause);
-        if self.local_pause.is_none_or(|(until, _)| now >= until) {
+        let (until, before) = self.local_pause.as_deref().copied().unwrap_or_default();
+        if now >= until {
             let pause = (before * 2).clamp(LOCAL_PAUSE, LOCAL_PAUSE_MAX);
-            self.local_pause = Some((now + pause, pause));
+            self.local_pause = Some(Box::new((now + pause, pause)));
         }
     }
 
@@ -235,9 +236,9 @@ impl Dialer {
         rng: &mut Rng,
     ) -> Vec<(SocketAddrV4, Origin)> {
         self.next_round = Instant::FAR_FUTURE;
-        self.last_round = Some(now);
-        if let Some((until, _)) = self.local_pause.filter(|(until, _)| now < *until) {
-            self.next_round = until;
+        self.next_check = now + CHECK_INTERVAL;
+        if let Some((until, _)) = self.local_pause.as_deref().filter(|(until, _)| now < *until) {
+            self.next_round = *until;
             return Vec::new();
         }
         let room = config.max_links.saturating_sub(links.established().len());
@@ -268,8 +269,10 @@ impl Dialer {
         rng: &mut Rng,
         targets: &mut Vec<(SocketAddrV4, Origin)>,
     ) {
-        while self.recent_dials.front().is_some_and(|(at, _)| now.since(*at) >= DIAL_WINDOW) {
-            self.recent_dials.pop_front();
+        if let Some(dials) = self.recent_dials.get_mut() {
+            while dials.front().is_some_and(|(at, _)| now.since(*at) >= DIAL_WINDOW) {
+                dials.pop_front();
+            }
         }
         let (all, dialing) = links.to_learnt_hosts();
         let wanted = config.links.saturating_sub(all).min(room);
@@ -280,8 +283,10 @@ impl Dialer {
         let mut connected = links.connected_addrs();
         connected.extend(targets.iter().map(|(addr, _)| *addr));
         for _ in 0..wanted {
-            let window_ends = self.recent_dials.front().map(|(at, _)| *at + DIAL_WINDOW);
-            if self.recent_dials.len() >= DIALS_PER_WINDOW {
+            let dials = self.recent_dials.get();
+            let oldest = dials.and_then(VecDeque::front);
+            let window_ends = oldest.map(|(at, _)| *at + DIAL_WINDOW);
+            if dials.is_some_and(|dials| dials.len() >= DIALS_PER_WINDOW) {
                 self.next_round = self.next_round.min(window_ends.unwrap_or(now));
                 return;
             }
@@ -295,14 +300,15 @@ impl Dialer {
                 return;
             };
             connected.insert(addr);
-            self.recent_dials.push_back((now, *addr.ip()));
+            self.recent_dials.change().push_back((now, *addr.ip()));
             targets.push((addr, Origin::Learnt));
         }
     }
 
     fn is_usable(&self, addr: SocketAddrV4, scope: Scope) -> bool {
         let most = if scope == Scope::Loopback { usize::MAX } else { DIALS_PER_ADDRESS };
-        let lately = self.recent_dials.iter().filter(|(_, ip)| ip == addr.ip()).count();
+        let dials = self.recent_dials.get().into_iter().flatten();
+        let lately = dials.filter(|(_, ip)| ip == addr.ip()).count();
         lately < most && !self.is_own(addr)
     }
 }

@@ -8,6 +8,7 @@
 //! GNU Serveez dials back every servent that dials it, again whenever that link ends. Such a peer does
 //! not follow the rule: its link stays and ours is closed.
 
+use crate::rare::Rare;
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -37,7 +38,7 @@ pub(in crate::servent) enum Settlement {
 #[derive(Debug, Default)]
 pub(super) struct ClosedDuplicates {
     /// When, and where the peer listens, oldest first.
-    recent: VecDeque<(Instant, SocketAddrV4)>,
+    recent: Rare<VecDeque<(Instant, SocketAddrV4)>>,
 }
 
 impl ClosedDuplicates {
@@ -67,14 +68,15 @@ impl ClosedDuplicates {
     }
 
     fn note(&mut self, now: Instant, addr: SocketAddrV4) {
-        if self.recent.len() == MAX_CLOSED {
-            self.recent.pop_front();
+        let recent = self.recent.change();
+        if recent.len() == MAX_CLOSED {
+            recent.pop_front();
         }
-        self.recent.push_back((now, addr));
+        recent.push_back((now, addr));
     }
 
     fn contains(&self, now: Instant, addr: SocketAddrV4) -> bool {
         let near = |at: Instant| now.since(at) < DIALS_AGAIN_WITHIN;
-        self.recent.iter().any(|(at, known)| *known == addr && near(*at))
+        self.recent.get().into_iter().flatten().any(|(at, known)| *known == addr && near(*at))
     }
 }

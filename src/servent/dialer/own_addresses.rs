@@ -1,6 +1,7 @@
 //! Our own addresses: what we tell others, and which of those we hear of are ourselves.
 
 use crate::config::Config;
+use crate::rare::Rare;
 use crate::servent::per_address::PerAddressCount;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -14,7 +15,7 @@ pub(super) struct OwnAddresses {
     advertise_ip: Option<Ipv4Addr>,
     port: u16,
     /// Addresses that were dialled and turned out to be our own.
-    proven: Vec<SocketAddrV4>,
+    proven: Rare<Vec<SocketAddrV4>>,
     /// Our own ends of sockets.
     local_ips: PerAddressCount,
 }
@@ -25,7 +26,7 @@ impl OwnAddresses {
             listen_ip: config.listen_ip,
             advertise_ip: config.advertise_ip,
             port: config.advertise_port,
-            proven: Vec::new(),
+            proven: Rare::default(),
             local_ips: PerAddressCount::default(),
         }
     }
@@ -50,14 +51,15 @@ impl OwnAddresses {
 
     /// Dialling this address has led back to us.
     pub(super) fn prove(&mut self, addr: SocketAddrV4) {
-        if self.proven.len() < MAX_PROVEN {
-            self.proven.push(addr);
+        let proven = self.proven.change();
+        if proven.len() < MAX_PROVEN {
+            proven.push(addr);
         }
     }
 
     pub(super) fn contains(&self, addr: SocketAddrV4) -> bool {
         let ip = *addr.ip();
-        self.proven.contains(&addr)
+        self.proven.get().is_some_and(|proven| proven.contains(&addr))
             || (addr.port() == self.port
                 && (self.advertise_ip == Some(ip) || self.local_ips.of(ip) > 0))
     }

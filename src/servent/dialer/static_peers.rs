@@ -4,9 +4,9 @@ use crate::time::Instant;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-/// First wait before a static peer is dialled again, doubled up to the maximum.
-const BACKOFF: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// First wait before a static peer is dialled again, doubled up to the maximum, in seconds.
+const BACKOFF: u8 = 1;
+const BACKOFF_MAX: u8 = 60;
 
 /// An address the user named.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ struct StaticPeer {
     /// When the peer last closed a link that we dialled.
     ended: Option<Instant>,
     next_try: Instant,
-    backoff: Duration,
+    backoff_seconds: u8,
 }
 
 /// All of them, in the order they were named.
@@ -27,7 +27,12 @@ impl StaticPeers {
     pub(super) fn add(&mut self, now: Instant, addr: SocketAddrV4) -> bool {
         let new = self.0.iter().all(|peer| peer.addr != addr);
         if new {
-            self.0.push(StaticPeer { addr, ended: None, next_try: now, backoff: BACKOFF });
+            if self.0.len() < 8 {
+                // Most have few.
+                self.0.reserve_exact(1);
+            }
+            let peer = StaticPeer { addr, ended: None, next_try: now, backoff_seconds: BACKOFF };
+            self.0.push(peer);
         }
         new
     }
@@ -47,21 +52,21 @@ impl StaticPeers {
 
     /// When to look again for a peer that could not be dialled at `now`.
     pub(super) fn retry_at(now: Instant, next_try: Instant) -> Instant {
-        next_try.max(now + BACKOFF)
+        next_try.max(now + Duration::from_secs(BACKOFF.into()))
     }
 
     /// A dial came to nothing, or a link ended: the next try waits, longer each time.
     pub(super) fn back_off(&mut self, now: Instant, addr: SocketAddrV4) {
         if let Some(peer) = self.find(addr) {
-            peer.next_try = now + peer.backoff;
-            peer.backoff = (peer.backoff * 2).min(BACKOFF_MAX);
+            peer.next_try = now + Duration::from_secs(peer.backoff_seconds.into());
+            peer.backoff_seconds = (peer.backoff_seconds * 2).min(BACKOFF_MAX);
         }
     }
 
     /// A link has lasted: its peer is tried again soon.
     pub(super) fn reset_backoff(&mut self, addr: SocketAddrV4) {
         if let Some(peer) = self.find(addr) {
-            peer.backoff = BACKOFF;
+            peer.backoff_seconds = BACKOFF;
         }
     }
 

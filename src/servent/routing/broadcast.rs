@@ -93,6 +93,7 @@ impl BroadcastBatch {
     /// Empties the batch and keeps its buffers.
     pub(in crate::servent) fn clear(&mut self) {
         self.bytes.clear();
-        (self.targets, self.copies, self.is_long) = (None, PerKind::default(), false);
+        self.copies.reset();
+        (self.targets, self.is_long) = (None, false);
     }
 }

@@ -35,9 +35,8 @@ pub(super) struct Routing {
     /// Which link leads to a servent: Pushes follow it.
     servents: RouteTable,
     pongs: PongCache,
-    pongs_per_answer: usize,
-    /// Broadcasts of the bytes being read that are not in the send queues yet.
-    batch: BroadcastBatch,
+    /// Broadcasts of the bytes being read that are not in the send queues yet; `None` before the first.
+    batch: Option<Box<BroadcastBatch>>,
 }
 
 impl Routing {
@@ -49,8 +48,7 @@ impl Routing {
             pushes: table(limits.push_routes, limits.query_route_age),
             servents: table(limits.servent_routes, limits.servent_route_age),
             pongs: PongCache::new(limits.pongs_per_link, limits.pong_age),
-            pongs_per_answer: limits.pongs_per_link,
-            batch: BroadcastBatch::default(),
+            batch: None,
         }
     }
 
@@ -123,7 +121,7 @@ impl Routing {
         asker: LinkKey,
         asker_addr: Option<SocketAddrV4>,
     ) -> Vec<CachedPong> {
-        self.pongs.answer(now, asker, asker_addr, self.pongs_per_answer)
+        self.pongs.answer(now, asker, asker_addr, self.pongs.per_link())
     }
 
     /// A link ended: forgets what it told, and gives its part of the reserves back.
@@ -143,26 +141,26 @@ impl Routing {
         frame: &[u8],
         capacity: usize,
     ) {
-        self.batch.append(targets, next, frame, capacity);
+        self.batch.get_or_insert_default().append(targets, next, frame, capacity);
     }
 
     /// Links the batch goes to; `None` while it is empty.
     #[inline]
     pub(super) fn pending(&self) -> Option<Targets> {
-        self.batch.targets()
+        self.batch.as_ref()?.targets()
     }
 
     /// Takes the batch out to be sent; [`Routing::recycle`] takes it back.
-    pub(super) fn take_batch(&mut self) -> BroadcastBatch {
-        let mut batch = std::mem::take(&mut self.batch);
+    pub(super) fn take_batch(&mut self) -> Box<BroadcastBatch> {
+        let mut batch = self.batch.take().unwrap_or_default();
         batch.seal();
         batch
     }
 
     /// Keeps the buffers of a batch that was sent.
-    pub(super) fn recycle(&mut self, mut batch: BroadcastBatch) {
+    pub(super) fn recycle(&mut self, mut batch: Box<BroadcastBatch>) {
         batch.clear();
-        self.batch = batch;
+        self.batch = Some(batch);
     }
 
     /// GUIDs and servent ids held.

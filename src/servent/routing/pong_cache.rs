@@ -5,6 +5,7 @@
 //! keeps a Pong for at most one lifetime, so a dead host is reported for at most one lifetime more at
 //! each hop.
 
+use crate::rare::Rare;
 use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,46 +35,65 @@ struct Entry {
 /// The last few Pongs of every link.
 #[derive(Debug)]
 pub struct PongCache {
+    pongs: Rare<Pongs>,
+    per_link: u32,
+    max_age_millis: u32,
+}
+
+#[derive(Debug, Default)]
+struct Pongs {
     by_addr: BTreeMap<SocketAddrV4, Entry>,
     /// The addresses each link reported, the least recent first.
     by_link: BTreeMap<LinkKey, VecDeque<SocketAddrV4>>,
-    per_link: usize,
-    max_age: Duration,
 }
 
 impl PongCache {
     /// Keeps `per_link` Pongs of each link, each for `max_age`.
     pub fn new(per_link: usize, max_age: Duration) -> PongCache {
-        PongCache { by_addr: BTreeMap::new(), by_link: BTreeMap::new(), per_link, max_age }
+        let per_link = u32::try_from(per_link).unwrap_or(u32::MAX);
+        let max_age_millis = u32::try_from(max_age.as_millis()).unwrap_or(u32::MAX);
+        PongCache { pongs: Rare::default(), per_link, max_age_millis }
+    }
+
+    /// Pongs kept of each link.
+    pub fn per_link(&self) -> usize {
+        self.per_link as usize
+    }
+
+    fn max_age(&self) -> Duration {
+        Duration::from_millis(self.max_age_millis.into())
     }
 
     /// Remembers a Pong that `link` delivered, unless a nearer one about the same address is fresh.
     /// A link at its limit loses its least recent Pong that is not its neighbour's own.
     pub fn insert(&mut self, now: Instant, link: LinkKey, pong: CachedPong) {
-        if let Some(known) = self.by_addr.get(&pong.addr) {
-            let fresh = now.since(known.at) < self.max_age;
+        let (per_link, max_age) = (self.per_link(), self.max_age());
+        let pongs = self.pongs.change();
+        if let Some(known) = pongs.by_addr.get(&pong.addr) {
+            let fresh = now.since(known.at) < max_age;
             if fresh && known.pong.hops < pong.hops {
                 return;
             }
             let before = known.link;
-            self.unlist(before, pong.addr);
+            pongs.unlist(before, pong.addr);
         }
-        self.by_addr.insert(pong.addr, Entry { at: now, link, pong });
-        let told = self.by_link.entry(link).or_default();
+        pongs.by_addr.insert(pong.addr, Entry { at: now, link, pong });
+        let told = pongs.by_link.entry(link).or_default();
         told.push_back(pong.addr);
-        if told.len() > self.per_link {
-            let far = |addr: &SocketAddrV4| self.by_addr.get(addr).is_none_or(|e| e.pong.hops > 0);
+        if told.len() > per_link {
+            let far = |addr: &SocketAddrV4| pongs.by_addr.get(addr).is_none_or(|e| e.pong.hops > 0);
             let worst = told.iter().position(far).unwrap_or(0);
             if let Some(addr) = told.remove(worst) {
-                self.by_addr.remove(&addr);
+                pongs.by_addr.remove(&addr);
             }
         }
     }
 
     /// Forgets what a closed link delivered.
     pub fn forget(&mut self, link: LinkKey) {
-        for addr in self.by_link.remove(&link).into_iter().flatten() {
-            self.by_addr.remove(&addr);
+        let Some(pongs) = self.pongs.get_mut() else { return };
+        for addr in pongs.by_link.remove(&link).into_iter().flatten() {
+            pongs.by_addr.remove(&addr);
         }
     }
 
@@ -87,11 +107,12 @@ impl PongCache {
         count: usize,
     ) -> Vec<CachedPong> {
         let mut chosen: Vec<CachedPong> = Vec::new();
-        for depth in 0..self.per_link {
-            for (_, told) in self.by_link.iter().filter(|(link, _)| **link != asker) {
+        let Some(pongs) = self.pongs.get() else { return chosen };
+        for depth in 0..self.per_link() {
+            for (_, told) in pongs.by_link.iter().filter(|(link, _)| **link != asker) {
                 let addr = told.iter().rev().nth(depth);
-                let Some(entry) = addr.and_then(|addr| self.by_addr.get(addr)) else { continue };
-                let fresh = now.since(entry.at) < self.max_age;
+                let Some(entry) = addr.and_then(|addr| pongs.by_addr.get(addr)) else { continue };
+                let fresh = now.since(entry.at) < self.max_age();
                 if fresh && Some(entry.pong.addr) != asker_addr {
                     chosen.push(entry.pong);
                 }
@@ -102,7 +123,9 @@ impl PongCache {
         }
         chosen
     }
+}
 
+impl Pongs {
     fn unlist(&mut self, link: LinkKey, addr: SocketAddrV4) {
         if let Some(told) = self.by_link.get_mut(&link) {
             told.retain(|known| *known != addr);

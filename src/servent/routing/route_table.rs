@@ -21,15 +21,17 @@ const RESERVED_FRACTION: usize = 8;
 /// Ids and the links they came from, bounded by count and age.
 #[derive(Debug)]
 pub struct RouteTable {
-    limit: usize,
-    lifetime: Duration,
-    key: Key,
+    limit: u32,
+    lifetime_millis: u32,
+    /// Of the key, once there are ids.
+    seed: u64,
     /// `None` until the first id: many servents of a simulation never see one of each kind.
     tables: Option<Box<Tables>>,
 }
 
 #[derive(Debug)]
 struct Tables {
+    key: Key,
     reserved: Generations,
     shared: Generations,
     /// Ids of each link in the young reserved generation, by slab index.
@@ -46,7 +48,9 @@ impl RouteTable {
     /// [`RouteTable::promised`] of all. None is remembered for two lifetimes or longer. An id is as
     /// old as its first [`RouteTable::insert`] or its last [`RouteTable::set`].
     pub fn new(limit: usize, lifetime: Duration, rng: &mut Rng) -> RouteTable {
-        RouteTable { limit, lifetime, key: Key::new(rng), tables: None }
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let lifetime_millis = u32::try_from(lifetime.as_millis()).unwrap_or(u32::MAX);
+        RouteTable { limit, lifetime_millis, seed: rng.next_u64(), tables: None }
     }
 
     /// So many of the newest ids a table for `limit` of them never forgets before their time.
@@ -55,12 +59,18 @@ impl RouteTable {
         if promised == 0 { 1 } else { promised }
     }
 
+    #[inline]
+    fn lifetime(&self) -> Duration {
+        Duration::from_millis(self.lifetime_millis.into())
+    }
+
     /// Remembers that `id` came from `link`, unless it is known: then says from where. The first
     /// to send an id keeps it.
     #[inline]
     pub fn insert(&mut self, now: Instant, id: &Id, link: LinkKey) -> Option<LinkKey> {
-        let (id, lifetime) = (self.key.hash(id), self.lifetime);
+        let lifetime = self.lifetime();
         let tables = self.tables_at(now);
+        let id = tables.key.hash(id);
         let known = tables.find(id);
         if known.is_none() {
             tables.enter(now, lifetime, id, link);
@@ -70,8 +80,9 @@ impl RouteTable {
 
     /// Remembers that `id` is reached through `link`, whatever was known before.
     pub fn set(&mut self, now: Instant, id: &Id, link: LinkKey) {
-        let (id, lifetime) = (self.key.hash(id), self.lifetime);
+        let lifetime = self.lifetime();
         let tables = self.tables_at(now);
+        let id = tables.key.hash(id);
         // Whatever is known of an id names the same link everywhere, and mostly this one.
         if [&tables.shared.young, &tables.reserved.young]
             .iter()
@@ -87,9 +98,10 @@ impl RouteTable {
 
     /// Where `id` came from.
     pub fn get(&mut self, now: Instant, id: &Id) -> Option<LinkKey> {
-        let id = self.key.hash(id);
-        self.tables.as_mut()?.rotate_if_due(now, self.lifetime);
-        self.tables.as_ref()?.find(id)
+        let lifetime = self.lifetime();
+        let tables = self.tables.as_mut()?;
+        tables.rotate_if_due(now, lifetime);
+        tables.find(tables.key.hash(id))
     }
 
     /// Loads what look-ups of the first [`RouteTable::PREFETCHED`] of `ids` need into the cache, so
@@ -98,7 +110,8 @@ impl RouteTable {
     pub fn prefetch<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
         let Some(tables) = &self.tables else { return };
         let mut hashes = [Hash::default(); RouteTable::PREFETCHED];
-        let count = hashes.iter_mut().zip(ids).map(|(hash, id)| *hash = self.key.hash(id)).count();
+        let count =
+            hashes.iter_mut().zip(ids).map(|(hash, id)| *hash = tables.key.hash(id)).count();
         // Loads do not wait for each other as long as nothing needs their results.
         let (shared, reserved) = (&tables.shared, &tables.reserved);
         let mut touched = 0;
@@ -136,17 +149,20 @@ impl RouteTable {
     /// What is held, without what is too old by now.
     #[inline]
     fn tables_at(&mut self, now: Instant) -> &mut Tables {
-        let (limit, lifetime) = (self.limit, self.lifetime);
-        let tables =
-            self.tables.get_or_insert_with(|| Box::new(Tables::new(limit, now + lifetime)));
+        let (limit, lifetime) = (self.limit as usize, self.lifetime());
+        let tables = self.tables.get_or_insert_with(|| {
+            let key = Key::new(&mut Rng::new(self.seed));
+            Box::new(Tables::new(key, limit, now + lifetime))
+        });
         tables.rotate_if_due(now, lifetime);
         tables
     }
 }
 
 impl Tables {
-    fn new(limit: usize, rotates_at: Instant) -> Tables {
+    fn new(key: Key, limit: usize, rotates_at: Instant) -> Tables {
         Tables {
+            key,
             reserved: Generations::new(generation(limit / RESERVED_FRACTION), rotates_at),
             shared: Generations::new(RouteTable::promised(limit), rotates_at),
             reserved_by_link: Vec::new(),
