@@ -1,5 +1,5 @@
 //! The wire: bytes to meaning and back, for the handshake, the 23-byte descriptor header, the six
-//! descriptors of Gnutella 0.4, HTTP heads and the GIV line.
+//! descriptors of Gnutella 0.4, HTTP heads and the GIV line; and for what 0.6 adds: headers.
 //!
 //! Two levels per format. A *view* (`Query<'a>`, `QueryHit<'a>`, …) borrows the payload and names
 //! its fields; the bytes it was read from are what gets forwarded, so extensions we do not
@@ -15,6 +15,7 @@ mod error;
 pub mod giv;
 mod guid;
 pub mod handshake;
+pub mod handshake06;
 mod handshake_end;
 mod header;
 pub mod http_head;
@@ -29,7 +30,7 @@ pub use bye::Bye;
 pub use deframer::{Deframer, Descriptors, RawDescriptor};
 pub use error::{DecodeError, FrameError};
 pub use guid::{Guid, ServentId};
-pub use handshake_end::HandshakeEnd;
+pub use handshake_end::{HandshakeEnd, block_len};
 pub use header::{HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES};
 pub use ping::Ping;
 pub use pong::{PONG_BYTES, Pong};

@@ -9,6 +9,8 @@ mod support;
 mod wire;
 // The handshake in both directions, and input that is none.
 mod handshake;
+// The legs of the 0.6 handshake.
+mod handshake06;
 // Routing, on scripted links and in whole networks.
 mod routing;
 // Pings, Pongs, and how the cache keeps Pings from flooding.
