@@ -11,6 +11,8 @@ mod wire;
 mod handshake;
 // The legs of the 0.6 handshake.
 mod handshake06;
+// GGEP, HUGE and deflate.
+mod ggep;
 // Routing, on scripted links and in whole networks.
 mod routing;
 // Pings, Pongs, and how the cache keeps Pings from flooding.
