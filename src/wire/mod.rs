@@ -1,5 +1,5 @@
 //! The wire: bytes to meaning and back, for the handshake, the 23-byte descriptor header, the six
-//! descriptors of Gnutella 0.4, HTTP heads and the GIV line; and for what 0.6 adds: headers, deflate, GGEP, HUGE.
+//! descriptors of Gnutella 0.4, HTTP heads and the GIV line; and for what 0.6 adds: headers, deflate, GGEP, HUGE, query routing.
 //!
 //! Two levels per format. A *view* (`Query<'a>`, `QueryHit<'a>`, …) borrows the payload and names
 //! its fields; the bytes it was read from are what gets forwarded, so extensions we do not
@@ -25,6 +25,7 @@ pub mod huge;
 mod ping;
 mod pong;
 mod push;
+pub mod qrp;
 mod query;
 mod query_hit;
 mod reader;

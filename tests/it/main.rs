@@ -13,6 +13,8 @@ mod handshake;
 mod handshake06;
 // GGEP, HUGE and deflate.
 mod ggep;
+// Query routing tables: hashes, sequences, errors.
+mod qrp;
 // Routing, on scripted links and in whole networks.
 mod routing;
 // Pings, Pongs, and how the cache keeps Pings from flooding.
