@@ -1,5 +1,6 @@
 //! The wire: bytes to meaning and back, for the handshake, the 23-byte descriptor header, the six
-//! descriptors of Gnutella 0.4, HTTP heads and the GIV line; and for what 0.6 adds: headers, deflate, GGEP, HUGE, query routing.
+//! descriptors of Gnutella 0.4, HTTP heads and the GIV line; and for what 0.6 adds: headers, Bye,
+//! GGEP, HUGE, query routing, vendor messages, deflate.
 //!
 //! Two levels per format. A *view* (`Query<'a>`, `QueryHit<'a>`, …) borrows the payload and names
 //! its fields; the bytes it was read from are what gets forwarded, so extensions we do not
@@ -30,6 +31,7 @@ mod query;
 mod query_hit;
 mod reader;
 mod urn;
+pub mod vendor;
 
 pub use bye::Bye;
 pub use deframer::{Deframer, Descriptors, RawDescriptor};

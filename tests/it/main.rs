@@ -15,6 +15,8 @@ mod handshake06;
 mod ggep;
 // Query routing tables: hashes, sequences, errors.
 mod qrp;
+// Vendor messages, and Byes of our own.
+mod vendor;
 // Routing, on scripted links and in whole networks.
 mod routing;
 // Pings, Pongs, and how the cache keeps Pings from flooding.
