@@ -77,6 +77,8 @@ mod terminal;
 mod shell;
 // `servent decode` explains hex, raw descriptors and captures.
 mod decode;
+// ... and conversations of 0.6, deflated or not.
+mod decode06;
 // Wireshark's dissector reads what the servent sends.
 mod judge;
 
