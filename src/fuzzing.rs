@@ -4,6 +4,7 @@
 //! the committed corpus. Each takes any bytes and panics if an invariant of the wire code, of a
 //! transfer or of a network is broken. Nothing else calls them.
 
+mod gnutella06;
 mod network;
 mod query_match;
 mod route_table;
@@ -12,6 +13,7 @@ mod script;
 mod servent;
 mod transfer;
 
+pub use gnutella06::{ggep, handshake06, qrp};
 pub use network::network;
 pub use query_match::query_match;
 pub use route_table::route_table;
@@ -28,6 +30,8 @@ use crate::wire::http_head::{
     GetPath, GetRequest, Reply, RequestHead, ResponseHead, Status, Version, encode_name,
     parse_request, parse_response,
 };
+use crate::wire::qrp::{QRP, Qrp};
+use crate::wire::vendor::{self, VendorMessage};
 use crate::wire::{
     Bye, DecodeError, Deframer, FrameError, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Ping,
     Pong, Push, Query, QueryHit,
@@ -133,6 +137,7 @@ pub fn payload(data: &[u8]) {
             there_and_back(payload, Bye::decode, Bye::encode);
             if let Ok(bye) = Bye::decode(payload) {
                 assert!(bye.rest.starts_with(bye.text()));
+                assert!(bye.headers().all(|line| !line.is_empty()));
             }
         }
         Kind::Push => there_and_back(payload, Push::decode, Push::encode),
@@ -148,8 +153,26 @@ pub fn payload(data: &[u8]) {
                 walk(&hit);
             }
         }
+        QRP => there_and_back(payload, Qrp::decode, Qrp::encode),
+        vendor::EXPERIMENTAL | vendor::STANDARD => {
+            let decode = |payload| VendorMessage::decode(kind, payload);
+            there_and_back(payload, decode, VendorMessage::encode);
+            if let Ok(message) = VendorMessage::decode(kind, payload) {
+                vendor_meaning(&message);
+            }
+        }
         Kind::Other(_) => {}
     }
+}
+
+/// What a vendor message says is written so that it says the same.
+fn vendor_meaning(message: &VendorMessage<'_>) {
+    let Some(meaning) = message.meaning() else { return };
+    let _ = meaning.to_string();
+    let mut written = Vec::new();
+    meaning.encode(&mut written);
+    let again = VendorMessage::decode(vendor::EXPERIMENTAL, &written).expect("our own message");
+    assert_eq!(again.meaning(), Some(meaning));
 }
 
 fn there_and_back<'a, T: Debug + PartialEq>(

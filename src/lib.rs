@@ -23,7 +23,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`wire`] | bytes to meaning and back; no bytes can make it panic |
+//! | [`wire`] | bytes to meaning and back, of 0.4 and of what 0.6 adds; no bytes can make it panic |
 //! | [`library`] | the index of shared files, by number and by word |
 //! | [`transfer`] | HTTP as Gnutella speaks it: one upload, one download |
 //! | [`servent`] | the core: a state machine without sockets, files, clock or threads. Time is an argument, randomness a seed, so equal input gives equal behaviour |
@@ -32,7 +32,7 @@
 //! | [`plan`] | plans, topologies, faults; records and pictures of searches |
 //! | [`sim`] | plans run on `net` with real cores |
 //! | `lab` | ways to look files up, side by side: the real core and others (feature `lab`) |
-//! | `capture` | packet captures, read into descriptors, and written (feature `tools`) |
+//! | `capture` | packet captures, read into descriptors (deflated links too), and written (feature `tools`) |
 //! | `driver` | the only place with mio, sockets, files, signals and a clock (feature `driver`) |
 //! | `testnet` | networks of real processes on loopback (feature `testnet`) |
 //! | `cli` | arguments, output, exit codes (feature `cli`) |

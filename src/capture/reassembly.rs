@@ -47,6 +47,17 @@ pub struct Fragment {
     pub bytes: Vec<u8>,
     /// The starts of each packet's bytes, the first at 0; empty for raw input.
     pub marks: Vec<Mark>,
+    /// Of an inflated fragment: what followed and could not be inflated.
+    pub lost: Option<Lost>,
+}
+
+/// Bytes that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Their number.
+    pub length: u64,
+    /// The reason.
+    pub reason: String,
 }
 
 /// The packet of the bytes from a position on.

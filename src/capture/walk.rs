@@ -1,13 +1,10 @@
 //! Cuts a byte stream into items: handshakes, descriptors, and bytes that cannot be read.
 
-use super::reassembly::{ByteStream, Fragment};
-use crate::wire::handshake::read_answer;
-use crate::wire::{Deframer, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES};
+use super::reassembly::{ByteStream, Fragment, Lost};
+use crate::wire::handshake06::MAX_LEG_BYTES;
+use crate::wire::{Deframer, HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, block_len};
 use std::net::SocketAddrV4;
 use std::time::Duration;
-
-/// Longest handshake, with the headers of 0.6.
-const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
 
 /// One item of a stream.
 #[derive(Debug)]
@@ -171,12 +168,6 @@ impl<'a> Walk<'a> {
             };
             self.push_until(fragment, at, at + len, Content::Handshake(&rest[..len]));
             at += len;
-            if announces_deflate(&rest[..len]) && !is_handshake(&fragment.bytes[at..]) {
-                if at < fragment.bytes.len() {
-                    self.lose(fragment, at, "the link is compressed from here on".to_owned());
-                }
-                return None;
-            }
         }
         Some(at)
     }
@@ -221,6 +212,10 @@ impl<'a> Walk<'a> {
             let bytes = rest.get(HEADER_BYTES..).unwrap_or(rest);
             self.push(fragment, at, Content::CutShort { header, bytes });
         }
+        if let Some(Lost { length, reason }) = &fragment.lost {
+            let content = Content::Lost { length: *length, reason: reason.clone() };
+            self.push(fragment, fragment.bytes.len(), content);
+        }
         true
     }
 }
@@ -230,30 +225,13 @@ fn header_at(bytes: &[u8]) -> Option<Header> {
 }
 
 /// Whether bytes begin a link rather than a transfer.
-fn is_handshake(bytes: &[u8]) -> bool {
+pub(super) fn is_handshake(bytes: &[u8]) -> bool {
     bytes.starts_with(b"GNUTELLA ") || bytes.starts_with(b"GNUTELLA/")
 }
 
 /// Length of a part of the handshake, of 0.4 or 0.6, with its blank line.
-fn handshake_len(bytes: &[u8]) -> Option<usize> {
-    if let Ok(Some(len)) = read_answer(bytes) {
-        return Some(len);
-    }
-    let window = &bytes[..bytes.len().min(MAX_HANDSHAKE_BYTES)];
-    memchr::memchr_iter(b'\n', window).find_map(|at| match &window[at + 1..] {
-        [b'\n', ..] => Some(at + 2),
-        [b'\r', b'\n', ..] => Some(at + 3),
-        _ => None,
-    })
-}
-
-/// Whether a part of a 0.6 handshake announces compression.
-fn announces_deflate(handshake: &[u8]) -> bool {
-    handshake.split(|&byte| byte == b'\n').any(|line| {
-        let line = line.trim_ascii().to_ascii_lowercase();
-        line.strip_prefix(b"content-encoding:")
-            .is_some_and(|value| value.trim_ascii() == b"deflate")
-    })
+pub(super) fn handshake_len(bytes: &[u8]) -> Option<usize> {
+    block_len(&bytes[..bytes.len().min(MAX_LEG_BYTES)])
 }
 
 /// Whether a stream without a handshake looks like a link recorded from its middle: every header in the

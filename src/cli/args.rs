@@ -238,7 +238,8 @@ pub(super) struct PingArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DecodeArgs {
-    /// A file of hex digits, raw descriptors, or a pcap or pcapng capture; - is standard input
+    /// A file of hex digits, raw descriptors, or a pcap or pcapng capture; - is standard input. Deflated
+    /// links are inflated, and offsets in them count inflated bytes
     #[arg(value_name = "FILE", default_value = "-")]
     pub(super) file: PathBuf,
     /// One JSON object a line for each descriptor

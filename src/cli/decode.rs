@@ -1,13 +1,17 @@
 //! `servent decode`: explains descriptors in hex, raw bytes or a packet capture.
 //!
-//! [`crate::capture`] finds handshakes and descriptors, `show` prints them.
+//! [`crate::capture`] finds handshakes and descriptors and inflates deflated links, `fields` and
+//! `extensions` say what the bytes mean, `show` prints it.
 
+mod extensions;
+mod fields;
 mod show;
 
 use super::args::DecodeArgs;
 use super::exit::Failure;
 use crate::capture::{
-    Capture, Content, Fragment, Item, is_capture, reassemble, walk_bytes, walk_stream,
+    Capture, Content, Fragment, Item, inflate_raw, inflate_streams, is_capture, reassemble,
+    walk_bytes, walk_stream,
 };
 use crate::wire::HEADER_BYTES;
 use show::{Count, Printer};
@@ -17,7 +21,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Largest input. The whole input is in memory, with one copy of its streams and an item for each
-/// descriptor: about six times this in the worst case, a file of Pings.
+/// descriptor: about six times this in the worst case, a file of Pings. Deflated links add what they
+/// become, which has a limit of its own.
 const MAX_INPUT_BYTES: usize = 256 * 1024 * 1024;
 
 pub(super) fn run(args: &DecodeArgs) -> Result<(), Failure> {
@@ -95,7 +100,8 @@ fn parse_hex(text: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn decode_bytes(bytes: Vec<u8>, json: bool) -> Result<Count, Failure> {
-    let fragment = Fragment { bytes, ..Fragment::default() };
+    let mut fragment = Fragment { bytes, ..Fragment::default() };
+    inflate_raw(&mut fragment);
     let items = walk_bytes(&fragment);
     if let [Item { content, .. }] = &items[..] {
         let reason = match content {
@@ -114,7 +120,8 @@ fn decode_bytes(bytes: Vec<u8>, json: bool) -> Result<Count, Failure> {
 
 fn decode_capture(bytes: &[u8], name: &str, json: bool) -> Result<Count, Failure> {
     let capture = Capture::read(bytes);
-    let streams = reassemble(&capture.segments);
+    let mut streams = reassemble(&capture.segments);
+    inflate_streams(&mut streams);
     let mut items: Vec<_> = streams.iter().flat_map(walk_stream).collect();
     // Both directions by packet number; the sort is stable, so each keeps its order.
     items.sort_by_key(|item| item.position.origin.map(|origin| origin.packet));

@@ -1,5 +1,5 @@
-//! Where the handshake of a stream ends and its descriptors begin, for a reader that takes no part
-//! in it, such as a tap.
+//! Where a handshake ends: a block of lines by its empty line, for whoever reads the lines, and the
+//! whole handshake of a stream, for a reader that takes no part in it, such as a tap.
 //!
 //! | first line | stream | blocks of lines |
 //! |---|---|---|
@@ -17,6 +17,34 @@ const BEFORE_VERSION: u8 = 17;
 /// Bytes of `GNUTELLA`.
 const PROTOCOL: u8 = 8;
 
+/// Finds the empty line that ends a block of lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BlankLine {
+    line_is_empty: bool,
+}
+
+impl BlankLine {
+    /// Takes the next byte; whether it ends the block.
+    pub(super) fn ends_at(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\n' if self.line_is_empty => {
+                self.line_is_empty = false;
+                return true;
+            }
+            b'\n' => self.line_is_empty = true,
+            b'\r' => {}
+            _ => self.line_is_empty = false,
+        }
+        false
+    }
+}
+
+/// Length of the block of lines that `bytes` begin with, its empty line included.
+pub fn block_len(bytes: &[u8]) -> Option<usize> {
+    let mut blank = BlankLine::default();
+    bytes.iter().position(|&byte| blank.ends_at(byte)).map(|at| at + 1)
+}
+
 /// Follows one direction of a connection until the handshake in it is over. Four bytes, so that
 /// hundreds of thousands of streams can be followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +53,7 @@ pub struct HandshakeEnd {
     /// Bytes of [`CONNECT_04`] that the first line began with.
     matched: u8,
     blocks_left: u8,
-    line_is_empty: bool,
+    blank: BlankLine,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,17 +121,11 @@ impl HandshakeEnd {
     }
 
     fn line(&mut self, byte: u8) {
-        match byte {
-            b'\n' if self.line_is_empty => {
-                self.blocks_left -= 1;
-                self.line_is_empty = false;
-                if self.blocks_left == 0 {
-                    self.phase = Phase::Link;
-                }
+        if self.blank.ends_at(byte) {
+            self.blocks_left -= 1;
+            if self.blocks_left == 0 {
+                self.phase = Phase::Link;
             }
-            b'\n' => self.line_is_empty = true,
-            b'\r' => {}
-            _ => self.line_is_empty = false,
         }
     }
 }

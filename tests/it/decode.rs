@@ -45,24 +45,24 @@ fn decode(input: &[u8], args: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn text(input: &[u8]) -> (i32, String, String) {
+pub(crate) fn text(input: &[u8]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = decode(input, &[]);
     let utf8 = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), utf8(stdout), utf8(stderr))
 }
 
-fn json(input: &[u8]) -> (i32, Vec<Value>) {
+pub(crate) fn json(input: &[u8]) -> (i32, Vec<Value>) {
     let output = decode(input, &["-", "--json"]);
     let lines = String::from_utf8(output.stdout).unwrap();
     let values = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (output.status.code().unwrap(), values)
 }
 
-fn kinds(values: &[Value]) -> Vec<&str> {
+pub(crate) fn kinds(values: &[Value]) -> Vec<&str> {
     values.iter().map(|value| value["kind"].as_str().unwrap()).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let lines = text.lines().map(|line| line.split([';', '#']).next().unwrap());
     let digits = lines.flat_map(str::chars).filter_map(|c| c.to_digit(16));
     let digits: Vec<u8> = digits.map(|digit| u8::try_from(digit).unwrap()).collect();
@@ -223,7 +223,7 @@ fn all_that_tshark_decodes_is_decoded_and_more() {
             "push",
             "bye",
             "ping",
-            "unknown",
+            "qrp",
             "ping",
             "query",
             "pong",
@@ -239,7 +239,7 @@ fn all_that_tshark_decodes_is_decoded_and_more() {
         values[4]["results"].as_array().unwrap().iter().map(|hit| &hit["name"]).collect();
     assert_eq!(names, ["a b.txt", "c.txt"]);
     assert_eq!(values[7]["text"], "bye");
-    assert_eq!(values[9]["code"], 0x30);
+    assert_eq!((&values[9]["code"], &values[9]["slots"]), (&0x30.into(), &16_384.into()));
     assert_eq!(values[15]["length"], 9037, "tshark stops at payloads of 4096 bytes");
 }
 

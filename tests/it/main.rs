@@ -9,6 +9,14 @@ mod support;
 mod wire;
 // The handshake in both directions, and input that is none.
 mod handshake;
+// The legs of the 0.6 handshake.
+mod handshake06;
+// GGEP, HUGE and deflate.
+mod ggep;
+// Query routing tables: hashes, sequences, errors.
+mod qrp;
+// Vendor messages, and Byes of our own.
+mod vendor;
 // Routing, on scripted links and in whole networks.
 mod routing;
 // Pings, Pongs, and how the cache keeps Pings from flooding.
@@ -69,6 +77,8 @@ mod terminal;
 mod shell;
 // `servent decode` explains hex, raw descriptors and captures.
 mod decode;
+// ... and conversations of 0.6, deflated or not.
+mod decode06;
 // Wireshark's dissector reads what the servent sends.
 mod judge;
 

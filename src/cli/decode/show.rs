@@ -1,15 +1,18 @@
 //! Prints items, as lines for people or as one JSON object a line.
 
+use super::extensions::Explained;
+use super::fields::{Fields, HitFields, ResultFields, fields, hex, text};
 use crate::capture::{Content, Item, Origin, Position};
 use crate::cli::exit::Failure;
 use crate::transfer::names::escape_for_terminal;
-use crate::wire::{
-    Bye, DecodeError, HEADER_BYTES, Header, Kind, MinSpeed, Ping, Pong, Push, Query, QueryHit,
-};
-use data_encoding::HEXLOWER;
+use crate::wire::handshake06::{LegError, LegReader};
+use crate::wire::qrp::{PLAIN, QRP, QrpReceiver, ZLIB};
+use crate::wire::{HEADER_BYTES, Header, Kind, vendor};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 /// Most opaque bytes shown to people; `--json` has all.
@@ -21,12 +24,18 @@ const MAX_LINE_CHARS: usize = 200;
 /// Most bytes of a name or text shown to people; file systems allow names of 255.
 const MAX_TEXT_BYTES: usize = 512;
 
+/// Most directions whose query routing tables are followed, at up to 256 KiB each: more leaves than an
+/// ultrapeer has.
+const MAX_TABLES: usize = 512;
+
 /// Prints items and counts them.
 pub(super) struct Printer {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
     /// Start of the capture; people are shown times relative to it.
     start: Duration,
+    /// The tables sent so far, by sender and receiver.
+    tables: BTreeMap<Option<(SocketAddrV4, SocketAddrV4)>, QrpReceiver>,
     pub(super) count: Count,
 }
 
@@ -78,73 +87,11 @@ struct StreamLine {
     length: u64,
 }
 
-/// The named fields of one kind of payload; opaque bytes are hex.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Fields {
-    Ping {
-        extension: String,
-    },
-    Pong {
-        host: String,
-        port: u16,
-        files: u32,
-        kib: u32,
-        extension: String,
-    },
-    Bye {
-        code: u16,
-        text: String,
-        extension: String,
-    },
-    Push {
-        servent_id: String,
-        index: u32,
-        host: String,
-        port: u16,
-        extension: String,
-    },
-    Query {
-        min_speed_kbps: Option<u16>,
-        flags: Option<u16>,
-        criteria: String,
-        extension: String,
-    },
-    QueryHit(Box<HitFields>),
-    /// Of an unknown kind, malformed or cut short.
-    Opaque {
-        payload: String,
-    },
-}
-
-#[derive(Debug, Serialize)]
-struct HitFields {
-    host: String,
-    port: u16,
-    speed_kbps: u32,
-    results: Vec<ResultFields>,
-    vendor: Option<String>,
-    push: Option<bool>,
-    busy: Option<bool>,
-    /// The trailer's open data.
-    open: Option<String>,
-    /// The trailer's private bytes; all bytes of a malformed trailer.
-    extension: String,
-    servent_id: String,
-}
-
-#[derive(Debug, Serialize)]
-struct ResultFields {
-    index: u32,
-    size: u32,
-    name: String,
-    extension: String,
-}
-
 impl Printer {
     pub(super) fn new(json: bool, start: Duration) -> Printer {
         let out = BufWriter::new(io::stdout().lock());
-        Printer { out, json, start, count: Count::default() }
+        let tables = BTreeMap::new();
+        Printer { out, json, start, tables, count: Count::default() }
     }
 
     /// Prints one item.
@@ -169,9 +116,10 @@ impl Printer {
             }
             Content::Descriptor(header, payload) => {
                 self.count.descriptors += 1;
-                let (fields, error) = fields(header.kind, payload);
+                let table = self.table(header.kind, position);
+                let (fields, error) = fields(header.kind, payload, table);
                 self.count.malformed += u64::from(error.is_some());
-                self.descriptor(position, header, fields, error.map(|error| error.to_string()))
+                self.descriptor(position, header, fields, error)
             }
             Content::CutShort { header: Some(header), bytes } => {
                 self.count.cut_short += 1;
@@ -206,13 +154,24 @@ impl Printer {
         }
     }
 
+    /// The table that a query routing message changes, unless too many are followed already.
+    fn table(&mut self, kind: Kind, position: Position) -> Option<&mut QrpReceiver> {
+        let key = position.origin.map(|origin| (origin.from, origin.to));
+        let is_full = self.tables.len() >= MAX_TABLES && !self.tables.contains_key(&key);
+        (kind == QRP && !is_full).then(|| self.tables.entry(key).or_default())
+    }
+
     fn handshake(&mut self, position: Position, bytes: &[u8]) -> io::Result<()> {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.lines().filter(|line| !line.is_empty()).map(str::to_owned);
         let line = lines.next();
         let (headers, length) = (lines.collect(), bytes.len() as u64);
+        // 0.4 knows other first lines than 0.6 and has no limits.
+        let error = LegReader::default().read(bytes).err();
+        let error = error.filter(|error| !matches!(error, LegError::FirstLine { .. }));
         if self.json {
-            return self.json(position, "hello", StreamLine { line, headers, length }, None);
+            let error = error.map(|error| error.to_string());
+            return self.json(position, "hello", StreamLine { line, headers, length }, error);
         }
         self.position(position)?;
         writeln!(
@@ -222,6 +181,9 @@ impl Printer {
         )?;
         for header in headers {
             writeln!(self.out, "            {}", escape_for_terminal(&header))?;
+        }
+        if let Some(error) = error {
+            self.field("error", error)?;
         }
         Ok(())
     }
@@ -297,11 +259,13 @@ impl Printer {
             let guid = guid.to_string();
             let line =
                 DescriptorLine { guid, code: kind.code(), ttl, hops, length, payload: fields };
-            return self.json(position, kind.name(), line, error);
+            return self.json(position, kind_name(kind), line, error);
         }
         self.position(position)?;
         let unknown = format!("unknown kind 0x{:02x}", kind.code());
         let name = match kind {
+            QRP => "Query routing".to_owned(),
+            vendor::EXPERIMENTAL | vendor::STANDARD => "Vendor message".to_owned(),
             Kind::Other(_) => unknown,
             kind => kind.to_string(),
         };
@@ -314,24 +278,26 @@ impl Printer {
 
     fn fields(&mut self, fields: &Fields) -> io::Result<()> {
         match fields {
-            Fields::Ping { extension } => self.hex("extension", extension),
-            Fields::Pong { host, port, files, kib, extension } => {
+            Fields::Ping { extensions, .. } => self.extensions("", extensions),
+            Fields::Pong { host, port, files, kib, extensions, .. } => {
                 self.field("address", format_args!("{host}:{port}"))?;
                 self.field("shares", format_args!("{files} files, {kib} KiB"))?;
-                self.hex("extension", extension)
+                self.extensions("", extensions)
             }
-            Fields::Bye { code, text, extension } => {
+            Fields::Bye { code, text, headers, extension } => {
                 self.field("code", code)?;
                 self.field("text", shown(text))?;
-                self.hex("extension", extension)
+                headers.iter().try_for_each(|header| self.field("header", shown(header)))?;
+                // What is neither: a text without end, or bytes behind it.
+                if headers.is_empty() { self.hex("extension", extension) } else { Ok(()) }
             }
-            Fields::Push { servent_id, index, host, port, extension } => {
+            Fields::Push { servent_id, index, host, port, extensions, .. } => {
                 self.field("servent", servent_id)?;
                 self.field("index", index)?;
                 self.field("address", format_args!("{host}:{port}"))?;
-                self.hex("extension", extension)
+                self.extensions("", extensions)
             }
-            Fields::Query { min_speed_kbps, flags, criteria, extension } => {
+            Fields::Query { min_speed_kbps, flags, criteria, extensions, .. } => {
                 if let Some(kbps) = min_speed_kbps {
                     self.field("min speed", format_args!("{kbps} kbit/s"))?;
                 }
@@ -339,20 +305,80 @@ impl Printer {
                     self.field("flags", format_args!("0x{flags:04x}{}", flag_names(*flags)))?;
                 }
                 self.field("criteria", shown(criteria))?;
-                self.hex("extension", extension)
+                self.extensions("", extensions)
             }
             Fields::QueryHit(hit) => self.hit(hit),
+            Fields::Reset { slots, infinity, .. } => {
+                self.field("reset", format_args!("{slots} slots, infinity {infinity}"))
+            }
+            Fields::Patch { .. } => self.patch(fields),
+            Fields::Vendor { vendor, selector, version, meaning, data } => {
+                let id = format_args!("{vendor}/{selector} v{version}").to_string();
+                self.field("message", shown(&id))?;
+                match meaning {
+                    Some(meaning) => self.field("meaning", shown(meaning)),
+                    None => self.hex("data", data),
+                }
+            }
             Fields::Opaque { payload } => self.hex("payload", payload),
         }
+    }
+
+    fn patch(&mut self, patch: &Fields) -> io::Result<()> {
+        let Fields::Patch { number, count, compressor, entry_bits, data, slots, set_slots, .. } =
+            patch
+        else {
+            return Ok(());
+        };
+        let data_bytes = data.len() / 2;
+        let packing = match *compressor {
+            PLAIN => "plain".to_owned(),
+            ZLIB => "zlib".to_owned(),
+            other => format!("compressor {other}"),
+        };
+        let entries = format_args!("{entry_bits}-bit entries, {packing}, {data_bytes} bytes");
+        self.field("patch", format_args!("{number} of {count}, {entries}"))?;
+        match slots.zip(*set_slots) {
+            Some((slots, set)) => {
+                self.field("table", format_args!("complete: {set} of {slots} slots set"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What extension bytes say, a line each; `indent` stands before each name.
+    fn extensions(&mut self, indent: &str, all: &[Explained]) -> io::Result<()> {
+        for Explained { kind, id, name, words, hex, error, .. } in all {
+            let label = match id {
+                Some(id) => format!("{indent}GGEP {}", shown(id)),
+                None => format!("{indent}{}", if *kind == "ggep" { "GGEP" } else { kind }),
+            };
+            match (error, name, words, hex) {
+                (Some(error), ..) => self.field(&label, error)?,
+                (None, Some(name), Some(words), _) => {
+                    self.field(&label, format_args!("{name}: {}", shown(words)))?;
+                }
+                (None, None, Some(words), _) => self.field(&label, shown(words))?,
+                (None, name, None, hex) => {
+                    let name = name.unwrap_or_default();
+                    let hex = hex.as_deref().unwrap_or_default();
+                    let between = if name.is_empty() || hex.is_empty() { "" } else { ": " };
+                    self.field(&label, format_args!("{name}{between}{}", short_hex(hex)))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn hit(&mut self, hit: &HitFields) -> io::Result<()> {
         self.field("address", format_args!("{}:{}", hit.host, hit.port))?;
         self.field("speed", format_args!("{} kbit/s", hit.speed_kbps))?;
-        for ResultFields { index, size, name, extension } in &hit.results {
+        for ResultFields { index, size, name, extensions, .. } in &hit.results {
             let name = shown(name);
+            let in_full = extensions.iter().find(|it| it.id.as_deref() == Some("LF"));
+            let size = in_full.and_then(|it| it.words.clone()).unwrap_or_else(|| size.to_string());
             self.field("result", format_args!("{index}: {name} ({size} bytes)"))?;
-            self.hex("  extension", extension)?;
+            self.extensions("  ", extensions)?;
         }
         if let (Some(vendor), Some(open)) = (&hit.vendor, &hit.open) {
             let says = |flag: Option<bool>, yes: &'static str, no: &'static str| match flag {
@@ -364,7 +390,7 @@ impl Printer {
             let busy = says(hit.busy, ", busy", ", has a free slot");
             let vendor = escape_for_terminal(vendor);
             self.field("vendor", format_args!("{vendor}{push}{busy} (open data {open})"))?;
-            self.hex("private", &hit.extension)?;
+            self.extensions("  ", &hit.extensions)?;
         } else {
             self.hex("trailer", &hit.extension)?;
         }
@@ -377,100 +403,37 @@ impl Printer {
 
     /// A field of opaque bytes, given as hex; left out if there are none.
     fn hex(&mut self, name: &str, hex: &str) -> io::Result<()> {
-        match hex.len() / 2 {
-            0 => Ok(()),
-            1..=MAX_HEX_BYTES => self.field(name, hex),
-            all => {
-                let shown = &hex[..2 * MAX_HEX_BYTES];
-                self.field(name, format_args!("{shown}... ({all} bytes; --json has them all)"))
-            }
-        }
+        if hex.is_empty() { Ok(()) } else { self.field(name, short_hex(hex)) }
     }
 }
 
-/// Reads a payload; a malformed or unknown one is opaque.
-fn fields(kind: Kind, payload: &[u8]) -> (Fields, Option<DecodeError>) {
-    let read = match kind {
-        Kind::Ping => {
-            Ping::decode(payload).map(|ping| Fields::Ping { extension: hex(ping.extension) })
-        }
-        Kind::Pong => Pong::decode(payload).map(|pong| Fields::Pong {
-            host: pong.addr.ip().to_string(),
-            port: pong.addr.port(),
-            files: pong.files,
-            kib: pong.kib,
-            extension: hex(pong.extension),
-        }),
-        Kind::Bye => Bye::decode(payload).map(|bye| Fields::Bye {
-            code: bye.code,
-            text: text(bye.text()),
-            extension: hex(after_text(bye)),
-        }),
-        Kind::Push => Push::decode(payload).map(|push| Fields::Push {
-            servent_id: push.servent.to_string(),
-            index: push.index,
-            host: push.addr.ip().to_string(),
-            port: push.addr.port(),
-            extension: hex(push.extension),
-        }),
-        Kind::Query => Query::decode(payload).map(|query| {
-            let (min_speed_kbps, flags) = match query.speed {
-                MinSpeed::Kbps(kbps) => (Some(kbps), None),
-                MinSpeed::Flags(flags) => (None, Some(flags)),
-            };
-            let (criteria, extension) = (text(query.criteria), hex(query.extension));
-            Fields::Query { min_speed_kbps, flags, criteria, extension }
-        }),
-        Kind::QueryHit => {
-            QueryHit::decode(payload).map(|hit| Fields::QueryHit(Box::new(hit_fields(&hit))))
-        }
-        Kind::Other(_) => Ok(Fields::Opaque { payload: hex(payload) }),
-    };
-    match read {
-        Ok(fields) => (fields, None),
-        Err(error) => (Fields::Opaque { payload: hex(payload) }, Some(error)),
+/// Hex for people: all of it, or its beginning and how much there is.
+fn short_hex(hex: &str) -> String {
+    match hex.len() / 2 {
+        0..=MAX_HEX_BYTES => hex.to_owned(),
+        all => format!("{}... ({all} bytes; --json has them all)", &hex[..2 * MAX_HEX_BYTES]),
     }
 }
 
-fn hit_fields(hit: &QueryHit<'_>) -> HitFields {
-    let trailer = hit.trailer();
-    let results = hit.results().map(|result| ResultFields {
-        index: result.index,
-        size: result.size,
-        name: text(result.name),
-        extension: hex(result.extension),
-    });
-    HitFields {
-        host: hit.addr.ip().to_string(),
-        port: hit.addr.port(),
-        speed_kbps: hit.speed_kbps,
-        results: results.collect(),
-        vendor: trailer.map(|trailer| text(&trailer.vendor)),
-        push: trailer.and_then(|trailer| trailer.push()),
-        busy: trailer.and_then(|trailer| trailer.busy()),
-        open: trailer.map(|trailer| hex(trailer.open)),
-        extension: hex(trailer.map_or(hit.trailer_bytes, |trailer| trailer.private)),
-        servent_id: hit.servent.to_string(),
-    }
-}
-
-/// The bytes after a Bye's text, without its final NUL.
-fn after_text(bye: Bye<'_>) -> &[u8] {
-    match &bye.rest[bye.text().len()..] {
-        [0] => &[],
-        rest => rest,
+/// The name of a kind in JSON.
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        QRP => "qrp",
+        vendor::EXPERIMENTAL | vendor::STANDARD => "vendor",
+        kind => kind.name(),
     }
 }
 
 /// The meaning of the flags of a Query (protocol 2.6).
 fn flag_names(flags: u16) -> String {
-    const NAMES: [(u16, &str); 6] = [
+    const NAMES: [(u16, &str); 7] = [
         (0x4000, "firewalled"),
         (0x2000, "wants XML"),
         (0x1000, "leaf-guided"),
         (0x0800, "takes GGEP H"),
         (0x0400, "wants replies by UDP"),
         (0x0200, "firewall to firewall"),
+        (0x0100, "semi-reliable UDP"),
     ];
     let set = NAMES.iter().filter(|(bit, _)| flags & bit != 0);
     let mut text: String = set.map(|(_, name)| format!(", {name}")).collect();
@@ -478,15 +441,6 @@ fn flag_names(flags: u16) -> String {
         text += &format!(", at most {} hits", flags & 0xff);
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    HEXLOWER.encode(bytes)
-}
-
-/// Text from the network; bytes that are not UTF-8 are replaced.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Text from the network, shortened and escaped for a terminal.

@@ -1,12 +1,14 @@
 //! Shared by the tests. [`Net`] is a network of servents in memory under virtual time, [`Bench`] one
 //! servent with scripted peers around it, [`Graph`] the shapes of networks; [`descriptor`] lays out
-//! and reads descriptors by hand, [`vectors`] reads `tests/data/*.hex`.
+//! and reads descriptors by hand, [`vectors`] reads `tests/data/*.hex`, [`recorded`] the conversations in
+//! `tests/data/06`.
 
 mod bench;
 pub(crate) mod descriptor;
 mod graph;
 mod net;
 mod node;
+pub(crate) mod recorded;
 pub(crate) mod vectors;
 
 pub(crate) use bench::{Bench, CONNECT, OK};
