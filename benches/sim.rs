@@ -1,5 +1,5 @@
-//! The simulator with the full core: descriptors delivered per second, with and without oracles, and
-//! memory per node.
+//! The simulator with the full core: descriptors delivered per second, with and without oracles and on
+//! one core, memory per node, time to build a network, and a million servents.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
@@ -15,15 +15,20 @@ fn main() {
     let repetitions = repetitions(3);
     for [nodes, searches, floods] in SIZES {
         heading(&format!("{nodes} nodes of 4 links"));
-        let idle = runs(repetitions, nodes, &[&["--files", "0", "--queries", "0"]]).remove(0);
-        row("without files, all idle: memory per node", &memory(&idle));
+        let idle = ["--files", "0", "--queries", "0"];
+        let [one, all] = [&["--cores", "1"][..], &[]].map(|cores| [&idle, cores].concat());
+        let idle = runs(repetitions, nodes, &[&one, &all]);
+        row("without files, all idle: memory per node, on one core", &memory(&idle[0]));
+        row("  on all cores", &memory(&idle[1]));
+        row("  building it and taking it down", &rest(&idle[1]));
         for (what, ttl, queries) in
             [("searches of TTL 7", "7", searches), ("floods of TTL 15", "15", floods)]
         {
             let on = ["--ttl", ttl, "--queries", queries];
-            let off = ["--ttl", ttl, "--queries", queries, "--no-oracles"];
-            let both = runs(repetitions, nodes, &[&on, &off]);
-            for (oracles, runs) in ["on", "off"].into_iter().zip(&both) {
+            let off = [&on[..], &["--no-oracles"]].concat();
+            let alone = [&off[..], &["--cores", "1"]].concat();
+            let both = runs(repetitions, nodes, &[&on, &off, &alone]);
+            for (oracles, runs) in ["on", "off", "off, on one core"].into_iter().zip(&both) {
                 assert!(runs.iter().all(|run| run["checked"] == (oracles == "on")));
                 let rate =
                     spread(runs, |run| number(run, "descriptors") / number(run, "search_seconds"));
@@ -34,8 +39,19 @@ fn main() {
             hashes.dedup();
             assert_eq!(hashes.len(), 1, "the same plan gives the same trace");
             row("  memory per node, with 4 files", &memory(&both[0]));
+            row("  building it and taking it down", &rest(&both[0]));
         }
     }
+    heading("a million nodes of 4 links, without files, one search of TTL 7, oracles on");
+    let on = ["--files", "0", "--queries", "1", "--ttl", "7"];
+    let million = runs(1, "1000000", &[&on]).remove(0);
+    row("time in all", &spread(&million, |run| number(run, "real_seconds")).show("s"));
+    row("peak memory", &spread(&million, |run| number(run, "bytes_per_node")).show("MB"));
+}
+
+/// Time outside searches.
+fn rest(runs: &[Value]) -> String {
+    spread(runs, |run| number(run, "real_seconds") - number(run, "search_seconds")).show("s")
 }
 
 /// Repeats all plans in turn, so that other load on the machine affects all of them.

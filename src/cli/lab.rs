@@ -210,6 +210,12 @@ pub(super) fn run(args: &LabArgs) -> Result<(), Failure> {
     output::line(&text(&setting, &rows))
 }
 
+/// Each once, in the order they were given.
+fn once<T: PartialEq + Clone>(given: &[T]) -> Vec<T> {
+    let is_first = |(at, it): &(usize, &T)| !given[..*at].contains(it);
+    given.iter().enumerate().filter(is_first).map(|(_, it)| it.clone()).collect()
+}
+
 /// Arguments and plan to what is to be measured.
 fn setting(args: &LabArgs) -> Result<Setting, Failure> {
     let usual = Plan {
@@ -240,7 +246,7 @@ fn setting(args: &LabArgs) -> Result<Setting, Failure> {
         sizes,
         systems: match args.systems[..] {
             [] => SystemKind::ALL.to_vec(),
-            _ => args.systems.clone(),
+            _ => once(&args.systems),
         },
         options: args.choices.over(&plan),
         queries: args.queries.map_or(plan.queries, |queries| queries as usize),
@@ -285,7 +291,7 @@ fn sizes(args: &LabArgs, plan: &Plan) -> Result<Vec<Size>, Failure> {
     let counts = match (own_size, args.nodes.is_empty()) {
         (true, _) => vec![0],
         (false, true) => SIZES.to_vec(),
-        (false, false) => args.nodes.clone(),
+        (false, false) => once(&args.nodes),
     };
     let mut sizes = Vec::new();
     for nodes in counts {
@@ -324,7 +330,7 @@ fn failures(args: &LabArgs, nodes: usize, is_usual: bool) -> Vec<lab::Failure> {
     use lab::Failure::{Churn, Index, None, Random, Top};
     let all = || vec![None, Index, Random(0.3), Top(0.05), Churn];
     match (args.failures.is_empty(), args.nodes.is_empty()) {
-        (false, _) => args.failures.clone(),
+        (false, _) => once(&args.failures),
         (true, false) => all(),
         (true, true) if is_usual || nodes == FAILURE_SIZE => all(),
         (true, true) => vec![None],

@@ -1,7 +1,6 @@
 //! The space of [`super::can`]: a torus that is halved again and again, dimension by dimension in turn.
 
-/// Most dimensions of the torus.
-pub(super) const MAX_DIMENSIONS: usize = 16;
+use super::message::{Fields, Reader};
 
 /// A box of the torus: the points whose identifiers begin with `depth` given bits. Bit n of an
 /// identifier says which half of dimension n mod d a point lies in.
@@ -80,24 +79,16 @@ impl Zone {
         (from, from + length)
     }
 
-    fn sides(self, dimensions: usize) -> [Side; MAX_DIMENSIONS] {
-        let mut sides = [(0.0, 1.0); MAX_DIMENSIONS];
-        for (dimension, side) in sides.iter_mut().enumerate().take(dimensions) {
-            *side = self.side(dimension, dimensions);
-        }
-        sides
-    }
-
     /// Whether the boxes share a face: they meet in one dimension and overlap in all others.
     pub(super) fn is_beside(self, other: Zone, dimensions: usize) -> bool {
-        let (own, others) = (self.sides(dimensions), other.sides(dimensions));
         let mut meetings = 0;
-        for (a, b) in own.iter().zip(&others) {
+        for dimension in 0..dimensions {
+            let [a, b] = [self, other].map(|zone| zone.side(dimension, dimensions));
             if a.0 < b.1 && b.0 < a.1 {
                 continue;
             }
             let meets = |a: f64, b: f64| a == b || (a == 1.0 && b == 0.0);
-            if !meets(a.1, b.0) && !meets(b.1, a.0) {
+            if meetings > 0 || !meets(a.1, b.0) && !meets(b.1, a.0) {
                 return false;
             }
             meetings += 1;
@@ -106,15 +97,13 @@ impl Zone {
     }
 
     /// The way from the box to a point: the sum over all dimensions, each around the shorter side.
-    pub(super) fn distance(self, key: u64, dimensions: usize) -> f64 {
-        let point = Zone::point(key);
-        let way = |dimension: usize| {
-            let (from, to) = self.side(dimension, dimensions);
-            let (at, _) = point.side(dimension, dimensions);
-            let around = |a: f64, b: f64| (a - b).abs().min(1.0 - (a - b).abs());
-            if from <= at && at < to { 0.0 } else { around(at, from).min(around(at, to)) }
+    pub(super) fn distance(self, point: &[f64]) -> f64 {
+        let way = |(dimension, at): (usize, &f64)| {
+            let (from, to) = self.side(dimension, point.len());
+            let around = |side: f64| (at - side).abs().min(1.0 - (at - side).abs());
+            if (from..to).contains(at) { 0.0 } else { around(from).min(around(to)) }
         };
-        (0..dimensions).map(way).sum()
+        point.iter().enumerate().map(way).sum()
     }
 
     /// The box of the same shape beyond a face, the face of higher coordinates or the other. `None` if
@@ -165,6 +154,16 @@ impl Zone {
     }
 }
 
+/// Where a key lies in each dimension: in the middle of its own smallest box, so never on the side of
+/// another.
+pub(super) fn point_of(key: u64, dimensions: usize) -> Vec<f64> {
+    let middle = |dimension| {
+        let (from, to) = Zone::point(key).side(dimension, dimensions);
+        f64::midpoint(from, to)
+    };
+    (0..dimensions).map(middle).collect()
+}
+
 /// Joins halves that lie in one list, so that a node has as few boxes as can be.
 pub(super) fn join_halves(zones: &mut Vec<Zone>) {
     zones.sort_unstable();
@@ -181,6 +180,37 @@ pub(super) fn join_halves(zones: &mut Vec<Zone>) {
 /// The volume of all of them, 0 for none.
 pub(super) fn volume(zones: &[Zone]) -> u128 {
     zones.iter().map(|zone| zone.volume()).sum()
+}
+
+/// The way from the closest of these zones to a point.
+pub(super) fn distance(zones: &[Zone], point: &[f64]) -> f64 {
+    zones.iter().map(|zone| zone.distance(point)).fold(f64::INFINITY, f64::min)
+}
+
+/// `zones` without those of `others`.
+pub(super) fn without(zones: &[Zone], others: &[Zone]) -> Vec<Zone> {
+    let cut = |zones: Vec<Zone>, other: &Zone| {
+        zones.into_iter().flat_map(|zone| zone.without(*other)).collect()
+    };
+    others.iter().fold(zones.to_vec(), cut)
+}
+
+/// Zones as fields of a message.
+pub(super) fn add_zones(fields: Fields, zones: &[Zone]) -> Fields {
+    let add = |fields: Fields, zone: &Zone| fields.id(zone.bits).byte(zone.depth);
+    zones.iter().fold(fields.number(zones.len()), add)
+}
+
+/// A zone of a message.
+pub(super) fn read_zone(fields: &mut Reader<'_>) -> Option<Zone> {
+    let (bits, depth) = (fields.id()?, fields.byte()?);
+    (depth <= 64).then_some(Zone { bits, depth })
+}
+
+/// Zones of a message.
+pub(super) fn read_zones(fields: &mut Reader<'_>) -> Option<Vec<Zone>> {
+    let count = fields.number()?;
+    (0..count).map(|_| read_zone(fields)).collect()
 }
 
 #[cfg(test)]
@@ -224,7 +254,8 @@ mod tests {
         };
         assert!(zone(1, 2).is_beside(zone(2, 2), 2) && zone(0, 1).is_beside(zone(3, 1), 2));
         assert!(!zone(1, 2).is_beside(zone(2, 3), 2) && !zone(1, 2).is_beside(zone(3, 2), 2));
-        assert_eq!(zone(3, 0).distance(zone(1, 0).bits, 2), 0.25, "to the far side of it");
+        let way = zone(3, 0).distance(&point_of(zone(1, 0).bits, 2));
+        assert!((way - 0.25).abs() < 1e-6, "{way} to the far side of it");
         assert_eq!(zone(3, 0).beyond(0, 2, true), Some(zone(0, 0)));
         assert_eq!(zone(2, 0).beyond(1, 2, false), Some(zone(2, 3)));
     }
@@ -247,10 +278,12 @@ mod tests {
     #[test]
     fn a_point_has_a_way_of_zero_to_the_box_it_lies_in_only() {
         let zones = tiling(200, 9);
-        for key in [0, 7 << 50, u64::MAX, 0x0123_4567_89ab_cdef] {
-            for zone in &zones {
+        let corners = zones.iter().map(|zone| zone.bits);
+        for key in corners.chain([7 << 50, u64::MAX, 0x0123_4567_89ab_cdef]) {
+            for (zone, dimensions) in zones.iter().flat_map(|zone| [(zone, 4), (zone, 10)]) {
                 let is_in = zone.holds(Zone::point(key));
-                assert!(!is_in || zone.distance(key, 4) == 0.0, "{zone:?} {key}");
+                let way = zone.distance(&point_of(key, dimensions));
+                assert_eq!(is_in, way == 0.0, "{zone:?} {key}");
             }
             assert_eq!(zones.iter().filter(|zone| zone.holds(Zone::point(key))).count(), 1);
         }

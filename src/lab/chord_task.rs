@@ -5,9 +5,10 @@ use super::identifier::Peer;
 use super::message::Head;
 use super::relay::ANSWER_TIMEOUT;
 use crate::time::Instant;
+use std::net::SocketAddrV4;
 
 /// Nodes asked at most; a right circle of any size needs far fewer.
-const MAX_HOPS: usize = 100;
+const MAX_HOPS: usize = 40;
 
 /// What the owner is looked for.
 #[derive(Clone, Debug)]
@@ -33,10 +34,12 @@ pub(super) struct Task {
     /// The node to ask first, whether or not it lies before the key.
     pub(super) hint: Option<Peer>,
     /// Nodes that may be asked.
-    candidates: Vec<Peer>,
-    /// Nodes to ask when there is no candidate left.
-    spare: Vec<Peer>,
+    pub(super) candidates: Vec<Peer>,
+    /// Nodes asked since the last one that did not answer.
     asked: Vec<Peer>,
+    /// Nodes that did not answer. They are named in questions, so a node is worth asking again when
+    /// there is a new one.
+    pub(super) dead: Vec<SocketAddrV4>,
     /// The owner and those after it, once they are known.
     pub(super) owners: Option<Vec<Peer>>,
     /// The node asked last, and until when it may answer.
@@ -52,25 +55,19 @@ impl Task {
             hops: 0,
             hint: None,
             candidates: Vec::new(),
-            spare: Vec::new(),
             asked: Vec::new(),
+            dead: Vec::new(),
             owners: None,
             waits_for: None,
         }
     }
 
-    pub(super) fn add(&mut self, candidates: Vec<Peer>, spare: Vec<Peer>) {
-        self.candidates.extend(candidates);
-        self.spare.extend(spare);
-    }
-
-    /// The node closest before the key that was not asked; `None` gives up.
+    /// The candidate closest before the key; `None` gives up.
     pub(super) fn next(&self) -> Option<Peer> {
-        let closest = |peers: &[Peer]| {
-            let new = peers.iter().filter(|peer| !self.asked.contains(peer));
-            new.min_by_key(|peer| self.key.wrapping_sub(peer.id)).copied()
-        };
-        let next = closest(&self.candidates).or_else(|| closest(&self.spare));
+        let may_answer =
+            |peer: &&Peer| !self.asked.contains(peer) && !self.dead.contains(&peer.addr);
+        let next = self.candidates.iter().filter(may_answer);
+        let next = next.min_by_key(|peer| self.key.wrapping_sub(peer.id)).copied();
         next.filter(|_| self.hops < MAX_HOPS)
     }
 
@@ -87,6 +84,8 @@ impl Task {
     /// Passes by the node that did not answer, and returns it.
     pub(super) fn give_up(&mut self) -> Option<Peer> {
         let (dead, _) = self.waits_for.take()?;
+        self.dead.push(dead.addr);
+        self.asked.clear();
         match &mut self.owners {
             Some(owners) => owners.retain(|owner| *owner != dead),
             None => self.hops -= 1,

@@ -18,8 +18,9 @@
 //! Messages are acknowledged, as datagrams say nothing of a dead receiver.
 
 use super::freenet_store::{Copies, References};
-use super::host::{Held, Io, System, Wanted};
+use super::host::{Held, Host, Io, System, Wanted};
 use super::identifier::{Peer, key_of};
+use super::judge::Verdict;
 use super::message::{Fields, Head, Purpose, Reader};
 use super::relay::ANSWER_TIMEOUT;
 use crate::time::Instant;
@@ -308,6 +309,15 @@ fn failed(search: &Search, guid: Guid) -> Head {
     Head { ttl: search.ttl, ..Head::new(answers(search.purpose), guid) }
 }
 
+/// The rule at all times: no node keeps more copies or references than it may.
+pub(super) fn rule(live: &[(usize, &Host<Freenet>)]) -> Verdict {
+    let is_full = |it: &Freenet| it.copies.is_over() || it.references.is_over();
+    match live.iter().find(|(_, host)| is_full(host.system())) {
+        Some((node, _)) => Err(format!("node {node} keeps more copies or references than it may")),
+        None => Ok(()),
+    }
+}
+
 impl System for Freenet {
     fn join(&mut self, known: &[SocketAddrV4], io: &mut Io) {
         self.known = known.to_vec();
@@ -376,7 +386,7 @@ impl System for Freenet {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::{Found, Host, Participant, Told};
+    use super::super::host::{Found, Participant, Told};
     use super::*;
     use crate::net::{LinkParams, Net, Observer};
     use crate::rng::Rng;

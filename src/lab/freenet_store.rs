@@ -56,6 +56,11 @@ impl Copies {
         }
     }
 
+    /// Whether it holds more than it may.
+    pub(super) fn is_over(&self) -> bool {
+        self.by_name.len() > self.limit
+    }
+
     pub(super) fn state(&self) -> Held {
         let copies = self.by_name.iter();
         let held = copies.map(|(name, (_, holders))| Held::new(holders.len(), name.len() + 6));
@@ -109,6 +114,11 @@ impl References {
     /// The nodes named, by key; one of several keys more than once.
     pub(super) fn nodes(&self) -> Vec<SocketAddrV4> {
         self.by_key.values().map(|(_, addr)| *addr).collect()
+    }
+
+    /// Whether it holds more than it may.
+    pub(super) fn is_over(&self) -> bool {
+        self.by_key.len() > self.limit
     }
 
     pub(super) fn state(&self) -> Held {

@@ -12,13 +12,21 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(addr: SocketAddrV4) -> Peer {
-        Peer { id: key_of(&addr.to_string()), addr }
+        let mut bytes = [0; 6];
+        bytes[..4].copy_from_slice(&addr.ip().octets());
+        bytes[4..].copy_from_slice(&addr.port().to_be_bytes());
+        Peer { id: cut(&bytes), addr }
     }
 }
 
-/// The first 64 bits of a SHA-1.
+/// The identifier of a text.
 pub(super) fn key_of(text: &str) -> u64 {
-    let hash: [u8; 20] = Sha1::digest(text.as_bytes()).into();
+    cut(text.as_bytes())
+}
+
+/// The first 64 bits of a SHA-1.
+fn cut(bytes: &[u8]) -> u64 {
+    let hash: [u8; 20] = Sha1::digest(bytes).into();
     hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 

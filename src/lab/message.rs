@@ -91,7 +91,8 @@ pub struct Fields(Vec<u8>);
 impl Fields {
     /// None yet.
     pub fn new() -> Fields {
-        Fields::default()
+        // Room for what most messages hold.
+        Fields(Vec::with_capacity(64))
     }
 
     /// Their bytes.

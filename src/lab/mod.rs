@@ -263,14 +263,14 @@ pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
                 let (files, addr) = (files(node), addr_of(node));
                 Host::new(Chord::new(files, addr, cell.options.replicas.into()), addr, rng)
             };
-            measure(cell, Known::Anyone, &make, ())
+            measure(cell, Known::Anyone, &make, Settled(chord::rule))
         }
         SystemKind::Pastry => {
             let make = |node, _, rng| {
                 let (files, addr) = (files(node), addr_of(node));
                 Host::new(Pastry::new(files, addr, cell.options.replicas.into()), addr, rng)
             };
-            measure(cell, Known::Anyone, &make, ())
+            measure(cell, Known::Anyone, &make, Settled(pastry::rule))
         }
         SystemKind::Can => {
             let options = &cell.options;
@@ -278,14 +278,14 @@ pub fn run<'a>(cell: &'a Cell<'a>) -> Result<Row, String> {
                 let can = Can::new(files(node), options.dimensions.into(), options.replicas.into());
                 Host::new(can, addr_of(node), rng)
             };
-            measure(cell, Known::Anyone, &make, ())
+            measure(cell, Known::Anyone, &make, Settled(can::rule))
         }
         SystemKind::Freenet => {
             let make = |node, _, rng| {
                 let cache = usize::try_from(cell.options.cache).unwrap_or(usize::MAX);
                 Host::new(Freenet::new(files(node), cache), addr_of(node), rng)
             };
-            measure(cell, Known::Anyone, &make, ())
+            measure(cell, Known::Anyone, &make, Settled(freenet::rule))
         }
         SystemKind::Flood | SystemKind::Ring => {
             let config = Arc::new(config(cell));

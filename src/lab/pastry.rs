@@ -16,8 +16,9 @@
 //! as in the paper: rows come close as nodes ask each other for them, one a [`ROUND`]. The paper's
 //! neighbourhood set, which serves only that start, is left out.
 
-use super::host::{Held, Io, System, Wanted};
+use super::host::{Held, Host, Io, System, Wanted};
 use super::identifier::{Peer, distance, key_of};
+use super::judge::Verdict;
 use super::keys::{Keys, PUBLISH_INTERVAL};
 use super::message::{Fields, Head, Purpose, Reader};
 use super::pastry_tables::{Tables, shared_digits};
@@ -117,9 +118,8 @@ impl Pastry {
         }
     }
 
-    #[cfg(test)]
     /// The first live node whose leaves are not the nearest live nodes on either side.
-    pub(super) fn wrong(nodes: &[&Pastry]) -> Option<String> {
+    fn wrong(nodes: &[&Pastry]) -> Option<String> {
         let mut right: Vec<Tables> = Vec::new();
         let mut peers: Vec<Peer> = nodes.iter().map(|node| node.own).collect();
         peers.sort_unstable();
@@ -323,8 +323,8 @@ impl Pastry {
         if !rows.is_empty() {
             self.ask_row(rows[io.rng.below(rows.len())], io);
         }
-        self.keys.expire(io.now);
         if self.rounds.is_multiple_of(PUBLISH_ROUNDS) {
+            self.keys.expire(io.now);
             self.publish(Purpose::Upkeep, io);
         }
     }
@@ -373,6 +373,12 @@ impl Pastry {
         }
         Some(())
     }
+}
+
+/// The rule of a settled network: leaves are the nearest nodes on either side.
+pub(super) fn rule(live: &[(usize, &Host<Pastry>)]) -> Verdict {
+    let nodes: Vec<&Pastry> = live.iter().map(|(_, host)| host.system()).collect();
+    Pastry::wrong(&nodes).map_or(Ok(()), Err)
 }
 
 impl System for Pastry {
@@ -485,7 +491,7 @@ impl System for Pastry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::{Host, Participant};
+    use super::super::host::Participant;
     use super::*;
     use crate::net::{LinkParams, Net};
     use crate::rng::Rng;
@@ -520,6 +526,7 @@ mod tests {
         let net = network(200, 12);
         let all = systems(&net, 200);
         assert_eq!(Pastry::wrong(&all), None);
+        assert!(Pastry::wrong(&all[1..]).is_some(), "others know the one left out");
         let number = |addr: SocketAddrV4| (u32::from(*addr.ip()) & 0xff) as usize - 1;
         let (mut close, mut any) = (Duration::ZERO, Duration::ZERO);
         for (node, pastry) in all.iter().enumerate() {

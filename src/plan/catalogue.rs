@@ -73,13 +73,19 @@ pub struct SharedFile {
     pub size: u64,
 }
 
+fn shared(file: usize) -> SharedFile {
+    SharedFile { name: format!("{}.ogg", name_of(file)), size: 1_000 + file as u64 }
+}
+
+/// All files, by number.
+pub(crate) fn all_files() -> Vec<SharedFile> {
+    (0..CATALOGUE).map(shared).collect()
+}
+
 /// `count` files, drawn by popularity.
+#[cfg(feature = "testnet")]
 pub(crate) fn some_files(count: usize, rng: &mut Rng) -> Vec<SharedFile> {
-    let file = |_| {
-        let file = some_file(rng);
-        SharedFile { name: format!("{}.ogg", name_of(file)), size: 1_000 + file as u64 }
-    };
-    (0..count).map(file).collect()
+    (0..count).map(|_| shared(some_file(rng))).collect()
 }
 
 /// A file, drawn by popularity.

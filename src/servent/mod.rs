@@ -289,6 +289,7 @@ impl Servent {
             (self.downloads.next_push_deadline().unwrap_or(never), "push"),
             (self.budget.deadline().unwrap_or(never), "unread input"),
         ];
-        deadlines.into_iter().min().filter(|(at, _)| *at < Instant::FAR_FUTURE)
+        let first = deadlines.into_iter().min_by_key(|(at, _)| *at);
+        first.filter(|(at, _)| *at < Instant::FAR_FUTURE)
     }
 }

@@ -131,7 +131,7 @@ impl Node for Servent {
             ^ stats.bytes_out
             ^ self.routes_held() as u64
             ^ self.library().len() as u64
-            ^ self.poll_timeout().map_or(0, |(at, _)| at.as_micros())
+            ^ self.timers_held() as u64
     }
 
     fn touch_arrival(&self, conn: ConnId, guid: &[u8; 16]) -> u64 {

@@ -81,6 +81,15 @@ impl<N: Node + Send, O: Observer<N> + Send> Shards<N, O> {
         &mut self.nets[0]
     }
 
+    /// Takes all shards down, each on a thread of its own.
+    pub(super) fn end(self) {
+        thread::scope(|scope| {
+            for net in self.nets {
+                scope.spawn(move || drop(net));
+            }
+        });
+    }
+
     /// What the first shard sees; faults are seen there alone.
     pub(super) fn observer(&self) -> &O {
         &self.nets[0].observer

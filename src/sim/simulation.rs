@@ -294,7 +294,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         if oracles {
             ledger.check().map_err(|violation| self.now_broken(violation))?;
         }
-        Ok(Report {
+        let report = Report {
             checked: oracles,
             seed: plan.seed,
             trace_hash: format!(
@@ -316,7 +316,9 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             real_seconds: 0.0,
             search_seconds: 0.0,
             bytes_per_node: None,
-        })
+        };
+        self.net.end();
+        Ok(report)
     }
 }
 

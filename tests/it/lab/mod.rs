@@ -1,6 +1,7 @@
 //! The lookup lab: what theory says of each system, equal tables for equal seeds, and the output.
 
 mod pictures;
+mod routed;
 
 use crate::process::{Home, assert_code};
 use serde_json::Value;
@@ -93,33 +94,6 @@ fn unstructured_lookups_succeed_as_often_as_they_should() {
         assert!(success(&row).iter().all(|&share| share >= least), "{row:?}");
         assert_eq!(row.lookups, 5_000, "{row:?}");
     }
-}
-
-#[test]
-fn a_path_of_chord_is_half_the_logarithm_of_its_size() {
-    half_the_logarithm(1_000);
-}
-
-#[test]
-#[ignore = "takes a minute"]
-fn a_path_of_chord_is_half_the_logarithm_of_its_size_at_10_000_nodes() {
-    half_the_logarithm(10_000);
-}
-
-fn half_the_logarithm(nodes: usize) {
-    let row = row(SystemKind::Chord, nodes, Failure::None);
-    let (hops, expected) = (row.hops_mean.unwrap(), (nodes as f64).log2() / 2.0);
-    assert!((hops / expected - 1.0).abs() < 0.05, "{hops} hops, {expected} expected: {row:?}");
-    assert!(row.exact_success >= Some(0.99), "{row:?}");
-    assert_eq!(row.keyword_success, Some(0.0), "only whole names have a key");
-}
-
-/// Files are published anew every 6 rounds of 10 s, and dead fingers are passed by.
-#[test]
-fn chord_is_back_within_nine_rounds_of_losing_every_third_node() {
-    let row = row_of(SystemKind::Chord, 300, Failure::Random(0.3), 600);
-    assert!(row.exact_success.unwrap() < 0.9, "the keys of dead nodes are gone: {row:?}");
-    assert!(row.recovery_seconds.is_some_and(|seconds| seconds <= 90.0), "{row:?}");
 }
 
 /// With drawn latencies a copy with less TTL may come first.
