@@ -25,6 +25,9 @@ pub const MAX_LEG_LINES: usize = 128;
 pub const MAX_LEG_BYTES: usize = 16 * 1024;
 /// Longest first line; that of a refusal has a sentence in it.
 const MAX_FIRST_LINE_BYTES: usize = 256;
+/// Longest text of a status that is kept or sent, so that its line fits: bytes that are not UTF-8 grow
+/// when they are replaced.
+const MAX_STATUS_BYTES: usize = 200;
 
 /// Major and minor number of a protocol version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,9 +77,10 @@ impl FirstLine {
         FirstLine::status(200, "OK")
     }
 
-    /// A status line of this version. Control characters of the text become spaces.
+    /// A status line of this version. Control characters of the text become spaces, and it ends after
+    /// 200 bytes.
     pub fn status(code: u16, text: &str) -> FirstLine {
-        FirstLine::Status { version: Version::V06, code, text: headers::clean(text) }
+        FirstLine::Status { version: Version::V06, code, text: status_text(text) }
     }
 
     fn parse(line: &[u8]) -> Result<FirstLine, LegError> {
@@ -95,8 +99,13 @@ impl FirstLine {
         let code = Some(code).filter(|code| code.len() == 3 && !code.starts_with(['+', '0']));
         let code = code.and_then(|code| code.parse().ok()).ok_or_else(wrong)?;
         let version = Version::parse(version).ok_or_else(wrong)?;
-        Ok(FirstLine::Status { version, code, text: headers::clean(text) })
+        Ok(FirstLine::Status { version, code, text: status_text(text) })
     }
+}
+
+fn status_text(text: &str) -> String {
+    let text = headers::clean(text);
+    text[..text.floor_char_boundary(MAX_STATUS_BYTES)].trim_end().to_owned()
 }
 
 impl fmt::Display for FirstLine {

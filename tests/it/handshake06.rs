@@ -107,6 +107,12 @@ fn first_lines_say_version_and_code() {
         assert!(matches!(error, LegError::FirstLine { .. }), "{wrong:?}: {error}");
         assert!(matches!(error.status(), FirstLine::Status { code: 400, .. }));
     }
+    // What is not UTF-8 grows, and must still fit into a line of ours.
+    let noisy = [b"GNUTELLA/0.6 503 ", &[0xff; 220][..], b"\r\n\r\n"].concat();
+    let (leg, _) = in_pieces(&noisy, 7).unwrap().unwrap();
+    let mut written = Vec::new();
+    leg.write(&mut written);
+    assert_eq!(in_pieces(&written, 7), Ok(Some((leg, written.len()))));
     assert!(in_pieces(&[b'G'; 300], 1).is_err(), "a first line without end");
 }
 
