@@ -29,6 +29,8 @@ pub(super) struct EventQueue<T> {
     next_slot: u64,
     wheel: Vec<Vec<Entry<T>>>,
     in_wheel: usize,
+    /// The room of slots that have passed, for those that fill next.
+    spare: Vec<Vec<Entry<T>>>,
     /// Events without a slot: beyond the wheel, or before `next_slot`.
     others: BinaryHeap<Entry<T>>,
 }
@@ -47,6 +49,7 @@ impl<T> EventQueue<T> {
             next_slot: 0,
             wheel: (0..SLOTS).map(|_| Vec::new()).collect(),
             in_wheel: 0,
+            spare: Vec::new(),
             others: BinaryHeap::new(),
         }
     }
@@ -56,7 +59,11 @@ impl<T> EventQueue<T> {
         let entry = Entry { at, key, event };
         let slot = slot_of(at);
         if (self.next_slot..self.next_slot + SLOTS).contains(&slot) {
-            self.wheel[wheel_index(slot)].push(entry);
+            let slot = &mut self.wheel[wheel_index(slot)];
+            if slot.capacity() == 0 {
+                *slot = self.spare.pop().unwrap_or_default();
+            }
+            slot.push(entry);
             self.in_wheel += 1;
         } else {
             self.others.push(entry);
@@ -101,13 +108,12 @@ impl<T> EventQueue<T> {
         }
         let mut slots = 0;
         while self.in_wheel > 0 && self.due.len() < DUE_EVENTS && slots < DUE_SLOTS {
-            let slot = std::mem::take(&mut self.wheel[wheel_index(self.next_slot)]);
+            let mut slot = std::mem::take(&mut self.wheel[wheel_index(self.next_slot)]);
             self.next_slot += 1;
             self.in_wheel -= slot.len();
-            if self.due.is_empty() {
-                self.due = slot;
-            } else {
-                self.due.extend(slot);
+            self.due.append(&mut slot);
+            if slot.capacity() > 0 {
+                self.spare.push(slot);
             }
             slots += u64::from(!self.due.is_empty());
         }

@@ -12,6 +12,9 @@ use crate::wire::{Deframer, Descriptors, FrameError};
 use bytes::{Buf, BytesMut};
 use std::net::SocketAddrV4;
 
+/// Fewer bytes hold a descriptor or two, whose look-ups gain nothing by being started early.
+const WORTH_PREFETCHING: usize = 128;
+
 impl Servent {
     /// How many bytes of this connection may be read and handed to
     /// [`Servent::handle_bytes`] in this turn. 0 while input of a link waits for its share of
@@ -108,13 +111,14 @@ impl Servent {
         let (mut own, mut boxed) = (Deframer::default(), link.deframer.take());
         let deframer = boxed.as_deref_mut().unwrap_or(&mut own);
         let mut descriptors = deframer.feed(decoded);
+        let worth_it = decoded.len() >= WORTH_PREFETCHING;
         let mut fetched = 0;
         loop {
-            if fetched == 0 {
+            if fetched == 0 && worth_it {
                 fetched = RouteTable::PREFETCHED;
                 self.routing.prefetch(descriptors.ahead(RouteTable::PREFETCHED));
             }
-            fetched -= 1;
+            fetched = fetched.saturating_sub(1);
             let Some(raw) = descriptors.next()? else { break };
             self.handle_descriptor(now, source, raw);
             if self.links.link(id).is_none() {
