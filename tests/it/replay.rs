@@ -108,7 +108,8 @@ impl Drop for Browser {
 #[ignore = "needs chromium and chromedriver"]
 fn a_browser_replays_a_search() {
     let home = Home::new();
-    let args = ["sim", "--nodes", "24", "--topology", "regular:3", "--queries", "1", "--seed", "41"];
+    let args =
+        ["sim", "--nodes", "24", "--topology", "regular:3", "--queries", "1", "--seed", "41"];
     let output = home.run(&[&args[..], &["--html", "a.html", "--json", "--trace"]].concat());
     assert_code(&output, 0);
     let report: Value = serde_json::from_str(&lines(&output)[0]).unwrap();
