@@ -7,6 +7,7 @@ use super::host::Told;
 use super::judge::{Judge, Verdict};
 use crate::net::{Crossing, Holder};
 use crate::rules::{self, Flood, Scratch, Violation, check_bound};
+use crate::sim::neighbours::Neighbours;
 use crate::time::Instant;
 use crate::wire::{Guid, Header, Kind};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,8 +16,7 @@ use std::time::Duration;
 /// See the module documentation.
 pub(super) struct FloodRules<'a> {
     cell: &'a Cell<'a>,
-    degrees: Vec<usize>,
-    neighbours: Vec<Vec<usize>>,
+    neighbours: Neighbours,
     /// The node that asks, of Queries that have not been seen yet.
     asked: BTreeMap<Guid, usize>,
     floods: BTreeMap<Guid, (usize, Flood)>,
@@ -32,8 +32,7 @@ impl<'a> FloodRules<'a> {
         let time_per_link = cell.options.ring_time_per_link() + cell.options.latencies().1;
         FloodRules {
             cell,
-            degrees: cell.graph.degrees(),
-            neighbours: super::neighbours(cell.graph),
+            neighbours: Neighbours::new(cell.graph),
             asked: BTreeMap::new(),
             floods: BTreeMap::new(),
             begun: VecDeque::new(),
@@ -48,9 +47,9 @@ impl<'a> FloodRules<'a> {
             self.begun.pop_front();
             let Some((origin, flood)) = self.floods.remove(&guid) else { continue };
             let evenly = self.cell.options.latency.is_some() && !self.is_changing();
-            let shells = self.shells(origin, flood.ttl().into());
+            let shells = self.neighbours.shells(origin, flood.ttl().into());
             flood
-                .finish(&shells, |node| self.degrees[node], evenly)
+                .finish(&shells, |node| self.neighbours.degree(node), evenly)
                 .map_err(|violation| violation.at(at))?;
             self.scratch.push(flood.into_scratch());
         }
@@ -60,19 +59,6 @@ impl<'a> FloodRules<'a> {
     /// Whether nodes die or come back in this cell.
     fn is_changing(&self) -> bool {
         self.cell.failure != super::Failure::None
-    }
-
-    /// How many nodes are at each distance from `origin`, up to `most`.
-    fn shells(&self, origin: usize, most: usize) -> Vec<usize> {
-        let mut seen = vec![false; self.neighbours.len()];
-        seen[origin] = true;
-        let (mut counts, mut shell) = (Vec::new(), vec![origin]);
-        while !shell.is_empty() && counts.len() <= most {
-            counts.push(shell.len());
-            let around = shell.iter().flat_map(|&node| self.neighbours[node].iter().copied());
-            shell = around.filter(|&node| !std::mem::replace(&mut seen[node], true)).collect();
-        }
-        counts
     }
 
     /// A descriptor crossed a wire from one node to another.
@@ -88,7 +74,7 @@ impl<'a> FloodRules<'a> {
         {
             let scratch = self.scratch.pop().unwrap_or_default();
             // Another TTL than this, on another link, breaks a rule.
-            let (ttl, nodes) = (header.ttl.min(self.cell.ttl), self.degrees.len());
+            let (ttl, nodes) = (header.ttl.min(self.cell.ttl), self.cell.graph.names.len());
             let flood = Flood::new((origin, ttl), nodes, self.is_changing(), true, scratch);
             self.floods.insert(header.guid, (origin, flood));
             self.begun.push_back((at, header.guid));
@@ -96,7 +82,7 @@ impl<'a> FloodRules<'a> {
         let flood = self.floods.get_mut(&header.guid).map(|(_, flood)| flood);
         let judged = match (header.kind, flood) {
             (Kind::Query, Some(flood)) => {
-                flood.query((from, to), wire, header, || self.degrees[from])
+                flood.query((from, to), wire, header, || self.neighbours.degree(from))
             }
             (Kind::Query, None) => Err(rules::unasked(header).by(format_args!("node {from}"))),
             (Kind::QueryHit, Some(flood)) => flood.hit(from, to),

@@ -201,11 +201,6 @@ pub trait Observer<N: Node> {
         None
     }
 
-    /// Loads what is known of a node, so that it is in the cache.
-    fn touch(&self, _node: usize) -> u64 {
-        0
-    }
-
     /// Whether a node has had what is going round, and will not pass it on again.
     fn is_settled(&self, _node: usize) -> bool {
         false

@@ -4,7 +4,7 @@
 
 use super::network::{Event, Net};
 use super::node::{Node, Observer};
-use super::wires::{End, Holder};
+use super::wires::End;
 
 /// Events whose cache misses overlap.
 const AHEAD: usize = 16;
@@ -40,15 +40,11 @@ impl<N: Node, O: Observer<N>> Net<N, O> {
         AHEAD
     }
 
-    /// Loads what arrives, and what the observer knows of both nodes.
+    /// Loads what arrives.
     fn touch_segment(&self, end: End) -> u64 {
         let wire = &self.wires[end.wire()];
-        let known = match (wire.holder(0), wire.holder(1)) {
-            (Holder::Node(a), Holder::Node(b)) => self.observer.touch(a) ^ self.observer.touch(b),
-            _ => 0,
-        };
         let direction = &wire.directions[end.other().side()];
-        known ^ direction.touch(&self.segments) ^ wire.touch()
+        direction.touch(&self.segments) ^ wire.touch()
     }
 
     /// Loads what an arrival needs of the node itself.

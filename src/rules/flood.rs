@@ -99,11 +99,6 @@ impl Flood {
         self.nodes[node].from.is_some()
     }
 
-    /// Touches what is known of a node, so that it is in the cache.
-    pub fn touch(&self, node: usize) -> u64 {
-        self.nodes[node].sent.into()
-    }
-
     /// Whether the copy that just went `from` one node `to` another was the first there.
     pub fn is_first(&self, from: usize, to: usize) -> bool {
         self.nodes[to].from == plus_one(from)

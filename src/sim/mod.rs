@@ -17,7 +17,7 @@
 
 mod faults;
 mod follower;
-mod neighbours;
+pub(crate) mod neighbours;
 mod node;
 pub mod report;
 mod run;

@@ -3,14 +3,14 @@
 use crate::plan::topology::Graph;
 
 /// The neighbours of every node.
-pub(super) struct Neighbours {
+pub(crate) struct Neighbours {
     /// The index in `all` of each node's first neighbour, and its length.
     starts: Vec<u32>,
     all: Vec<u32>,
 }
 
 impl Neighbours {
-    pub(super) fn new(graph: &Graph) -> Neighbours {
+    pub(crate) fn new(graph: &Graph) -> Neighbours {
         let nodes = graph.names.len();
         let mut starts = vec![0; nodes + 1];
         for &(a, b) in &graph.edges {
@@ -30,22 +30,22 @@ impl Neighbours {
     }
 
     /// The neighbours of a node, in the order of the graph's edges.
-    pub(super) fn of(&self, node: usize) -> &[u32] {
+    pub(crate) fn of(&self, node: usize) -> &[u32] {
         &self.all[self.starts[node] as usize..self.starts[node + 1] as usize]
     }
 
-    pub(super) fn degree(&self, node: usize) -> usize {
+    pub(crate) fn degree(&self, node: usize) -> usize {
         (self.starts[node + 1] - self.starts[node]) as usize
     }
 
     /// The nodes that a node keeps links with: each link is kept by its lower node.
-    pub(super) fn kept_by(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn kept_by(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
         self.of(node).iter().map(|&other| other as usize).filter(move |&other| other > node)
     }
 
     /// For each distance from `origin` up to `most`, how many nodes lie there: index 0 is the
     /// origin itself. Shorter if no node is as far away.
-    pub(super) fn shells(&self, origin: usize, most: usize) -> Vec<usize> {
+    pub(crate) fn shells(&self, origin: usize, most: usize) -> Vec<usize> {
         let mut seen = vec![false; self.starts.len() - 1];
         seen[origin] = true;
         let (mut counts, mut shell) = (Vec::new(), vec![index(origin)]);
