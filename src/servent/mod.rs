@@ -20,8 +20,8 @@
 //! | `Timers` | deadlines of sockets | `handle_timeout` |
 //! | `Outbox` | outputs, events, observations | `poll_output` `poll_observation` |
 //!
-//! The files with `impl Servent` follow the events: `lifecycle` (sockets), `input` (bytes to
-//! descriptors), `descriptors` (each kind), `answers` (what is said in return), `transfers` (files),
+//! The files with `impl Servent` follow the events: `lifecycle` (sockets), `handshakes` (what both sides
+//! of a link agree on), `parting` (its end), `input` (bytes to descriptors), `descriptors` (each kind), `answers` (what is said in return), `transfers` (files),
 //! `transmit` (send queues to sockets).
 
 mod answers;
@@ -31,6 +31,7 @@ mod descriptors;
 mod dialer;
 mod downloads;
 mod encoded;
+mod handshakes;
 mod input;
 mod io;
 mod lifecycle;
@@ -39,6 +40,7 @@ mod links;
 mod memory;
 mod observe;
 mod outbox;
+mod parting;
 mod per_address;
 mod push_replies;
 mod rate_limit;
@@ -49,7 +51,7 @@ mod transfers;
 mod transmit;
 mod uploads;
 
-pub use connection::{Features, PeerInfo, PeerRole, Version};
+pub use connection::{Features, PeerInfo, PeerRole};
 pub use dialer::HostCache;
 pub use downloads::Progress;
 pub use io::{
@@ -219,7 +221,7 @@ impl Servent {
 
     /// Copies of descriptors queued on links and not sent to their last byte.
     pub fn copies_queued(&self) -> u64 {
-        self.links.iter().map(|(_, conn)| u64::from(conn.queue.descriptors())).sum()
+        self.links.sockets().map(|(_, conn)| u64::from(conn.queue.descriptors())).sum()
     }
 
     /// Loads what a descriptor with this GUID needs into the cache, for engines that run more

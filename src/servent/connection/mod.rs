@@ -1,8 +1,8 @@
 //! One socket as the core sees it, from dial or accept to close.
 //!
 //! ```text
-//!  dial ──▶ Dialing ──▶ Handshaking ──▶ Link
-//!  accept ──▶ Accepted ─┬─ GNUTELLA ──▶ Handshaking ──▶ Link
+//!  dial ──▶ Dialing ──▶ Handshaking ──▶ Link ──▶ Parting
+//!  accept ──▶ Accepted ─┬─ GNUTELLA ──▶ Handshaking ──▶ Link ──▶ Parting
 //!                       ├─ GET, HEAD ─▶ Upload
 //!                       └─ GIV ───────▶ Download ◀──▶ Idle
 //!  dial for a Push ──▶ PushReply ──▶ Upload
@@ -14,17 +14,18 @@
 mod codec;
 mod handshake;
 mod link;
+mod peer_info;
 mod send_queue;
 
 use codec::LinkCodec;
-pub(super) use handshake::{Established, Handshake, Progress};
-pub use handshake::{Features, PeerInfo, PeerRole, Version};
+pub(super) use handshake::{Established, Handshake, Progress, Terms};
 pub(super) use link::Link;
+pub use peer_info::{Features, PeerInfo, PeerRole};
 pub(super) use send_queue::{ACCOUNT_BYTES_PER_BYTE, SendQueue};
 
-use super::io::TransferId;
+use super::io::{CloseReason, TransferId};
 use crate::time::Instant;
-use crate::wire::ServentId;
+use crate::wire::{Dialect, ServentId};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Where a socket came from.
@@ -66,14 +67,16 @@ pub(super) struct Connection {
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "a slot of the slab stays small")]
 pub(super) enum Phase {
-    /// The TCP connection is not established yet.
-    Dialing,
+    /// The TCP connection is not established yet; what will be spoken on it.
+    Dialing(Dialect),
     /// Inbound: what was received of a first line that decides what it is.
     Accepted(Box<Vec<u8>>),
     /// A link in the making.
     Handshaking(Box<Handshake>),
     /// A neighbour.
     Link(Box<Link>),
+    /// Its last bytes are on their way: a refusal, or the Bye of what was a link.
+    Parting(Box<Parting>),
     /// A peer that fetches files from us.
     Upload,
     /// A connection that a Push asked for; the GIV line to send first.
@@ -82,6 +85,17 @@ pub(super) enum Phase {
     Download(TransferId),
     /// A connection that this servent made for a Push of ours, kept for the next file.
     Idle(Box<ServentId>),
+}
+
+/// What is left of a link, or of one in the making, once this side has decided to end it.
+#[derive(Debug)]
+pub(super) struct Parting {
+    /// Why.
+    pub(super) reason: CloseReason,
+    /// `None` if it never was a link.
+    pub(super) link: Option<Box<Link>>,
+    /// Copies that were queued and will not be sent.
+    pub(super) dropped: u64,
 }
 
 impl Connection {
@@ -106,6 +120,15 @@ impl Connection {
             codec: LinkCodec::default(),
             listed: false,
             blocked: false,
+        }
+    }
+
+    /// The link it is.
+    #[inline]
+    pub(super) fn link(&self) -> Option<&Link> {
+        match &self.phase {
+            Phase::Link(link) => Some(link),
+            _ => None,
         }
     }
 
