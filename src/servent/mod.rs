@@ -32,6 +32,8 @@ mod connection;
 mod descriptors;
 mod dialer;
 mod downloads;
+#[cfg_attr(not(test), expect(dead_code, reason = "links of 0.6 call it"))]
+mod dynamic_query;
 mod encoded;
 mod input;
 mod io;
