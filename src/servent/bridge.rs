@@ -296,7 +296,7 @@ mod tests {
 
     /// GNU Serveez' kind of hit: one result, no trailer.
     const SERVEEZ_HIT: &[u8] =
-        b"\x01\xca\x18\xc0\0\x02\x0a\x5e\x01\0\0\x07\0\0\0\x05\0\0\0hello.txt\0\00123456789abcdef";
+        b"\x01\xca\x18\xc0\0\x02\x0a\x5e\x01\0\0\x07\0\0\0\x05\0\0\0hello.txt\0\0abcdefghijklmnop";
 
     #[test]
     fn queries_keep_words_and_urns_and_lose_ggep_only_where_it_is_not_read() {

@@ -16,7 +16,7 @@
 
 use super::link_key::LinkKey;
 use crate::time::Instant;
-use crate::wire::Guid;
+use crate::wire::{Guid, MAX_QUERY_BYTES};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,6 +76,13 @@ pub(super) enum Refused {
     TooMany,
     /// Its Query has no TTL left.
     TtlSpent,
+}
+
+/// Upper bound on what is held with so many links: what, how many, and bytes of each.
+pub(super) fn bounds(links: usize) -> (&'static str, usize, usize) {
+    let asked = 2 * links * size_of::<LinkKey>();
+    let entries = size_of::<(Guid, Search)>() + size_of::<(Instant, Guid)>();
+    ("searches of leaves", MAX_SEARCHES, MAX_QUERY_BYTES + asked + 2 * entries)
 }
 
 /// The searches under way, and the neighbours they can go to.
@@ -423,6 +430,8 @@ mod tests {
             let result = queries.begin(NOW, guid(number), link(LEAF), 6, b"");
             assert_eq!(result.is_err(), number == 8);
         }
+        let (_, count, bytes) = bounds(132);
+        assert!((1 << 20..3 << 20).contains(&(count * bytes)), "{count} of {bytes}");
         assert_eq!(queries.len(), MAX_PER_LEAF);
         assert_eq!(
             run(&mut queries, 0).len(),
@@ -437,19 +446,19 @@ mod tests {
             let mut rng = Rng::new(seed);
             let mut queries = DynamicQueries::default();
             let (mut now, mut sent) = (NOW, BTreeSet::new());
-            for step in 0..300u32 {
+            for step in 0..300u16 {
                 now += Duration::from_millis(rng.below(4_000) as u64);
                 let any = link(u32::try_from(rng.below(12)).unwrap());
-                let number = u16::try_from(rng.below(20)).unwrap();
+                let begun = u16::try_from(rng.below(usize::from(step) + 1)).unwrap();
                 match rng.below(6) {
                     0 => queries.link_up(Ultrapeer {
-                        link: link(1_000 + step),
-                        degree: step % 40,
+                        link: link(1_000 + u32::from(step)),
+                        degree: u32::from(step) % 40,
                         max_ttl: None,
                     }),
                     1 => queries.link_down(any),
-                    2 => drop(queries.begin(now, guid(step as u16 + 100), any, 5, b"")),
-                    3 => queries.hits(guid(number + 100), 60),
+                    2 => drop(queries.begin(now, guid(step), any, 5, b"")),
+                    3 => queries.hits(guid(begun), 60),
                     _ => {
                         while let Some(step) = queries.due(now) {
                             assert!(sent.insert((step.guid, step.link)), "seed {seed}: twice");

@@ -45,6 +45,8 @@ mod observe;
 mod outbox;
 mod per_address;
 mod push_replies;
+#[cfg_attr(not(test), expect(dead_code, reason = "links of 0.6 call it"))]
+mod query_routing;
 mod rate_limit;
 mod requests;
 mod routing;

@@ -84,7 +84,7 @@ const CRATES: [(&str, &[&str]); 8] = [
 ];
 
 /// Parts of the core: they hold state and must not know the façade that holds them.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 17] = [
     "servent/bridge.rs",
     "servent/budget.rs",
     "servent/connection/",
@@ -97,6 +97,7 @@ const PARTS: [&str; 16] = [
     "servent/outbox.rs",
     "servent/per_address.rs",
     "servent/push_replies.rs",
+    "servent/query_routing/",
     "servent/requests.rs",
     "servent/routing/",
     "servent/timers.rs",
