@@ -19,7 +19,7 @@
 //!
 //! Work is done in steps: [`QueryRouting::step`] builds a slice of a table, or says what one link is
 //! to be sent. A table goes out as a whole first, then as changes of what that link has. Servents
-//! without 0.6 links build nothing and hold nothing.
+//! that never had a 0.6 link build nothing and hold nothing.
 
 mod built;
 mod received;
@@ -135,9 +135,6 @@ impl QueryRouting {
             Exchange::WithLeaf if tables.received.table().is_some() => self.merged.changed(),
             _ => {}
         }
-        if self.links.is_empty() {
-            *self = QueryRouting::default();
-        }
     }
 
     /// A neighbour sent a message. Returns the units it cost, `None` if no table is expected of it.
@@ -149,8 +146,10 @@ impl QueryRouting {
         link: LinkKey,
         message: &Qrp<'_>,
     ) -> Result<Option<u32>, QrpError> {
-        let others = self.links.iter().filter(|(other, _)| **other != link);
-        let large: usize = others.map(|(_, tables)| tables.received.large_bytes()).sum();
+        let large_left = match message {
+            Qrp::Reset { .. } => self.large_bytes_left(link),
+            _ => 0,
+        };
         let Some(tables) = self.links.get_mut(&link) else { return Ok(None) };
         let is_leaf = match tables.exchange {
             Exchange::WithLeaf => true,
@@ -158,8 +157,7 @@ impl QueryRouting {
             Exchange::None | Exchange::AsLeaf => return Ok(None),
         };
         let had_table = tables.received.table().is_some();
-        let left = MAX_LARGE_BYTES.saturating_sub(large);
-        let applied = tables.received.apply(message, left)?;
+        let applied = tables.received.apply(message, large_left)?;
         if applied.is_complete {
             self.share(link);
         }
@@ -167,6 +165,13 @@ impl QueryRouting {
             self.merged.changed();
         }
         Ok(Some(applied.units))
+    }
+
+    /// Bytes for large tables that other links leave.
+    fn large_bytes_left(&self, link: LinkKey) -> usize {
+        let others = self.links.iter().filter(|(other, _)| **other != link);
+        let taken = others.map(|(_, tables)| tables.received.large_bytes()).sum();
+        MAX_LARGE_BYTES.saturating_sub(taken)
     }
 
     /// Frees the table of a link if another link has an equal one.
