@@ -4,6 +4,7 @@ use super::table::QrpTable;
 use super::{PLAIN, Patch, Qrp, ZLIB};
 use crate::wire::deflate::{InflateError, Inflater};
 use std::fmt;
+use std::sync::Arc;
 
 /// Largest table that is taken, in slots: the largest that gtk-gnutella keeps, 256 KiB here. It
 /// shrinks larger ones; no servent is known to send one, and every slot costs work with each sequence.
@@ -78,9 +79,12 @@ impl std::error::Error for QrpError {}
 pub struct QrpReceiver {
     /// Size of the table, as a power of two, once a RESET has said it.
     bits: Option<u32>,
-    table: Option<QrpTable>,
+    /// May be shared with other neighbours that have an equal one: copied when it changes.
+    table: Option<Arc<QrpTable>>,
     sequence: Option<Sequence>,
     is_complete: bool,
+    /// Entries in the message applied last.
+    entries: usize,
 }
 
 /// The sequence of PATCHes under way.
@@ -101,6 +105,7 @@ impl QrpReceiver {
     /// # Errors
     /// When it does not fit what came before. The table is then gone, and with it the link's use.
     pub fn apply(&mut self, message: &Qrp<'_>) -> Result<bool, QrpError> {
+        self.entries = 0;
         let result = match message {
             Qrp::Reset { slots, infinity } => self.reset(*slots, *infinity).map(|()| false),
             Qrp::Patch(patch) => self.patch(patch),
@@ -114,7 +119,32 @@ impl QrpReceiver {
 
     /// The table, once a whole sequence of PATCHes has filled it. Changes of it apply as they come.
     pub fn table(&self) -> Option<&QrpTable> {
+        self.shared().map(Arc::as_ref)
+    }
+
+    /// The same, to be shared.
+    pub fn shared(&self) -> Option<&Arc<QrpTable>> {
         self.table.as_ref().filter(|_| self.is_complete)
+    }
+
+    /// Shares the table of another neighbour if both are equal, so that one of the two is freed. Says
+    /// whether they are.
+    pub fn share(&mut self, other: &Arc<QrpTable>) -> bool {
+        let is_equal = self.shared().is_some_and(|table| table == other);
+        if is_equal {
+            self.table = Some(Arc::clone(other));
+        }
+        is_equal
+    }
+
+    /// Entries in the message applied last: what it cost.
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether a sequence of PATCHes is under way: 43 KB more if it is deflated.
+    pub fn is_changing(&self) -> bool {
+        self.sequence.is_some()
     }
 
     fn reset(&mut self, slots: u32, infinity: u8) -> Result<(), QrpError> {
@@ -138,8 +168,9 @@ impl QrpReceiver {
             None => Sequence::begin(patch)?,
         };
         sequence.check(patch)?;
-        let table = self.table.get_or_insert_with(|| QrpTable::new(bits));
-        sequence.apply(patch.data, table)?;
+        let table = self.table.get_or_insert_with(|| Arc::new(QrpTable::new(bits)));
+        let table = Arc::make_mut(table);
+        self.entries = sequence.apply(patch.data, table)?;
         if patch.number < patch.count {
             sequence.next += 1;
             self.sequence = Some(sequence);
@@ -189,7 +220,8 @@ impl Sequence {
         (table.slots() * usize::from(self.entry_bits)).div_ceil(8)
     }
 
-    fn apply(&mut self, data: &[u8], table: &mut QrpTable) -> Result<(), QrpError> {
+    /// Returns how many entries there were.
+    fn apply(&mut self, data: &[u8], table: &mut QrpTable) -> Result<usize, QrpError> {
         let left = self.wanted_bytes(table) - self.applied;
         let mut inflated = Vec::new();
         let entries = match &mut self.inflater {
@@ -218,7 +250,7 @@ impl Sequence {
             }
         }
         self.applied += entries.len();
-        Ok(())
+        Ok(entries.len() * per_byte)
     }
 
     /// Applies the entry in the top bits of a byte.
