@@ -3,6 +3,7 @@
 use crate::transfer::download::{Against, DiskFault, DownloadError, PushVia, Source};
 use crate::transfer::names::escape_for_terminal;
 use crate::transfer::upload::{OpenError, UploadClose};
+use crate::wire::deflate::StreamError;
 use crate::wire::handshake::HandshakeError;
 use crate::wire::http_head::Status;
 use crate::wire::{FrameError, Guid, ServentId};
@@ -361,6 +362,8 @@ pub enum CloseReason {
     Handshake(HandshakeError),
     /// Its stream could not be followed.
     Frame(FrameError),
+    /// Its deflated stream could not be followed.
+    Inflate(StreamError),
     /// The peer was silent for too long.
     Timeout(&'static str),
     /// The peer stopped reading.
@@ -390,6 +393,7 @@ impl fmt::Display for CloseReason {
             }
             CloseReason::Handshake(error) => error.fmt(f),
             CloseReason::Frame(error) => error.fmt(f),
+            CloseReason::Inflate(error) => error.fmt(f),
             CloseReason::Timeout(what) => write!(f, "no {what} in time"),
             CloseReason::Stalled => f.write_str("the peer stopped reading"),
             CloseReason::Full => f.write_str("all link slots are taken"),
