@@ -329,12 +329,13 @@ impl Servent {
     }
 
     fn establish(&mut self, now: Instant, id: ConnId, established: Established) {
-        let Established { peer, inflates: _, deflates: _, rest } = established;
+        let Established { peer, inflates, deflates, rest } = established;
         let (dialect, role, our_ip) = (peer.dialect, peer.role, peer.our_ip);
         let Some(key) = self.links.establish(now, id, peer) else { return };
         self.list_ready(id);
         self.set_deadline(id, now + self.config.limits.keepalive_after);
-        let Some(conn) = self.links.get(id) else { return };
+        let Some(conn) = self.links.get_mut(id) else { return };
+        conn.set_coding(inflates, deflates);
         let (addr, outbound) = (conn.remote, conn.is_dialled());
         if outbound {
             self.dialer.answered(addr);

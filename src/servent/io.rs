@@ -4,6 +4,7 @@ use super::connection::PeerRole;
 use crate::transfer::download::{Against, DiskFault, DownloadError, PushVia, Source};
 use crate::transfer::names::escape_for_terminal;
 use crate::transfer::upload::{OpenError, UploadClose};
+use crate::wire::deflate::StreamError;
 use crate::wire::handshake::HandshakeError;
 use crate::wire::http_head::Status;
 use crate::wire::{Dialect, FrameError, Guid, ServentId};
@@ -379,6 +380,8 @@ pub enum CloseReason {
     Crawled,
     /// Its stream could not be followed.
     Frame(FrameError),
+    /// Its deflated stream could not be followed.
+    Inflate(StreamError),
     /// The peer was silent for too long.
     Timeout(&'static str),
     /// The peer stopped reading.
@@ -431,6 +434,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Shielded => f.write_str("this servent is a leaf, which accepts no links"),
             CloseReason::Crawled => f.write_str("a crawler, which has its answer"),
             CloseReason::Frame(error) => error.fmt(f),
+            CloseReason::Inflate(error) => error.fmt(f),
             CloseReason::Timeout(what) => write!(f, "no {what} in time"),
             CloseReason::Stalled => f.write_str("the peer stopped reading"),
             CloseReason::Full => f.write_str("all link slots are taken"),

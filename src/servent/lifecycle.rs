@@ -320,7 +320,7 @@ impl Servent {
         let (keepalive, timeout) =
             (self.config.limits.keepalive_after, self.config.limits.link_timeout);
         let Some(conn) = self.links.get_mut(id) else { return };
-        conn.queue.shrink();
+        conn.shrink();
         let Phase::Link(link) = &mut conn.phase else { return };
         if now.since(link.last_heard) >= timeout {
             return self.close(now, id, CloseReason::Timeout("answer to our keepalive"));

@@ -21,7 +21,8 @@
 //! | `Outbox` | outputs, events, observations | `poll_output` `poll_observation` |
 //!
 //! The files with `impl Servent` follow the events: `lifecycle` (sockets), `handshakes` (what both sides
-//! of a link agree on), `parting` (its end), `input` (bytes to descriptors), `descriptors` (each kind), `answers` (what is said in return), `transfers` (files),
+//! of a link agree on), `parting` (its end), `input` (bytes to descriptors), `inflate` (those of deflated
+//! links), `descriptors` (each kind), `answers` (what is said in return), `transfers` (files),
 //! `transmit` (send queues to sockets).
 
 mod answers;
@@ -36,6 +37,7 @@ mod downloads;
 mod dynamic_query;
 mod encoded;
 mod handshakes;
+mod inflate;
 mod input;
 mod io;
 mod lifecycle;
@@ -240,6 +242,15 @@ impl Servent {
             _ => 0,
         };
         heard ^ conn.unsent().len() as u64 ^ u64::from(conn.remote.port())
+    }
+
+    /// Deflates directions of an established link, as a handshake would: for networks in memory whose
+    /// handshakes do not agree on it.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn set_coding(&mut self, id: ConnId, inflates: bool, deflates: bool) {
+        if let Some(conn) = self.links.get_mut(id) {
+            conn.set_coding(inflates, deflates);
+        }
     }
 
     /// What waits to be sent as or before a link; `None` once the connection is closed.

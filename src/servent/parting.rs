@@ -91,8 +91,11 @@ impl Servent {
     /// Bytes of a peer that has not heard our last word yet: counted, and nothing else.
     pub(super) fn overhear(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.links.get_mut(id) else { return };
-        let peer = conn.remote;
+        let (peer, inflates) = (conn.remote, conn.coding().inflates);
         let Phase::Parting(parting) = &mut conn.phase else { return };
+        if inflates {
+            return;
+        }
         let Some(mut link) = parting.link.take() else { return };
         let mut deframer = link.deframer.take().unwrap_or_default();
         self.count_unread(peer, &mut deframer.feed(bytes));

@@ -18,6 +18,7 @@ impl Servent {
     /// milliseconds.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<(ConnId, TxChunk<'_>)> {
         let id = self.next_ready(now)?;
+        self.stats.sent += u64::from(self.links.get_mut(id)?.fill());
         let conn = self.links.get(id)?;
         let chunk = match &conn.phase {
             Phase::Upload => {
@@ -52,7 +53,7 @@ impl Servent {
             Phase::Download(transfer) => self.downloads.sent(*transfer, written),
             Phase::Parting(_) => {
                 self.stats.sent += u64::from(conn.sent(now, written));
-                if conn.unsent().is_empty() {
+                if !conn.has_unsent() {
                     return self.drop_socket(now, id, CloseReason::Shutdown);
                 }
             }
@@ -101,7 +102,7 @@ impl Servent {
                 Some(if bulk { Sending::Bulk } else { Sending::Bytes })
             }
             Phase::Download(transfer) => self.downloads.transmit(*transfer).map(|_| Sending::Bytes),
-            _ => (!conn.queue.is_empty()).then_some(Sending::Bytes),
+            _ => conn.has_unsent().then_some(Sending::Bytes),
         }
     }
 
@@ -137,7 +138,7 @@ impl Servent {
             self.outbox.observe(|| Observation::Refused { peer, header: descriptor.header() });
             return false;
         }
-        self.budget.charge(budget::COPY);
+        self.budget.charge(budget::COPY + conn.coding().cost(descriptor.len()));
         if descriptor.kind() == Kind::Ping {
             self.note_ping_sent(target, 1);
         }
@@ -184,6 +185,7 @@ impl Servent {
             }
             let (id, conn) = self.links.standing_mut(target);
             if !self.outbox.is_observed() && conn.queue.push_batch(&batch, count) {
+                self.budget.charge(conn.coding().cost(batch.bytes().len()));
                 self.stats.forwarded.add_all(batch.copies());
                 if pings > 0 {
                     self.note_ping_sent(target, pings);

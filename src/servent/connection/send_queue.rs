@@ -107,10 +107,40 @@ impl SendQueue {
         self.backlog.as_ref().is_some_and(|backlog| now.since(backlog.since) >= timeout)
     }
 
+    /// What is left of the handshake.
+    pub(in crate::servent) fn handshake(&self) -> &[u8] {
+        &self.bytes[..self.handshake_left as usize]
+    }
+
     /// The neighbour took `count` bytes of what [`SendQueue::unsent`] offered it. Returns how many
     /// descriptors left the queue: those whose last byte was taken.
     pub(in crate::servent) fn sent(&mut self, now: Instant, count: usize) -> u32 {
+        let offered = self.unsent().len();
+        let left = self.take(count);
+        self.note_taken(now, count, offered.saturating_sub(count));
+        left
+    }
+
+    /// The neighbour took `count` bytes of what it was offered, and left `refused` of them: does it
+    /// keep up?
+    pub(in crate::servent) fn note_taken(&mut self, now: Instant, count: usize, refused: usize) {
+        if refused == 0 && self.is_empty() {
+            self.backlog = None;
+        } else if refused > 0 || self.backlog.is_some() {
+            let unsent = self.len();
+            let backlog = self.backlog.get_or_insert_with(|| Backlog::of_nobody(now, unsent));
+            if count > 0 {
+                backlog.since = now;
+            }
+        }
+    }
+
+    /// Takes `count` bytes off the front. Returns how many descriptors left the queue.
+    pub(in crate::servent) fn take(&mut self, count: usize) -> u32 {
         let before = self.descriptors;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.release(count);
+        }
         if let Some(batch) = self.shared.take() {
             if count >= batch.len() {
                 self.descriptors = short(descriptors(&self.bytes).count());
@@ -130,15 +160,8 @@ impl SendQueue {
             // Back to the start of the buffer, or its front would be lost until it is full.
             self.bytes.clear();
             (self.handshake_left, self.begun_left, self.descriptors) = (0, 0, 0);
-            self.backlog = None;
             return before;
         }
-        let unsent = self.bytes.len();
-        let backlog = self.backlog.get_or_insert_with(|| Backlog::of_nobody(now, unsent));
-        if count > 0 {
-            backlog.since = now;
-        }
-        backlog.release(count);
         let handshake = count.min(self.handshake_left as usize);
         self.handshake_left -= short(handshake);
         self.bytes.advance(handshake);
