@@ -76,7 +76,10 @@ impl EventLog {
                     shown(&reason.to_string())
                 );
             }
-            Event::DialFailed { addr, reason } => {
+            Event::DialFailed { addr, next: Some(next), .. } => {
+                log::debug!("{addr} does not speak Gnutella {}: trying {next}", next.other());
+            }
+            Event::DialFailed { addr, reason, .. } => {
                 let level = match self.failing.insert(*addr) {
                     true => self.links.level(Level::Info),
                     false => Level::Debug,

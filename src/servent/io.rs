@@ -181,6 +181,8 @@ pub enum Event {
         addr: SocketAddrV4,
         /// The cause.
         reason: CloseReason,
+        /// The dialect with which it is dialled once more in two seconds, since the first came to nothing.
+        next: Option<Dialect>,
     },
     /// A Query of a neighbour was answered.
     Answered {

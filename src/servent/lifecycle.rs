@@ -2,7 +2,7 @@
 
 use super::Servent;
 use super::connection::{Handshake, Origin, Phase};
-use super::dialer::{LearntHost, Settlement};
+use super::dialer::{KnownHost, LearntHost, Settlement};
 use super::io::{CloseReason, ConnId, IoFailure, Output};
 use crate::time::Instant;
 use crate::wire::Dialect;
@@ -35,10 +35,13 @@ impl Servent {
         self.learn_from(now, LearntHost { addr, source: None, speaks: None });
     }
 
-    /// Adds an address that answered in an earlier run.
-    pub fn learn_proven_host(&mut self, now: Instant, addr: SocketAddrV4) {
-        self.learn_host(now, addr);
-        self.dialer.answered(addr);
+    /// Adds an address that an earlier run knew.
+    pub fn learn_known_host(&mut self, now: Instant, host: KnownHost) {
+        let KnownHost { addr, answered, speaks } = host;
+        self.learn_from(now, LearntHost { addr, source: None, speaks });
+        if answered {
+            self.dialer.answered(addr);
+        }
     }
 
     /// What an earlier run found out about an address: what it speaks, and how long ago the last
@@ -57,6 +60,11 @@ impl Servent {
     pub fn known_of(&self, now: Instant, addr: SocketAddrV4) -> (Option<Dialect>, Vec<Duration>) {
         let (speaks, begun) = self.dialer.known_of(now, addr);
         (speaks, begun.collect())
+    }
+
+    /// How long an address that is to be dialled must wait, since it was dialled often enough.
+    pub fn dials_in(&self, now: Instant, addr: SocketAddrV4) -> Duration {
+        self.dialer.free_at(addr).since(now)
     }
 
     pub(super) fn learn_from(&mut self, now: Instant, host: LearntHost) {

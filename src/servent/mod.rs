@@ -60,7 +60,7 @@ mod transmit;
 mod uploads;
 
 pub use connection::{Features, PeerInfo, PeerRole};
-pub use dialer::HostCache;
+pub use dialer::{HostCache, KnownHost};
 pub use downloads::Progress;
 pub use io::{
     CloseReason, ConnId, Event, FileDone, FileId, FileOp, Hit, IoFailure, Output, SearchError,

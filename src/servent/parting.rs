@@ -121,13 +121,14 @@ impl Servent {
             Phase::Parting(parting) => parting.link.is_some(),
             phase => matches!(phase, Phase::Link(_)),
         };
+        let mut next = None;
         self.dialer.plan_redial(now, &self.config, addr, dialled, &reason);
         if was_link {
             self.end_link(now, &mut conn, &reason);
         } else if matches!(reason, CloseReason::Io(IoFailure::Local(_))) {
             self.dialer.pause(now);
         } else if dialled {
-            self.dialer.dial_failed(now, &self.config, addr, dial_end(&conn, &reason));
+            next = self.dialer.dial_failed(now, &self.config, addr, dial_end(&conn, &reason));
         }
         if let Some(file) = self.uploads.end(id) {
             self.close_file(file);
@@ -144,7 +145,7 @@ impl Servent {
         }
         match conn.phase {
             _ if was_link => self.outbox.event(Event::LinkDown { conn: id, addr, reason }),
-            _ if dialled => self.outbox.event(Event::DialFailed { addr, reason }),
+            _ if dialled => self.outbox.event(Event::DialFailed { addr, reason, next }),
             Phase::Upload | Phase::Download(_) | Phase::Idle(_) => {
                 log::debug!("{addr}: transfer connection closed: {reason}");
             }

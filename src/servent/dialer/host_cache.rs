@@ -48,6 +48,17 @@ impl Host {
     }
 }
 
+/// What is kept of an address between runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownHost {
+    /// The address.
+    pub addr: SocketAddrV4,
+    /// Whether a link to it has stood, in this run or an earlier one.
+    pub answered: bool,
+    /// What it speaks, as far as that is known.
+    pub speaks: Option<Dialect>,
+}
+
 /// A bounded set of addresses. Learning and evicting an address take O(log n).
 #[derive(Debug)]
 pub struct HostCache {
@@ -217,11 +228,11 @@ impl HostCache {
         }
     }
 
-    /// The addresses with whether each ever answered; those that did come first.
-    pub fn iter(&self) -> impl Iterator<Item = (SocketAddrV4, bool)> + '_ {
+    /// The addresses with what is known of each; those that ever answered come first.
+    pub fn iter(&self) -> impl Iterator<Item = KnownHost> + '_ {
         let of = |answered| {
             let hosts = self.hosts.iter().filter(move |(_, host)| host.answered == answered);
-            hosts.map(move |(&addr, _)| (addr, answered))
+            hosts.map(move |(&addr, host)| KnownHost { addr, answered, speaks: host.speaks })
         };
         of(true).chain(of(false))
     }

@@ -14,7 +14,7 @@ mod mutual;
 mod own_addresses;
 mod static_peers;
 
-pub use host_cache::HostCache;
+pub use host_cache::{HostCache, KnownHost};
 pub(super) use mutual::Settlement;
 
 use super::connection::Origin;
@@ -229,14 +229,15 @@ impl Dialer {
         self.static_peers.note_end(now, addr);
     }
 
-    /// A dial ended without a link, after [`Dialer::plan_redial`] has planned the next one.
+    /// A dial ended without a link, after [`Dialer::plan_redial`] has planned the next one. Returns the
+    /// dialect that is tried instead, if there is one.
     pub(super) fn dial_failed(
         &mut self,
         now: Instant,
         config: &Config,
         addr: SocketAddrV4,
         end: DialEnd,
-    ) {
+    ) -> Option<Dialect> {
         match end {
             DialEnd::Failed => self.hosts.failed(now, addr),
             DialEnd::Refused => self.hosts.refused(now, addr),
@@ -244,11 +245,13 @@ impl Dialer {
                 let known =
                     self.fixed(config, addr).is_some() || self.speaks(addr) == Some(Dialect::V0_4);
                 if known || !self.dialects.unanswered(addr, spoken) {
-                    return self.hosts.refused(now, addr);
+                    self.hosts.refused(now, addr);
+                    return None;
                 }
                 let at = now + OTHER_DIALECT_AFTER;
                 self.hosts.try_at(addr, at);
                 self.static_peers.try_at(addr, at);
+                return Some(spoken.other());
             }
             DialEnd::Declined(rest) => {
                 self.proved(addr, Dialect::V0_6);
@@ -258,6 +261,7 @@ impl Dialer {
                 self.static_peers.rest_until(addr, until);
             }
         }
+        None
     }
 
     /// What to dial an address with.
@@ -322,7 +326,7 @@ impl Dialer {
     }
 
     /// When an address may have one more handshake.
-    fn free_at(&self, addr: SocketAddrV4) -> Instant {
+    pub(super) fn free_at(&self, addr: SocketAddrV4) -> Instant {
         match self.speaks(addr) {
             Some(Dialect::V0_4) => Instant::ZERO,
             _ => self.dialects.free_at(addr),
