@@ -4,6 +4,7 @@
 //! the committed corpus. Each takes any bytes and panics if an invariant of the wire code, of a
 //! transfer or of a network is broken. Nothing else calls them.
 
+mod codec;
 mod gnutella06;
 mod network;
 mod query_match;
@@ -13,6 +14,7 @@ mod script;
 mod servent;
 mod transfer;
 
+pub use codec::{codec, set_coding};
 pub use gnutella06::{ggep, handshake06, qrp};
 pub use network::network;
 pub use query_match::query_match;

@@ -28,6 +28,10 @@ pub(super) const COPY: u32 = 3;
 pub(super) const SEARCH_STEP: u32 = 1;
 /// Steps charged for a search text that cannot be searched for: it was parsed all the same.
 pub(super) const UNREADABLE_STEPS: u32 = 64;
+/// Bytes of a deflated link that cost one unit, those that arrive and those they become.
+pub(super) const INFLATED_BYTES_PER_UNIT: usize = 8;
+/// Bytes of descriptors that are deflated for one unit.
+pub(super) const DEFLATED_BYTES_PER_UNIT: usize = 3;
 /// One result written into a hit of ours.
 pub(super) const RESULT: u32 = 14;
 /// One result of a search of our own, handed to the user.
@@ -207,9 +211,10 @@ pub(super) struct Account {
 }
 
 /// Input of a link that waits for its share of work.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unread {
-    /// At most one read.
+    /// At most one read. Of a link that is inflated, inflated; there may be none, while the rest of the
+    /// read waits as it came.
     pub(super) bytes: BytesMut,
     /// The peer has closed its end behind it.
     pub(super) ended: bool,

@@ -1,7 +1,7 @@
 //! The way in: bytes of links become descriptors, within each link's share of work.
 
 use super::budget::Unread;
-use super::connection::Link;
+use super::connection::{Link, Phase};
 use super::descriptors::Source;
 use super::io::{CloseReason, ConnId, IoFailure};
 use super::{Observation, RouteTable, Servent};
@@ -30,9 +30,14 @@ impl Servent {
 
     /// Bytes of an established link: handled as far as its share goes, the rest waits.
     pub(super) fn handle_stream(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
-        let Some(link) = self.links.link_mut(id) else { return };
+        let Some(conn) = self.links.get_mut(id) else { return };
+        let inflates = conn.coding().inflates;
+        let Phase::Link(link) = &mut conn.phase else { return };
         link.last_heard = now;
         link.keepalive_sent = false;
+        if inflates {
+            return self.handle_deflated(now, id, bytes);
+        }
         if link.account.append_unread(bytes) {
             return;
         }
@@ -64,6 +69,8 @@ impl Servent {
             unread.bytes.advance(taken);
             if !unread.bytes.is_empty() {
                 self.keep_unread(now, id, unread);
+            } else if self.links.get(id).is_some_and(|conn| conn.coding().inflates) {
+                self.serve_deflated(now, id, unread);
             } else if unread.ended {
                 self.close(now, id, CloseReason::Io(IoFailure::Eof));
             }
@@ -72,7 +79,7 @@ impl Servent {
 
     /// Handles descriptors while the link has credit. Returns how many bytes were taken, all of
     /// them when the link ended.
-    fn serve(&mut self, now: Instant, id: ConnId, bytes: &[u8], credit: u32) -> usize {
+    pub(super) fn serve(&mut self, now: Instant, id: ConnId, bytes: &[u8], credit: u32) -> usize {
         self.budget.begin();
         let taken = self.handle_descriptors(now, id, bytes, credit);
         self.flush_batch();
@@ -103,15 +110,15 @@ impl Servent {
         bytes: &[u8],
         credit: u32,
     ) -> Result<usize, FrameError> {
-        let Some(conn) = self.links.get(id) else { return Ok(bytes.len()) };
-        let (peer, decoded) = (conn.remote, conn.decode(bytes));
-        let Some(link) = self.links.link_mut(id) else { return Ok(bytes.len()) };
+        let Some(conn) = self.links.get_mut(id) else { return Ok(bytes.len()) };
+        let peer = conn.remote;
+        let Phase::Link(link) = &mut conn.phase else { return Ok(bytes.len()) };
         let source = Source { id, key: link.key, peer };
         // Taken out while its descriptors are handled, which may end the link.
         let (mut own, mut boxed) = (Deframer::default(), link.deframer.take());
         let deframer = boxed.as_deref_mut().unwrap_or(&mut own);
-        let mut descriptors = deframer.feed(decoded);
-        let worth_it = decoded.len() >= WORTH_PREFETCHING;
+        let mut descriptors = deframer.feed(bytes);
+        let worth_it = bytes.len() >= WORTH_PREFETCHING;
         let mut fetched = 0;
         loop {
             if fetched == 0 && worth_it {
@@ -140,7 +147,7 @@ impl Servent {
         Ok(bytes.len() - left)
     }
 
-    fn keep_unread(&mut self, now: Instant, id: ConnId, unread: Box<Unread>) {
+    pub(super) fn keep_unread(&mut self, now: Instant, id: ConnId, unread: Box<Unread>) {
         let Some(link) = self.links.link_mut(id) else { return };
         link.account.keep_unread(unread);
         self.budget.serve_later(now, id);
@@ -155,7 +162,7 @@ impl Servent {
     }
 
     /// Counts all descriptors that are left.
-    fn count_unread(&mut self, peer: SocketAddrV4, left: &mut Descriptors<'_>) {
+    pub(super) fn count_unread(&mut self, peer: SocketAddrV4, left: &mut Descriptors<'_>) {
         while let Ok(Some(raw)) = left.next() {
             let (header, reason) = (raw.header(), DropReason::Unread);
             self.stats.received.add(header.kind);

@@ -20,8 +20,9 @@
 //! | `Timers` | deadlines of sockets | `handle_timeout` |
 //! | `Outbox` | outputs, events, observations | `poll_output` `poll_observation` |
 //!
-//! The files with `impl Servent` follow the events: `lifecycle` (sockets), `input` (bytes to
-//! descriptors), `descriptors` (each kind), `answers` (what is said in return), `transfers` (files),
+//! The files with `impl Servent` follow the events: `lifecycle` (sockets), `handshakes` (what both sides
+//! of a link agree on), `parting` (its end), `input` (bytes to descriptors), `inflate` (those of deflated
+//! links), `descriptors` (each kind), `answers` (what is said in return), `transfers` (files),
 //! `transmit` (send queues to sockets).
 
 mod answers;
@@ -35,6 +36,8 @@ mod downloads;
 #[cfg_attr(not(test), expect(dead_code, reason = "links of 0.6 call it"))]
 mod dynamic_query;
 mod encoded;
+mod handshakes;
+mod inflate;
 mod input;
 mod io;
 mod lifecycle;
@@ -43,6 +46,7 @@ mod links;
 mod memory;
 mod observe;
 mod outbox;
+mod parting;
 mod per_address;
 mod push_replies;
 #[cfg_attr(not(test), expect(dead_code, reason = "links of 0.6 call it"))]
@@ -55,7 +59,7 @@ mod transfers;
 mod transmit;
 mod uploads;
 
-pub use connection::{Features, PeerInfo, PeerRole, Version};
+pub use connection::{Features, PeerInfo, PeerRole};
 pub use dialer::HostCache;
 pub use downloads::Progress;
 pub use io::{
@@ -225,7 +229,7 @@ impl Servent {
 
     /// Copies of descriptors queued on links and not sent to their last byte.
     pub fn copies_queued(&self) -> u64 {
-        self.links.iter().map(|(_, conn)| u64::from(conn.queue.descriptors())).sum()
+        self.links.sockets().map(|(_, conn)| u64::from(conn.queue.descriptors())).sum()
     }
 
     /// Loads what a descriptor with this GUID needs into the cache, for engines that run more
@@ -238,6 +242,15 @@ impl Servent {
             _ => 0,
         };
         heard ^ conn.unsent().len() as u64 ^ u64::from(conn.remote.port())
+    }
+
+    /// Deflates directions of an established link, as a handshake would: for networks in memory whose
+    /// handshakes do not agree on it.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn set_coding(&mut self, id: ConnId, inflates: bool, deflates: bool) {
+        if let Some(conn) = self.links.get_mut(id) {
+            conn.set_coding(inflates, deflates);
+        }
     }
 
     /// What waits to be sent as or before a link; `None` once the connection is closed.

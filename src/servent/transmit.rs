@@ -2,7 +2,7 @@
 
 use super::connection::Phase;
 use super::encoded::EncodedDescriptor;
-use super::io::{ConnId, TxChunk};
+use super::io::{CloseReason, ConnId, TxChunk};
 use super::link_key::LinkKey;
 use super::links::Sending;
 use super::uploads::UploadChunk;
@@ -18,6 +18,7 @@ impl Servent {
     /// milliseconds.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<(ConnId, TxChunk<'_>)> {
         let id = self.next_ready(now)?;
+        self.stats.sent += u64::from(self.links.get_mut(id)?.fill());
         let conn = self.links.get(id)?;
         let chunk = match &conn.phase {
             Phase::Upload => {
@@ -50,6 +51,12 @@ impl Servent {
                 return self.drive_upload(now, id);
             }
             Phase::Download(transfer) => self.downloads.sent(*transfer, written),
+            Phase::Parting(_) => {
+                self.stats.sent += u64::from(conn.sent(now, written));
+                if !conn.has_unsent() {
+                    return self.drop_socket(now, id, CloseReason::Shutdown);
+                }
+            }
             _ => self.stats.sent += u64::from(conn.sent(now, written)),
         }
         self.list_ready(id);
@@ -95,7 +102,7 @@ impl Servent {
                 Some(if bulk { Sending::Bulk } else { Sending::Bytes })
             }
             Phase::Download(transfer) => self.downloads.transmit(*transfer).map(|_| Sending::Bytes),
-            _ => (!conn.queue.is_empty()).then_some(Sending::Bytes),
+            _ => conn.has_unsent().then_some(Sending::Bytes),
         }
     }
 
@@ -118,7 +125,9 @@ impl Servent {
         target: LinkKey,
         descriptor: &EncodedDescriptor<'_>,
     ) -> bool {
-        if self.routing.pending().is_some_and(|targets| targets.include(target)) {
+        if self.routing.pending().is_some_and(|targets| targets.include(target))
+            && !self.links.modern().contains(&target)
+        {
             // What was broadcast before it goes before it.
             self.flush_batch();
         }
@@ -129,7 +138,7 @@ impl Servent {
             self.outbox.observe(|| Observation::Refused { peer, header: descriptor.header() });
             return false;
         }
-        self.budget.charge(budget::COPY);
+        self.budget.charge(budget::COPY + conn.coding().cost(descriptor.len()));
         if descriptor.kind() == Kind::Ping {
             self.note_ping_sent(target, 1);
         }
@@ -147,8 +156,10 @@ impl Servent {
 
     /// Queues a copy of our own making for every link.
     pub(super) fn enqueue_for_all(&mut self, descriptor: &EncodedDescriptor<'_>) {
-        for at in 0..self.links.established().len() {
-            self.enqueue(None, self.links.established()[at], descriptor);
+        let mut at = 0;
+        while let Some(target) = self.links.established(at) {
+            self.enqueue(None, target, descriptor);
+            at += 1;
         }
     }
 
@@ -160,20 +171,21 @@ impl Servent {
         }
     }
 
-    /// Queues the broadcasts of the bytes just read for every link they go to: all at once where
-    /// there is room for all of them.
+    /// Queues the broadcasts of the bytes just read for every 0.4 link they go to: all at once where
+    /// there is room for all of them. What a 0.6 link gets is decided for each descriptor.
     pub(super) fn flush_batch(&mut self) {
         let Some(targets) = self.routing.pending() else { return };
         let batch = self.routing.take_batch();
         let (source, pings) = (targets.source(), batch.copies().get(Kind::Ping));
         let count = u32::try_from(batch.copies().total()).unwrap_or(u32::MAX);
-        for at in 0..self.links.established().len() {
-            let target = self.links.established()[at];
+        for at in 0..self.links.plain().len() {
+            let target = self.links.plain()[at];
             if !targets.include(target) {
                 continue;
             }
             let (id, conn) = self.links.standing_mut(target);
             if !self.outbox.is_observed() && conn.queue.push_batch(&batch, count) {
+                self.budget.charge(conn.coding().cost(batch.bytes().len()));
                 self.stats.forwarded.add_all(batch.copies());
                 if pings > 0 {
                     self.note_ping_sent(target, pings);

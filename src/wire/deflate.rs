@@ -1,5 +1,8 @@
 //! Deflate in zlib's format, with bounded output: links, GGEP extensions and route table patches use
 //! it. The only file that names flate2.
+//!
+//! A link is one zlib stream per direction that never ends. [`Deflater`] flushes each piece it is
+//! given to a byte boundary (Z_SYNC_FLUSH), [`Inflater::step`] fills a buffer and pauses.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::fmt;
@@ -20,6 +23,29 @@ pub enum InflateError {
         limit: usize,
     },
 }
+
+/// Why the deflated stream of a link cannot be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// The bytes are not deflate's.
+    Broken,
+    /// They become far more than descriptors could.
+    Bomb,
+    /// The stream ends by its own mark, which a link's never does.
+    Ended,
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StreamError::Broken => "the peer's deflated bytes are broken",
+            StreamError::Bomb => "the peer's deflated bytes become more than descriptors could",
+            StreamError::Ended => "the peer ended its deflated stream",
+        })
+    }
+}
+
+impl std::error::Error for StreamError {}
 
 impl fmt::Display for InflateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,12 +75,49 @@ impl Default for Inflater {
     }
 }
 
+/// What one step of inflating did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InflateStep {
+    /// Bytes taken of the input.
+    pub taken: usize,
+    /// Bytes written to the output.
+    pub made: usize,
+}
+
 impl Inflater {
+    /// Inflates until `out` is full, `input` is taken or the stream ends. While `out` is full there
+    /// may be more output, even without more input.
+    ///
+    /// # Errors
+    /// [`InflateError::Broken`] when the stream is broken or goes on behind its end. The stream cannot
+    /// be followed any further.
+    pub fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<InflateStep, InflateError> {
+        let (mut taken, mut made) = (0, 0);
+        while made < out.len() && !self.ended {
+            let before = (self.state.total_in(), self.state.total_out());
+            let (rest, room) = (&input[taken..], &mut out[made..]);
+            let status = self.state.decompress(rest, room, FlushDecompress::None);
+            let took = below_usize(self.state.total_in() - before.0);
+            let wrote = below_usize(self.state.total_out() - before.1);
+            (taken, made) = (taken + took, made + wrote);
+            match status {
+                Ok(Status::StreamEnd) => self.ended = true,
+                Ok(Status::Ok | Status::BufError) if took == 0 && wrote == 0 => break,
+                Ok(_) => {}
+                Err(_) => return Err(InflateError::Broken),
+            }
+        }
+        // Room is left and it took no more: there is something behind the end.
+        if made < out.len() && taken < input.len() {
+            return Err(InflateError::Broken);
+        }
+        Ok(InflateStep { taken, made })
+    }
+
     /// Appends what `input` becomes to `out`, which grows by at most `limit` bytes.
     ///
     /// # Errors
-    /// [`InflateError::TooLong`] when there is more, [`InflateError::Broken`] when the stream is broken
-    /// or goes on behind its end. The stream cannot be followed any further.
+    /// [`InflateError::TooLong`] when there is more, otherwise as [`Inflater::step`].
     pub fn inflate(
         &mut self,
         mut input: &[u8],
@@ -64,28 +127,21 @@ impl Inflater {
         let start = out.len();
         let mut buffer = [0; STEP_BYTES];
         loop {
-            if self.ended {
-                return if input.is_empty() { Ok(()) } else { Err(InflateError::Broken) };
-            }
-            let before = (self.state.total_in(), self.state.total_out());
-            let status = self.state.decompress(input, &mut buffer, FlushDecompress::None);
-            let taken = self.state.total_in() - before.0;
-            let made = self.state.total_out() - before.1;
-            let (taken, made) = (below_usize(taken), below_usize(made));
-            input = &input[taken..];
-            if made > limit - (out.len() - start) {
+            let step = self.step(input, &mut buffer)?;
+            input = &input[step.taken..];
+            if step.made > limit - (out.len() - start) {
                 return Err(InflateError::TooLong { limit });
             }
-            out.extend_from_slice(&buffer[..made]);
-            match status {
-                Ok(Status::StreamEnd) => self.ended = true,
-                Ok(Status::Ok | Status::BufError) if taken == 0 && made == 0 => {
-                    return if input.is_empty() { Ok(()) } else { Err(InflateError::Broken) };
-                }
-                Ok(_) => {}
-                Err(_) => return Err(InflateError::Broken),
+            out.extend_from_slice(&buffer[..step.made]);
+            if step.made < STEP_BYTES {
+                return Ok(());
             }
         }
+    }
+
+    /// Bytes taken and bytes made since the stream began.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.state.total_in(), self.state.total_out())
     }
 
     /// Whether the stream has ended by its own mark. A link's never does.
@@ -97,6 +153,50 @@ impl Inflater {
 /// Both counts are of one call, so below the sizes of its buffers.
 fn below_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// The first bytes of a zlib stream with a window of 32 KiB (RFC 1950).
+const ZLIB_HEADER: [u8; 2] = [0x78, 0x01];
+/// Flate2's name for the least effort that looks for matches at all: on descriptors more effort takes
+/// three times as long for a few percent.
+const LEVEL: u32 = 1;
+
+/// Deflates one zlib stream in pieces, each of which can be inflated as soon as it is there. The
+/// stream never ends.
+#[derive(Debug, Default)]
+pub struct Deflater {
+    /// Writes blocks without zlib's header. `None` before the first piece and after
+    /// [`Deflater::forget`].
+    state: Option<Compress>,
+    begun: bool,
+}
+
+impl Deflater {
+    /// Appends `piece`, deflated, to `out`.
+    pub fn deflate(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let state = self.state.get_or_insert_with(|| Compress::new(Compression::new(LEVEL), false));
+        // Enough for bytes that cannot be deflated, and the mark of the flush.
+        out.reserve_exact(ZLIB_HEADER.len() + piece.len() + piece.len() / 8 + 64);
+        if !std::mem::replace(&mut self.begun, true) {
+            out.extend_from_slice(&ZLIB_HEADER);
+        }
+        let start = state.total_in();
+        loop {
+            let taken = below_usize(state.total_in() - start);
+            let status = state.compress_vec(&piece[taken..], out, FlushCompress::Sync);
+            status.expect("deflating does not fail");
+            if out.len() < out.capacity() {
+                return;
+            }
+            out.reserve(STEP_BYTES);
+        }
+    }
+
+    /// Gives back the memory. Later pieces do not refer to earlier ones: all are whole blocks that
+    /// end on a byte, so the stream goes on.
+    pub fn forget(&mut self) {
+        self.state = None;
+    }
 }
 
 /// Inflates a complete zlib stream to at most `limit` bytes.

@@ -6,13 +6,14 @@ use std::path::Path;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 12] = [
+const TARGETS: [(&str, Body); 13] = [
     ("deframe", servent::fuzzing::deframe),
     ("payload", servent::fuzzing::payload),
     ("handshake", servent::fuzzing::handshake),
     ("handshake06", servent::fuzzing::handshake06),
     ("ggep", servent::fuzzing::ggep),
     ("qrp", servent::fuzzing::qrp),
+    ("codec", servent::fuzzing::codec),
     ("http", servent::fuzzing::http),
     ("query_match", servent::fuzzing::query_match),
     ("route_table", servent::fuzzing::route_table),

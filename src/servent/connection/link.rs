@@ -1,10 +1,13 @@
 //! What a link has beyond its socket, and how often its peer may ask.
 
-use super::handshake::PeerInfo;
+use super::codec::LinkCodec;
+use super::peer_info::PeerInfo;
 use crate::servent::budget::Account;
 use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
 use crate::wire::Deframer;
+use crate::wire::deflate::{InflateStep, StreamError};
+use bytes::BytesMut;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 
@@ -18,7 +21,7 @@ const SECOND_MILLIS: u32 = 1_000;
 #[derive(Debug)]
 pub(in crate::servent) struct Link {
     /// `None` for a peer of which its handshake said no more than that it speaks 0.4.
-    peer: Option<Box<PeerInfo>>,
+    beyond: Option<Box<Beyond>>,
     /// The port it listens on: that of its own Pong, if the address in it fits the socket.
     pub(in crate::servent) pong_port: Option<NonZeroU16>,
     /// `None` until a descriptor straddles two reads, so that an idle link is small.
@@ -41,6 +44,14 @@ pub(in crate::servent) struct Link {
     this_second: Admitted,
 }
 
+/// What a plain 0.4 link does not have.
+#[derive(Debug)]
+struct Beyond {
+    peer: PeerInfo,
+    /// Present if a direction is deflated.
+    codec: Option<Box<LinkCodec>>,
+}
+
 /// What a link was admitted in one second.
 #[derive(Debug, Default)]
 struct Admitted {
@@ -53,7 +64,7 @@ struct Admitted {
 impl Link {
     pub(in crate::servent) fn new(now: Instant, key: LinkKey, peer: PeerInfo) -> Link {
         Link {
-            peer: (peer != PeerInfo::V0_4).then(|| Box::new(peer)),
+            beyond: (peer != PeerInfo::V0_4).then(|| Box::new(Beyond { peer, codec: None })),
             pong_port: None,
             deframer: None,
             account: Account::default(),
@@ -70,7 +81,60 @@ impl Link {
 
     /// What the handshake said of the peer.
     pub(in crate::servent) fn peer(&self) -> &PeerInfo {
-        self.peer.as_deref().unwrap_or(&PeerInfo::V0_4)
+        self.beyond.as_ref().map_or(&PeerInfo::V0_4, |beyond| &beyond.peer)
+    }
+
+    /// Begins the streams of a link that has just been established, if it is `coded`.
+    pub(super) fn set_coded(&mut self, coded: bool) {
+        let plain = || Box::new(Beyond { peer: PeerInfo::V0_4, codec: None });
+        if coded {
+            self.beyond.get_or_insert_with(plain).codec = Some(Box::default());
+        }
+    }
+
+    pub(super) fn codec(&self) -> Option<&LinkCodec> {
+        self.beyond.as_ref()?.codec.as_deref()
+    }
+
+    pub(super) fn codec_mut(&mut self) -> Option<&mut LinkCodec> {
+        self.beyond.as_mut()?.codec.as_deref_mut()
+    }
+
+    /// Inflates `input` until `out` is full. For links whose peer deflates.
+    ///
+    /// # Errors
+    /// The stream is broken, a bomb, or has ended by its own mark. The link is lost.
+    pub(in crate::servent) fn inflate(
+        &mut self,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<InflateStep, StreamError> {
+        let codec = self.codec_mut().expect("only a coded link is inflated");
+        codec.inbound.inflate(input, out)
+    }
+
+    /// Whether the peer's deflated stream has ended by its own mark.
+    pub(in crate::servent) fn has_stream_ended(&self) -> bool {
+        self.codec().is_some_and(|codec| codec.inbound.has_ended())
+    }
+
+    /// Adds deflated input behind what waits already.
+    pub(in crate::servent) fn append_deflated(&mut self, bytes: &[u8]) {
+        if let Some(codec) = self.codec_mut() {
+            codec.inbound.waiting.extend_from_slice(bytes);
+        }
+    }
+
+    /// Lets the rest of [`Link::take_deflated`] wait, in front of nothing.
+    pub(in crate::servent) fn put_back_deflated(&mut self, bytes: BytesMut) {
+        if let Some(codec) = self.codec_mut() {
+            codec.inbound.waiting = bytes;
+        }
+    }
+
+    /// Takes the deflated input that waits.
+    pub(in crate::servent) fn take_deflated(&mut self) -> BytesMut {
+        self.codec_mut().map(|codec| std::mem::take(&mut codec.inbound.waiting)).unwrap_or_default()
     }
 
     /// Where a peer at `ip` listens, as far as it is known.

@@ -107,10 +107,40 @@ impl SendQueue {
         self.backlog.as_ref().is_some_and(|backlog| now.since(backlog.since) >= timeout)
     }
 
+    /// What is left of the handshake.
+    pub(in crate::servent) fn handshake(&self) -> &[u8] {
+        &self.bytes[..self.handshake_left as usize]
+    }
+
     /// The neighbour took `count` bytes of what [`SendQueue::unsent`] offered it. Returns how many
     /// descriptors left the queue: those whose last byte was taken.
     pub(in crate::servent) fn sent(&mut self, now: Instant, count: usize) -> u32 {
+        let offered = self.unsent().len();
+        let left = self.take(count);
+        self.note_taken(now, count, offered.saturating_sub(count));
+        left
+    }
+
+    /// The neighbour took `count` bytes of what it was offered, and left `refused` of them: does it
+    /// keep up?
+    pub(in crate::servent) fn note_taken(&mut self, now: Instant, count: usize, refused: usize) {
+        if refused == 0 && self.is_empty() {
+            self.backlog = None;
+        } else if refused > 0 || self.backlog.is_some() {
+            let unsent = self.len();
+            let backlog = self.backlog.get_or_insert_with(|| Backlog::of_nobody(now, unsent));
+            if count > 0 {
+                backlog.since = now;
+            }
+        }
+    }
+
+    /// Takes `count` bytes off the front. Returns how many descriptors left the queue.
+    pub(in crate::servent) fn take(&mut self, count: usize) -> u32 {
         let before = self.descriptors;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.release(count);
+        }
         if let Some(batch) = self.shared.take() {
             if count >= batch.len() {
                 self.descriptors = short(descriptors(&self.bytes).count());
@@ -130,15 +160,8 @@ impl SendQueue {
             // Back to the start of the buffer, or its front would be lost until it is full.
             self.bytes.clear();
             (self.handshake_left, self.begun_left, self.descriptors) = (0, 0, 0);
-            self.backlog = None;
             return before;
         }
-        let unsent = self.bytes.len();
-        let backlog = self.backlog.get_or_insert_with(|| Backlog::of_nobody(now, unsent));
-        if count > 0 {
-            backlog.since = now;
-        }
-        backlog.release(count);
         let handshake = count.min(self.handshake_left as usize);
         self.handshake_left -= short(handshake);
         self.bytes.advance(handshake);
@@ -163,6 +186,16 @@ impl SendQueue {
     /// Descriptors of which not every byte went out.
     pub(in crate::servent) fn descriptors(&self) -> u32 {
         self.descriptors
+    }
+
+    /// Gives up all that has not begun to leave, so that a last word gets out soon. Returns how many
+    /// descriptors that were.
+    pub(in crate::servent) fn cut(&mut self) -> u32 {
+        let had_shared = self.shared.take().is_some();
+        let begun = u32::from(self.begun_left > 0 && !had_shared);
+        self.bytes.truncate((self.handshake_left + self.begun_left) as usize);
+        self.backlog = None;
+        std::mem::replace(&mut self.descriptors, begun) - begun
     }
 
     /// Gives back what an idle link need not keep.
@@ -354,6 +387,22 @@ mod tests {
         assert!(queue.bytes.capacity() > 0, "while it is used, it is kept");
         queue.shrink();
         assert_eq!(queue.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn a_cut_queue_keeps_the_descriptor_that_has_begun_to_leave() {
+        for (taken, kept) in [(0, 0), (5, 0), (6, HEADER_BYTES - 1), (5 + HEADER_BYTES, 0)] {
+            let mut queue = SendQueue::default();
+            queue.push_handshake(b"hello");
+            for _ in 0..3 {
+                assert!(queue.push(&encoded(Kind::Ping, 0), None));
+            }
+            let gone = if taken > 0 { queue.sent(Instant::ZERO, taken) } else { 0 };
+            let cut = queue.cut();
+            assert_eq!(gone + cut + queue.descriptors(), 3, "{taken}");
+            assert_eq!(queue.len(), kept + 5 * usize::from(taken == 0), "{taken}");
+            assert!(queue.push(&encoded(Kind::Bye, 0), None), "there is room for a last word");
+        }
     }
 
     #[test]
