@@ -42,8 +42,8 @@ const RESEND_AFTER: Duration = Duration::from_secs(10);
 /// Bytes of what is sent: our own table and the merged one, 8 KiB each, finished, being built and as
 /// links have them; and the messages of one of them while they are deflated, twice 33 KB.
 const SENT_BYTES: usize = 6 * 8 * 1024 + 2 * 33 * 1024;
-/// Units for the tables that a Query is tested against: one for so many.
-const TABLES_PER_UNIT: usize = 4;
+/// Testing a Query against one table: mostly a wait for memory.
+const TABLE_UNITS: usize = 1;
 
 /// Which tables a link exchanges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl QueryRouting {
 
     /// Reads the Query at hand. Returns the units that it and testing all tables costs.
     pub(super) fn read_query(&mut self, query: &Query<'_>) -> u32 {
-        let tables = u32::try_from(self.links.len().div_ceil(TABLES_PER_UNIT));
+        let tables = u32::try_from(TABLE_UNITS * self.links.len());
         self.words.read(query) + tables.unwrap_or(u32::MAX)
     }
 

@@ -22,8 +22,8 @@ pub(in crate::servent) const MAX_LARGE_BYTES: usize = 8 << 20;
 pub(in crate::servent) const BYTES_PER_LINK: usize = USUAL_BYTES + 48 * 1024;
 /// Bytes of one PATCH of entries for the largest table, while it is applied and its buffer doubles.
 pub(in crate::servent) const PATCH_BYTES: usize = 4 << 20;
-/// Entries of a PATCH that cost one unit: each is inflated and looked at.
-const ENTRIES_PER_UNIT: usize = 8;
+/// Steps of applying a message that cost one unit; see [`QrpReceiver::steps`].
+const STEPS_PER_UNIT: usize = 3;
 
 /// What a neighbour sent of its table.
 #[derive(Debug, Default)]
@@ -66,8 +66,8 @@ impl Received {
                 *self = Received { is_refused: true, ..Received::default() };
             }
         }
-        let entries = u32::try_from(self.receiver.entries().div_ceil(ENTRIES_PER_UNIT));
-        Ok(Applied { is_complete, is_reset, units: entries.unwrap_or(u32::MAX) })
+        let units = u32::try_from(self.receiver.steps().div_ceil(STEPS_PER_UNIT));
+        Ok(Applied { is_complete, is_reset, units: units.unwrap_or(u32::MAX) })
     }
 
     /// The table, once complete.

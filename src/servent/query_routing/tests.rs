@@ -168,7 +168,7 @@ fn a_leaf_sends_its_table_at_once_and_then_only_what_changed() {
     let (updates, _) = steps(&mut routing, later, &second);
     assert!(updates[0].payloads.iter().all(|payload| payload[0] == 1), "no RESET");
     let bytes: usize = updates[0].payloads.iter().map(Vec::len).sum();
-    assert!(bytes < 200, "{bytes}");
+    assert!(bytes < 500, "{bytes}");
     assert_eq!(receive(&mut peer, &updates[0]).unwrap(), table(&["gnutella", "bsd", "txt"]));
 
     routing.library_changed();
@@ -313,9 +313,13 @@ fn a_message_costs_what_its_entries_do() {
     let mut routing = QueryRouting::default();
     routing.link_up(NOW, link(1), Exchange::WithLeaf);
     let small = send(&mut routing, link(1), &table(&["notes"]).messages());
-    assert_eq!(small, (1 << 16) / 8);
+    assert!((2_500..3_000).contains(&small), "a tenth of a share: {small}");
+    let mut half_full = QrpTable::new(OWN_TABLE_BITS);
+    (0..1 << 15).for_each(|n: u32| half_full.insert(n.wrapping_mul(0x9e37_79b9)));
+    let dense = send(&mut routing, link(1), &half_full.messages());
+    assert!((12_000..25_000).contains(&dense), "{dense}");
     let huge = send(&mut routing, link(1), &QrpTable::new(21).messages());
-    assert_eq!(huge, (1 << 21) / 8, "ten shares of a round");
+    assert!((80_000..100_000).contains(&huge), "four shares: {huge}");
     let units = read(&mut routing, "free bsd notes");
     assert!((8..40).contains(&units), "{units}");
 }

@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// shrinks larger ones; no servent is known to send one, and every slot costs work with each sequence.
 pub const MAX_SLOTS: u32 = 1 << 21;
 
+/// Entry bytes that are zero, and so inflated and passed over, in one step.
+const ZEROS_PER_STEP: usize = 4;
+
 /// Why a neighbour's table cannot be followed. gtk-gnutella answers each with Bye 413, and so does
 /// this servent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +86,8 @@ pub struct QrpReceiver {
     table: Option<Arc<QrpTable>>,
     sequence: Option<Sequence>,
     is_complete: bool,
-    /// Entries in the message applied last.
-    entries: usize,
+    /// What the message applied last took.
+    steps: usize,
 }
 
 /// The sequence of PATCHes under way.
@@ -105,7 +108,7 @@ impl QrpReceiver {
     /// # Errors
     /// When it does not fit what came before. The table is then gone, and with it the link's use.
     pub fn apply(&mut self, message: &Qrp<'_>) -> Result<bool, QrpError> {
-        self.entries = 0;
+        self.steps = 0;
         let result = match message {
             Qrp::Reset { slots, infinity } => self.reset(*slots, *infinity).map(|()| false),
             Qrp::Patch(patch) => self.patch(patch),
@@ -137,9 +140,10 @@ impl QrpReceiver {
         is_equal
     }
 
-    /// Entries in the message applied last: what it cost.
-    pub fn entries(&self) -> usize {
-        self.entries
+    /// What the message applied last took: one step for each entry of a byte that is not zero, and one
+    /// for every four bytes that are.
+    pub fn steps(&self) -> usize {
+        self.steps
     }
 
     /// Whether a sequence of PATCHes is under way: 43 KB more if it is deflated.
@@ -170,7 +174,7 @@ impl QrpReceiver {
         sequence.check(patch)?;
         let table = self.table.get_or_insert_with(|| Arc::new(QrpTable::new(bits)));
         let table = Arc::make_mut(table);
-        self.entries = sequence.apply(patch.data, table)?;
+        self.steps = sequence.apply(patch.data, table)?;
         if patch.number < patch.count {
             sequence.next += 1;
             self.sequence = Some(sequence);
@@ -220,7 +224,7 @@ impl Sequence {
         (table.slots() * usize::from(self.entry_bits)).div_ceil(8)
     }
 
-    /// Returns how many entries there were.
+    /// Returns the number of steps; see [`QrpReceiver::steps`].
     fn apply(&mut self, data: &[u8], table: &mut QrpTable) -> Result<usize, QrpError> {
         let left = self.wanted_bytes(table) - self.applied;
         let mut inflated = Vec::new();
@@ -238,10 +242,12 @@ impl Sequence {
             return Err(QrpError::TooManyEntries);
         }
         let per_byte = 8 / usize::from(self.entry_bits);
+        let mut looked_at = 0;
         for (at, &byte) in (self.applied..).zip(entries) {
             if byte == 0 {
                 continue;
             }
+            looked_at += per_byte;
             for place in 0..per_byte {
                 let slot = at * per_byte + place;
                 if slot < table.slots() {
@@ -250,7 +256,7 @@ impl Sequence {
             }
         }
         self.applied += entries.len();
-        Ok(entries.len() * per_byte)
+        Ok(looked_at + entries.len() / ZEROS_PER_STEP)
     }
 
     /// Applies the entry in the top bits of a byte.

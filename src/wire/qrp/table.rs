@@ -43,13 +43,20 @@ struct WordHasher {
 }
 
 impl WordHasher {
+    #[inline]
     fn push(&mut self, letter: char) {
-        for lower in letter.to_lowercase() {
-            for unit in lower.encode_utf16(&mut [0; 2]) {
-                self.mixed ^= u32::from(*unit & 0xff) << self.shift;
-                self.shift = (self.shift + 8) % 32;
-            }
+        if letter.is_ascii() {
+            return self.mix(u16::from(letter.to_ascii_lowercase() as u8));
         }
+        for lower in letter.to_lowercase() {
+            lower.encode_utf16(&mut [0; 2]).iter().for_each(|unit| self.mix(*unit));
+        }
+    }
+
+    #[inline]
+    fn mix(&mut self, unit: u16) {
+        self.mixed ^= u32::from(unit & 0xff) << self.shift;
+        self.shift = (self.shift + 8) % 32;
     }
 
     fn hash(&self) -> u32 {
