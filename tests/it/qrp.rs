@@ -182,7 +182,7 @@ fn a_table_of_words_arrives_as_it_was_sent_and_changes_with_them() {
     };
     let messages = table.messages();
     assert_eq!(messages.len(), 2);
-    assert!(messages[1].len() < 200, "a sparse table compresses: {} bytes", messages[1].len());
+    assert!(messages[1].len() < 300, "a sparse table compresses: {} bytes", messages[1].len());
     assert_eq!(send(&messages), Some(table.clone()));
     let next = QrpTable::of_words(["zebra", "bsd"]);
     let change = next.messages_after(&table);
