@@ -22,6 +22,7 @@ pub use handshake::{Features, PeerInfo, PeerRole, Version};
 pub(super) use link::Link;
 pub(super) use send_queue::{ACCOUNT_BYTES_PER_BYTE, SendQueue};
 
+use super::budget::{DEFLATING_BYTE, DEFLATING_PIECE};
 use super::io::TransferId;
 use crate::time::Instant;
 use crate::wire::ServentId;
@@ -136,6 +137,17 @@ impl Connection {
     #[inline]
     pub(super) fn coding(&self) -> Coding {
         self.coding
+    }
+
+    /// Units of work that queueing so many bytes of descriptors now costs beyond copying them: those
+    /// of a deflated link are deflated, and the first of a piece cost its end too.
+    #[inline]
+    pub(super) fn deflate_cost(&self, bytes: usize) -> u32 {
+        if !self.coding.deflates {
+            return 0;
+        }
+        let piece = if self.queue.is_empty() { DEFLATING_PIECE } else { 0 };
+        piece + DEFLATING_BYTE * u32::try_from(bytes).unwrap_or(u32::MAX / 2)
     }
 
     /// Whether there is something for the socket.
