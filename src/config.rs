@@ -1,5 +1,6 @@
 //! The settings of a servent, [`Config`], and the bounds on what it holds, [`Limits`].
 
+use crate::wire::Dialect;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -60,8 +61,12 @@ impl Scope {
 /// The role of a servent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A full member: accepts links, forwards, and is discovered by others.
+    /// A full member: accepts links, forwards, and is discovered by others. Towards 0.6 peers it is an
+    /// ultrapeer.
     Servent,
+    /// A member behind ultrapeers: keeps links with a few of them, answers them and forwards nothing.
+    /// 0.4 knows no leaves, so it has no 0.4 links.
+    Leaf,
     /// A one-shot command: keeps its links for a short time, forwards nothing, and has port 0 in its
     /// Pongs, so that no servent dials it.
     Guest,
@@ -72,6 +77,13 @@ pub enum Role {
 pub struct Config {
     /// Its role.
     pub role: Role,
+    /// What it dials with; `None`: what an address is known to speak, 0.4 first where nothing is known.
+    /// Inbound links choose for themselves. A leaf dials with 0.6 only.
+    pub dialect: Option<Dialect>,
+    /// Most leaves, beside `max_links`.
+    pub max_leaves: usize,
+    /// Whether 0.6 links may be deflated. Off in simulations, which count descriptors on wires.
+    pub compress: bool,
     /// The address listened on; unspecified is every address of this machine.
     pub listen_ip: Ipv4Addr,
     /// The address in Pongs, hits and Pushes. Default: the address listened on or, if that is every
@@ -105,6 +117,9 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             role: Role::Servent,
+            dialect: None,
+            max_leaves: 100,
+            compress: true,
             listen_ip: Ipv4Addr::UNSPECIFIED,
             advertise_ip: None,
             advertise_port: 6346,
@@ -277,6 +292,10 @@ impl Config {
                  raise --max-links",
                 self.links, self.max_links
             ),
+        )?;
+        check(
+            self.role != Role::Leaf || self.dialect != Some(Dialect::V0_4),
+            "a leaf speaks 0.6 only: leave out --dialect 0.4 or --role leaf".to_owned(),
         )?;
         // A route names its link by 16 bits of slab index; see servent::route_table.
         check(

@@ -77,12 +77,24 @@ pub(super) struct RunArgs {
     /// A servent to keep a link with, by name or address; may be repeated [default port: 6346]
     #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
     pub(super) connect: Vec<String>,
-    /// Outbound links to keep with learnt hosts; 0 keeps only those of --connect [default: 4]
+    /// Outbound links to keep with learnt hosts; 0 keeps only those of --connect [default: 4; 3 of a
+    /// leaf]
     #[arg(long, value_name = "N", env = "SERVENT_LINKS")]
     pub(super) links: Option<usize>,
     /// Most links, inbound and outbound together [default: 32]
     #[arg(long, value_name = "N", env = "SERVENT_MAX_LINKS")]
     pub(super) max_links: Option<usize>,
+    /// Most leaves, beside the links of --max-links [default: 100]
+    #[arg(long, value_name = "N", env = "SERVENT_MAX_LEAVES")]
+    pub(super) max_leaves: Option<usize>,
+    /// What is spoken when dialling: Gnutella 0.4, 0.6, or what an address is known to speak, 0.4 first;
+    /// inbound links choose for themselves [default: auto]
+    #[arg(long, env = "SERVENT_DIALECT")]
+    pub(super) dialect: Option<DialectArg>,
+    /// Place in the network towards 0.6 servents: an ultrapeer has leaves and routes for them, a leaf
+    /// has 3 ultrapeers and no 0.4 links [default: ultrapeer]
+    #[arg(long, env = "SERVENT_ROLE")]
+    pub(super) role: Option<RoleArg>,
     /// A folder to share with all its subfolders; may be repeated [default: none]
     #[arg(long, value_name = "DIR", env = "SERVENT_SHARE")]
     pub(super) share: Vec<PathBuf>,
@@ -144,6 +156,31 @@ pub(super) enum ScopeArg {
     Private,
     /// Globally routable addresses
     Public,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+pub(super) enum DialectArg {
+    /// What an address is known to speak, 0.4 first
+    #[value(name = "auto")]
+    #[serde(rename = "auto")]
+    Auto,
+    /// Gnutella 0.4 only
+    #[value(name = "0.4")]
+    #[serde(rename = "0.4")]
+    V04,
+    /// Gnutella 0.6 only
+    #[value(name = "0.6")]
+    #[serde(rename = "0.6")]
+    V06,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RoleArg {
+    /// Routes for others
+    Ultrapeer,
+    /// Routes for nobody
+    Leaf,
 }
 
 /// The options by which a one-shot command reaches the network.

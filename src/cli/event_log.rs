@@ -2,7 +2,8 @@
 
 use super::output::{self, shown};
 use crate::library::Library;
-use crate::servent::{Event, Servent};
+use crate::servent::{Event, PeerRole, Servent};
+use crate::wire::Dialect;
 use indicatif::HumanBytes;
 use log::Level;
 use std::collections::BTreeSet;
@@ -42,16 +43,31 @@ impl Quota {
     }
 }
 
+fn with_article(role: PeerRole) -> &'static str {
+    match role {
+        PeerRole::Servent => "a servent",
+        PeerRole::Ultrapeer => "an ultrapeer",
+        PeerRole::Leaf => "a leaf",
+    }
+}
+
 impl EventLog {
     /// Logs an event.
     pub(super) fn tell(&mut self, event: &Event, library: &Library) {
         match event {
-            Event::LinkUp { addr, outbound: true, .. } => {
-                self.failing.remove(addr);
-                log::log!(self.links.level(Level::Info), "joined {addr}");
-            }
-            Event::LinkUp { addr, .. } => {
-                log::log!(self.links.level(Level::Info), "{addr} joined us")
+            Event::LinkUp { addr, outbound, dialect, role, .. } => {
+                // What is usual is not said.
+                let what = match dialect {
+                    Dialect::V0_4 => String::new(),
+                    Dialect::V0_6 => format!(" as {} (Gnutella {dialect})", with_article(*role)),
+                };
+                let level = self.links.level(Level::Info);
+                if *outbound {
+                    self.failing.remove(addr);
+                    log::log!(level, "joined {addr}{}", what.replace(" as ", ", "));
+                } else {
+                    log::log!(level, "{addr} joined us{what}");
+                }
             }
             Event::LinkDown { addr, reason, .. } => {
                 log::log!(
@@ -60,7 +76,10 @@ impl EventLog {
                     shown(&reason.to_string())
                 );
             }
-            Event::DialFailed { addr, reason } => {
+            Event::DialFailed { addr, next: Some(next), .. } => {
+                log::debug!("{addr} does not speak Gnutella {}: trying {next}", next.other());
+            }
+            Event::DialFailed { addr, reason, .. } => {
                 let level = match self.failing.insert(*addr) {
                     true => self.links.level(Level::Info),
                     false => Level::Debug,

@@ -39,6 +39,7 @@ fn others(config: &Config) -> Vec<(String, String)> {
     let mut rows = Vec::new();
     let mut count = |what: &str, limit: usize| rows.push((what.to_owned(), limit.to_string()));
     count("links (--max-links)", config.max_links);
+    count("leaves beside them (--max-leaves)", config.max_leaves);
     count("sockets in all", limits.max_connections);
     if config.scope != Scope::Loopback {
         count("inbound sockets of one address", limits.connections_per_address);

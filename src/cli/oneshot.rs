@@ -1,11 +1,14 @@
 //! The guest servent of one-shot commands: it joins, waits for something, and leaves.
 
 use super::exit::Failure;
-use super::settings::{Host, default_state, parse_host, usual_servent};
+use super::settings::{Host, default_state, dialects_file, parse_host, usual_servent};
 use crate::config::{Config, Role, Scope};
-use crate::driver::{Driver, DriverEvent, Listener, fresh_identity, fresh_seed, read_hosts};
+use crate::driver::{
+    Driver, DriverEvent, KnownDialect, Listener, fresh_identity, fresh_seed, read_dialects,
+    read_hosts, update_dialects,
+};
 use crate::library::Library;
-use crate::servent::{CloseReason, Event, FileId, IoFailure, Servent};
+use crate::servent::{CloseReason, Event, FileId, IoFailure, KnownHost, Servent};
 use mio::Events;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -29,7 +32,10 @@ pub(super) struct OneShot {
     /// Whether hosts that are looked up are dialled.
     joins: bool,
     listens: bool,
-    fallbacks: Vec<SocketAddrV4>,
+    fallbacks: Vec<KnownHost>,
+    /// What earlier commands learnt of the addresses they dialled.
+    dialects: Vec<KnownDialect>,
+    dialects_file: Option<PathBuf>,
     /// The last reason why there is no link.
     failure: Option<Failure>,
 }
@@ -66,6 +72,7 @@ impl OneShot {
             scope: Scope::Public,
             ..Config::default()
         };
+        let dialects_file = dialects_file();
         let driver = Driver::new(None, |now| {
             let library = Arc::new(Library::empty());
             Servent::new(Arc::new(config), library, fresh_identity(), fresh_seed(), now)
@@ -79,6 +86,8 @@ impl OneShot {
             joins: false,
             listens: false,
             fallbacks: Vec::new(),
+            dialects: dialects_file.as_deref().map(read_dialects).unwrap_or_default(),
+            dialects_file,
             failure: None,
         })
     }
@@ -91,7 +100,7 @@ impl OneShot {
         if parsed.is_empty() {
             let (listen, dialled) = usual_servent()?;
             if let Ok(state) = default_state(listen) {
-                shot.fallbacks = read_hosts(&state).into_iter().map(|(addr, _)| addr).collect();
+                shot.fallbacks = read_hosts(&state);
                 shot.fallbacks.truncate(MAX_FALLBACKS);
             }
             shot.dial(dialled);
@@ -166,7 +175,34 @@ impl OneShot {
 
     fn dial(&mut self, addr: SocketAddrV4) {
         self.pending.insert(addr);
-        self.driver.command(|core, now| core.add_static_peer(now, addr));
+        let known = self.dialects.iter().find(|known| known.addr == addr);
+        let (speaks, begun) = known.map(|known| (known.speaks, known.ago())).unwrap_or_default();
+        let dials_at = self.driver.command(|core, now| {
+            core.add_static_peer(now, addr);
+            core.recall(now, addr, speaks, &begun);
+            core.dials_in(now, addr)
+        });
+        if !dials_at.is_zero() {
+            // Rounded up: it must not be said that no time is left.
+            let seconds = dials_at.as_secs() + 1;
+            log::warn!(
+                "{addr} was dialled twice within a minute, and a third time may get this address \
+                 banned: dialling it in {seconds} s"
+            );
+        }
+    }
+
+    /// Keeps what was learnt of an address for later commands.
+    fn remember(&mut self, addr: SocketAddrV4) {
+        let Some(path) = &self.dialects_file else { return };
+        let (speaks, begun) = self.driver.command(|core, now| core.known_of(now, addr));
+        if speaks.is_none() && begun.is_empty() {
+            return;
+        }
+        let known = KnownDialect::of(addr, speaks, &begun);
+        if let Err(error) = update_dialects(path, &[known]) {
+            log::debug!("cannot save what {addr} speaks in {}: {error}", path.display());
+        }
     }
 
     fn look_up(&self, name: String, port: u16) -> Result<(), Failure> {
@@ -196,9 +232,16 @@ impl OneShot {
             }
             DriverEvent::Core(Event::LinkUp { addr, .. }) => {
                 self.pending.remove(&addr);
+                self.remember(addr);
                 Some(GuestStep::Linked)
             }
-            DriverEvent::Core(Event::DialFailed { addr, reason }) => {
+            DriverEvent::Core(Event::DialFailed { addr, next: Some(_), .. }) => {
+                // It is tried with the other dialect.
+                self.remember(addr);
+                None
+            }
+            DriverEvent::Core(Event::DialFailed { addr, reason, .. }) => {
+                self.remember(addr);
                 if self.pending.remove(&addr) {
                     self.failure = Some(explain(addr, &reason));
                 }
@@ -223,8 +266,9 @@ impl OneShot {
             return None;
         }
         if !self.fallbacks.is_empty() {
-            for addr in std::mem::take(&mut self.fallbacks) {
+            for KnownHost { addr, speaks, .. } in std::mem::take(&mut self.fallbacks) {
                 self.dial(addr);
+                self.driver.command(|core, now| core.recall(now, addr, speaks, &[]));
             }
             return None;
         }
@@ -232,13 +276,24 @@ impl OneShot {
     }
 }
 
+/// Peers that read a Bye are told that this servent leaves.
+impl Drop for OneShot {
+    fn drop(&mut self) {
+        if let Err(error) = self.driver.part() {
+            log::debug!("the event loop failed at the end: {error}");
+        }
+    }
+}
+
 fn explain(addr: SocketAddrV4, reason: &CloseReason) -> Failure {
     match reason {
         // A full 0.4 servent has no other way to refuse than to close.
         CloseReason::Io(IoFailure::Eof | IoFailure::Reset) => Failure::refused(format!(
-            "{addr} closed the connection: it may not speak Gnutella 0.4, or it is full"
+            "{addr} closed the connection: it speaks neither Gnutella 0.4 nor 0.6, or it is full"
         )),
-        CloseReason::Handshake(_) => Failure::refused(format!("{addr} refused the link: {reason}")),
+        CloseReason::Handshake(_) | CloseReason::Declined { .. } => {
+            Failure::refused(format!("{addr} refused the link: {reason}"))
+        }
         CloseReason::Timeout(_) => Failure::no_answer(format!("no answer from {addr}: {reason}")),
         CloseReason::Io(IoFailure::Refused) => Failure::not_connected(format!(
             "no servent at {addr}: {reason}; name a running one with --connect"

@@ -66,11 +66,8 @@ pub(super) fn run(given: &ArgMatches) -> Result<(), Failure> {
     })
     .map_err(|error| Failure::failed(format!("cannot start the event loop: {error}")))?;
     output::record_events(&mut driver, events.as_deref())?;
-    for (host, answered) in state.load_hosts() {
-        driver.command(|core, now| match answered {
-            true => core.learn_proven_host(now, host),
-            false => core.learn_host(now, host),
-        });
+    for host in state.load_hosts() {
+        driver.command(|core, now| core.learn_known_host(now, host));
     }
     let shares = Arc::new(Shares { roots, filter, max_files });
     driver.scan(&shares, ScanTrigger::Asked);
@@ -218,6 +215,9 @@ impl Run {
 
     fn stop(mut self) -> Result<(), Failure> {
         self.event_log.tell_left_out();
+        self.driver
+            .part()
+            .map_err(|error| Failure::failed(format!("the event loop failed: {error}")))?;
         let stats = self.driver.core().stats();
         log::info!(
             "stopped: {} received ({} dropped), {} sent",

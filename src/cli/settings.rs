@@ -1,14 +1,15 @@
 //! Settings of `run`, from flags, variables and `servent.toml`, checked.
 
-use super::args::{RunArgs, ScopeArg};
+use super::args::{DialectArg, RoleArg, RunArgs, ScopeArg};
 use super::exit::Failure;
 use super::values::amount;
-use crate::config::{Config, Scope};
+use crate::config::{Config, Role, Scope};
 use crate::driver::Filter;
 use crate::library::MAX_FILES;
 use crate::transfer::url::DEFAULT_PORT;
+use crate::wire::Dialect;
 use clap::{ArgMatches, FromArgMatches};
-use etcetera::{BaseStrategy, base_strategy::Xdg};
+use etcetera::{BaseStrategy, HomeDirError, base_strategy::Xdg};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -17,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// Files shared unless `--max-files` says otherwise. A folder given by mistake, such as `/`, is not
 /// indexed as a whole.
 const USUAL_MAX_FILES: usize = 1_000_000;
+
+/// Ultrapeers that a leaf keeps links with: each sends it what it may answer, and one may go.
+const LEAF_LINKS: usize = 3;
 
 /// A host to link with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +88,29 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         Some(ScopeArg::Private) => Scope::Private,
         Some(ScopeArg::Public) => Scope::Public,
     };
+    let role = match args.role {
+        None | Some(RoleArg::Ultrapeer) => Role::Servent,
+        Some(RoleArg::Leaf) => Role::Leaf,
+    };
+    let usual_links = if role == Role::Leaf { LEAF_LINKS } else { defaults.links };
+    // A leaf has none of its own.
+    let max_leaves = match role {
+        Role::Leaf => 0,
+        _ => args.max_leaves.unwrap_or(defaults.max_leaves),
+    };
     let mut limits = defaults.limits.clone();
-    limits.max_connections = limits.max_connections.max(max_links.saturating_add(256));
+    let links_and_leaves = max_links.saturating_add(max_leaves);
+    limits.max_connections = limits.max_connections.max(links_and_leaves.saturating_add(256));
     let config = Config {
+        role,
+        dialect: match args.dialect {
+            None | Some(DialectArg::Auto) => None,
+            Some(DialectArg::V04) => Some(Dialect::V0_4),
+            Some(DialectArg::V06) => Some(Dialect::V0_6),
+        },
+        max_leaves,
         advertise_ip,
-        links: args.links.unwrap_or(defaults.links.min(max_links)),
+        links: args.links.unwrap_or(usual_links.min(max_links)),
         max_links,
         ttl: args.ttl.unwrap_or(defaults.ttl),
         speed_kbps: args.speed.unwrap_or(defaults.speed_kbps),
@@ -243,11 +265,21 @@ pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
 
 /// The default state folder of the servent that listens on `addr`.
 pub(super) fn default_state(addr: SocketAddrV4) -> Result<PathBuf, Failure> {
-    let base = Xdg::new().map_err(|error| {
+    let states = states().map_err(|error| {
         Failure::usage(format!("no home folder for the state ({error}): name one with --state"))
     })?;
+    Ok(states.join(format!("{}-{}", addr.ip(), addr.port())))
+}
+
+/// Where one-shot commands keep what the addresses they dialled speak.
+pub(super) fn dialects_file() -> Option<PathBuf> {
+    states().ok().map(|states| states.join("dialects"))
+}
+
+fn states() -> Result<PathBuf, HomeDirError> {
+    let base = Xdg::new()?;
     let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
-    Ok(state.join("servent").join(format!("{}-{}", addr.ip(), addr.port())))
+    Ok(state.join("servent"))
 }
 
 #[cfg(test)]

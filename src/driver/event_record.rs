@@ -4,9 +4,9 @@
 //! [`RecordedEvent`], and its fields follow. [`super::events`] has the table and says when lines are
 //! written.
 
-use crate::servent::Observation;
+use crate::servent::{Observation, PeerRole};
 use crate::stats::DropReason;
-use crate::wire::{Guid, Header, Kind};
+use crate::wire::{Dialect, Guid, Header, Kind};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::net::SocketAddrV4;
@@ -35,7 +35,14 @@ pub enum RecordedEvent {
     /// A run begins.
     Start { listen: Option<SocketAddrV4> },
     /// A link stands.
-    LinkUp { peer: SocketAddrV4, outbound: bool },
+    LinkUp {
+        peer: SocketAddrV4,
+        outbound: bool,
+        #[serde(serialize_with = "dialect_name", deserialize_with = "dialect_of_name")]
+        dialect: Dialect,
+        #[serde(serialize_with = "role_name", deserialize_with = "role_of_name")]
+        role: PeerRole,
+    },
     /// A link ended, with `unsent` copies queued and not sent in full.
     LinkDown { peer: SocketAddrV4, reason: String, unsent: u64 },
     /// A descriptor arrived.
@@ -114,7 +121,9 @@ impl From<&Observation> for RecordedEvent {
     fn from(seen: &Observation) -> RecordedEvent {
         let on = LinkDescriptor::new;
         match *seen {
-            Observation::LinkUp { peer, outbound } => RecordedEvent::LinkUp { peer, outbound },
+            Observation::LinkUp { peer, outbound, dialect, role } => {
+                RecordedEvent::LinkUp { peer, outbound, dialect, role }
+            }
             Observation::LinkDown { peer, ref reason, unsent } => {
                 RecordedEvent::LinkDown { peer, reason: reason.to_string(), unsent }
             }
@@ -167,6 +176,27 @@ fn kind_of_name<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
         .into_iter()
         .find(|kind| kind.name() == name)
         .ok_or_else(|| D::Error::custom(format!("\"{name}\" is not a kind of descriptor")))
+}
+
+fn dialect_name<S: Serializer>(dialect: &Dialect, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(dialect.name())
+}
+
+fn dialect_of_name<'de, D: Deserializer<'de>>(from: D) -> Result<Dialect, D::Error> {
+    let name = String::deserialize(from)?;
+    Dialect::named(&name).ok_or_else(|| D::Error::custom(format!("\"{name}\" is not a dialect")))
+}
+
+fn role_name<S: Serializer>(role: &PeerRole, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(role.name())
+}
+
+fn role_of_name<'de, D: Deserializer<'de>>(from: D) -> Result<PeerRole, D::Error> {
+    let name = String::deserialize(from)?;
+    [PeerRole::Servent, PeerRole::Ultrapeer, PeerRole::Leaf]
+        .into_iter()
+        .find(|role| role.name() == name)
+        .ok_or_else(|| D::Error::custom(format!("\"{name}\" is not a role")))
 }
 
 fn guid_text<S: Serializer>(guid: &Guid, serializer: S) -> Result<S::Ok, S::Error> {

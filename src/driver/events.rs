@@ -9,7 +9,7 @@
 //! | `event` | when | other fields |
 //! |---|---|---|
 //! | `start` | a run begins | `listen` (`null` without a listening socket) |
-//! | `link_up` | a link stands | `peer` `outbound` |
+//! | `link_up` | a link stands | `peer` `outbound` `dialect` (`0.4`, `0.6`) `role` of the peer (`servent`, `ultrapeer`, `leaf`) |
 //! | `link_down` | it ended | `peer` `reason` `unsent` (copies that were queued and not sent in full) |
 //! | `received` | a descriptor arrived | `peer` `kind` `guid` `ttl` `hops` as it arrived, `payload_bytes` |
 //! | `forwarded` | a copy was queued on behalf of others | `peer` `kind` `guid` `ttl` `hops` as sent |
@@ -131,7 +131,9 @@ fn ends_within_a_line(path: &Path, file: &File) -> bool {
 mod tests {
     use super::*;
     use crate::servent::CloseReason;
+    use crate::servent::PeerRole;
     use crate::stats::DropReason;
+    use crate::wire::Dialect;
     use crate::wire::{Guid, Header, Kind};
     use std::fs;
 
@@ -163,8 +165,14 @@ mod tests {
         let (guid, odd) = (query.guid, header(Kind::Other(0x0a)));
         let cases = [
             (
-                Observation::LinkUp { peer, outbound: true },
-                r#""event":"link_up","peer":"127.1.2.3:6346","outbound":true}"#.to_owned(),
+                Observation::LinkUp {
+                    peer,
+                    outbound: true,
+                    dialect: Dialect::V0_6,
+                    role: PeerRole::Leaf,
+                },
+                r#""event":"link_up","peer":"127.1.2.3:6346","outbound":true,"dialect":"0.6","role":"leaf"}"#
+                    .to_owned(),
             ),
             (
                 Observation::Received { peer, header: query },

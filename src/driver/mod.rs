@@ -9,6 +9,7 @@
 
 mod change;
 mod clock;
+mod dialect_file;
 mod disk;
 mod event;
 mod event_record;
@@ -28,6 +29,7 @@ mod state;
 pub(crate) mod tcp;
 mod watch;
 
+pub use dialect_file::{KnownDialect, read_dialects, update_dialects};
 pub use event::DriverEvent;
 pub use event_record::{EventRecord, LinkDescriptor, RecordedEvent};
 pub use partial::PartialFile;
@@ -71,6 +73,8 @@ pub const MAX_PENDING_EVENTS: usize = 1_024;
 const FLUSH_AFTER_BYTES: usize = READ_BYTES / 2;
 /// Connections accepted in one turn: each costs several system calls, and links wait meanwhile.
 const ACCEPTS_PER_TURN: usize = 4;
+/// How long the end of the program waits for last words to leave.
+const PARTING_TIME: Duration = Duration::from_millis(500);
 /// Pause in accepting after it failed for lack of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
 
@@ -291,6 +295,20 @@ impl Driver {
         self.with_events(EventFile::write);
         for socket in std::mem::take(&mut self.closed) {
             socket.hang_up(&mut self.buffer);
+        }
+        Ok(())
+    }
+
+    /// Ends all links, and waits a moment until those peers that read a Bye have been sent one.
+    ///
+    /// # Errors
+    /// See [`Driver::turn`].
+    pub fn part(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        self.command(Servent::shut_down);
+        let until = self.clock.now() + PARTING_TIME;
+        while self.core.is_parting() && self.clock.now() < until {
+            self.turn(&mut events, until.since(self.clock.now()))?;
         }
         Ok(())
     }

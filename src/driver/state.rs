@@ -1,10 +1,10 @@
 //! The state folder: what a servent keeps between runs, its servent id and the hosts it knows.
 
-use crate::wire::ServentId;
+use crate::servent::KnownHost;
+use crate::wire::{Dialect, ServentId};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -12,7 +12,8 @@ const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const HOSTS: &str = "hosts";
 /// The first line of the host file.
-const HOSTS_HEAD: &str = "# known hosts, one ADDR:PORT a line; answered: a link to it has stood\n";
+const HOSTS_HEAD: &str = "# known hosts, one ADDR:PORT a line; answered: a link to it has stood; 0.4, 0.6: \
+                          what it speaks, if that is known\n";
 const ANSWERED: &str = "answered";
 const HEARD_OF: &str = "heard-of";
 /// Longest host file that is read, in bytes; ours are far shorter.
@@ -90,30 +91,33 @@ impl StateFolder {
         self.identity
     }
 
-    /// The hosts of the last run, each with whether it ever answered; empty without a readable list.
-    pub fn load_hosts(&self) -> Vec<(SocketAddrV4, bool)> {
+    /// The hosts of the last run; empty without a readable list.
+    pub fn load_hosts(&self) -> Vec<KnownHost> {
         read_hosts(&self.folder)
     }
 
-    /// Replaces the list of hosts, each with whether it ever answered. The replacement is atomic: a
-    /// crash leaves the old list or the new one.
+    /// Replaces the list of hosts. The replacement is atomic: a crash leaves the old list or the new one.
     ///
     /// # Errors
     /// When the disk refuses; the old list is then still there.
-    pub fn save_hosts(&self, hosts: impl Iterator<Item = (SocketAddrV4, bool)>) -> io::Result<()> {
+    pub fn save_hosts(&self, hosts: impl Iterator<Item = KnownHost>) -> io::Result<()> {
         let mut text = String::from(HOSTS_HEAD);
-        for (host, answered) in hosts {
+        for KnownHost { addr, answered, speaks } in hosts {
             let known = if answered { ANSWERED } else { HEARD_OF };
-            text.push_str(&format!("{host} {known}\n"));
+            text.push_str(&format!("{addr} {known}"));
+            if let Some(dialect) = speaks {
+                text.push_str(&format!(" {dialect}"));
+            }
+            text.push('\n');
         }
         write_atomically(&self.folder, &self.folder.join(HOSTS), text.as_bytes())
     }
 }
 
-/// The hosts stored in a state folder that may be in use by another process, each with whether it
-/// ever answered. Lines that are no `ADDR:PORT` are skipped; other words behind the address are
-/// ignored, since other servents put time stamps there.
-pub fn read_hosts(folder: &Path) -> Vec<(SocketAddrV4, bool)> {
+/// The hosts stored in a state folder that may be in use by another process. Lines that are no
+/// `ADDR:PORT` are skipped; other words behind the address are ignored, since other servents put time
+/// stamps there.
+pub fn read_hosts(folder: &Path) -> Vec<KnownHost> {
     let path = folder.join(HOSTS);
     let readable = fs::metadata(&path).is_ok_and(|meta| meta.len() <= MAX_HOSTS_BYTES);
     let Some(bytes) = readable.then(|| fs::read(&path).ok()).flatten() else {
@@ -123,7 +127,8 @@ pub fn read_hosts(folder: &Path) -> Vec<(SocketAddrV4, bool)> {
     let host = |line: &str| {
         let mut words = line.split_whitespace();
         let addr = words.next()?.parse().ok()?;
-        Some((addr, words.next() == Some(ANSWERED)))
+        let answered = words.next() == Some(ANSWERED);
+        Some(KnownHost { addr, answered, speaks: words.next().and_then(Dialect::named) })
     };
     text.lines().filter_map(host).collect()
 }
@@ -174,10 +179,13 @@ mod tests {
     #[test]
     fn identity_and_hosts_survive_and_garbage_does_no_harm() {
         let folder = tempfile::tempdir().unwrap();
-        let hosts: Vec<(SocketAddrV4, bool)> = vec![
-            ("127.0.0.2:6346".parse().unwrap(), true),
-            ("127.0.0.3:1".parse().unwrap(), false),
-        ];
+        let host = |addr: &str, answered, speaks| KnownHost {
+            addr: addr.parse().unwrap(),
+            answered,
+            speaks,
+        };
+        let hosts =
+            [host("127.0.0.2:6346", true, Some(Dialect::V0_6)), host("127.0.0.3:1", false, None)];
         let first = StateFolder::open(folder.path()).unwrap();
         let identity = first.identity();
         first.save_hosts(hosts.iter().copied()).unwrap();

@@ -18,6 +18,7 @@ mod watched;
 
 use super::script::Script;
 use crate::config::{Config, Limits, Role, Scope};
+use crate::wire::Dialect;
 use harness::Harness;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ fn config(script: &mut Script<'_>) -> Config {
     let tables = if switches & 1 == 0 { 1_000 } else { 8 };
     Config {
         role: if switches & 2 == 0 { Role::Servent } else { Role::Guest },
+        dialect: Some(Dialect::V0_4),
         scope: scopes[usize::from(switches >> 2 & 3)],
         background_pings: switches & 16 == 0,
         speed_known: switches & 32 != 0,

@@ -81,6 +81,13 @@ impl WordIndex {
         self.starts.len().saturating_sub(1)
     }
 
+    /// The distinct words in order, without the first `skip`.
+    pub(super) fn words_after(&self, skip: usize) -> impl Iterator<Item = &[u8]> {
+        let skip = u32::try_from(skip).unwrap_or(u32::MAX);
+        let words = u32::try_from(self.words()).unwrap_or(u32::MAX);
+        (skip..words).map(|word| self.word(word))
+    }
+
     /// Calls `found` with each file that matches, once, until it returns false.
     pub(super) fn search(&self, criteria: &Criteria, found: impl FnMut(u32) -> bool) {
         let mut terms = Terms::default();

@@ -138,6 +138,12 @@ impl Library {
         self.by_number.iter().map(|&position| self.entry(position))
     }
 
+    /// The distinct words of all names, folded and in order, without the first `skip`: what a table of
+    /// words is built of, in slices.
+    pub(crate) fn words_after(&self, skip: usize) -> impl Iterator<Item = &str> {
+        self.index.words_after(skip).filter_map(|word| str::from_utf8(word).ok())
+    }
+
     /// Appends up to `limit` files that match to `found`, each once, in no particular order.
     ///
     /// Does not allocate unless something is found.

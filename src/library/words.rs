@@ -93,12 +93,12 @@ impl Criteria {
     }
 
     /// Number of letters decomposed and folded one by one.
-    pub(super) fn folded_letters(&self) -> u32 {
+    pub(crate) fn folded_letters(&self) -> u32 {
         self.words.folded
     }
 
     /// The words, folded.
-    pub(super) fn words(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = &[u8]> {
         self.words.iter()
     }
 }

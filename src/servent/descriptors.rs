@@ -1,6 +1,7 @@
 //! What to do with each descriptor a link delivers: decode it, ask the router, act on the verdict.
 
-use super::connection::Connection;
+use super::connection::{Connection, PeerRole};
+use super::dialer::LearntHost;
 use super::io::{CloseReason, ConnId, Event};
 use super::link_key::LinkKey;
 use super::routing::{CachedPong, Policy, Route, Seen, Targets, Verdict, router};
@@ -9,7 +10,7 @@ use crate::config::Role;
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::{
-    Bye, Guid, Header, Kind, Ping, Pong, Push, Query, QueryHit, RawDescriptor, ServentId,
+    Bye, Dialect, Guid, Header, Kind, Ping, Pong, Push, Query, QueryHit, RawDescriptor, ServentId,
 };
 use std::net::SocketAddrV4;
 use std::num::NonZeroU16;
@@ -61,7 +62,8 @@ impl Servent {
         raw: RawDescriptor<'_>,
     ) -> Handled {
         Ping::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
-        let (policy, own) = (self.policy(), self.requests.contains(&header.guid));
+        let (mut policy, own) = (self.policy(), self.requests.contains(&header.guid));
+        policy.forwards &= !self.is_from_our_ultrapeer(source);
         let asker = self.links.get(source.id).and_then(Connection::listening_addr);
         let link = self.links.link_mut(source.id).ok_or(DropReason::LinkGone)?;
         let (arrival, routing, mut cached) = (*header, &mut self.routing, Vec::new());
@@ -136,7 +138,9 @@ impl Servent {
         let cached =
             CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
         self.routing.learn_pong(now, source.key, cached);
-        self.learn_from(now, pong.addr, Some(source.key));
+        let speaks = self.links.link(source.id).map(|link| link.peer().dialect);
+        let speaks = speaks.filter(|dialect| *dialect == Dialect::V0_6);
+        self.learn_from(now, LearntHost { addr: pong.addr, source: Some(source.key), speaks });
         if asked_by_us && header.hops == 0 && pong.addr.ip() == source.peer.ip() {
             // Its own Pong says where it listens: it need not be dialled too.
             if let Some(link) = self.links.link_mut(source.id) {
@@ -154,7 +158,9 @@ impl Servent {
         raw: RawDescriptor<'_>,
     ) -> Handled {
         let query = Query::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
-        let (policy, own) = (self.policy(), self.requests.contains(&header.guid));
+        let (mut policy, own) = (self.policy(), self.requests.contains(&header.guid));
+        // What its ultrapeer sends to a leaf is for the leaf.
+        policy.forwards &= !self.is_from_our_ultrapeer(source);
         let (arrival, routing) = (*header, &mut self.routing);
         let seen = || routing.note_arrival(now, &arrival, source.key, own);
         let verdict = router::query(header, source.key, policy, query.criteria.len(), seen);
@@ -259,9 +265,31 @@ impl Servent {
                     // What comes of a descriptor is told before the next one is.
                     self.flush_batch();
                 }
+                if !self.links.modern().is_empty() {
+                    self.flood_modern(source, &next, raw.payload());
+                }
             }
         }
         Ok(())
+    }
+
+    /// Queues a broadcast for each 0.6 link that it is of use to: Queries for ultrapeers, Pings for nobody,
+    /// since who speaks 0.6 answers them from a cache.
+    fn flood_modern(&mut self, source: Source, next: &Header, payload: &[u8]) {
+        if next.kind != Kind::Query {
+            return;
+        }
+        for at in 0..self.links.modern().len() {
+            let target = self.links.modern()[at];
+            let Some(link) = self.links.of(target).and_then(Connection::link) else { continue };
+            let peer = link.peer();
+            if target == source.key || peer.is_our_ultrapeer || peer.role == PeerRole::Leaf {
+                continue;
+            }
+            let ttl = peer.max_ttl.map_or(next.ttl, |most| next.ttl.min(most));
+            let descriptor = self.encoded(Header { ttl, ..*next }, payload);
+            self.enqueue(Some(source.key), target, &descriptor);
+        }
     }
 
     /// What is known of an id, or that it is of a request of our own.
@@ -276,6 +304,11 @@ impl Servent {
             Some(key) if self.links.of(key).is_some() => Route::Link(key),
             Some(_) => Route::Gone,
         }
+    }
+
+    #[inline]
+    fn is_from_our_ultrapeer(&self, source: Source) -> bool {
+        self.links.link(source.id).is_some_and(|link| link.peer().is_our_ultrapeer)
     }
 
     #[inline]

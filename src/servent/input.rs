@@ -162,7 +162,7 @@ impl Servent {
     }
 
     /// Counts all descriptors that are left.
-    fn count_unread(&mut self, peer: SocketAddrV4, left: &mut Descriptors<'_>) {
+    pub(super) fn count_unread(&mut self, peer: SocketAddrV4, left: &mut Descriptors<'_>) {
         while let Ok(Some(raw)) = left.next() {
             let (header, reason) = (raw.header(), DropReason::Unread);
             self.stats.received.add(header.kind);

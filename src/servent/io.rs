@@ -1,12 +1,13 @@
 //! The types that pass between the core and its driver: ids, outputs, events, reasons.
 
+use super::connection::PeerRole;
 use crate::transfer::download::{Against, DiskFault, DownloadError, PushVia, Source};
 use crate::transfer::names::escape_for_terminal;
 use crate::transfer::upload::{OpenError, UploadClose};
 use crate::wire::deflate::StreamError;
 use crate::wire::handshake::HandshakeError;
 use crate::wire::http_head::Status;
-use crate::wire::{FrameError, Guid, ServentId};
+use crate::wire::{Dialect, FrameError, Guid, ServentId};
 use std::fmt;
 use std::net::SocketAddrV4;
 
@@ -160,6 +161,10 @@ pub enum Event {
         addr: SocketAddrV4,
         /// Whether we dialled.
         outbound: bool,
+        /// What it speaks.
+        dialect: Dialect,
+        /// The peer's place in the network.
+        role: PeerRole,
     },
     /// A link ended.
     LinkDown {
@@ -176,6 +181,8 @@ pub enum Event {
         addr: SocketAddrV4,
         /// The cause.
         reason: CloseReason,
+        /// The dialect with which it is dialled once more in two seconds, since the first came to nothing.
+        next: Option<Dialect>,
     },
     /// A Query of a neighbour was answered.
     Answered {
@@ -358,8 +365,21 @@ pub enum CloseReason {
         /// Its text, untrusted.
         text: String,
     },
-    /// The peer's side of the handshake was not one of 0.4.
+    /// The peer's side of the handshake was none, or led to nothing.
     Handshake(HandshakeError),
+    /// A 0.6 servent declined a link.
+    Declined {
+        /// Its code, never 200.
+        code: u16,
+        /// Its text, untrusted.
+        text: String,
+        /// How long it wants us to stay away.
+        rest_seconds: u32,
+    },
+    /// This servent is a leaf, which accepts no links.
+    Shielded,
+    /// It asked who our neighbours are, and was told.
+    Crawled,
     /// Its stream could not be followed.
     Frame(FrameError),
     /// Its deflated stream could not be followed.
@@ -384,6 +404,22 @@ pub enum CloseReason {
     Shutdown,
 }
 
+impl CloseReason {
+    /// What a Bye says of a link that we end for this reason: 2xx nobody's fault, 4xx the peer's, 5xx
+    /// ours (the codes are gtk-gnutella's). `None` if the peer could not hear it, or ended the link
+    /// itself.
+    pub fn bye_code(&self) -> Option<u16> {
+        Some(match self {
+            CloseReason::Shutdown | CloseReason::OwnAddress => 200,
+            CloseReason::Duplicate => 202,
+            CloseReason::Frame(_) => 400,
+            CloseReason::Timeout(_) => 405,
+            CloseReason::Full => 503,
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -391,7 +427,14 @@ impl fmt::Display for CloseReason {
             CloseReason::Bye { code, text } => {
                 write!(f, "the peer said goodbye ({code} {})", escape_for_terminal(text))
             }
-            CloseReason::Handshake(error) => error.fmt(f),
+            CloseReason::Handshake(error) => {
+                write!(f, "{}", escape_for_terminal(&error.to_string()))
+            }
+            CloseReason::Declined { code, text, .. } => {
+                write!(f, "the servent declined: {code} {}", escape_for_terminal(text))
+            }
+            CloseReason::Shielded => f.write_str("this servent is a leaf, which accepts no links"),
+            CloseReason::Crawled => f.write_str("a crawler, which has its answer"),
             CloseReason::Frame(error) => error.fmt(f),
             CloseReason::Inflate(error) => error.fmt(f),
             CloseReason::Timeout(what) => write!(f, "no {what} in time"),

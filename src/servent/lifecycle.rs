@@ -1,14 +1,12 @@
 //! The life of a socket: dialled or accepted, what it turns out to be, kept alive, closed.
 
-use super::connection::{Connection, Established, Handshake, Origin, Phase, Progress};
-use super::dialer::Settlement;
-use super::io::{CloseReason, ConnId, Event, IoFailure, Output};
-use super::link_key::LinkKey;
-use super::{Observation, Servent};
-use crate::config::Role;
-use crate::stats::DropReason;
+use super::Servent;
+use super::connection::{Handshake, Origin, Phase};
+use super::dialer::{KnownHost, LearntHost, Settlement};
+use super::io::{CloseReason, ConnId, IoFailure, Output};
 use crate::time::Instant;
-use crate::wire::handshake::{Dispatch, HandshakeError, dispatch};
+use crate::wire::Dialect;
+use crate::wire::handshake::{Dispatch, dispatch};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -19,7 +17,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(60);
 impl Servent {
     /// Keeps a link to `addr`, whatever the scope: dials it now, and again whenever it is lost.
     pub fn add_static_peer(&mut self, now: Instant, addr: SocketAddrV4) {
-        self.dialer.add_static_peer(now, addr);
+        self.dialer.add_static_peer(now, addr, None);
+    }
+
+    /// The same, always dialled in this dialect.
+    pub fn add_static_peer_speaking(&mut self, now: Instant, addr: SocketAddrV4, dialect: Dialect) {
+        self.dialer.add_static_peer(now, addr, Some(dialect));
     }
 
     /// No longer keeps a link to `addr`: one that stands stays, and is not dialled again.
@@ -29,19 +32,45 @@ impl Servent {
 
     /// Adds an address to those that may be dialled, if the scope allows it.
     pub fn learn_host(&mut self, now: Instant, addr: SocketAddrV4) {
-        self.learn_from(now, addr, None);
+        self.learn_from(now, LearntHost { addr, source: None, speaks: None });
     }
 
-    /// Adds an address that answered in an earlier run.
-    pub fn learn_proven_host(&mut self, now: Instant, addr: SocketAddrV4) {
-        self.learn_host(now, addr);
-        self.dialer.answered(addr);
+    /// Adds an address that an earlier run knew.
+    pub fn learn_known_host(&mut self, now: Instant, host: KnownHost) {
+        let KnownHost { addr, answered, speaks } = host;
+        self.learn_from(now, LearntHost { addr, source: None, speaks });
+        if answered {
+            self.dialer.answered(addr);
+        }
     }
 
-    pub(super) fn learn_from(&mut self, now: Instant, addr: SocketAddrV4, source: Option<LinkKey>) {
+    /// What an earlier run found out about an address: what it speaks, and how long ago the last
+    /// handshakes with it were begun, the latest first.
+    pub fn recall(
+        &mut self,
+        now: Instant,
+        addr: SocketAddrV4,
+        speaks: Option<Dialect>,
+        begun: &[Duration],
+    ) {
+        self.dialer.recall(now, addr, speaks, begun.iter().copied());
+    }
+
+    /// What [`Servent::recall`] takes, of an address.
+    pub fn known_of(&self, now: Instant, addr: SocketAddrV4) -> (Option<Dialect>, Vec<Duration>) {
+        let (speaks, begun) = self.dialer.known_of(now, addr);
+        (speaks, begun.collect())
+    }
+
+    /// How long an address that is to be dialled must wait, since it was dialled often enough.
+    pub fn dials_in(&self, now: Instant, addr: SocketAddrV4) -> Duration {
+        self.dialer.free_at(addr).since(now)
+    }
+
+    pub(super) fn learn_from(&mut self, now: Instant, host: LearntHost) {
         let links = &self.links;
-        let linked = || links.iter().any(|(_, conn)| conn.is_dialled() && conn.remote == addr);
-        self.dialer.learn(now, &self.config, addr, source, linked);
+        let linked = || links.iter().any(|(_, conn)| conn.is_dialled() && conn.remote == host.addr);
+        self.dialer.learn(now, &self.config, host, linked);
     }
 
     /// The port of the address given to others from now on: a guest opens its listening socket only
@@ -72,11 +101,9 @@ impl Servent {
         conn.local_ip = *local.ip();
         self.dialer.socket_opened(*local.ip(), true);
         match &mut conn.phase {
-            Phase::Dialing => {
-                let (handshake, opening) = Handshake::dial();
-                conn.queue.push_handshake(opening);
-                conn.phase = Phase::Handshaking(Box::new(handshake));
-                self.list_ready(id);
+            Phase::Dialing(dialect) => {
+                let dialect = *dialect;
+                self.begin_handshake(now, id, dialect);
             }
             Phase::Download(transfer) => {
                 let transfer = *transfer;
@@ -96,6 +123,8 @@ impl Servent {
     pub fn handle_closed(&mut self, now: Instant, id: ConnId, failure: IoFailure) {
         let Some(conn) = self.links.get_mut(id) else { return };
         match &mut conn.phase {
+            // The peer has heard our last word.
+            Phase::Parting(_) => self.drop_socket(now, id, CloseReason::Io(failure)),
             // What it said before it closed is still read, in its turn.
             Phase::Link(link) if link.account.is_waiting() && failure == IoFailure::Eof => {
                 link.account.end_unread();
@@ -157,69 +186,8 @@ impl Servent {
                 self.drive_download(now, transfer);
             }
             Phase::Idle(_) => self.close(now, id, CloseReason::Unasked),
-            Phase::Dialing | Phase::PushReply(_) => {}
-        }
-    }
-
-    fn advance_handshake(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        progress: Result<Progress, HandshakeError>,
-    ) {
-        let offered = match progress {
-            Ok(Progress::NeedMore) => return,
-            Ok(progress) => progress,
-            Err(error) => return self.close(now, id, CloseReason::Handshake(error)),
-        };
-        if !self.has_room_for(id) {
-            return self.close(now, id, CloseReason::Full);
-        }
-        let Some(conn) = self.links.get_mut(id) else { return };
-        let established = match (offered, &mut conn.phase) {
-            (Progress::Complete(established), _) => established,
-            (_, Phase::Handshaking(handshake)) => {
-                let (answer, established) = handshake.grant();
-                conn.queue.push_handshake(answer);
-                established
-            }
-            _ => return,
-        };
-        self.establish(now, id, established);
-    }
-
-    /// Whether a connection may become a link.
-    fn has_room_for(&self, id: ConnId) -> bool {
-        let Some(conn) = self.links.get(id) else { return false };
-        let (inbound, ip) = (conn.origin == Origin::Inbound, *conn.remote.ip());
-        if self.links.established().len() >= self.config.max_links {
-            return false;
-        }
-        let most = self.config.per_address(self.config.limits.links_per_address);
-        !inbound || (self.config.role != Role::Guest && self.links.links_with_ip(ip) < most)
-    }
-
-    fn establish(&mut self, now: Instant, id: ConnId, established: Established) {
-        let Established { peer, rest } = established;
-        let Some(key) = self.links.establish(now, id, peer) else { return };
-        self.list_ready(id);
-        self.set_deadline(id, now + self.config.limits.keepalive_after);
-        let Some(conn) = self.links.get(id) else { return };
-        let (addr, outbound) = (conn.remote, conn.is_dialled());
-        if outbound {
-            self.dialer.answered(addr);
-        }
-        self.outbox.event(Event::LinkUp { conn: id, addr, outbound });
-        self.outbox.observe(|| Observation::LinkUp { peer: addr, outbound });
-        if self.config.background_pings {
-            self.send_own_ping(now, key, self.config.ttl);
-        }
-        self.send_requests(key);
-        if outbound {
-            self.settle_duplicate(now, addr);
-        }
-        if !rest.is_empty() {
-            self.handle_stream(now, id, &rest);
+            Phase::Parting(_) => self.overhear(id, bytes),
+            Phase::Dialing(_) | Phase::PushReply(_) => {}
         }
     }
 
@@ -261,64 +229,9 @@ impl Servent {
     fn dial_wanted(&mut self, now: Instant) {
         let targets = self.dialer.targets(now, &self.config, &self.links, &mut self.rng);
         for (addr, origin) in targets {
-            self.dial(now, addr, origin, Phase::Dialing);
+            let dialect = self.dialer.dialect_for(&self.config, addr);
+            self.dial(now, addr, origin, Phase::Dialing(dialect));
         }
-    }
-
-    /// Ends a connection, whichever side wanted it.
-    pub(super) fn close(&mut self, now: Instant, id: ConnId, reason: CloseReason) {
-        let Some(mut conn) = self.links.remove(id) else { return };
-        self.timers.cancel(conn.scheduled, id);
-        self.dialer.socket_closed(conn.local_ip);
-        self.outbox.push(Output::Close { conn: id });
-        let (addr, dialled) = (conn.remote, conn.is_dialled());
-        let local_failure = matches!(reason, CloseReason::Io(IoFailure::Local(_)));
-        let was_link = matches!(conn.phase, Phase::Link(_));
-        if was_link {
-            self.end_link(now, &mut conn, &reason);
-        } else if local_failure {
-            self.dialer.pause(now);
-        } else if dialled {
-            let spoke = matches!(conn.phase, Phase::Handshaking(_));
-            let ended = matches!(reason, CloseReason::Io(IoFailure::Eof | IoFailure::Reset));
-            let refused = spoke && (ended || matches!(reason, CloseReason::Handshake(_)));
-            self.dialer.dial_failed(now, addr, refused);
-        }
-        if let Some(file) = self.uploads.end(id) {
-            self.close_file(file);
-        }
-        if matches!(conn.phase, Phase::PushReply(_)) && !local_failure {
-            self.uploads.push_replies().failed(now + self.config.limits.push_rest, addr);
-        }
-        self.dialer.plan_redial(now, &self.config, addr, dialled, &reason);
-        let by_peer = matches!(reason, CloseReason::Io(IoFailure::Eof | IoFailure::Reset));
-        if was_link && dialled && by_peer {
-            // If the peer chose its own of two links, that one stands for ours.
-            self.dialer.peer_closed(now, addr);
-            self.settle_duplicate(now, addr);
-        }
-        match conn.phase {
-            Phase::Link(_) => self.outbox.event(Event::LinkDown { conn: id, addr, reason }),
-            _ if dialled => self.outbox.event(Event::DialFailed { addr, reason }),
-            Phase::Upload | Phase::Download(_) | Phase::Idle(_) => {
-                log::debug!("{addr}: transfer connection closed: {reason}");
-            }
-            _ => log::debug!("{addr}: closed before it was a link: {reason}"),
-        }
-    }
-
-    /// Accounts for a link that ended.
-    fn end_link(&mut self, now: Instant, conn: &mut Connection, reason: &CloseReason) {
-        let (peer, dialled) = (conn.remote, conn.is_dialled());
-        let Phase::Link(link) = &mut conn.phase else { return };
-        self.drop_unread(peer, link);
-        let unsent = u64::from(conn.queue.descriptors());
-        self.stats.count_drops(DropReason::LinkEnded, unsent);
-        let reason_of = || reason.clone();
-        self.outbox.observe(|| Observation::LinkDown { peer, reason: reason_of(), unsent });
-        self.routing.forget_link(link.key);
-        let failed = dialled && *reason != CloseReason::Duplicate;
-        self.dialer.link_ended(now, peer, link.since, failed);
     }
 
     /// Closes one of two links with the servent that listens at `addr`, if there are two.
@@ -358,8 +271,10 @@ impl Servent {
         }
         if self.next_ping <= now {
             self.next_ping = now + PING_INTERVAL;
-            for at in 0..self.links.established().len() {
-                self.send_own_ping(now, self.links.established()[at], self.config.ttl);
+            let mut at = 0;
+            while let Some(target) = self.links.established(at) {
+                self.send_own_ping(now, target, self.config.ttl);
+                at += 1;
             }
         }
         if self.dialer.next_round() <= now {
@@ -381,12 +296,16 @@ impl Servent {
         let Some(conn) = self.links.get(id) else { return };
         let stalled = conn.queue.is_stalled(now, stall);
         let reason = match &conn.phase {
-            Phase::Dialing | Phase::PushReply(_) => CloseReason::Timeout("connection"),
+            Phase::Dialing(_) | Phase::PushReply(_) => CloseReason::Timeout("connection"),
             Phase::Accepted(_) => CloseReason::Timeout("first line"),
             Phase::Handshaking(_) if conn.is_dialled() => {
                 CloseReason::Timeout("answer to our handshake")
             }
+            Phase::Handshaking(handshake) if handshake.terms.is_some() => {
+                CloseReason::Timeout("last leg of the handshake")
+            }
             Phase::Handshaking(_) => CloseReason::Timeout("first line"),
+            Phase::Parting(_) => return self.drop_socket(now, id, CloseReason::Shutdown),
             Phase::Link(_) if stalled => CloseReason::Stalled,
             Phase::Link(_) => return self.check_keepalive(now, id),
             Phase::Idle(_) => CloseReason::TransferEnded,

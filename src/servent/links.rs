@@ -1,12 +1,13 @@
 //! Links and all other sockets: what each is, which of them stand as links, which have something to
 //! send.
 
-use super::connection::{Connection, Link, Origin, PeerInfo, Phase};
+use super::connection::{Connection, Link, Origin, PeerInfo, PeerRole, Phase};
 use super::io::ConnId;
 use super::link_key::LinkKey;
 use super::per_address::PerAddressCount;
 use crate::rare::Rare;
 use crate::time::Instant;
+use crate::wire::Dialect;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,8 +19,11 @@ pub(super) struct Links {
     next_generation: u32,
     /// Generation of the last link in each slot of the slab, for its [`LinkKey`].
     link_generations: Vec<u16>,
-    /// Established links, in an order that only depends on what happened.
-    established: Vec<LinkKey>,
+    /// Links that speak 0.4, in an order that only depends on what happened. A flood goes to all of them
+    /// as it is.
+    plain: Vec<LinkKey>,
+    /// Links that speak 0.6, in such an order. What each is sent depends on what it is.
+    modern: Rare<Vec<LinkKey>>,
     inbound_by_ip: PerAddressCount,
     /// Connections with bytes to send that are not blocked.
     ready: VecDeque<ConnId>,
@@ -42,14 +46,41 @@ impl Links {
         self.connections.len()
     }
 
-    /// Established links.
-    pub(super) fn established(&self) -> &[LinkKey] {
-        &self.established
+    /// Established links that speak 0.4.
+    #[inline]
+    pub(super) fn plain(&self) -> &[LinkKey] {
+        &self.plain
+    }
+
+    /// Established links that speak 0.6.
+    #[inline]
+    pub(super) fn modern(&self) -> &[LinkKey] {
+        self.modern.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// An established link by its place among all of them.
+    pub(super) fn established(&self, at: usize) -> Option<LinkKey> {
+        let modern = || self.modern().get(at - self.plain.len());
+        self.plain.get(at).or_else(modern).copied()
+    }
+
+    /// Established links that are no leaves of ours: what `max_links` bounds.
+    pub(super) fn neighbours(&self) -> usize {
+        self.plain.len() + self.modern().len() - self.leaves()
+    }
+
+    /// Leaves of ours.
+    pub(super) fn leaves(&self) -> usize {
+        let is_leaf = |key: &&LinkKey| {
+            let link = self.of(**key).and_then(Connection::link);
+            link.is_some_and(|link| link.peer().role == PeerRole::Leaf)
+        };
+        self.modern().iter().filter(is_leaf).count()
     }
 
     /// Established links with their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
-        self.established.iter().map(|key| {
+        self.plain.iter().chain(self.modern()).map(|key| {
             let conn = &self.connections[key.index()];
             (id_of(key.index(), conn), conn)
         })
@@ -131,9 +162,17 @@ impl Links {
             self.inbound_by_ip.remove(*conn.remote.ip());
         }
         if let Phase::Link(link) = &conn.phase {
-            self.established.retain(|key| *key != link.key);
+            self.unlink(link.key);
         }
         Some(conn)
+    }
+
+    /// A link is none any more; its socket may still be there.
+    pub(super) fn unlink(&mut self, gone: LinkKey) {
+        self.plain.retain(|key| *key != gone);
+        if let Some(modern) = self.modern.get_mut() {
+            modern.retain(|key| *key != gone);
+        }
     }
 
     /// Makes a link of a connection whose handshake is complete.
@@ -151,8 +190,11 @@ impl Links {
         let generation = &mut self.link_generations[index];
         *generation = generation.wrapping_add(1);
         let key = LinkKey::new(id.index, (*generation).into());
+        match peer.dialect {
+            Dialect::V0_4 => self.plain.push(key),
+            Dialect::V0_6 => self.modern.change().push(key),
+        }
         self.get_mut(id)?.phase = Phase::Link(Box::new(Link::new(now, key, peer)));
-        self.established.push(key);
         Some(key)
     }
 

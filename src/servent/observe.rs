@@ -3,9 +3,10 @@
 //!
 //! Switched off, as it usually is, this costs one branch for each descriptor.
 
+use super::connection::PeerRole;
 use super::io::CloseReason;
 use crate::stats::DropReason;
-use crate::wire::{Guid, Header};
+use crate::wire::{Dialect, Guid, Header};
 use std::net::SocketAddrV4;
 
 /// Something that [`crate::stats::Stats`] counts, or the beginning or end of a link. `peer` is the
@@ -18,6 +19,10 @@ pub enum Observation {
         peer: SocketAddrV4,
         /// Whether we dialled.
         outbound: bool,
+        /// What the link speaks.
+        dialect: Dialect,
+        /// The neighbour's place in the network.
+        role: PeerRole,
     },
     /// A link ended.
     LinkDown {

@@ -63,7 +63,7 @@ impl Servent {
     /// Whether the address in a hit that came by `link` may be connected to.
     pub(super) fn may_fetch_from(&self, link: LinkKey, addr: SocketAddrV4) -> bool {
         match self.config.role {
-            Role::Servent => self.config.scope.allows(addr),
+            Role::Servent | Role::Leaf => self.config.scope.allows(addr),
             Role::Guest => {
                 let conn = self.links.of(link);
                 conn.is_some_and(|conn| Scope::may_follow(*conn.remote.ip(), addr))

@@ -2,7 +2,7 @@
 
 use super::connection::Phase;
 use super::encoded::EncodedDescriptor;
-use super::io::{ConnId, TxChunk};
+use super::io::{CloseReason, ConnId, TxChunk};
 use super::link_key::LinkKey;
 use super::links::Sending;
 use super::uploads::UploadChunk;
@@ -51,6 +51,12 @@ impl Servent {
                 return self.drive_upload(now, id);
             }
             Phase::Download(transfer) => self.downloads.sent(*transfer, written),
+            Phase::Parting(_) => {
+                self.stats.sent += u64::from(conn.sent(now, written));
+                if !conn.has_unsent() {
+                    return self.drop_socket(now, id, CloseReason::Shutdown);
+                }
+            }
             _ => self.stats.sent += u64::from(conn.sent(now, written)),
         }
         self.list_ready(id);
@@ -119,7 +125,9 @@ impl Servent {
         target: LinkKey,
         descriptor: &EncodedDescriptor<'_>,
     ) -> bool {
-        if self.routing.pending().is_some_and(|targets| targets.include(target)) {
+        if self.routing.pending().is_some_and(|targets| targets.include(target))
+            && !self.links.modern().contains(&target)
+        {
             // What was broadcast before it goes before it.
             self.flush_batch();
         }
@@ -148,8 +156,10 @@ impl Servent {
 
     /// Queues a copy of our own making for every link.
     pub(super) fn enqueue_for_all(&mut self, descriptor: &EncodedDescriptor<'_>) {
-        for at in 0..self.links.established().len() {
-            self.enqueue(None, self.links.established()[at], descriptor);
+        let mut at = 0;
+        while let Some(target) = self.links.established(at) {
+            self.enqueue(None, target, descriptor);
+            at += 1;
         }
     }
 
@@ -161,15 +171,15 @@ impl Servent {
         }
     }
 
-    /// Queues the broadcasts of the bytes just read for every link they go to: all at once where
-    /// there is room for all of them.
+    /// Queues the broadcasts of the bytes just read for every 0.4 link they go to: all at once where
+    /// there is room for all of them. What a 0.6 link gets is decided for each descriptor.
     pub(super) fn flush_batch(&mut self) {
         let Some(targets) = self.routing.pending() else { return };
         let batch = self.routing.take_batch();
         let (source, pings) = (targets.source(), batch.copies().get(Kind::Ping));
         let count = u32::try_from(batch.copies().total()).unwrap_or(u32::MAX);
-        for at in 0..self.links.established().len() {
-            let target = self.links.established()[at];
+        for at in 0..self.links.plain().len() {
+            let target = self.links.plain()[at];
             if !targets.include(target) {
                 continue;
             }

@@ -213,6 +213,8 @@ fn header(on: &LinkDescriptor) -> Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::servent::PeerRole;
+    use crate::wire::Dialect;
     use crate::wire::Guid;
 
     const A: &str = "127.0.0.2:1";
@@ -227,7 +229,12 @@ mod tests {
     }
 
     fn up(peer: &str) -> RecordedEvent {
-        RecordedEvent::LinkUp { peer: peer.parse().unwrap(), outbound: true }
+        RecordedEvent::LinkUp {
+            peer: peer.parse().unwrap(),
+            outbound: true,
+            dialect: Dialect::V0_4,
+            role: PeerRole::Servent,
+        }
     }
 
     /// The rules that one servent broke, by its own records.

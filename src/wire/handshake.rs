@@ -4,7 +4,46 @@
 //! ends are accepted (annotated 0.4 specification, section 2); headers and other versions are not,
 //! since 0.4 has none.
 
+use super::handshake06::{FirstLine, LegError};
 use std::fmt;
+
+/// The version of Gnutella that a link speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dialect {
+    /// Gnutella 0.4: a line each way, no headers.
+    V0_4,
+    /// Gnutella 0.6: three legs with headers.
+    V0_6,
+}
+
+impl Dialect {
+    /// As it is written: `0.4`, `0.6`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dialect::V0_4 => "0.4",
+            Dialect::V0_6 => "0.6",
+        }
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Dialect> {
+        [Dialect::V0_4, Dialect::V0_6].into_iter().find(|dialect| dialect.name() == name)
+    }
+
+    /// The one that is not this one.
+    pub const fn other(self) -> Dialect {
+        match self {
+            Dialect::V0_4 => Dialect::V0_6,
+            Dialect::V0_6 => Dialect::V0_4,
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// Handshake of the dialling side.
 pub const CONNECT: &[u8] = b"GNUTELLA CONNECT/0.4\n\n";
@@ -60,6 +99,27 @@ pub enum HandshakeError {
         /// Its first line, as far as it was read.
         line: String,
     },
+    /// A leg of 0.6 cannot be read.
+    Leg(LegError),
+    /// The other side of a 0.6 handshake refused.
+    Status {
+        /// Its code, never 200.
+        code: u16,
+        /// Its text, untrusted.
+        text: String,
+    },
+    /// The first line is one of 0.6 that does not belong here.
+    OutOfTurn(FirstLine),
+    /// A leaf and a servent that is no ultrapeer have no use for each other.
+    NoUltrapeer,
+    /// The peer should have become a leaf, and did not.
+    NoLeaf,
+}
+
+impl From<LegError> for HandshakeError {
+    fn from(error: LegError) -> HandshakeError {
+        HandshakeError::Leg(error)
+    }
 }
 
 impl fmt::Display for HandshakeError {
@@ -70,6 +130,19 @@ impl fmt::Display for HandshakeError {
             }
             HandshakeError::Refused { line } => {
                 write!(f, "the servent answered \"{line}\" instead of \"GNUTELLA OK\"")
+            }
+            HandshakeError::Leg(error) => error.fmt(f),
+            HandshakeError::Status { code, text } => {
+                write!(f, "the servent refused: {code} {}", text.trim_end())
+            }
+            HandshakeError::OutOfTurn(line) => {
+                write!(f, "the peer sent \"{line}\" where a handshake has no such line")
+            }
+            HandshakeError::NoUltrapeer => {
+                f.write_str("the peer is no ultrapeer, and a leaf has links with ultrapeers only")
+            }
+            HandshakeError::NoLeaf => {
+                f.write_str("there is room for a leaf, and the peer stayed an ultrapeer")
             }
         }
     }

@@ -37,6 +37,7 @@ pub use bye::Bye;
 pub use deframer::{Deframer, Descriptors, RawDescriptor};
 pub use error::{DecodeError, FrameError};
 pub use guid::{Guid, ServentId};
+pub use handshake::Dialect;
 pub use handshake_end::{HandshakeEnd, block_len};
 pub use header::{HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES};
 pub use ping::Ping;

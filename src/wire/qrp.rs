@@ -15,7 +15,7 @@ mod receive;
 mod table;
 
 pub use receive::{MAX_SLOTS, QrpError, QrpReceiver};
-pub use table::{OWN_TABLE_BITS, QrpTable, word_hash};
+pub use table::{MIN_WORD_LETTERS, OWN_TABLE_BITS, QrpTable, sha1_hash, word_hash};
 
 use super::error::DecodeError;
 use super::header::{Kind, MAX_PAYLOAD_BYTES};

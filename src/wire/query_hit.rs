@@ -94,10 +94,16 @@ impl<'a> QueryHit<'a> {
 
     /// Appends the payload to `out`, byte for byte what was read.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_with(self.results, out);
+    }
+
+    /// The same with other bytes for its results: as many of them, each written by
+    /// [`HitResult::encode_with`].
+    pub(crate) fn encode_with(&self, results: &[u8], out: &mut Vec<u8>) {
         out.push(self.count);
         put_port_then_ip(self.addr, out);
         out.extend_from_slice(&self.speed_kbps.to_le_bytes());
-        out.extend_from_slice(self.results);
+        out.extend_from_slice(results);
         out.extend_from_slice(self.trailer_bytes);
         out.extend_from_slice(&self.servent.0);
     }
@@ -113,6 +119,18 @@ fn next_result(bytes: &[u8]) -> Option<(HitResult<'_>, &[u8])> {
         extension,
     };
     Some((result, rest))
+}
+
+impl HitResult<'_> {
+    /// Appends the result to `out`, with another extension, which has no NUL.
+    pub(crate) fn encode_with(&self, extension: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.index.to_le_bytes());
+        out.extend_from_slice(&self.size.to_le_bytes());
+        out.extend_from_slice(self.name);
+        out.push(0);
+        out.extend_from_slice(extension);
+        out.push(0);
+    }
 }
 
 /// Iterator over the results of a QueryHit.
@@ -220,10 +238,7 @@ impl QueryHitBuilder {
         }
         self.payload[field::COUNT] += 1;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        self.payload.extend_from_slice(&index.to_le_bytes());
-        self.payload.extend_from_slice(&size.to_le_bytes());
-        self.payload.extend_from_slice(name);
-        self.payload.extend_from_slice(&[0, 0]);
+        HitResult { index, size, name, extension: &[] }.encode_with(&[], &mut self.payload);
         true
     }
 

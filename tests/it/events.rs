@@ -5,9 +5,9 @@ use crate::process::{Home, Running, assert_code, eventually, lines, stderr};
 use crate::support::descriptor::{guid, hit, ping, query, servent_id};
 use crate::support::{Bench, Descriptor, Graph, Holder, Net, shared_files};
 use serde_json::Value;
-use servent::servent::{CloseReason, IoFailure, Observation};
+use servent::servent::{CloseReason, IoFailure, Observation, PeerRole};
 use servent::stats::{DropReason, Stats};
-use servent::wire::{Header, Kind};
+use servent::wire::{Dialect, Header, Kind};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddrV4;
@@ -69,6 +69,11 @@ fn observations_can_be_switched_on_and_off() {
     assert_eq!(sut.net.observations(0), []);
 }
 
+fn link_up(peer: SocketAddrV4) -> Observation {
+    let (dialect, role) = (Dialect::V0_4, PeerRole::Servent);
+    Observation::LinkUp { peer, outbound: false, dialect, role }
+}
+
 #[test]
 fn each_fate_of_a_descriptor_is_observed_with_its_link() {
     let mut sut = Bench::new();
@@ -76,8 +81,7 @@ fn each_fate_of_a_descriptor_is_observed_with_its_link() {
     let [a, b] = sut.links();
     let peers: Vec<SocketAddrV4> = sut.core().neighbours().map(|link| link.addr).collect();
     let [from, to] = peers[..] else { panic!("two links are up") };
-    let mut expected =
-        peers.iter().map(|&peer| Observation::LinkUp { peer, outbound: false }).collect::<Vec<_>>();
+    let mut expected = peers.iter().map(|&peer| link_up(peer)).collect::<Vec<_>>();
 
     let asked = query(guid(1), "hello").hops(1).ttl(5);
     sut.send(a, &asked);

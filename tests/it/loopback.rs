@@ -112,9 +112,7 @@ fn connections_that_are_not_gnutella_are_closed_without_an_answer() {
     let home = Home::new();
     let servent = home.start(&[]);
     let before = servent.resident_bytes();
-    let strange: [&[u8]; 6] = [
-        b"GNUTELLA CONNECT/9.9\n\n",
-        b"GNUTELLA CONNECT/0.6\r\nUser-Agent: T/1\r\n\r\n",
+    let strange: [&[u8]; 4] = [
         b"HELLO\n\n",
         b"GIV 7:F0E1D2C3B4A59687FF78695A4B3C2D00/hello.txt\n\n",
         b"\x16\x03\x01\x02\x00",

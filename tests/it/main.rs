@@ -9,6 +9,8 @@ mod support;
 mod wire;
 // The handshake in both directions, and input that is none.
 mod handshake;
+// Links of 0.6: which dialect is dialled, roles, refusals, Byes.
+mod dialect;
 // The legs of the 0.6 handshake.
 mod handshake06;
 // GGEP, HUGE and deflate.

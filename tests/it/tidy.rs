@@ -84,17 +84,20 @@ const CRATES: [(&str, &[&str]); 8] = [
 ];
 
 /// Parts of the core: they hold state and must not know the façade that holds them.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 17] = [
+    "servent/bridge.rs",
     "servent/budget.rs",
     "servent/connection/",
     "servent/dialer/",
     "servent/downloads.rs",
+    "servent/dynamic_query.rs",
     "servent/encoded.rs",
     "servent/link_key.rs",
     "servent/links.rs",
     "servent/outbox.rs",
     "servent/per_address.rs",
     "servent/push_replies.rs",
+    "servent/query_routing/",
     "servent/requests.rs",
     "servent/routing/",
     "servent/timers.rs",

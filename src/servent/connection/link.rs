@@ -1,7 +1,7 @@
 //! What a link has beyond its socket, and how often its peer may ask.
 
 use super::codec::LinkCodec;
-use super::handshake::PeerInfo;
+use super::peer_info::PeerInfo;
 use crate::servent::budget::Account;
 use crate::servent::link_key::LinkKey;
 use crate::time::Instant;

@@ -1,8 +1,8 @@
 //! One socket as the core sees it, from dial or accept to close.
 //!
 //! ```text
-//!  dial ──▶ Dialing ──▶ Handshaking ──▶ Link
-//!  accept ──▶ Accepted ─┬─ GNUTELLA ──▶ Handshaking ──▶ Link
+//!  dial ──▶ Dialing ──▶ Handshaking ──▶ Link ──▶ Parting
+//!  accept ──▶ Accepted ─┬─ GNUTELLA ──▶ Handshaking ──▶ Link ──▶ Parting
 //!                       ├─ GET, HEAD ─▶ Upload
 //!                       └─ GIV ───────▶ Download ◀──▶ Idle
 //!  dial for a Push ──▶ PushReply ──▶ Upload
@@ -14,18 +14,19 @@
 mod codec;
 mod handshake;
 mod link;
+mod peer_info;
 mod send_queue;
 
 pub(super) use codec::{CODEC_BYTES, Coding};
-pub(super) use handshake::{Established, Handshake, Progress};
-pub use handshake::{Features, PeerInfo, PeerRole, Version};
+pub(super) use handshake::{Established, Handshake, Progress, Terms};
 pub(super) use link::Link;
+pub use peer_info::{Features, PeerInfo, PeerRole};
 pub(super) use send_queue::{ACCOUNT_BYTES_PER_BYTE, SendQueue};
 
 use super::budget::{DEFLATING_BYTE, DEFLATING_PIECE};
-use super::io::TransferId;
+use super::io::{CloseReason, TransferId};
 use crate::time::Instant;
-use crate::wire::ServentId;
+use crate::wire::{Dialect, ServentId};
 use codec::Outbound;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -68,14 +69,16 @@ pub(super) struct Connection {
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "a slot of the slab stays small")]
 pub(super) enum Phase {
-    /// The TCP connection is not established yet.
-    Dialing,
+    /// The TCP connection is not established yet; what will be spoken on it.
+    Dialing(Dialect),
     /// Inbound: what was received of a first line that decides what it is.
     Accepted(Box<Vec<u8>>),
     /// A link in the making.
     Handshaking(Box<Handshake>),
     /// A neighbour.
     Link(Box<Link>),
+    /// Its last bytes are on their way: a refusal, or the Bye of what was a link.
+    Parting(Box<Parting>),
     /// A peer that fetches files from us.
     Upload,
     /// A connection that a Push asked for; the GIV line to send first.
@@ -84,6 +87,17 @@ pub(super) enum Phase {
     Download(TransferId),
     /// A connection that this servent made for a Push of ours, kept for the next file.
     Idle(Box<ServentId>),
+}
+
+/// What is left of a link, or of one in the making, once this side has decided to end it.
+#[derive(Debug)]
+pub(super) struct Parting {
+    /// Why.
+    pub(super) reason: CloseReason,
+    /// `None` if it never was a link.
+    pub(super) link: Option<Box<Link>>,
+    /// Copies that were queued and will not be sent.
+    pub(super) dropped: u64,
 }
 
 impl Connection {
@@ -108,6 +122,15 @@ impl Connection {
             coding: Coding::default(),
             listed: false,
             blocked: false,
+        }
+    }
+
+    /// The link it is.
+    #[inline]
+    pub(super) fn link(&self) -> Option<&Link> {
+        match &self.phase {
+            Phase::Link(link) => Some(link),
+            _ => None,
         }
     }
 
@@ -198,19 +221,23 @@ impl Connection {
     #[inline]
     fn outbound(&self) -> Option<&Outbound> {
         match &self.phase {
-            Phase::Link(link) if self.coding.deflates => link.codec().map(|codec| &codec.outbound),
+            _ if !self.coding.deflates => None,
+            Phase::Link(link) => link.codec().map(|codec| &codec.outbound),
+            // Its last word is deflated, too.
+            Phase::Parting(parting) => Some(&parting.link.as_ref()?.codec()?.outbound),
             _ => None,
         }
     }
 
     #[inline]
     fn queue_and_outbound(&mut self) -> (&mut SendQueue, Option<&mut Outbound>) {
-        let outbound = match &mut self.phase {
-            Phase::Link(link) if self.coding.deflates => {
-                link.codec_mut().map(|codec| &mut codec.outbound)
-            }
+        let link = match &mut self.phase {
+            _ if !self.coding.deflates => None,
+            Phase::Link(link) => Some(&mut **link),
+            Phase::Parting(parting) => parting.link.as_deref_mut(),
             _ => None,
         };
+        let outbound = link.and_then(Link::codec_mut).map(|codec| &mut codec.outbound);
         (&mut self.queue, outbound)
     }
 }

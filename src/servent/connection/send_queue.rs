@@ -192,6 +192,16 @@ impl SendQueue {
         self.descriptors
     }
 
+    /// Gives up all that has not begun to leave, so that a last word gets out soon. Returns how many
+    /// descriptors that were.
+    pub(in crate::servent) fn cut(&mut self) -> u32 {
+        let had_shared = self.shared.take().is_some();
+        let begun = u32::from(self.begun_left > 0 && !had_shared);
+        self.bytes.truncate((self.handshake_left + self.begun_left) as usize);
+        self.backlog = None;
+        std::mem::replace(&mut self.descriptors, begun) - begun
+    }
+
     /// Gives back what an idle link need not keep.
     pub(in crate::servent) fn shrink(&mut self) {
         if self.is_empty() {
@@ -381,6 +391,22 @@ mod tests {
         assert!(queue.bytes.capacity() > 0, "while it is used, it is kept");
         queue.shrink();
         assert_eq!(queue.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn a_cut_queue_keeps_the_descriptor_that_has_begun_to_leave() {
+        for (taken, kept) in [(0, 0), (5, 0), (6, HEADER_BYTES - 1), (5 + HEADER_BYTES, 0)] {
+            let mut queue = SendQueue::default();
+            queue.push_handshake(b"hello");
+            for _ in 0..3 {
+                assert!(queue.push(&encoded(Kind::Ping, 0), None));
+            }
+            let gone = if taken > 0 { queue.sent(Instant::ZERO, taken) } else { 0 };
+            let cut = queue.cut();
+            assert_eq!(gone + cut + queue.descriptors(), 3, "{taken}");
+            assert_eq!(queue.len(), kept + 5 * usize::from(taken == 0), "{taken}");
+            assert!(queue.push(&encoded(Kind::Bye, 0), None), "there is room for a last word");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::rare::Rare;
 use crate::rng::Rng;
 use crate::servent::link_key::LinkKey;
 use crate::time::Instant;
+use crate::wire::Dialect;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -31,6 +32,8 @@ struct Host {
     answered: bool,
     /// When the last link to it that lasted ended, while it is one of [`MAX_PROTECTED`].
     protected: Option<Instant>,
+    /// What it speaks, as far as that is known.
+    speaks: Option<Dialect>,
     /// The link that reported it first; `None` for the user and the last run.
     source: Option<LinkKey>,
 }
@@ -43,6 +46,17 @@ impl Host {
         let failures = u8::MAX - self.failures;
         (self.protected.is_some(), failures, self.answered, self.last_seen, addr)
     }
+}
+
+/// What is kept of an address between runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownHost {
+    /// The address.
+    pub addr: SocketAddrV4,
+    /// Whether a link to it has stood, in this run or an earlier one.
+    pub answered: bool,
+    /// What it speaks, as far as that is known.
+    pub speaks: Option<Dialect>,
 }
 
 /// A bounded set of addresses. Learning and evicting an address take O(log n).
@@ -96,6 +110,7 @@ impl HostCache {
             failures: 0,
             answered: false,
             protected: None,
+            speaks: None,
             source,
         };
         self.hosts.insert(addr, host);
@@ -158,6 +173,29 @@ impl HostCache {
         }
     }
 
+    /// What an address speaks, as far as that is known.
+    pub fn speaks(&self, addr: SocketAddrV4) -> Option<Dialect> {
+        self.hosts.get(&addr)?.speaks
+    }
+
+    /// An address speaks this dialect, or is said to.
+    pub fn set_speaks(&mut self, addr: SocketAddrV4, dialect: Dialect) {
+        let Some(host) = self.hosts.get_mut(&addr) else { return };
+        if host.speaks.replace(dialect) != Some(dialect) {
+            self.version += 1;
+        }
+    }
+
+    /// The next try is not before `at`.
+    pub fn rest_until(&mut self, addr: SocketAddrV4, at: Instant) {
+        self.update(addr, |host| host.next_try = host.next_try.max(at));
+    }
+
+    /// The next try is at `at`.
+    pub fn try_at(&mut self, addr: SocketAddrV4, at: Instant) {
+        self.update(addr, |host| host.next_try = at);
+    }
+
     /// A link to it ended after it had lasted a while.
     pub fn link_ended(&mut self, now: Instant, addr: SocketAddrV4) {
         self.answered(addr);
@@ -171,7 +209,7 @@ impl HostCache {
         self.update(addr, |host| {
             host.failures = 0;
             host.protected = Some(now);
-            host.next_try = now + RETRY_AFTER_LINK;
+            host.next_try = host.next_try.max(now + RETRY_AFTER_LINK);
         });
         if let Some((_, oldest)) = oldest {
             self.update(oldest, |host| host.protected = None);
@@ -190,11 +228,11 @@ impl HostCache {
         }
     }
 
-    /// The addresses with whether each ever answered; those that did come first.
-    pub fn iter(&self) -> impl Iterator<Item = (SocketAddrV4, bool)> + '_ {
+    /// The addresses with what is known of each; those that ever answered come first.
+    pub fn iter(&self) -> impl Iterator<Item = KnownHost> + '_ {
         let of = |answered| {
             let hosts = self.hosts.iter().filter(move |(_, host)| host.answered == answered);
-            hosts.map(move |(&addr, _)| (addr, answered))
+            hosts.map(move |(&addr, host)| KnownHost { addr, answered, speaks: host.speaks })
         };
         of(true).chain(of(false))
     }

@@ -4,25 +4,29 @@
 //! |---|---|
 //! | `static_peers` | addresses the user named, and their backoff |
 //! | `host_cache` | addresses learnt, and how dialling them went |
+//! | `dialects` | which dialect they are dialled with, and how often |
 //! | `own_addresses` | our own addresses, which are never dialled |
 //! | `mutual` | which of two links with one servent stays |
 
+mod dialects;
 mod host_cache;
 mod mutual;
 mod own_addresses;
 mod static_peers;
 
-pub use host_cache::HostCache;
+pub use host_cache::{HostCache, KnownHost};
 pub(super) use mutual::Settlement;
 
 use super::connection::Origin;
 use super::io::{CloseReason, IoFailure};
 use super::link_key::LinkKey;
 use super::links::Links;
-use crate::config::{Config, Scope};
+use crate::config::{Config, Role, Scope};
 use crate::rare::Rare;
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::wire::Dialect;
+use dialects::{Dialects, OTHER_DIALECT_AFTER};
 use mutual::ClosedDuplicates;
 use own_addresses::OwnAddresses;
 use static_peers::StaticPeers;
@@ -49,11 +53,38 @@ const LASTING: Duration = Duration::from_secs(20);
 const LOCAL_PAUSE: Duration = Duration::from_secs(2);
 const LOCAL_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// Least time before a 0.6 servent that has refused is dialled again.
+const REST_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+/// Longest time a servent that refuses may ask us to stay away: gtk-gnutella bans for up to an hour.
+const REST_MAX: Duration = Duration::from_secs(3_600);
+
+/// An address, where it came from, and what it is said to speak.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LearntHost {
+    pub(super) addr: SocketAddrV4,
+    pub(super) source: Option<LinkKey>,
+    pub(super) speaks: Option<Dialect>,
+}
+
+/// How a dial that did not lead to a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DialEnd {
+    /// Nobody answered, or what came was in no dialect.
+    Failed,
+    /// The peer declined in its dialect.
+    Refused,
+    /// The peer ended a handshake in this dialect without a byte, or with a line of the other one.
+    Unanswered(Dialect),
+    /// The peer declined in 0.6, and asked to stay away for so long.
+    Declined(Duration),
+}
+
 /// The addresses to dial, when, and how dialling them went.
 #[derive(Debug)]
 pub(super) struct Dialer {
     hosts: HostCache,
     static_peers: StaticPeers,
+    dialects: Dialects,
     own: OwnAddresses,
     closed_duplicates: ClosedDuplicates,
     /// Learnt hosts dialled within [`DIAL_WINDOW`], oldest first.
@@ -71,6 +102,7 @@ impl Dialer {
         Dialer {
             hosts: HostCache::new(config.limits.host_cache_entries),
             static_peers: StaticPeers::default(),
+            dialects: Dialects::default(),
             own: OwnAddresses::new(config),
             closed_duplicates: ClosedDuplicates::default(),
             recent_dials: Rare::default(),
@@ -89,8 +121,13 @@ impl Dialer {
         self.next_round
     }
 
-    pub(super) fn add_static_peer(&mut self, now: Instant, addr: SocketAddrV4) {
-        if self.static_peers.add(now, addr) {
+    pub(super) fn add_static_peer(
+        &mut self,
+        now: Instant,
+        addr: SocketAddrV4,
+        dialect: Option<Dialect>,
+    ) {
+        if self.static_peers.add(now, addr, dialect) {
             self.next_round = now;
         }
     }
@@ -100,18 +137,22 @@ impl Dialer {
     }
 
     /// Adds an address to those that may be dialled, if the scope allows it and it is not our own.
-    /// `linked` says whether we have dialled it and the link stands.
+    /// `speaks` is what it is said to speak; `linked` says whether we have dialled it and the link
+    /// stands.
     pub(super) fn learn(
         &mut self,
         now: Instant,
         config: &Config,
-        addr: SocketAddrV4,
-        source: Option<LinkKey>,
+        host: LearntHost,
         linked: impl FnOnce() -> bool,
     ) {
+        let LearntHost { addr, source, speaks } = host;
         let allowed = config.scope.allows(addr) && !self.own.contains(addr);
         if !allowed || !self.hosts.learn(now, addr, source) {
             return;
+        }
+        if let Some(dialect) = speaks {
+            self.hosts.set_speaks(addr, dialect);
         }
         if linked() {
             self.hosts.answered(addr);
@@ -174,6 +215,7 @@ impl Dialer {
         since: Instant,
         failed: bool,
     ) {
+        self.own.forget(addr);
         if now.since(since) >= LASTING {
             self.hosts.link_ended(now, addr);
             self.static_peers.reset_backoff(addr);
@@ -187,11 +229,107 @@ impl Dialer {
         self.static_peers.note_end(now, addr);
     }
 
-    /// A dial ended without a link. `refused` says that the peer spoke and declined.
-    pub(super) fn dial_failed(&mut self, now: Instant, addr: SocketAddrV4, refused: bool) {
-        match refused {
-            true => self.hosts.refused(now, addr),
-            false => self.hosts.failed(now, addr),
+    /// A dial ended without a link, after [`Dialer::plan_redial`] has planned the next one. Returns the
+    /// dialect that is tried instead, if there is one.
+    pub(super) fn dial_failed(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        addr: SocketAddrV4,
+        end: DialEnd,
+    ) -> Option<Dialect> {
+        match end {
+            DialEnd::Failed => self.hosts.failed(now, addr),
+            DialEnd::Refused => self.hosts.refused(now, addr),
+            DialEnd::Unanswered(spoken) => {
+                let known =
+                    self.fixed(config, addr).is_some() || self.speaks(addr) == Some(Dialect::V0_4);
+                if known || !self.dialects.unanswered(addr, spoken) {
+                    self.hosts.refused(now, addr);
+                    return None;
+                }
+                let at = now + OTHER_DIALECT_AFTER;
+                self.hosts.try_at(addr, at);
+                self.static_peers.try_at(addr, at);
+                return Some(spoken.other());
+            }
+            DialEnd::Declined(rest) => {
+                self.proved(addr, Dialect::V0_6);
+                self.hosts.refused(now, addr);
+                let until = now + rest.clamp(REST_AFTER_REFUSAL, REST_MAX);
+                self.hosts.rest_until(addr, until);
+                self.static_peers.rest_until(addr, until);
+            }
+        }
+        None
+    }
+
+    /// What to dial an address with.
+    pub(super) fn dialect_for(&self, config: &Config, addr: SocketAddrV4) -> Dialect {
+        let fixed = self.fixed(config, addr);
+        fixed.unwrap_or_else(|| self.dialects.choose(addr, self.speaks(addr)))
+    }
+
+    /// The dialect that the settings want for an address, whatever it speaks.
+    fn fixed(&self, config: &Config, addr: SocketAddrV4) -> Option<Dialect> {
+        let all = if config.role == Role::Leaf { Some(Dialect::V0_6) } else { config.dialect };
+        self.static_peers.wanted(addr).or(all)
+    }
+
+    /// What an address speaks, as far as that is known.
+    pub(super) fn speaks(&self, addr: SocketAddrV4) -> Option<Dialect> {
+        self.static_peers.speaks(addr).or_else(|| self.hosts.speaks(addr))
+    }
+
+    /// A handshake with an address begins.
+    pub(super) fn begin_handshake(&mut self, now: Instant, addr: SocketAddrV4) {
+        if self.speaks(addr) != Some(Dialect::V0_4) {
+            self.dialects.begin(now, addr);
+            self.hosts.rest_until(addr, self.free_at(addr));
+        }
+    }
+
+    /// What was learnt of an address in an earlier run: what it speaks, and how long ago handshakes with
+    /// it were begun.
+    pub(super) fn recall(
+        &mut self,
+        now: Instant,
+        addr: SocketAddrV4,
+        speaks: Option<Dialect>,
+        begun: impl DoubleEndedIterator<Item = Duration>,
+    ) {
+        begun.rev().for_each(|ago| self.dialects.begun_before(now, addr, ago));
+        if let Some(dialect) = speaks {
+            self.proved(addr, dialect);
+        }
+    }
+
+    /// A static peer as [`Dialer::recall`] takes it.
+    pub(super) fn known_of(
+        &self,
+        now: Instant,
+        addr: SocketAddrV4,
+    ) -> (Option<Dialect>, impl Iterator<Item = Duration> + use<>) {
+        (self.speaks(addr), self.dialects.begun(now, addr))
+    }
+
+    /// An address has been found to speak a dialect.
+    pub(super) fn proved(&mut self, addr: SocketAddrV4, dialect: Dialect) {
+        self.dialects.proved(addr, dialect);
+        self.static_peers.set_speaks(addr, dialect);
+        self.hosts.set_speaks(addr, dialect);
+    }
+
+    /// A neighbour sees us at this address.
+    pub(super) fn told_own_ip(&mut self, neighbour: SocketAddrV4, ip: Ipv4Addr) {
+        self.own.told_by(neighbour, ip);
+    }
+
+    /// When an address may have one more handshake.
+    pub(super) fn free_at(&self, addr: SocketAddrV4) -> Instant {
+        match self.speaks(addr) {
+            Some(Dialect::V0_4) => Instant::ZERO,
+            _ => self.dialects.free_at(addr),
         }
     }
 
@@ -241,13 +379,14 @@ impl Dialer {
             self.next_round = *until;
             return Vec::new();
         }
-        let room = config.max_links.saturating_sub(links.established().len());
+        let room = config.max_links.saturating_sub(links.neighbours());
         let mut targets = Vec::new();
         for (addr, next_try) in self.static_peers.iter() {
             // A neighbour that only claims to listen there does not count.
             if links.serves_static_peer(addr) {
                 continue;
             }
+            let next_try = next_try.max(self.free_at(addr));
             if next_try <= now && targets.len() < room {
                 targets.push((addr, Origin::Static));
             } else {

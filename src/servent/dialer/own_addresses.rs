@@ -1,6 +1,6 @@
 //! Our own addresses: what we tell others, and which of those we hear of are ourselves.
 
-use crate::config::Config;
+use crate::config::{Config, Scope};
 use crate::rare::Rare;
 use crate::servent::per_address::PerAddressCount;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,6 +18,10 @@ pub(super) struct OwnAddresses {
     proven: Rare<Vec<SocketAddrV4>>,
     /// Our own ends of sockets.
     local_ips: PerAddressCount,
+    /// Our address as 0.6 neighbours see it, by neighbour.
+    told: Rare<Vec<(SocketAddrV4, Ipv4Addr)>>,
+    /// Whether neighbours share addresses, as all do on loopback.
+    neighbours_share: bool,
 }
 
 impl OwnAddresses {
@@ -28,7 +32,34 @@ impl OwnAddresses {
             port: config.advertise_port,
             proven: Rare::default(),
             local_ips: PerAddressCount::default(),
+            told: Rare::default(),
+            neighbours_share: config.scope == Scope::Loopback,
         }
+    }
+
+    /// A neighbour sees us at this address.
+    pub(super) fn told_by(&mut self, neighbour: SocketAddrV4, ip: Ipv4Addr) {
+        if Scope::may_follow(*neighbour.ip(), SocketAddrV4::new(ip, self.port.max(1))) {
+            self.told.change().push((neighbour, ip));
+        }
+    }
+
+    /// A neighbour is gone, and what it told with it.
+    pub(super) fn forget(&mut self, neighbour: SocketAddrV4) {
+        if let Some(told) = self.told.get_mut() {
+            told.retain(|(by, _)| *by != neighbour);
+        }
+    }
+
+    /// The address that two neighbours agree on: one alone could make others connect to a third.
+    fn agreed(&self) -> Option<Ipv4Addr> {
+        let told = self.told.get()?;
+        let agrees = |one: &(SocketAddrV4, Ipv4Addr), other: &(SocketAddrV4, Ipv4Addr)| {
+            let same_host = one.0.ip() == other.0.ip() && !self.neighbours_share;
+            one.1 == other.1 && one.0 != other.0 && !same_host
+        };
+        let mut agreed = told.iter().filter(|one| told.iter().any(|other| agrees(one, other)));
+        agreed.next().map(|(_, ip)| *ip)
     }
 
     pub(super) fn set_port(&mut self, port: u16) {
@@ -61,12 +92,17 @@ impl OwnAddresses {
         let ip = *addr.ip();
         self.proven.get().is_some_and(|proven| proven.contains(&addr))
             || (addr.port() == self.port
-                && (self.advertise_ip == Some(ip) || self.local_ips.of(ip) > 0))
+                && (self.advertise_ip == Some(ip)
+                    || self.local_ips.of(ip) > 0
+                    || self.agreed() == Some(ip)))
     }
 
     /// See [`super::Dialer::advertised`].
     pub(super) fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
-        let listening = if self.listen_ip.is_unspecified() { local_ip } else { self.listen_ip };
+        let listening = match self.listen_ip.is_unspecified() {
+            true => self.agreed().unwrap_or(local_ip),
+            false => self.listen_ip,
+        };
         let out_of_reach = listening.is_loopback() && !local_ip.is_loopback();
         match self.advertise_ip {
             Some(ip) => SocketAddrV4::new(ip, self.port),

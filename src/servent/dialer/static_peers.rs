@@ -1,6 +1,7 @@
 //! Static peers: the addresses the user named, dialled again whenever their link ends.
 
 use crate::time::Instant;
+use crate::wire::Dialect;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ struct StaticPeer {
     ended: Option<Instant>,
     next_try: Instant,
     backoff_seconds: u8,
+    /// The dialect it is dialled with whatever it speaks.
+    wanted: Option<Dialect>,
+    /// What it speaks, as far as that is known.
+    speaks: Option<Dialect>,
 }
 
 /// All of them, in the order they were named.
@@ -23,16 +28,28 @@ struct StaticPeer {
 pub(super) struct StaticPeers(Vec<StaticPeer>);
 
 impl StaticPeers {
-    /// Adds a peer, due at once. False if it is there already.
-    pub(super) fn add(&mut self, now: Instant, addr: SocketAddrV4) -> bool {
+    /// Adds a peer, due at once, to be dialled with the dialect that is `wanted`. False if it is there
+    /// already.
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        addr: SocketAddrV4,
+        wanted: Option<Dialect>,
+    ) -> bool {
         let new = self.0.iter().all(|peer| peer.addr != addr);
         if new {
             if self.0.len() < 8 {
                 // Most have few.
                 self.0.reserve_exact(1);
             }
-            let peer = StaticPeer { addr, ended: None, next_try: now, backoff_seconds: BACKOFF };
-            self.0.push(peer);
+            self.0.push(StaticPeer {
+                addr,
+                ended: None,
+                next_try: now,
+                backoff_seconds: BACKOFF,
+                wanted,
+                speaks: None,
+            });
         }
         new
     }
@@ -48,6 +65,37 @@ impl StaticPeers {
     /// The peers, and when each may be tried.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SocketAddrV4, Instant)> {
         self.0.iter().map(|peer| (peer.addr, peer.next_try))
+    }
+
+    /// The dialect a peer is dialled with whatever it speaks.
+    pub(super) fn wanted(&self, addr: SocketAddrV4) -> Option<Dialect> {
+        self.0.iter().find(|peer| peer.addr == addr)?.wanted
+    }
+
+    /// What a peer speaks, as far as that is known.
+    pub(super) fn speaks(&self, addr: SocketAddrV4) -> Option<Dialect> {
+        self.0.iter().find(|peer| peer.addr == addr)?.speaks
+    }
+
+    /// A peer was found to speak this dialect.
+    pub(super) fn set_speaks(&mut self, addr: SocketAddrV4, dialect: Dialect) {
+        if let Some(peer) = self.find(addr) {
+            peer.speaks = Some(dialect);
+        }
+    }
+
+    /// The next try is not before `at`.
+    pub(super) fn rest_until(&mut self, addr: SocketAddrV4, at: Instant) {
+        if let Some(peer) = self.find(addr) {
+            peer.next_try = peer.next_try.max(at);
+        }
+    }
+
+    /// The next try is at `at`.
+    pub(super) fn try_at(&mut self, addr: SocketAddrV4, at: Instant) {
+        if let Some(peer) = self.find(addr) {
+            peer.next_try = at;
+        }
     }
 
     /// When to look again for a peer that could not be dialled at `now`.

@@ -4,10 +4,14 @@ use super::table::QrpTable;
 use super::{PLAIN, Patch, Qrp, ZLIB};
 use crate::wire::deflate::{InflateError, Inflater};
 use std::fmt;
+use std::sync::Arc;
 
 /// Largest table that is taken, in slots: the largest that gtk-gnutella keeps, 256 KiB here. It
 /// shrinks larger ones; no servent is known to send one, and every slot costs work with each sequence.
 pub const MAX_SLOTS: u32 = 1 << 21;
+
+/// Entry bytes that are zero, and so inflated and passed over, in one step.
+const ZEROS_PER_STEP: usize = 4;
 
 /// Why a neighbour's table cannot be followed. gtk-gnutella answers each with Bye 413, and so does
 /// this servent.
@@ -78,9 +82,12 @@ impl std::error::Error for QrpError {}
 pub struct QrpReceiver {
     /// Size of the table, as a power of two, once a RESET has said it.
     bits: Option<u32>,
-    table: Option<QrpTable>,
+    /// May be shared with other neighbours that have an equal one: copied when it changes.
+    table: Option<Arc<QrpTable>>,
     sequence: Option<Sequence>,
     is_complete: bool,
+    /// What the message applied last took.
+    steps: usize,
 }
 
 /// The sequence of PATCHes under way.
@@ -101,6 +108,7 @@ impl QrpReceiver {
     /// # Errors
     /// When it does not fit what came before. The table is then gone, and with it the link's use.
     pub fn apply(&mut self, message: &Qrp<'_>) -> Result<bool, QrpError> {
+        self.steps = 0;
         let result = match message {
             Qrp::Reset { slots, infinity } => self.reset(*slots, *infinity).map(|()| false),
             Qrp::Patch(patch) => self.patch(patch),
@@ -114,7 +122,33 @@ impl QrpReceiver {
 
     /// The table, once a whole sequence of PATCHes has filled it. Changes of it apply as they come.
     pub fn table(&self) -> Option<&QrpTable> {
+        self.shared().map(Arc::as_ref)
+    }
+
+    /// The same, to be shared.
+    pub fn shared(&self) -> Option<&Arc<QrpTable>> {
         self.table.as_ref().filter(|_| self.is_complete)
+    }
+
+    /// Shares the table of another neighbour if both are equal, so that one of the two is freed. Says
+    /// whether they are.
+    pub fn share(&mut self, other: &Arc<QrpTable>) -> bool {
+        let is_equal = self.shared().is_some_and(|table| table == other);
+        if is_equal {
+            self.table = Some(Arc::clone(other));
+        }
+        is_equal
+    }
+
+    /// What the message applied last took: one step for each entry of a byte that is not zero, and one
+    /// for every four bytes that are.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Whether a sequence of PATCHes is under way: 43 KB more if it is deflated.
+    pub fn is_changing(&self) -> bool {
+        self.sequence.is_some()
     }
 
     fn reset(&mut self, slots: u32, infinity: u8) -> Result<(), QrpError> {
@@ -138,8 +172,9 @@ impl QrpReceiver {
             None => Sequence::begin(patch)?,
         };
         sequence.check(patch)?;
-        let table = self.table.get_or_insert_with(|| QrpTable::new(bits));
-        sequence.apply(patch.data, table)?;
+        let table = self.table.get_or_insert_with(|| Arc::new(QrpTable::new(bits)));
+        let table = Arc::make_mut(table);
+        self.steps = sequence.apply(patch.data, table)?;
         if patch.number < patch.count {
             sequence.next += 1;
             self.sequence = Some(sequence);
@@ -189,7 +224,8 @@ impl Sequence {
         (table.slots() * usize::from(self.entry_bits)).div_ceil(8)
     }
 
-    fn apply(&mut self, data: &[u8], table: &mut QrpTable) -> Result<(), QrpError> {
+    /// Returns the number of steps; see [`QrpReceiver::steps`].
+    fn apply(&mut self, data: &[u8], table: &mut QrpTable) -> Result<usize, QrpError> {
         let left = self.wanted_bytes(table) - self.applied;
         let mut inflated = Vec::new();
         let entries = match &mut self.inflater {
@@ -206,10 +242,12 @@ impl Sequence {
             return Err(QrpError::TooManyEntries);
         }
         let per_byte = 8 / usize::from(self.entry_bits);
+        let mut looked_at = 0;
         for (at, &byte) in (self.applied..).zip(entries) {
             if byte == 0 {
                 continue;
             }
+            looked_at += per_byte;
             for place in 0..per_byte {
                 let slot = at * per_byte + place;
                 if slot < table.slots() {
@@ -218,7 +256,7 @@ impl Sequence {
             }
         }
         self.applied += entries.len();
-        Ok(())
+        Ok(looked_at + entries.len() / ZEROS_PER_STEP)
     }
 
     /// Applies the entry in the top bits of a byte.

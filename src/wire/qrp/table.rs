@@ -14,24 +14,56 @@ const CLEAR: u8 = 0x6;
 /// says Bye above 40,960 bytes.
 const PATCH_DATA_BYTES: usize = 4_000;
 /// Fewest letters of a word in a table (0.6 draft: 3).
-const MIN_WORD_LETTERS: usize = 3;
+pub const MIN_WORD_LETTERS: usize = 3;
 /// Bits of one unit of storage.
 const UNIT: usize = 64;
 
 /// The hash of a word, of which a table of 2^n slots takes the top n bits. Letters count without case,
 /// by the low byte of their UTF-16 units, as in gtk-gnutella.
 pub fn word_hash(word: &str) -> u32 {
-    /// Golden ratio, as published with QRP.
-    const FACTOR: u32 = 0x4f1b_bcdc;
-    let mut mixed = 0u32;
-    let mut shift = 0;
-    for letter in word.chars().flat_map(char::to_lowercase) {
-        for unit in letter.encode_utf16(&mut [0; 2]) {
-            mixed ^= u32::from(*unit & 0xff) << shift;
-            shift = (shift + 8) % 32;
+    let mut hasher = WordHasher::default();
+    word.chars().for_each(|letter| hasher.push(letter));
+    hasher.hash()
+}
+
+/// The hash under which a file is found by its SHA-1: that of `urn:sha1:` and the base32 characters.
+pub fn sha1_hash(sha1: &[u8; 20]) -> u32 {
+    let mut base32 = [0; 32];
+    data_encoding::BASE32_NOPAD.encode_mut(sha1, &mut base32);
+    let mut hasher = WordHasher::default();
+    b"urn:sha1:".iter().chain(&base32).for_each(|&byte| hasher.push(char::from(byte)));
+    hasher.hash()
+}
+
+/// The hash of a word that is given letter by letter, and of each of its beginnings.
+#[derive(Default)]
+struct WordHasher {
+    mixed: u32,
+    shift: u32,
+}
+
+impl WordHasher {
+    #[inline]
+    fn push(&mut self, letter: char) {
+        if letter.is_ascii() {
+            return self.mix(u16::from(letter.to_ascii_lowercase() as u8));
+        }
+        for lower in letter.to_lowercase() {
+            lower.encode_utf16(&mut [0; 2]).iter().for_each(|unit| self.mix(*unit));
         }
     }
-    mixed.wrapping_mul(FACTOR)
+
+    #[inline]
+    fn mix(&mut self, unit: u16) {
+        self.mixed ^= u32::from(unit & 0xff) << self.shift;
+        self.shift = (self.shift + 8) % 32;
+    }
+
+    fn hash(&self) -> u32 {
+        /// Golden ratio, as published with QRP.
+        const FACTOR: u32 = 0x4f1b_bcdc;
+        self.mixed.wrapping_mul(FACTOR)
+    }
 }
 
 /// Which slots are set. One bit each: 8 KiB for 65,536 slots.
@@ -47,18 +79,28 @@ impl QrpTable {
         QrpTable { bits, units: vec![0; (1_usize << bits).div_ceil(UNIT)] }
     }
 
-    /// The table of a servent that has files with these words. A beginning of a word finds its file,
-    /// so each beginning of three letters or more is in the table too, as in gtk-gnutella's.
+    /// The table of a servent that has files with these words.
     pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> QrpTable {
         let mut table = QrpTable::new(OWN_TABLE_BITS);
-        for word in words {
-            for (letters, (at, letter)) in (1..).zip(word.char_indices()) {
-                if letters >= MIN_WORD_LETTERS {
-                    table.insert(word_hash(&word[..at + letter.len_utf8()]));
-                }
+        words.into_iter().for_each(|word| table.insert_word(word));
+        table
+    }
+
+    /// Adds a word of the name of a shared file. A beginning of it finds the file, so each beginning of
+    /// three letters or more is added too, as in gtk-gnutella's tables.
+    pub fn insert_word(&mut self, word: &str) {
+        let mut hasher = WordHasher::default();
+        for (letters, letter) in (1..).zip(word.chars()) {
+            hasher.push(letter);
+            if letters >= MIN_WORD_LETTERS {
+                self.insert(hasher.hash());
             }
         }
-        table
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.units.len() * size_of::<u64>()
     }
 
     /// Slots, set or not.
@@ -90,13 +132,21 @@ impl QrpTable {
             }
             return;
         }
-        for slot in (0..other.slots()).filter(|&slot| other.is_set(slot)) {
-            if other.bits > self.bits {
-                self.put(slot >> (other.bits - self.bits), true);
-            } else {
-                let more = self.bits - other.bits;
-                ((slot << more)..((slot + 1) << more)).for_each(|slot| self.put(slot, true));
+        let set = other.units.iter().enumerate().filter(|(_, unit)| **unit != 0);
+        if other.bits > self.bits {
+            // Whole groups of slots become one slot each: a large table is not gone through bit by bit.
+            let shift = other.bits - self.bits;
+            let group = UNIT.min(1 << shift);
+            let mask = u64::MAX >> (UNIT - group);
+            for (at, unit) in set {
+                let starts = (0..UNIT).step_by(group).filter(|start| unit >> start & mask != 0);
+                starts.for_each(|start| self.put((at * UNIT + start) >> shift, true));
             }
+            return;
+        }
+        let more = self.bits - other.bits;
+        for slot in (0..other.slots()).filter(|&slot| other.is_set(slot)) {
+            ((slot << more)..((slot + 1) << more)).for_each(|slot| self.put(slot, true));
         }
     }
 
