@@ -1,13 +1,17 @@
 //! Rate of Queries forwarded from one flooding neighbour to 1, 4 and 16 sinks; reference: a relay that
-//! copies bytes verbatim. `-- --peer HOST:PORT` drives any other 0.4 servent instead.
+//! copies bytes verbatim. Deflated links stand beside deflate alone on the same bytes; `-- --deflated`
+//! measures them only. `-- --peer HOST:PORT` drives any other 0.4 servent instead.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::cast_possible_truncation, reason = "figures are far below")]
 
 mod support;
 
+use servent::library::Library;
+use servent::wire::deflate::Deflater;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::load::{self, Flooded, Stream, flood, link};
+use support::net::Net;
 use support::{Spread, cpu_of, heading, option, repetitions, row};
 
 /// Long enough for the CPU times, which are in hundredths of a second.
@@ -16,6 +20,10 @@ const TIME: Duration = Duration::from_millis(1_500);
 const FILL: u64 = 1_000_000;
 const SINKS: [usize; 3] = [1, 4, 16];
 const FILES: usize = 100_000;
+
+/// Queries that deflated links are measured with, at once and in all.
+const AT_ONCE: usize = 400;
+const DEFLATED: usize = 40_000;
 
 fn main() {
     if std::env::args().any(|arg| arg == "--as-relay") {
@@ -29,6 +37,10 @@ fn main() {
     if let Some(peer) = option("--peer") {
         let addr = peer.parse().expect("--peer takes IP:PORT");
         return SINKS.iter().for_each(|sinks| drive(addr, *sinks, &mut ids));
+    }
+    deflated();
+    if std::env::args().any(|arg| arg == "--deflated") {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     support::library(folder.path(), FILES);
@@ -62,6 +74,44 @@ fn main() {
             row("  lost to full queues", &each(&lost).show_percent());
             row("  bytes per write", &each(&|run| run.bytes_per_write).show("B"));
         }
+    }
+}
+
+/// The core alone, its sinks deflated, beside deflate alone on the bytes that it forwards.
+fn deflated() {
+    for sinks in SINKS {
+        heading(&format!("{sinks} deflated sinks, in memory"));
+        let (mut alone, mut core) = (Vec::new(), Vec::new());
+        for _ in 0..repetitions(5) {
+            let (mut stream, mut states, mut piece) = (
+                Stream::new(&load::query(), 1),
+                (0..sinks).map(|_| Deflater::default()).collect::<Vec<_>>(),
+                Vec::new(),
+            );
+            let began = Instant::now();
+            for _ in 0..DEFLATED / AT_ONCE {
+                let bytes = stream.take(AT_ONCE);
+                for state in &mut states {
+                    for part in bytes.chunks(16 * 1024) {
+                        piece.clear();
+                        state.deflate(part, &mut piece);
+                    }
+                }
+            }
+            alone.push(DEFLATED as f64 / began.elapsed().as_secs_f64());
+            let (mut stream, mut net) =
+                (Stream::new(&load::query(), 1), Net::new(sinks, Library::empty()));
+            net.deflate();
+            let began = Instant::now();
+            for _ in 0..DEFLATED / AT_ONCE {
+                net.pass(stream.take(AT_ONCE));
+            }
+            core.push(DEFLATED as f64 / began.elapsed().as_secs_f64());
+            assert_eq!(net.sent(), (DEFLATED * sinks) as u64, "nothing is lost");
+        }
+        row("deflate alone", &Spread::new(alone.clone()).show("queries/s"));
+        row("forwarded", &Spread::new(core.clone()).show("queries/s"));
+        row("  of deflate alone", &Spread::ratio(&core, &alone).show_percent());
     }
 }
 

@@ -50,6 +50,19 @@ impl Net {
         net
     }
 
+    /// All links but the source are deflated from now on.
+    pub fn deflate(&mut self) {
+        let sinks: Vec<ConnId> = self.core.neighbours().map(|link| link.conn).collect();
+        for sink in sinks.into_iter().filter(|sink| *sink != self.source) {
+            servent::fuzzing::set_coding(&mut self.core, sink, false, true);
+        }
+    }
+
+    /// Descriptors sent, on all links.
+    pub fn sent(&self) -> u64 {
+        self.core.stats().sent
+    }
+
     /// The last link sends these bytes.
     pub fn ask(&mut self, bytes: &[u8]) {
         self.core.start_turn();

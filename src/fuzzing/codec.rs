@@ -31,7 +31,7 @@ pub fn set_coding(servent: &mut Servent, conn: ConnId, inflates: bool, deflates:
 /// The first byte of `data` chooses among the three, the rest are operations, descriptors or a stream.
 pub fn codec(data: &[u8]) {
     match data.split_first() {
-        Some((choice, rest)) if choice % 3 == 0 => across(rest),
+        Some((choice, rest)) if choice.is_multiple_of(3) => across(rest),
         Some((choice, rest)) if choice % 3 == 1 => beside(*choice, rest),
         Some((choice, rest)) => any_bytes(*choice, rest),
         None => {}
@@ -228,7 +228,7 @@ fn any_bytes(choice: u8, data: &[u8]) {
     let now = Instant::ZERO;
     let mut side = Side::new();
     side.core.set_coding(side.links[0], true, false);
-    let header: &[u8] = if choice % 2 == 0 { &[0x78, 0x01] } else { &[] };
+    let header: &[u8] = if choice.is_multiple_of(2) { &[0x78, 0x01] } else { &[] };
     let stream = [header, data].concat();
     side.read_all(now, 0, &stream, usize::from(choice / 3) + 1);
     let received = side.core.stats().received.total();

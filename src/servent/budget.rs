@@ -28,10 +28,14 @@ pub(super) const COPY: u32 = 3;
 pub(super) const SEARCH_STEP: u32 = 1;
 /// Steps charged for a search text that cannot be searched for: it was parsed all the same.
 pub(super) const UNREADABLE_STEPS: u32 = 64;
-/// Bytes of a deflated link that cost one unit, those that arrive and those they become.
+/// A byte that arrives deflated: small blocks bring tables that are built for a few bytes.
+pub(super) const DEFLATED_BYTE: usize = 1;
+/// Bytes that are made by inflating for one unit.
 pub(super) const INFLATED_BYTES_PER_UNIT: usize = 8;
-/// Bytes of descriptors that are deflated for one unit.
-pub(super) const DEFLATED_BYTES_PER_UNIT: usize = 3;
+/// A byte of a descriptor that is deflated for a neighbour.
+pub(super) const DEFLATING_BYTE: u32 = 1;
+/// Ending a piece of deflated bytes: codes are built for it, however small it is.
+pub(super) const DEFLATING_PIECE: u32 = 450;
 /// One result written into a hit of ours.
 pub(super) const RESULT: u32 = 14;
 /// One result of a search of our own, handed to the user.

@@ -2,7 +2,7 @@
 //! link's share of work, in front of what `input` does for all links.
 
 use super::Servent;
-use super::budget::{INFLATED_BYTES_PER_UNIT, Unread};
+use super::budget::{DEFLATED_BYTE, INFLATED_BYTES_PER_UNIT, Unread};
 use super::io::{CloseReason, ConnId, IoFailure};
 use crate::time::Instant;
 use bytes::{Buf, BytesMut};
@@ -65,7 +65,7 @@ impl Servent {
             };
             taken += step.taken;
             made += step.made;
-            let cost = 1 + (step.taken + step.made).div_ceil(INFLATED_BYTES_PER_UNIT);
+            let cost = DEFLATED_BYTE * step.taken + step.made.div_ceil(INFLATED_BYTES_PER_UNIT);
             let cost = u32::try_from(cost).unwrap_or(u32::MAX);
             link.account.debit(cost);
             self.stats.work += u64::from(cost);

@@ -1,6 +1,6 @@
 //! Upper bound on a servent's memory: every queue, table and buffer at its limit.
 
-use super::connection::{ACCOUNT_BYTES_PER_BYTE, Connection, Link};
+use super::connection::{ACCOUNT_BYTES_PER_BYTE, CODEC_BYTES, Connection, Link};
 use super::io::{ConnId, Event};
 use super::routing::BYTES_PER_ID;
 use super::uploads::UPLOAD_BYTES;
@@ -72,6 +72,7 @@ impl Config {
                 self.max_links,
                 ACCOUNT_BYTES_PER_BYTE * queue,
             ),
+            cost("streams of deflated links", self.max_links, CODEC_BYTES),
             cost("ids of Pings", limits.ping_routes, BYTES_PER_ID),
             cost("ids of Queries", limits.query_routes, BYTES_PER_ID),
             cost("ids of Pushes", limits.push_routes, BYTES_PER_ID),

@@ -132,13 +132,13 @@ impl Servent {
             self.flush_batch();
         }
         let (id, conn) = self.links.standing_mut(target);
-        let peer = conn.remote;
+        let (peer, cost) = (conn.remote, conn.deflate_cost(descriptor.len()));
         if !conn.queue.push(descriptor, source) {
             self.stats.count_drop(DropReason::QueueFull);
             self.outbox.observe(|| Observation::Refused { peer, header: descriptor.header() });
             return false;
         }
-        self.budget.charge(budget::COPY + conn.coding().cost(descriptor.len()));
+        self.budget.charge(budget::COPY + cost);
         if descriptor.kind() == Kind::Ping {
             self.note_ping_sent(target, 1);
         }
@@ -184,8 +184,9 @@ impl Servent {
                 continue;
             }
             let (id, conn) = self.links.standing_mut(target);
+            let cost = conn.deflate_cost(batch.bytes().len());
             if !self.outbox.is_observed() && conn.queue.push_batch(&batch, count) {
-                self.budget.charge(conn.coding().cost(batch.bytes().len()));
+                self.budget.charge(cost);
                 self.stats.forwarded.add_all(batch.copies());
                 if pings > 0 {
                     self.note_ping_sent(target, pings);

@@ -19,6 +19,8 @@ mod ggep;
 mod qrp;
 // Vendor messages, and Byes of our own.
 mod vendor;
+// Deflated links: flushes, bounds, bombs and broken streams.
+mod compression;
 // Routing, on scripted links and in whole networks.
 mod routing;
 // Pings, Pongs, and how the cache keeps Pings from flooding.

@@ -11,7 +11,6 @@
 
 use super::send_queue::SendQueue;
 use crate::config::READ_BYTES;
-use crate::servent::budget::DEFLATED_BYTES_PER_UNIT;
 use crate::time::Instant;
 use crate::wire::deflate::{Deflater, InflateStep, Inflater, StreamError};
 use bytes::BytesMut;
@@ -25,8 +24,8 @@ const MAX_RATIO: u64 = 64;
 /// Bytes that any stream may inflate to: a descriptor of the largest size, all of it zeros.
 const FREE_BYTES: u64 = 64 * 1024;
 
-/// Most memory of a deflated link, measured by a test: the deflater, the one piece it made, the
-/// inflater, and input that waits. An idle link keeps the inflater only, 43 KB.
+/// Most memory of a deflated link, as measured: the deflater, the piece it made last, the inflater,
+/// and input that waits. A link that sends nothing for a while keeps the inflater only, 43 KB.
 pub(in crate::servent) const CODEC_BYTES: usize = DEFLATE_BYTES + INFLATE_BYTES;
 /// Hash chains, window and codes of the deflater, and a piece.
 const DEFLATE_BYTES: usize = 340_000;
@@ -40,15 +39,6 @@ pub(in crate::servent) struct Coding {
     pub(in crate::servent) inflates: bool,
     /// We deflate what we send.
     pub(in crate::servent) deflates: bool,
-}
-
-impl Coding {
-    /// Units of work that sending so many bytes of descriptors costs beyond copying them.
-    #[inline]
-    pub(in crate::servent) fn cost(self, bytes: usize) -> u32 {
-        let units = || u32::try_from(bytes / DEFLATED_BYTES_PER_UNIT).unwrap_or(u32::MAX);
-        if self.deflates { units() } else { 0 }
-    }
 }
 
 /// The streams of a link of which at least one direction is deflated.
@@ -146,7 +136,11 @@ impl Inbound {
         if self.inflater.has_ended() {
             return Err(StreamError::Ended);
         }
-        let step = self.inflater.step(input, out).map_err(|_| StreamError::Broken)?;
+        let step = match self.inflater.step(input, out) {
+            Ok(step) => step,
+            Err(_) if self.inflater.has_ended() => return Err(StreamError::Ended),
+            Err(_) => return Err(StreamError::Broken),
+        };
         let (taken, made) = self.inflater.totals();
         if made > MAX_RATIO * taken + FREE_BYTES {
             return Err(StreamError::Bomb);

@@ -23,6 +23,7 @@ pub(super) use link::Link;
 pub use peer_info::{Features, PeerInfo, PeerRole};
 pub(super) use send_queue::{ACCOUNT_BYTES_PER_BYTE, SendQueue};
 
+use super::budget::{DEFLATING_BYTE, DEFLATING_PIECE};
 use super::io::{CloseReason, TransferId};
 use crate::time::Instant;
 use crate::wire::{Dialect, ServentId};
@@ -159,6 +160,17 @@ impl Connection {
     #[inline]
     pub(super) fn coding(&self) -> Coding {
         self.coding
+    }
+
+    /// Units of work that queueing so many bytes of descriptors now costs beyond copying them: those
+    /// of a deflated link are deflated, and the first of a piece cost its end too.
+    #[inline]
+    pub(super) fn deflate_cost(&self, bytes: usize) -> u32 {
+        if !self.coding.deflates {
+            return 0;
+        }
+        let piece = if self.queue.is_empty() { DEFLATING_PIECE } else { 0 };
+        piece + DEFLATING_BYTE * u32::try_from(bytes).unwrap_or(u32::MAX / 2)
     }
 
     /// Whether there is something for the socket.

@@ -146,8 +146,12 @@ impl SendQueue {
                 self.descriptors = short(descriptors(&self.bytes).count());
                 return before - self.descriptors;
             }
-            // Its rest concerns this neighbour alone.
-            let behind = std::mem::take(&mut self.bytes);
+            // Its rest concerns this neighbour alone. An empty buffer is used again.
+            let behind = if self.bytes.is_empty() {
+                BytesMut::new()
+            } else {
+                std::mem::take(&mut self.bytes)
+            };
             self.bytes.reserve(batch.len() + behind.len());
             self.bytes.extend_from_slice(&batch);
             self.bytes.extend_from_slice(&behind);
