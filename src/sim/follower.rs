@@ -2,16 +2,21 @@
 
 use super::neighbours::Neighbours;
 use super::watcher::Seen;
+use crate::plan::roles::Roles;
 use crate::plan::topology::Graph;
 use crate::plan::trace::Trace;
 use crate::rules::{Flood, Scratch, Violation};
 use crate::time::Instant;
-use crate::wire::{Guid, Header, Kind};
+use crate::wire::{Dialect, Guid, Header, Kind};
+use std::collections::BTreeMap;
 
 /// See the module documentation.
 pub(super) struct Follower<'a> {
     pub(super) graph: &'a Graph,
     pub(super) neighbours: Neighbours,
+    pub(super) roles: Roles,
+    /// By node: the links it dials, in networks that have roles.
+    dials: BTreeMap<usize, Vec<(usize, Dialect)>>,
     /// The search under way.
     pub(super) search: Option<(Guid, Flood)>,
     /// Memory of the search before, for the next.
@@ -23,15 +28,29 @@ pub(super) struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    pub(super) fn new(graph: &'a Graph) -> Follower<'a> {
+    pub(super) fn new(graph: &'a Graph, roles: Roles) -> Follower<'a> {
+        let mut dials: BTreeMap<usize, Vec<(usize, Dialect)>> = BTreeMap::new();
+        for link in roles.links() {
+            dials.entry(link.from).or_default().push((link.to, link.dialect));
+        }
         Follower {
             graph,
             neighbours: Neighbours::new(graph),
+            roles,
+            dials,
             search: None,
             scratch: Scratch::default(),
             written: None,
             violation: None,
         }
+    }
+
+    /// The nodes that a node keeps links with, and what it dials them with.
+    pub(super) fn kept_by(&self, node: usize) -> impl Iterator<Item = (usize, Dialect)> + '_ {
+        let is_plain = self.roles.are_plain();
+        let plain = self.neighbours.kept_by(node).filter(move |_| is_plain);
+        let planned = self.dials.get(&node).into_iter().flatten().copied();
+        plain.map(|other| (other, Dialect::V0_4)).chain(planned)
     }
 
     /// Descriptors of the search crossed links, in this order.

@@ -136,11 +136,21 @@ impl View {
         self.status.nodes[node].pid.is_some()
     }
 
-    /// Checks that the process of a node runs.
+    /// Checks that a guest can link with a node, to search from it.
     ///
     /// # Errors
-    /// When it does not; the message says how to start it.
-    pub fn must_run(&self, node: usize) -> io::Result<()> {
+    /// When its process does not run, or when it is a leaf; the message says what to do.
+    pub fn must_take_guests(&self, node: usize) -> io::Result<()> {
+        let described = &self.network.nodes[node];
+        if described.leaf {
+            let ultrapeer = &self.network.nodes[self.network.host_of_guests(node)].name;
+            let text = format!(
+                "node \"{}\" is a leaf, which accepts no links: search from its ultrapeer \
+                 \"{ultrapeer}\"",
+                described.name
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         if self.is_running(node) {
             return Ok(());
         }
