@@ -322,6 +322,8 @@ fn neighbours(graph: &Graph) -> Vec<Vec<usize>> {
 fn config(cell: &Cell<'_>) -> Config {
     let most = cell.graph.degrees().into_iter().max().unwrap_or(0);
     Config {
+        dialect: Some(crate::wire::Dialect::V0_4),
+        compress: false,
         links: 0,
         // Links that one side still holds for standing take room for a while.
         max_links: 2 * most + 8,

@@ -19,6 +19,7 @@ use crate::rules::{Ledger, Violation, check_bound};
 use crate::servent::Servent;
 use crate::stats::DropReason;
 use crate::time::Instant;
+use crate::wire::Dialect;
 use crate::wire::ServentId;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -358,6 +359,9 @@ fn queued_ever(core: &Servent) -> u64 {
 fn config(changing: bool, max_degree: usize) -> Config {
     let limits = Limits { max_connections: 65_535, ..Limits::default() };
     let usual = Config {
+        dialect: Some(Dialect::V0_4),
+        // Wires are counted by the descriptors on them.
+        compress: false,
         links: 0,
         max_links: max_degree,
         scope: Scope::Private,
