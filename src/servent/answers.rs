@@ -64,8 +64,11 @@ impl Servent {
         let ttl = ttl.unwrap_or(self.config.ttl).clamp(1, 15);
         let header = Header { guid, kind, ttl, hops: 0, payload_len: 0 };
         self.routing.originate(now, kind, &guid);
-        let descriptor = self.encoded(header, &payload);
-        self.enqueue_for_all(&descriptor);
+        let mut at = 0;
+        while let Some(target) = self.links.established(at) {
+            self.send_request(target, header, &payload);
+            at += 1;
+        }
         self.requests.add(header, payload);
         guid
     }
@@ -74,8 +77,7 @@ impl Servent {
     pub(super) fn send_requests(&mut self, target: LinkKey) {
         let mut at = 0;
         while let Some((header, payload)) = self.requests.get(at) {
-            let descriptor = self.encoded(header, &payload);
-            self.enqueue(None, target, &descriptor);
+            self.send_request(target, header, &payload);
             at += 1;
         }
     }
@@ -157,7 +159,9 @@ impl Servent {
         self.send_hits(source, header, entries);
         self.stats.queries_answered += 1;
         let (guid, results) = (header.guid, found.len());
-        self.budget.charge(budget::RESULT * u32::try_from(results).unwrap_or(u32::MAX));
+        let count = u32::try_from(results).unwrap_or(u32::MAX);
+        self.note_results(guid, count);
+        self.budget.charge(budget::RESULT * count);
         let criteria = || query.criteria.to_vec();
         self.outbox.observe(|| Observation::Answered { guid, criteria: criteria(), results });
         self.outbox.event(Event::Answered { criteria: criteria(), results });

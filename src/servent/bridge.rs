@@ -65,6 +65,14 @@ pub(super) fn translate(kind: Kind, payload: &[u8], to: Towards) -> Cow<'_, [u8]
     }
 }
 
+/// A Query of our own as 0.6 links get it: with flags in place of a speed.
+pub(super) fn own_query(payload: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(query) = Query::decode(payload) else { return Cow::Borrowed(payload) };
+    let mut out = Vec::with_capacity(payload.len());
+    Query { speed: PLAIN_FLAGS, ..query }.encode(&mut out);
+    Cow::Owned(out)
+}
+
 /// The TTL towards a neighbour that announced the largest it takes. Never more than it was.
 pub(super) fn ttl(ttl: u8, max_ttl: Option<u8>) -> u8 {
     max_ttl.map_or(ttl, |max| ttl.min(max.max(1)))

@@ -1,6 +1,6 @@
 //! What to do with each descriptor a link delivers: decode it, ask the router, act on the verdict.
 
-use super::connection::{Connection, PeerRole};
+use super::connection::{Connection, Standing};
 use super::dialer::LearntHost;
 use super::io::{CloseReason, ConnId, Event};
 use super::link_key::LinkKey;
@@ -9,6 +9,7 @@ use super::{Observation, Servent, budget};
 use crate::config::Role;
 use crate::stats::DropReason;
 use crate::time::Instant;
+use crate::wire::qrp::QRP;
 use crate::wire::{
     Bye, Dialect, Guid, Header, Kind, Ping, Pong, Push, Query, QueryHit, RawDescriptor, ServentId,
 };
@@ -21,6 +22,7 @@ pub(super) struct Source {
     pub(super) id: ConnId,
     pub(super) key: LinkKey,
     pub(super) peer: SocketAddrV4,
+    pub(super) standing: Standing,
 }
 
 /// `Err` is the one reason the descriptor is dropped for.
@@ -45,6 +47,7 @@ impl Servent {
             Kind::QueryHit => self.handle_query_hit(now, source, &mut header, raw),
             Kind::Push => self.handle_push(now, source, &mut header, raw),
             Kind::Bye => self.handle_bye(now, source, raw),
+            QRP => self.handle_route_table(now, source, raw),
             Kind::Other(_) => Err(DropReason::UnknownKind),
         };
         if let Err(reason) = handled {
@@ -63,7 +66,7 @@ impl Servent {
     ) -> Handled {
         Ping::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
         let (mut policy, own) = (self.policy(), self.requests.contains(&header.guid));
-        policy.forwards &= !self.is_from_our_ultrapeer(source);
+        policy.forwards &= source.standing != Standing::OurUltrapeer;
         let asker = self.links.get(source.id).and_then(Connection::listening_addr);
         let link = self.links.link_mut(source.id).ok_or(DropReason::LinkGone)?;
         let (arrival, routing, mut cached) = (*header, &mut self.routing, Vec::new());
@@ -83,7 +86,7 @@ impl Servent {
             // It crossed one link and is ours: we are at both ends of it.
             self.close(now, source.id, CloseReason::OwnAddress);
         }
-        self.act(verdict, source, header, raw)?;
+        self.act(now, verdict, source, header, raw)?;
         self.stats.delivered.add(Kind::Ping);
         let pongs = u32::try_from(1 + cached.len()).unwrap_or(u32::MAX);
         self.budget.charge(budget::PONG * pongs);
@@ -100,7 +103,11 @@ impl Servent {
     ) -> Handled {
         let pong = Pong::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
         let known = self.routing.way_of_ping(now, &header.guid);
-        let route = self.route(self.or_own(&header.guid, known));
+        let route = match self.route(self.or_own(&header.guid, known)) {
+            // No Ping of others went to a leaf, and leaves are not named to others.
+            Route::Link(_) if source.standing == Standing::Leaf => Route::Unknown,
+            route => route,
+        };
         let in_scope = self.config.scope.allows(pong.addr);
         let (policy, per_second) = (self.policy(), self.config.limits.pongs_per_second);
         let link = self.links.link_mut(source.id).ok_or(DropReason::LinkGone)?;
@@ -112,7 +119,7 @@ impl Servent {
         if verdict.is_solicited() && in_scope {
             self.learn_from_pong(now, source, header, &pong, route == Route::Own);
         }
-        self.act(verdict, source, header, raw)?;
+        self.act(now, verdict, source, header, raw)?;
         if verdict == Verdict::Deliver {
             self.stats.delivered.add(Kind::Pong);
             if self.requests.contains(&header.guid) {
@@ -135,12 +142,13 @@ impl Servent {
         if self.dialer.is_own(pong.addr) {
             return;
         }
-        let cached =
-            CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
-        self.routing.learn_pong(now, source.key, cached);
-        let speaks = self.links.link(source.id).map(|link| link.peer().dialect);
-        let speaks = speaks.filter(|dialect| *dialect == Dialect::V0_6);
-        self.learn_from(now, LearntHost { addr: pong.addr, source: Some(source.key), speaks });
+        if source.standing != Standing::Leaf {
+            let Pong { addr, files, kib, .. } = *pong;
+            let cached = CachedPong { addr, files, kib, hops: header.hops };
+            self.routing.learn_pong(now, source.key, cached);
+            let speaks = (source.standing != Standing::Plain).then_some(Dialect::V0_6);
+            self.learn_from(now, LearntHost { addr, source: Some(source.key), speaks });
+        }
         if asked_by_us && header.hops == 0 && pong.addr.ip() == source.peer.ip() {
             // Its own Pong says where it listens: it need not be dialled too.
             if let Some(link) = self.links.link_mut(source.id) {
@@ -158,13 +166,20 @@ impl Servent {
         raw: RawDescriptor<'_>,
     ) -> Handled {
         let query = Query::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        if source.standing == Standing::Leaf && header.hops > 0 {
+            self.close(now, source.id, CloseReason::LeafRelays);
+            return Err(DropReason::NotRouting);
+        }
         let (mut policy, own) = (self.policy(), self.requests.contains(&header.guid));
         // What its ultrapeer sends to a leaf is for the leaf.
-        policy.forwards &= !self.is_from_our_ultrapeer(source);
+        policy.forwards &= source.standing != Standing::OurUltrapeer;
         let (arrival, routing) = (*header, &mut self.routing);
         let seen = || routing.note_arrival(now, &arrival, source.key, own);
         let verdict = router::query(header, source.key, policy, query.criteria.len(), seen);
-        self.act(verdict, source, header, raw)?;
+        self.act(now, verdict, source, header, raw)?;
+        if policy.forwards && !self.links.modern().is_empty() {
+            self.flood_modern(now, source, header, &query, raw.payload());
+        }
         self.stats.delivered.add(Kind::Query);
         self.answer_query(now, source, header, &query);
         Ok(())
@@ -190,9 +205,10 @@ impl Servent {
         if verdict.is_solicited() {
             self.routing.learn_servent(now, hit.servent, source.key);
         }
-        self.act(verdict, source, header, raw)?;
-        if verdict == Verdict::Deliver {
-            self.deliver_hit(source.key, header, &hit, raw.payload())?;
+        self.act(now, verdict, source, header, raw)?;
+        match verdict {
+            Verdict::Deliver => self.deliver_hit(source.key, header, &hit, raw.payload())?,
+            _ => self.note_results(guid, hit.count.into()),
         }
         Ok(())
     }
@@ -223,7 +239,7 @@ impl Servent {
             }
         };
         let verdict = router::push(header, source.key, policy, seen, || route, serve);
-        self.act(verdict, source, header, raw)?;
+        self.act(now, verdict, source, header, raw)?;
         match verdict {
             Verdict::Deliver => self.answer_push(now, &push),
             _ => Ok(()),
@@ -242,6 +258,7 @@ impl Servent {
     #[inline]
     fn act(
         &mut self,
+        now: Instant,
         verdict: Verdict,
         source: Source,
         header: &Header,
@@ -255,41 +272,13 @@ impl Servent {
         let next = router::next_hop(header);
         match targets {
             Targets::One(target) => {
-                let descriptor = self.encoded(next, raw.payload());
+                let payload = self.bridged(now, source, target, header, raw.payload());
+                let descriptor = self.encoded(next, &payload);
                 self.enqueue(Some(source.key), target, &descriptor);
             }
-            Targets::AllBut(_) => {
-                let capacity = self.config.limits.send_queue_bytes;
-                self.routing.broadcast(targets, &next, raw.frame(), capacity);
-                if self.outbox.is_observed() {
-                    // What comes of a descriptor is told before the next one is.
-                    self.flush_batch();
-                }
-                if !self.links.modern().is_empty() {
-                    self.flood_modern(source, &next, raw.payload());
-                }
-            }
+            Targets::AllBut(_) => self.flood_plain(targets, source, &next, raw),
         }
         Ok(())
-    }
-
-    /// Queues a broadcast for each 0.6 link that it is of use to: Queries for ultrapeers, Pings for nobody,
-    /// since who speaks 0.6 answers them from a cache.
-    fn flood_modern(&mut self, source: Source, next: &Header, payload: &[u8]) {
-        if next.kind != Kind::Query {
-            return;
-        }
-        for at in 0..self.links.modern().len() {
-            let target = self.links.modern()[at];
-            let Some(link) = self.links.of(target).and_then(Connection::link) else { continue };
-            let peer = link.peer();
-            if target == source.key || peer.is_our_ultrapeer || peer.role == PeerRole::Leaf {
-                continue;
-            }
-            let ttl = peer.max_ttl.map_or(next.ttl, |most| next.ttl.min(most));
-            let descriptor = self.encoded(Header { ttl, ..*next }, payload);
-            self.enqueue(Some(source.key), target, &descriptor);
-        }
     }
 
     /// What is known of an id, or that it is of a request of our own.
@@ -304,11 +293,6 @@ impl Servent {
             Some(key) if self.links.of(key).is_some() => Route::Link(key),
             Some(_) => Route::Gone,
         }
-    }
-
-    #[inline]
-    fn is_from_our_ultrapeer(&self, source: Source) -> bool {
-        self.links.link(source.id).is_some_and(|link| link.peer().is_our_ultrapeer)
     }
 
     #[inline]

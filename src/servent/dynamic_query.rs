@@ -60,6 +60,8 @@ pub(super) struct Ultrapeer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) guid: Guid,
+    /// The leaf that asked.
+    pub(super) leaf: LinkKey,
     /// The neighbour it goes to.
     pub(super) link: LinkKey,
     pub(super) ttl: u8,
@@ -253,7 +255,7 @@ impl Search {
         self.sent += 1;
         self.horizon = self.horizon.saturating_add(reach(next.degree, ttl));
         self.next = now + wait_after(self.sent);
-        Some(Step { guid, link: next.link, ttl, payload: self.payload.clone() })
+        Some(Step { guid, leaf: self.leaf, link: next.link, ttl, payload: self.payload.clone() })
     }
 
     /// The smallest TTL with which this neighbour reaches its share of the ultrapeers that are still

@@ -346,6 +346,7 @@ impl Servent {
         }
         self.outbox.event(Event::LinkUp { conn: id, addr, outbound, dialect, role });
         self.outbox.observe(|| Observation::LinkUp { peer: addr, outbound, dialect, role });
+        self.join_modern(now, key);
         if self.config.background_pings {
             self.send_own_ping(now, key, self.config.ttl);
         }

@@ -113,7 +113,7 @@ impl Servent {
         let Some(conn) = self.links.get_mut(id) else { return Ok(bytes.len()) };
         let peer = conn.remote;
         let Phase::Link(link) = &mut conn.phase else { return Ok(bytes.len()) };
-        let source = Source { id, key: link.key, peer };
+        let source = Source { id, key: link.key, peer, standing: link.peer().standing() };
         // Taken out while its descriptors are handled, which may end the link.
         let (mut own, mut boxed) = (Deframer::default(), link.deframer.take());
         let deframer = boxed.as_deref_mut().unwrap_or(&mut own);

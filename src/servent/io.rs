@@ -7,6 +7,7 @@ use crate::transfer::upload::{OpenError, UploadClose};
 use crate::wire::deflate::StreamError;
 use crate::wire::handshake::HandshakeError;
 use crate::wire::http_head::Status;
+use crate::wire::qrp::QrpError;
 use crate::wire::{Dialect, FrameError, Guid, ServentId};
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -384,6 +385,10 @@ pub enum CloseReason {
     Frame(FrameError),
     /// Its deflated stream could not be followed.
     Inflate(StreamError),
+    /// Its route table could not be followed.
+    Qrp(QrpError),
+    /// A leaf sent a Query that is not its own.
+    LeafRelays,
     /// The peer was silent for too long.
     Timeout(&'static str),
     /// The peer stopped reading.
@@ -414,6 +419,8 @@ impl CloseReason {
             CloseReason::Duplicate => 202,
             CloseReason::Frame(_) => 400,
             CloseReason::Timeout(_) => 405,
+            CloseReason::Qrp(_) => 413,
+            CloseReason::LeafRelays => 414,
             CloseReason::Full => 503,
             _ => return None,
         })
@@ -437,6 +444,8 @@ impl fmt::Display for CloseReason {
             CloseReason::Crawled => f.write_str("a crawler, which has its answer"),
             CloseReason::Frame(error) => error.fmt(f),
             CloseReason::Inflate(error) => error.fmt(f),
+            CloseReason::Qrp(error) => error.fmt(f),
+            CloseReason::LeafRelays => f.write_str("the leaf sent a Query of another servent"),
             CloseReason::Timeout(what) => write!(f, "no {what} in time"),
             CloseReason::Stalled => f.write_str("the peer stopped reading"),
             CloseReason::Full => f.write_str("all link slots are taken"),

@@ -280,6 +280,8 @@ impl Servent {
         if self.dialer.next_round() <= now {
             self.dial_wanted(now);
         }
+        self.step_tables(now);
+        self.step_searches(now);
         self.serve_waiting(now);
     }
 

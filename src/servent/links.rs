@@ -1,7 +1,7 @@
 //! Links and all other sockets: what each is, which of them stand as links, which have something to
 //! send.
 
-use super::connection::{Connection, Link, Origin, PeerInfo, PeerRole, Phase};
+use super::connection::{Connection, Link, Origin, PeerInfo, PeerRole, Phase, Standing};
 use super::io::ConnId;
 use super::link_key::LinkKey;
 use super::per_address::PerAddressCount;
@@ -56,6 +56,13 @@ impl Links {
     #[inline]
     pub(super) fn modern(&self) -> &[LinkKey] {
         self.modern.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a link that stands speaks 0.4.
+    #[inline]
+    pub(super) fn is_plain(&self, key: LinkKey) -> bool {
+        let is_plain = |link: &Link| link.peer().standing() == Standing::Plain;
+        self.modern().is_empty() || self.of(key).and_then(Connection::link).is_some_and(is_plain)
     }
 
     /// An established link by its place among all of them.

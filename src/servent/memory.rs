@@ -1,11 +1,12 @@
 //! Upper bound on a servent's memory: every queue, table and buffer at its limit.
 
 use super::connection::{ACCOUNT_BYTES_PER_BYTE, CODEC_BYTES, Connection, Link};
+use super::flood::URN_QUERIES;
 use super::io::{ConnId, Event};
 use super::routing::BYTES_PER_ID;
 use super::uploads::UPLOAD_BYTES;
-use super::{CachedPong, Observation, budget};
-use crate::config::{Config, READ_BYTES};
+use super::{CachedPong, Observation, budget, dynamic_query, query_routing};
+use crate::config::{Config, READ_BYTES, Role};
 use crate::time::Instant;
 use crate::wire::http_head::MAX_HEAD_BYTES;
 use crate::wire::{HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_QUERY_BYTES};
@@ -45,6 +46,9 @@ impl Config {
     pub fn memory(&self, pending_events: usize, observed: bool) -> Vec<Cost> {
         let limits = &self.limits;
         let cost = |what, count, bytes| Cost { what, count, bytes };
+        // Leaves have queues and buffers as all links have.
+        let leaves = if self.role == Role::Servent { self.max_leaves } else { 0 };
+        let links = (self.max_links + leaves).min(limits.max_connections);
         let strangers = limits.max_connections - self.max_links;
         let head = GROWTH * (2 * MAX_HEAD_BYTES + 1) + UPLOAD_BYTES + ENTRY_BYTES;
         let largest = HEADER_BYTES + MAX_PAYLOAD_BYTES;
@@ -53,7 +57,7 @@ impl Config {
         let event = size_of::<Event>() + MAX_QUERY_BYTES;
         // One share of work bounds the observations of one visit; each is formatted as text.
         let observations = if observed { budget::MOST_COPIES } else { 0 };
-        vec![
+        let mut costs = vec![
             cost("the program itself", 1, PROGRAM_BYTES),
             cost(
                 "sockets",
@@ -61,21 +65,14 @@ impl Config {
                 GROWTH * size_of::<Connection>() + ENTRY_BYTES * 3,
             ),
             cost("request heads on sockets that are no links", strangers, head),
-            cost(
-                "descriptors being assembled",
-                self.max_links,
-                GROWTH * largest + size_of::<Link>(),
-            ),
-            cost("send queues", self.max_links, GROWTH * queue),
-            cost(
-                "accounts of who fills a send queue",
-                self.max_links,
-                ACCOUNT_BYTES_PER_BYTE * queue,
-            ),
-            cost("streams of deflated links", self.max_links, CODEC_BYTES),
+            cost("descriptors being assembled", links, GROWTH * largest + size_of::<Link>()),
+            cost("send queues", links, GROWTH * queue),
+            cost("accounts of who fills a send queue", links, ACCOUNT_BYTES_PER_BYTE * queue),
+            cost("streams of deflated links", links, CODEC_BYTES),
             cost("ids of Pings", limits.ping_routes, BYTES_PER_ID),
             cost("ids of Queries", limits.query_routes, BYTES_PER_ID),
             cost("ids of Pushes", limits.push_routes, BYTES_PER_ID),
+            cost("Queries that asked for URNs", URN_QUERIES, BYTES_PER_ID),
             cost("servent ids", limits.servent_routes, BYTES_PER_ID),
             // The largest table, while it doubles.
             cost("ids being moved to a larger table", limits.query_routes / 4, BYTES_PER_ID),
@@ -88,12 +85,13 @@ impl Config {
             cost("Pushes remembered", limits.pushes_remembered(), size_of::<(Instant, ConnId)>()),
             // A read is forwarded before the next; the smallest descriptor causes one event.
             cost("bytes of one read, and what they cause", GROWTH * READ_BYTES, 16),
-            cost("input that waits for its share of work", self.max_links, READ_BYTES),
+            cost("input that waits for its share of work", links, READ_BYTES),
             cost("pending events", pending_events, event),
             cost("records of --events", observations, GROWTH * size_of::<Observation>()),
-        ]
-        .into_iter()
-        .filter(|cost| cost.count > 0)
-        .collect()
+        ];
+        let modern = query_routing::bounds(links).into_iter().chain([dynamic_query::bounds(links)]);
+        costs.extend(modern.map(|(what, count, bytes)| cost(what, count, bytes)));
+        costs.retain(|cost| cost.count > 0);
+        costs
     }
 }

@@ -13,6 +13,8 @@
 //! | `Links` | sockets and what each is used for, handshakes, send queues, lists of what is ready to send | `handle_accepted` `handle_connected` `handle_bytes` `handle_writable` `handle_closed` `poll_transmit` `sent` |
 //! | `Routing` | route tables, pong cache, broadcast batch; the rules are functions in `router` | every descriptor |
 //! | `Dialer` | static peers, host cache, backoff, own addresses | `add_static_peer` `learn_host`, Pongs, links that come and go, its deadline |
+//! | `QueryRouting` | tables of words, ours and those of 0.6 neighbours | Queries, 0x30, `handle_library`, its deadline |
+//! | `DynamicQueries` | searches of leaves, sent on in small steps | their Queries, hits to them, its deadline |
 //! | `OwnRequests` | searches and pings of the user | `search` `ping`, new links, QueryHits and Pongs for us |
 //! | `Uploads` | HTTP machines, slots, upload limit, connections made for Pushes | HTTP bytes, `handle_file`, Pushes for us |
 //! | `Downloads` | download machines, Pushes sent, connections awaited | `download` `handle_file`, HTTP bytes, GIV, its deadline |
@@ -22,24 +24,25 @@
 //!
 //! The files with `impl Servent` follow the events: `lifecycle` (sockets), `handshakes` (what both sides
 //! of a link agree on), `parting` (its end), `input` (bytes to descriptors), `inflate` (those of deflated
-//! links), `descriptors` (each kind), `answers` (what is said in return), `transfers` (files),
+//! links), `descriptors` (each kind), `flood` (where
+//! it goes, and in which dialect), `leaves` (what 0.6 links have besides), `answers` (what is said in return), `transfers` (files),
 //! `transmit` (send queues to sockets).
 
 mod answers;
-#[cfg_attr(not(test), expect(dead_code, reason = "links of 0.6 call it"))]
 mod bridge;
 mod budget;
 mod connection;
 mod descriptors;
 mod dialer;
 mod downloads;
-#[cfg_attr(not(test), expect(dead_code, reason = "links of 0.6 call it"))]
 mod dynamic_query;
 mod encoded;
+mod flood;
 mod handshakes;
 mod inflate;
 mod input;
 mod io;
+mod leaves;
 mod lifecycle;
 mod link_key;
 mod links;
@@ -49,9 +52,9 @@ mod outbox;
 mod parting;
 mod per_address;
 mod push_replies;
-#[cfg_attr(not(test), expect(dead_code, reason = "links of 0.6 call it"))]
 mod query_routing;
 mod rate_limit;
+mod relays;
 mod requests;
 mod routing;
 mod timers;
@@ -66,6 +69,7 @@ pub use io::{
     CloseReason, ConnId, Event, FileDone, FileId, FileOp, Hit, IoFailure, Output, SearchError,
     TransferId, TxChunk,
 };
+pub use leaves::ModernState;
 pub use link_key::LinkKey;
 pub use memory::Cost;
 pub use observe::Observation;
@@ -83,8 +87,11 @@ use budget::WorkBudget;
 use connection::Phase;
 use dialer::Dialer;
 use downloads::Downloads;
+use dynamic_query::DynamicQueries;
 use links::{Links, Sending};
 use outbox::Outbox;
+use query_routing::QueryRouting;
+use relays::Relay;
 use requests::OwnRequests;
 use routing::Routing;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -115,6 +122,10 @@ pub struct Servent {
     rng: Rng,
     links: Links,
     routing: Routing,
+    /// The 0.6 links that route for others.
+    relays: Rare<Vec<Relay>>,
+    query_routing: Rare<QueryRouting>,
+    dynamic_queries: Rare<DynamicQueries>,
     dialer: Dialer,
     requests: OwnRequests,
     uploads: Uploads,
@@ -162,6 +173,9 @@ impl Servent {
             identity,
             links: Links::default(),
             routing: Routing::new(&config.limits, &mut rng),
+            relays: Rare::default(),
+            query_routing: Rare::default(),
+            dynamic_queries: Rare::default(),
             dialer: Dialer::new(&config),
             requests: OwnRequests::new(&mut rng),
             uploads: Uploads::new(&config, now),
@@ -262,6 +276,9 @@ impl Servent {
     /// A new index of the shared files replaces the old one.
     pub fn handle_library(&mut self, library: Arc<Library>) {
         self.library = library;
+        if let Some(tables) = self.query_routing.get_mut() {
+            tables.library_changed();
+        }
     }
 
     /// Observes what it does with each descriptor from now on, or no more. The caller then drains
@@ -307,6 +324,8 @@ impl Servent {
             (rate.unwrap_or(never), "upload rate"),
             (self.downloads.next_push_deadline().unwrap_or(never), "push"),
             (self.budget.deadline().unwrap_or(never), "unread input"),
+            (self.next_table_step().unwrap_or(never), "route tables"),
+            (self.next_search_step().unwrap_or(never), "searches of leaves"),
         ];
         let first = deadlines.into_iter().min_by_key(|(at, _)| *at);
         first.filter(|(at, _)| *at < Instant::FAR_FUTURE)

@@ -179,6 +179,7 @@ impl Servent {
     fn leave_link(&mut self, peer: SocketAddrV4, link: &mut Link) {
         self.drop_unread(peer, link);
         self.routing.forget_link(link.key);
+        self.leave_modern(link.key);
     }
 }
 

@@ -126,7 +126,7 @@ impl Servent {
         descriptor: &EncodedDescriptor<'_>,
     ) -> bool {
         if self.routing.pending().is_some_and(|targets| targets.include(target))
-            && !self.links.modern().contains(&target)
+            && self.links.is_plain(target)
         {
             // What was broadcast before it goes before it.
             self.flush_batch();
@@ -152,15 +152,6 @@ impl Servent {
         }
         self.list_ready(id);
         true
-    }
-
-    /// Queues a copy of our own making for every link.
-    pub(super) fn enqueue_for_all(&mut self, descriptor: &EncodedDescriptor<'_>) {
-        let mut at = 0;
-        while let Some(target) = self.links.established(at) {
-            self.enqueue(None, target, descriptor);
-            at += 1;
-        }
     }
 
     /// Pings sent on a link admit Pongs.

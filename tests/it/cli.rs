@@ -104,7 +104,7 @@ fn exit_codes_tell_why_there_is_no_link() {
     assert_code(&home.run(&["ping", &nobody]), 5);
     assert_code(&home.run(&["get", &format!("http://{nobody}/get/1/x.txt")]), 5);
 
-    let full = home.start(&["--max-links", "0", "--links", "0"]);
+    let full = home.start(&["--max-links", "0", "--links", "0", "--max-leaves", "0"]);
     assert_code(&home.run(&["search", "abc", "--connect", &full.host()]), 6);
     let lonely = home.start(&[]);
     let nothing = home.run(&["search", "abc", "--connect", &lonely.host(), "--wait", "0.1"]);
@@ -418,24 +418,63 @@ fn errors_in_the_settings_do_not_show_rust_types() {
     }
 }
 
-/// gtk-gnutella and other 0.6 servents close without a byte on a 0.4 handshake.
+/// A peer that closes without a byte may speak 0.6 only, so it is asked in both dialects, once each.
 #[test]
-fn a_peer_that_closes_during_the_handshake_may_not_speak_0_4() {
-    let home = Home::new();
+fn a_peer_that_closes_during_the_handshake_is_asked_in_the_other_dialect() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let hangs_up = thread::spawn(move || {
-        for _ in 0..2 {
+        let mut asked = Vec::new();
+        for _ in 0..4 {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.read_exact(&mut [0; 22]).unwrap();
+            let mut first = [0; 20];
+            stream.read_exact(&mut first).unwrap();
+            asked.push(String::from_utf8_lossy(&first[17..]).into_owned());
         }
+        asked
     });
     for args in [&["ping", &host][..], &["search", "--connect", &host, "zebra"]] {
-        let output = home.run(args);
+        // What one has learnt, the next would know.
+        let output = Home::new().run(args);
         assert_code(&output, 6);
         let said = stderr(&output);
-        let reason = "closed the connection: it may not speak Gnutella 0.4";
+        let reason = "closed the connection: it speaks neither Gnutella 0.4 nor 0.6";
         assert!(said.contains(reason) && !said.contains("links are taken"), "{said}");
     }
-    hangs_up.join().unwrap();
+    assert_eq!(hangs_up.join().unwrap(), ["0.4", "0.6", "0.4", "0.6"]);
+}
+
+/// One-shots keep what they learnt, and when they dialled.
+#[test]
+fn one_shots_remember_what_an_address_speaks_and_do_not_get_themselves_banned() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let ultrapeer = thread::spawn(move || {
+        let answer = b"GNUTELLA/0.6 200 OK\r\nX-Ultrapeer: True\r\n\r\n";
+        let (mut old, _) = listener.accept().unwrap();
+        old.read_exact(&mut [0; 22]).unwrap();
+        drop(old);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut hello = vec![0; 4_096];
+        let count = stream.read(&mut hello).unwrap();
+        stream.write_all(answer).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+        String::from_utf8_lossy(&hello[..count]).into_owned()
+    });
+    let output = home.run(&["ping", &host, "--wait", "0.2"]);
+    assert_code(&output, 4);
+    let hello = ultrapeer.join().unwrap();
+    assert!(hello.starts_with("GNUTELLA CONNECT/0.6\r\n"), "{hello}");
+    assert!(hello.contains("\r\nX-Ultrapeer: False\r\n"), "one-shots are leaves: {hello}");
+    let known = std::fs::read_to_string(home.path(".local/state/servent/dialects")).unwrap();
+    let words: Vec<_> = known.split_whitespace().collect();
+    assert_eq!((words.len(), words[0], words[1]), (4, &*host, "0.6"), "{known}");
+    let mut third = home.command().args(["ping", &host]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut lines = std::io::BufReader::new(third.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut lines, &mut said).unwrap();
+    third.kill().unwrap();
+    third.wait().unwrap();
+    assert!(said.contains("banned: dialling it in "), "{said}");
 }

@@ -11,6 +11,10 @@ mod wire;
 mod handshake;
 // Links of 0.6: which dialect is dialled, roles, refusals, Byes.
 mod dialect;
+// Leaves and ultrapeers: route tables, what each is sent, searches in small steps.
+mod roles;
+// What changes where descriptors cross from one dialect to the other.
+mod bridge;
 // The legs of the 0.6 handshake.
 mod handshake06;
 // GGEP, HUGE and deflate.

@@ -20,6 +20,7 @@ mod send_queue;
 pub(super) use codec::{CODEC_BYTES, Coding};
 pub(super) use handshake::{Established, Handshake, Progress, Terms};
 pub(super) use link::Link;
+pub(super) use peer_info::Standing;
 pub use peer_info::{Features, PeerInfo, PeerRole};
 pub(super) use send_queue::{ACCOUNT_BYTES_PER_BYTE, SendQueue};
 

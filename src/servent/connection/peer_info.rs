@@ -30,6 +30,19 @@ impl PeerRole {
     }
 }
 
+/// What a neighbour is to this servent: which descriptors go either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::servent) enum Standing {
+    /// A 0.4 servent: all that is forwarded goes either way, unchanged from one to another.
+    Plain,
+    /// A 0.6 servent that routes for others.
+    Relay,
+    /// A leaf of ours: its own descriptors come, and Queries that its table matches go.
+    Leaf,
+    /// We are its leaf: our own descriptors go, and Queries that come are answered and end here.
+    OurUltrapeer,
+}
+
 /// What a peer can do beyond its version, as announced in its headers. Empty in 0.4.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features(u16);
@@ -117,6 +130,17 @@ impl PeerInfo {
         our_ip: None,
         agent: None,
     };
+
+    /// What it is to this servent.
+    #[inline]
+    pub(in crate::servent) fn standing(&self) -> Standing {
+        match self.dialect {
+            Dialect::V0_4 => Standing::Plain,
+            Dialect::V0_6 if self.is_our_ultrapeer => Standing::OurUltrapeer,
+            Dialect::V0_6 if self.role == PeerRole::Leaf => Standing::Leaf,
+            Dialect::V0_6 => Standing::Relay,
+        }
+    }
 
     /// What the headers of a 0.6 peer at `ip` say. The address it listens on is believed only if it has
     /// the IP of the socket, or one that is as good as none: a peer must not speak for others.

@@ -82,6 +82,8 @@ pub(super) fn bounds(links: usize) -> [(&'static str, usize, usize); 4] {
 pub(super) struct QueryRouting {
     links: BTreeMap<LinkKey, LinkTables>,
     words: QueryWords,
+    /// A buffer for the leaves that a Query is for.
+    matching: Vec<LinkKey>,
     own: OwnTable,
     merged: MergedTable,
     /// Links that get our own table, and that get the merged one.
@@ -201,8 +203,21 @@ impl QueryRouting {
         self.words.read(query) + tables.unwrap_or(u32::MAX)
     }
 
+    /// The leaves that the Query read last is for; [`QueryRouting::recycle`] takes them back.
+    pub(super) fn take_matching(&mut self) -> Vec<LinkKey> {
+        let mut matching = std::mem::take(&mut self.matching);
+        matching.extend(self.matching_leaves());
+        matching
+    }
+
+    /// Keeps the buffer of leaves that a Query was for.
+    pub(super) fn recycle(&mut self, mut matching: Vec<LinkKey>) {
+        matching.clear();
+        self.matching = matching;
+    }
+
     /// The leaves that the Query read last is for.
-    pub(super) fn matching_leaves(&self) -> impl Iterator<Item = LinkKey> {
+    fn matching_leaves(&self) -> impl Iterator<Item = LinkKey> {
         let is_match = |tables: &LinkTables| {
             tables.exchange == Exchange::WithLeaf
                 && tables.received.table().is_some_and(|table| self.words.match_table(table))

@@ -34,6 +34,8 @@ pub(super) struct Routing {
     pushes: RouteTable,
     /// Which link leads to a servent: Pushes follow it.
     servents: RouteTable,
+    /// Queries of 0.4 links that asked for URNs, where there are 0.6 links to answer them.
+    urn_queries: Option<Box<RouteTable>>,
     pongs: PongCache,
     /// Broadcasts of the bytes being read that are not in the send queues yet; `None` before the first.
     batch: Option<Box<BroadcastBatch>>,
@@ -47,6 +49,7 @@ impl Routing {
             queries: table(limits.query_routes, limits.query_route_age),
             pushes: table(limits.push_routes, limits.query_route_age),
             servents: table(limits.servent_routes, limits.servent_route_age),
+            urn_queries: None,
             pongs: PongCache::new(limits.pongs_per_link, limits.pong_age),
             batch: None,
         }
@@ -85,6 +88,22 @@ impl Routing {
             Kind::Push => Some(&mut self.pushes),
             _ => None,
         }
+    }
+
+    /// Remembers, for as long as its route, that a Query of `source` asked for URNs.
+    pub(super) fn note_urns_wanted(
+        &mut self,
+        now: Instant,
+        guid: &Guid,
+        source: LinkKey,
+        table: impl FnOnce() -> RouteTable,
+    ) {
+        self.urn_queries.get_or_insert_with(|| Box::new(table())).set(now, &guid.0, source);
+    }
+
+    /// Whether hits of this Query may carry URNs on a 0.4 link.
+    pub(super) fn wants_urns(&mut self, now: Instant, guid: &Guid) -> bool {
+        self.urn_queries.as_mut().is_some_and(|table| table.get(now, &guid.0).is_some())
     }
 
     /// The link a Ping arrived on.
@@ -128,7 +147,8 @@ impl Routing {
     pub(super) fn forget_link(&mut self, link: LinkKey) {
         self.pongs.forget(link);
         let tables = [&mut self.pings, &mut self.queries, &mut self.pushes, &mut self.servents];
-        tables.into_iter().for_each(|table| table.forget_link(link.index()));
+        let tables = tables.into_iter().chain(self.urn_queries.as_deref_mut());
+        tables.for_each(|table| table.forget_link(link.index()));
     }
 
     /// Adds a broadcast to the batch, which is empty or for the same targets. `frame` is the
