@@ -53,7 +53,8 @@ pub(super) struct PlanArgs {
     /// Deliver what is written in pieces, cut at random
     #[arg(long)]
     pub(super) split: bool,
-    /// Time from the start of one search to the next, in a simulation [default: 10s with faults, else 1s or more]
+    /// Time from the start of one search to the next, in a simulation [default: 30s with
+    /// leaves or ultrapeers, 10s with faults, else 1s or more]
     #[arg(long, value_name = "TIME")]
     pub(super) interval: Option<Delay>,
     /// Probability per link and second that it is reset

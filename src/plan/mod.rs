@@ -49,8 +49,8 @@ pub struct Plan {
     pub window: Option<usize>,
     /// Whether bytes arrive in pieces, cut at random.
     pub split: bool,
-    /// Virtual time from the start of one search to the next; `None` is 10 s with faults, otherwise 1 s
-    /// or until the search has ended.
+    /// Virtual time from the start of one search to the next; `None` is 30 s in networks with roles, 10 s
+    /// with faults, otherwise 1 s or until the search has ended.
     pub interval: Option<Duration>,
     /// Faults.
     pub faults: Faults,
@@ -195,6 +195,9 @@ const MAX_LATENCY: Duration = Duration::from_secs(4);
 /// Default window of links with a bandwidth limit or faults.
 const WINDOW_BYTES: usize = 65_536;
 
+/// A search of a leaf is sent on in steps, the first of them 15.7 s after it began.
+const DYNAMIC_QUERY_SECONDS: u64 = 30;
+
 /// Each node has an address in 10.0.0.0/8.
 pub const MAX_NODES: usize = 10_000_000;
 
@@ -213,7 +216,11 @@ impl Plan {
 
     /// Virtual time from the start of one search to the next.
     pub fn pause(&self) -> Duration {
-        let usual = if self.faults.is_none() { 1 } else { 10 };
+        let usual = match (self.has_roles(), self.faults.is_none()) {
+            (true, _) => DYNAMIC_QUERY_SECONDS,
+            (false, true) => 1,
+            (false, false) => 10,
+        };
         self.interval.unwrap_or(Duration::from_secs(usual))
     }
 

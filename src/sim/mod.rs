@@ -13,12 +13,14 @@
 //! | `shards` | the network in as many parts as there are cores |
 //! | `watcher` | the observer of each descriptor and dial of a part |
 //! | `follower` | follows a search through all parts, and judges it |
+//! | `leaf_tables` | which Queries a leaf may get |
 //! | `faults` | what a fault does to the network |
 //! | `node` | the servent as a node |
 
 mod configs;
 mod faults;
 mod follower;
+mod leaf_tables;
 pub(crate) mod neighbours;
 mod node;
 pub mod report;

@@ -3,6 +3,7 @@
 
 use super::configs::{Configs, PORT};
 use super::follower::Follower;
+use super::leaf_tables::LeafTables;
 use super::node::ServentNode;
 use super::report::{QueryReport, Report};
 use super::shards::{Shards, ranges};
@@ -34,6 +35,9 @@ const USUAL_LATENCY: (Duration, Duration) = (Duration::from_millis(10), Duration
 
 /// Where nothing fails, a search that has not died down by then is left alone.
 pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Within this time route tables have gone through the network: they are merged once a minute.
+const TABLES_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A smaller latency makes windows too short to be worth it.
 const MIN_WINDOW: Duration = Duration::from_millis(1);
@@ -116,7 +120,8 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         let shard = |range: Range<usize>| {
             // A generator of its own, so that the schedule does not depend on what the network draws.
             let schedule = FaultSchedule::new(plan.faults.clone(), Rng::new(!plan.seed));
-            let watcher = Watcher::new(&plan.faults, schedule, oracles, range.clone());
+            let leaves = Arc::clone(&follower.leaves);
+            let watcher = Watcher::new(&plan.faults, schedule, oracles, leaves, range.clone());
             let is_here = |&&(a, b): &&(usize, usize)| range.contains(&a) || range.contains(&b);
             let (len, wires) = (range.len(), graph.edges.iter().filter(is_here).count());
             let mut net = match shards {
@@ -161,6 +166,12 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             libraries
         });
         self.libraries = made.into_iter().flatten().collect();
+        let is_leaf = |node: &usize| self.follower.leaves.get(*node).is_some_and(|leaf| *leaf);
+        if !self.follower.leaves.is_empty() {
+            let libraries = self.libraries.iter().enumerate();
+            let of_leaves = libraries.map(|(node, it)| Some(&**it).filter(|_| is_leaf(&node)));
+            self.follower.leaf_tables = LeafTables::new(of_leaves);
+        }
     }
 
     fn link_up(&mut self, changing: bool) -> Result<(), Violation> {
@@ -173,6 +184,10 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             });
             let now = self.net.now();
             self.run(now, now + SETTLE_TIMEOUT)?;
+        }
+        if !self.follower.roles.are_plain() {
+            let until = self.net.now() + TABLES_TIMEOUT;
+            self.run(until, until)?;
         }
         if changing {
             let (now, nodes) = (self.net.now(), self.libraries.len());
