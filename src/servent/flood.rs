@@ -122,6 +122,9 @@ impl Servent {
             return;
         };
         for &leaf in matching.iter().filter(|leaf| **leaf != source.key) {
+            if !self.takes_hops(leaf, next.hops) {
+                continue;
+            }
             let payload = copies.towards(self.has_feature(leaf, Features::GGEP));
             let descriptor = self.encoded(*next, payload);
             self.enqueue(Some(source.key), leaf, &descriptor);
@@ -138,7 +141,8 @@ impl Servent {
             at += 1;
             let in_steps = source.standing == Standing::Leaf && relay.is_ultrapeer;
             let ttl = bridge::ttl(next.ttl, relay.max_ttl);
-            if relay.link == source.key || in_steps || !self.may_end_at(relay.link, ttl) {
+            let takes = self.takes_hops(relay.link, next.hops);
+            if relay.link == source.key || in_steps || !takes || !self.may_end_at(relay.link, ttl) {
                 continue;
             }
             let payload = copies.towards(relay.ggep);

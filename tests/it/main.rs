@@ -15,6 +15,8 @@ mod dialect;
 mod roles;
 // What changes where descriptors cross from one dialect to the other.
 mod bridge;
+// Vendor messages: hops flow, connect-backs, push proxies.
+mod neighbourly;
 // The legs of the 0.6 handshake.
 mod handshake06;
 // GGEP, HUGE and deflate.
