@@ -1,7 +1,7 @@
 //! Fuzz target for whole networks: a small plan, faults and operations are decoded from bytes and run
 //! in the simulator, with all rules checked.
 
-use crate::plan::roles::{LinkPlan, NodeRole, Speaks};
+use crate::plan::roles::{LinkPlan, NodeRole, Roles, Speaks};
 use crate::plan::topology::Graph;
 use crate::plan::{Faults, Place, Plan};
 use crate::sim::{Operation, play};
@@ -66,13 +66,16 @@ fn mix(plan: &mut Plan, graph: &mut Graph, roles: u8) {
         };
         plan.places.insert(name.clone(), Place { role, speaks, ..Place::default() });
     }
-    // Links with one end that may dial either dialect: of the first node, and of leaves.
     let of_first = graph.edges.iter().filter(|&&(a, b)| a == 0 && b < first_leaf);
     for (at, &(a, b)) in (1..).zip(of_first) {
         if roles >> (at % 6) & 1 == 1 {
             let between = (graph.names[a].clone(), graph.names[b].clone());
             plan.links.push(LinkPlan { between, dialect: Dialect::V0_6 });
         }
+    }
+    if Roles::new(plan, graph).is_err() {
+        // A bridge would have to dial both.
+        plan.links.clear();
     }
 }
 
