@@ -58,12 +58,9 @@ impl Servent {
         next: &Header,
         raw: RawDescriptor<'_>,
     ) {
-        if source.standing != Standing::Plain {
-            let to = Towards::V0_4 { urns_wanted: false };
-            let payload = bridge::translate(next.kind, raw.payload(), to);
-            if *payload != *raw.payload() {
-                return self.flood_translated(source, next, &payload);
-            }
+        if source.standing != Standing::Plain && self.flood_translated(source, next, raw.payload())
+        {
+            return;
         }
         self.routing.broadcast(targets, next, raw.frame(), self.config.limits.send_queue_bytes);
         if self.outbox.is_observed() {
@@ -72,15 +69,24 @@ impl Servent {
         }
     }
 
-    fn flood_translated(&mut self, source: Source, next: &Header, payload: &[u8]) {
-        let descriptor = self.encoded(*next, payload);
-        for at in 0..self.links.plain().len() {
-            self.enqueue(Some(source.key), self.links.plain()[at], &descriptor);
+    /// Sends a broadcast of a 0.6 link to all 0.4 links, if they get it otherwise than it came.
+    #[inline(never)]
+    fn flood_translated(&mut self, source: Source, next: &Header, payload: &[u8]) -> bool {
+        let to = Towards::V0_4 { urns_wanted: false };
+        let translated = bridge::translate(next.kind, payload, to);
+        let changes = *translated != *payload;
+        if changes {
+            let descriptor = self.encoded(*next, &translated);
+            for at in 0..self.links.plain().len() {
+                self.enqueue(Some(source.key), self.links.plain()[at], &descriptor);
+            }
         }
+        changes
     }
 
     /// Sends a Query that is new to the 0.6 links it may be of use to. Pings go to none of them: they
     /// are answered from caches.
+    #[inline(never)]
     pub(super) fn flood_modern(
         &mut self,
         now: Instant,
@@ -185,29 +191,27 @@ impl Servent {
         self.enqueue(Some(step.leaf), step.link, &descriptor)
     }
 
-    /// The payload of a reply or Push as `target` gets it.
-    #[inline]
-    pub(super) fn bridged<'a>(
+    /// Sends a reply or Push to its one link, unless both speak 0.4.
+    #[inline(never)]
+    pub(super) fn forward_translated(
         &mut self,
         now: Instant,
         source: Source,
         target: LinkKey,
-        header: &Header,
-        payload: &'a [u8],
-    ) -> Cow<'a, [u8]> {
-        let to_plain = self.links.is_plain(target);
-        if to_plain && source.standing == Standing::Plain {
-            return Cow::Borrowed(payload);
-        }
-        let towards = match to_plain {
+        next: &Header,
+        payload: &[u8],
+    ) {
+        let towards = match self.links.is_plain(target) {
             true => {
-                let is_hit = header.kind == Kind::QueryHit;
-                let urns_wanted = is_hit && self.routing.wants_urns(now, &header.guid);
+                let is_hit = next.kind == Kind::QueryHit;
+                let urns_wanted = is_hit && self.routing.wants_urns(now, &next.guid);
                 Towards::V0_4 { urns_wanted }
             }
             false => Towards::V0_6 { ggep: self.has_feature(target, Features::GGEP) },
         };
-        bridge::translate(header.kind, payload, towards)
+        let payload = bridge::translate(next.kind, payload, towards);
+        let descriptor = self.encoded(*next, &payload);
+        self.enqueue(Some(source.key), target, &descriptor);
     }
 
     /// Results for a Query were sent to where it came from: a leaf's search may have enough.
