@@ -176,7 +176,9 @@ impl Servent {
         let config = Arc::clone(&self.config);
         let addr = self.advertised_on(target);
         let open = Trailer::busy_flags(self.uploads.slots_taken() >= config.max_uploads);
-        let trailer = Trailer { vendor: VENDOR, open: &open, private: &[] };
+        let private = self.trailer_extensions(target);
+        let open = if private.is_empty() { open } else { Trailer::with_ggep(open) };
+        let trailer = Trailer { vendor: VENDOR, open: &open, private: &private };
         let limit = config.limits.hit_payload_bytes;
         let mut hits = QueryHitBuilder::new(addr, config.speed_kbps, trailer, self.identity, limit);
         let header =

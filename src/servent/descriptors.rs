@@ -10,6 +10,7 @@ use crate::config::Role;
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::qrp::QRP;
+use crate::wire::vendor::{EXPERIMENTAL, STANDARD};
 use crate::wire::{
     Bye, Dialect, Guid, Header, Kind, Ping, Pong, Push, Query, QueryHit, RawDescriptor, ServentId,
 };
@@ -48,6 +49,7 @@ impl Servent {
             Kind::Push => self.handle_push(now, source, &mut header, raw),
             Kind::Bye => self.handle_bye(now, source, raw),
             QRP => self.handle_route_table(now, source, raw),
+            EXPERIMENTAL | STANDARD => self.handle_vendor_message(now, source, raw),
             Kind::Other(_) => Err(DropReason::UnknownKind),
         };
         if let Err(reason) = handled {

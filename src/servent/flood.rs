@@ -25,6 +25,8 @@ use std::borrow::Cow;
 /// Queries of 0.4 links that asked for URNs and are remembered, so that their hits keep them: 20 bytes
 /// each. No 0.4 servent asks for any by itself.
 pub(super) const URN_QUERIES: usize = 1 << 14;
+/// A leaf's own Query has crossed one link when it is sent on.
+const LEAF_QUERY_HOPS: u8 = 1;
 /// Copies of leaves' searches sent before other work is looked at.
 const SEARCH_STEPS: usize = 64;
 
@@ -128,7 +130,10 @@ impl Servent {
             return;
         };
         for &leaf in matching.iter().filter(|leaf| **leaf != source.key) {
-            let payload = copies.towards(self.has_feature(leaf, Features::GGEP));
+            if !self.takes_hops(leaf, next.hops) {
+                continue;
+            }
+            let payload = copies.towards(self.link_has(leaf, Features::GGEP));
             let descriptor = self.encoded(*next, payload);
             self.enqueue(Some(source.key), leaf, &descriptor);
         }
@@ -144,7 +149,8 @@ impl Servent {
             at += 1;
             let in_steps = source.standing == Standing::Leaf && relay.is_ultrapeer;
             let ttl = bridge::ttl(next.ttl, relay.max_ttl);
-            if relay.link == source.key || in_steps || !self.may_end_at(relay.link, ttl) {
+            let takes = self.takes_hops(relay.link, next.hops);
+            if relay.link == source.key || in_steps || !takes || !self.may_end_at(relay.link, ttl) {
                 continue;
             }
             let payload = copies.towards(relay.ggep);
@@ -172,6 +178,9 @@ impl Servent {
     }
 
     fn send_step(&mut self, step: &Step) -> bool {
+        if !self.takes_hops(step.link, LEAF_QUERY_HOPS) {
+            return false;
+        }
         let ends_there = step.ttl <= 1;
         if ends_there
             && let Some(tables) = self.query_routing.get_mut()
@@ -182,11 +191,10 @@ impl Servent {
                 return false;
             }
         }
-        let ggep = self.has_feature(step.link, Features::GGEP);
+        let ggep = self.link_has(step.link, Features::GGEP);
         let payload = bridge::translate(Kind::Query, &step.payload, Towards::V0_6 { ggep });
-        // A leaf's own Query: it has crossed one link.
         let (guid, ttl) = (step.guid, step.ttl);
-        let header = Header { guid, kind: Kind::Query, ttl, hops: 1, payload_len: 0 };
+        let header = Header { guid, kind: Kind::Query, ttl, hops: LEAF_QUERY_HOPS, payload_len: 0 };
         let descriptor = self.encoded(header, &payload);
         self.enqueue(Some(step.leaf), step.link, &descriptor)
     }
@@ -207,7 +215,7 @@ impl Servent {
                 let urns_wanted = is_hit && self.routing.wants_urns(now, &next.guid);
                 Towards::V0_4 { urns_wanted }
             }
-            false => Towards::V0_6 { ggep: self.has_feature(target, Features::GGEP) },
+            false => Towards::V0_6 { ggep: self.link_has(target, Features::GGEP) },
         };
         let payload = bridge::translate(next.kind, payload, towards);
         let descriptor = self.encoded(*next, &payload);
@@ -246,10 +254,5 @@ impl Servent {
         let payload = bridge::own_query(payload);
         let descriptor = self.encoded(Header { ttl, ..header }, &payload);
         self.enqueue(None, target, &descriptor);
-    }
-
-    fn has_feature(&self, link: LinkKey, feature: Features) -> bool {
-        let link = self.links.of(link).and_then(Connection::link);
-        link.is_some_and(|link| link.peer().features.has(feature))
     }
 }

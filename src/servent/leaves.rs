@@ -71,6 +71,7 @@ impl Servent {
         if exchange != Exchange::None {
             self.query_routing.change().link_up(now, key, exchange);
         }
+        self.introduce_messages(key);
     }
 
     /// A link stands no longer.
@@ -83,6 +84,12 @@ impl Servent {
         }
         if let Some(searches) = self.dynamic_queries.get_mut() {
             searches.link_down(key);
+        }
+        if let Some(proxies) = self.push_proxies.get_mut() {
+            proxies.forget_link(key);
+        }
+        if let Some(flow) = self.hops_flow.get_mut() {
+            flow.forget_link(key);
         }
     }
 

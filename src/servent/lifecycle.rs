@@ -110,6 +110,7 @@ impl Servent {
                 self.downloads.handle_connected(now, transfer, true);
                 self.drive_download(now, transfer);
             }
+            Phase::ConnectBack => self.close(now, id, CloseReason::TransferEnded),
             Phase::PushReply(line) => {
                 let line = std::mem::take(&mut **line);
                 self.reply_to_push(now, id, line);
@@ -187,7 +188,7 @@ impl Servent {
             }
             Phase::Idle(_) => self.close(now, id, CloseReason::Unasked),
             Phase::Parting(_) => self.overhear(id, bytes),
-            Phase::Dialing(_) | Phase::PushReply(_) => {}
+            Phase::Dialing(_) | Phase::ConnectBack | Phase::PushReply(_) => {}
         }
     }
 
@@ -298,7 +299,9 @@ impl Servent {
         let Some(conn) = self.links.get(id) else { return };
         let stalled = conn.queue.is_stalled(now, stall);
         let reason = match &conn.phase {
-            Phase::Dialing(_) | Phase::PushReply(_) => CloseReason::Timeout("connection"),
+            Phase::Dialing(_) | Phase::ConnectBack | Phase::PushReply(_) => {
+                CloseReason::Timeout("connection")
+            }
             Phase::Accepted(_) => CloseReason::Timeout("first line"),
             Phase::Handshaking(_) if conn.is_dialled() => {
                 CloseReason::Timeout("answer to our handshake")

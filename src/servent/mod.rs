@@ -51,6 +51,7 @@ mod observe;
 mod outbox;
 mod parting;
 mod per_address;
+mod push_proxies;
 mod push_replies;
 mod query_routing;
 mod rate_limit;
@@ -61,6 +62,7 @@ mod timers;
 mod transfers;
 mod transmit;
 mod uploads;
+mod vendor_messages;
 
 pub use connection::{Features, PeerInfo, PeerRole};
 pub use dialer::{HostCache, KnownHost};
@@ -90,6 +92,7 @@ use downloads::Downloads;
 use dynamic_query::DynamicQueries;
 use links::{Links, Sending};
 use outbox::Outbox;
+use push_proxies::PushProxies;
 use query_routing::QueryRouting;
 use relays::Relay;
 use requests::OwnRequests;
@@ -98,6 +101,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use timers::Timers;
 use uploads::Uploads;
+use vendor_messages::HopsFlow;
 
 /// A Gnutella servent without input and output of its own.
 ///
@@ -129,6 +133,8 @@ pub struct Servent {
     dialer: Dialer,
     requests: OwnRequests,
     uploads: Uploads,
+    push_proxies: Rare<PushProxies>,
+    hops_flow: Rare<HopsFlow>,
     downloads: Downloads,
     budget: WorkBudget,
     timers: Timers,
@@ -179,6 +185,8 @@ impl Servent {
             dialer: Dialer::new(&config),
             requests: OwnRequests::new(&mut rng),
             uploads: Uploads::new(&config, now),
+            push_proxies: Rare::default(),
+            hops_flow: Rare::default(),
             downloads: Downloads::default(),
             budget: WorkBudget::default(),
             timers: Timers::default(),

@@ -123,6 +123,10 @@ impl Servent {
                     self.stats.files_served += u64::from(complete);
                     self.outbox.event(Event::Served { addr, number, bytes, complete });
                 }
+                UploadStep::Proxy { path, addr: target } => {
+                    let passed_on = self.pass_push_on(now, id, path, target);
+                    self.uploads.handle_proxied(now, id, passed_on);
+                }
                 UploadStep::Refused { status, mut path } => {
                     path.truncate(MAX_TOLD_PATH_BYTES);
                     self.outbox.event(Event::Refused { addr, status, path });

@@ -130,6 +130,11 @@ impl Uploads {
         });
     }
 
+    /// What came of an [`UploadStep::Proxy`].
+    pub(super) fn handle_proxied(&mut self, now: Instant, id: ConnId, passed_on: bool) {
+        self.change(id, |upload| upload.handle_proxied(now, passed_on));
+    }
+
     pub(super) fn handle_file(&mut self, now: Instant, id: ConnId, done: FileDone) {
         self.change(id, |upload| match done {
             FileDone::Opened { size } => upload.handle_opened(now, Ok(size)),

@@ -15,11 +15,12 @@
 use super::SharedFiles;
 use crate::time::Instant;
 use crate::wire::http_head::{
-    ContentRange, GetPath, MAX_HEAD_BYTES, Method, Reply, RequestError, RequestHead, Status,
-    Version, parse_request,
+    ContentRange, GetPath, MAX_HEAD_BYTES, Method, PushProxyPath, Reply, RequestError, RequestHead,
+    Status, Version, parse_request,
 };
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 /// Bounds of one upload connection.
@@ -79,7 +80,14 @@ pub enum UploadStep {
         /// Whether the body was complete
         complete: bool,
     },
-    /// A request was refused with 404, 416 or 503.
+    /// Pass a Push on, then call [`Upload::handle_proxied`].
+    Proxy {
+        /// Whom to, and for which file
+        path: PushProxyPath,
+        /// Where it is to be answered
+        addr: SocketAddrV4,
+    },
+    /// A request was refused with 400, 404, 410, 416 or 503.
     Refused {
         /// The status
         status: Status,
@@ -176,6 +184,8 @@ enum State {
     /// A request waits for `poll`, which has the library.
     Asked(Result<RequestHead, RequestError>),
     Opening(ResponsePlan),
+    /// A Push is to be passed on; the path that asks for it.
+    Proxying(ResponsePlan, Vec<u8>),
     Sending(Outgoing),
     Closed,
 }
@@ -265,6 +275,16 @@ impl Upload {
     /// The connection was reset.
     pub fn handle_reset(&mut self, _now: Instant) {
         self.close(UploadClose::ByPeer);
+    }
+
+    /// A Push was passed on, or could not be, since its servent has no link with us.
+    pub fn handle_proxied(&mut self, now: Instant, passed_on: bool) {
+        let State::Proxying(plan, path) = &mut self.state else { return };
+        let (plan, path) = (*plan, std::mem::take(path));
+        match passed_on {
+            true => self.send_head(now, plan.reply(Status::Accepted), None),
+            false => self.decline(now, plan.reply(Status::Gone), &path),
+        }
     }
 
     /// The answer to [`UploadStep::Open`]: the size in bytes of the open file.
@@ -438,6 +458,13 @@ impl Upload {
         let version = request.reply_version();
         let mut plan =
             ResponsePlan { version, keep_alive: request.keep_alive, size: 0, range: None };
+        if let Some(path) = PushProxyPath::parse(&request.path) {
+            let Some(addr) = request.node else {
+                return self.decline(now, plan.reply(Status::BadRequest), &request.path);
+            };
+            self.state = State::Proxying(plan, request.path);
+            return self.steps.push_back(UploadStep::Proxy { path, addr });
+        }
         let found = GetPath::parse(&request.path).ok().and_then(|path| files.find(&path));
         let Some((number, size)) = found else {
             return self.decline(now, plan.reply(Status::NotFound), &request.path);

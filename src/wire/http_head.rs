@@ -8,11 +8,13 @@
 //! [`MAX_HEAD_BYTES`]. So the answer never depends on how TCP split the bytes.
 
 mod get_path;
+mod push_proxy;
 mod range;
 mod request;
 mod response;
 
 pub use get_path::{GetPath, GetPathError, encode_name};
+pub use push_proxy::PushProxyPath;
 pub use range::{ContentRange, RangeSpec, Unsatisfiable};
 pub use request::{GetRequest, Method, RequestError, RequestHead, parse_request};
 pub use response::{Reply, ResponseError, ResponseHead, parse_response};
@@ -65,6 +67,8 @@ impl Version {
 pub enum Status {
     /// 200: the whole file follows
     Ok,
+    /// 202: a Push is on its way
+    Accepted,
     /// 206: a range of the file follows
     PartialContent,
     /// 400: not a request this servent can read
@@ -73,6 +77,8 @@ pub enum Status {
     NotFound,
     /// 405: an HTTP method that has no meaning here
     MethodNotAllowed,
+    /// 410: the servent that a Push is for has no link with us
+    Gone,
     /// 416: the range starts behind the end of the file
     RangeNotSatisfiable,
     /// 431: the head is longer than [`MAX_HEAD_BYTES`]
@@ -90,10 +96,12 @@ impl Status {
     pub const fn code(self) -> u16 {
         match self {
             Status::Ok => 200,
+            Status::Accepted => 202,
             Status::PartialContent => 206,
             Status::BadRequest => 400,
             Status::NotFound => 404,
             Status::MethodNotAllowed => 405,
+            Status::Gone => 410,
             Status::RangeNotSatisfiable => 416,
             Status::HeadTooLarge => 431,
             Status::NotImplemented => 501,
@@ -106,10 +114,12 @@ impl Status {
     pub const fn text(self) -> &'static str {
         match self {
             Status::Ok => "OK",
+            Status::Accepted => "Push Sent",
             Status::PartialContent => "Partial Content",
             Status::BadRequest => "Bad Request",
             Status::NotFound => "Not Found",
             Status::MethodNotAllowed => "Method Not Allowed",
+            Status::Gone => "Servent Not Connected",
             Status::RangeNotSatisfiable => "Range Not Satisfiable",
             Status::HeadTooLarge => "Request Header Fields Too Large",
             Status::NotImplemented => "Not Implemented",

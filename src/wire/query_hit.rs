@@ -184,6 +184,11 @@ impl<'a> Trailer<'a> {
         [0x04, if busy { 0x04 } else { 0 }]
     }
 
+    /// These flag bytes, which say further that there is GGEP among the private bytes.
+    pub fn with_ggep([first, second]: [u8; 2]) -> [u8; 2] {
+        [first | 0x20, second | 0x20]
+    }
+
     /// Appends the trailer to `out`; open data beyond 255 bytes is left out.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.vendor);

@@ -17,6 +17,8 @@ mod roles;
 mod bridge;
 // Random networks of both dialects and all roles, and what a search must find there.
 mod mixed;
+// Vendor messages: hops flow, connect-backs, push proxies.
+mod neighbourly;
 // The legs of the 0.6 handshake.
 mod handshake06;
 // GGEP, HUGE and deflate.

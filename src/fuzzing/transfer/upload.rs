@@ -208,8 +208,9 @@ impl Owner {
                 let promised = held.promised.map_or(0, |(_, len)| len);
                 assert!(!complete || bytes == promised, "{bytes} of {promised} are not all");
             }
+            UploadStep::Proxy { .. } => self.upload.handle_proxied(self.now, self.slot_free),
             UploadStep::Refused { status, .. } => {
-                assert!(matches!(status.code(), 404 | 416 | 503), "{status:?}");
+                assert!(matches!(status.code(), 400 | 404 | 410 | 416 | 503), "{status:?}");
             }
             UploadStep::Stale { number } => {
                 assert!(FILES.iter().any(|file| file.0 == number));

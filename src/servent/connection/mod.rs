@@ -74,6 +74,8 @@ pub(super) enum Phase {
     Dialing(Dialect),
     /// Inbound: what was received of a first line that decides what it is.
     Accepted(Box<Vec<u8>>),
+    /// Dialled because a neighbour wants to know whether it can be reached; closed once it stands.
+    ConnectBack,
     /// A link in the making.
     Handshaking(Box<Handshake>),
     /// A neighbour.

@@ -86,7 +86,7 @@ impl Features {
             ("X-Dynamic-Querying", Features::DYNAMIC_QUERYING),
         ];
         let announced = |name| {
-            let version = headers.get(name).and_then(|value| value.parse::<f32>().ok());
+            let version = headers.items(name).next().and_then(|value| value.parse::<f32>().ok());
             version.is_some_and(|version| version > 0.0)
         };
         let all = named.into_iter().filter(|(name, _)| announced(name));

@@ -5,6 +5,7 @@ use super::{
     keep_alive, parts,
 };
 use std::fmt;
+use std::net::SocketAddrV4;
 
 /// The methods that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct RequestHead {
     /// Whether a `Content-Range` header is there. It means nothing in a request, but Serveez
     /// sends it, and accepts nothing but `HTTP 200 OK` in return.
     pub has_content_range: bool,
+    /// The address in an `X-Node` header: where a push proxy's Push is to be answered.
+    pub node: Option<SocketAddrV4>,
 }
 
 impl RequestHead {
@@ -91,6 +94,11 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
+/// An address as text.
+fn address(text: &[u8]) -> Option<SocketAddrV4> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
 /// Reads the request head at the start of `buf` and tells its length in bytes; `None` means that
 /// more bytes are needed.
 pub fn parse_request(buf: &[u8]) -> Result<Option<(RequestHead, usize)>, RequestError> {
@@ -115,6 +123,7 @@ pub fn parse_request(buf: &[u8]) -> Result<Option<(RequestHead, usize)>, Request
         range: header(parts.headers, "Range").and_then(RangeSpec::parse),
         keep_alive: keep_alive(version, parts.headers),
         has_content_range: header(parts.headers, "Content-Range").is_some(),
+        node: header(parts.headers, "X-Node").and_then(address),
     };
     Ok(Some((head, parts.len)))
 }
