@@ -1,4 +1,4 @@
-//! A Gnutella 0.4 servent: it joins a network through any member, finds hosts by Ping and Pong,
+//! A Gnutella servent, of 0.4 and of 0.6: it joins a network through any member, finds hosts by Ping and Pong,
 //! floods Queries, routes QueryHits back the way the Query came, answers from shared folders and
 //! moves files by HTTP.
 //!
@@ -93,7 +93,15 @@
 //! - **Trailing slash** of `/get/INDEX/NAME/`: accepted in requests, not sent.
 //! - **Status line.** `HTTP 200 OK` without a version is accepted, and sent to clients that send
 //!   requests as Serveez does.
-//! - **Sizes** from 4 GiB on do not fit a result and are sent as `ff ff ff ff`.
+//! - **Sizes** from 4 GiB on do not fit a result and are sent as `ff ff ff ff`, towards 0.6 with GGEP `LF`.
+//! - **Dialect.** An address of which nothing is known is dialled with 0.4, and with 0.6 two seconds later
+//!   if it closes without a byte. No address gets a third handshake within a minute unless it is known to
+//!   speak 0.4: gtk-gnutella bans for less.
+//! - **Leaves** get a Query if their route table has all its words of three letters or more, or a URN in
+//!   it; gtk-gnutella is content with two thirds. What crosses dialects and is changed on the way stands
+//!   in the table of `servent::bridge`.
+//! - **Stepping down.** An ultrapeer that is told it is not needed becomes a leaf on that link if it has
+//!   no other: those behind it would be cut off.
 //! - **Index query** (four spaces) is answered to a direct neighbour only, once a second, and
 //!   within the same number of results as any other.
 

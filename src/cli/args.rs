@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A Gnutella 0.4 servent: joins a network, shares folders, searches and fetches files.
+/// A Gnutella servent: joins a network, shares folders, searches and fetches files.
 #[derive(Debug, Parser)]
 #[command(name = "servent", version, max_term_width = 100)]
 pub(super) struct Cli {

@@ -174,8 +174,7 @@ impl Servent {
     ) -> Handled {
         let query = Query::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
         if source.standing == Standing::Leaf && header.hops > 0 {
-            self.close(now, source.id, CloseReason::LeafRelays);
-            return Err(DropReason::NotRouting);
+            return self.end_relaying_leaf(now, source);
         }
         let (mut policy, own) = (self.policy(), self.requests.contains(&header.guid));
         // What its ultrapeer sends to a leaf is for the leaf.
@@ -271,21 +270,36 @@ impl Servent {
         header: &Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
-        let targets = match verdict {
+        match verdict {
             Verdict::Drop(reason) => return Err(reason),
-            Verdict::Deliver => return Ok(()),
-            Verdict::Forward(targets) | Verdict::DeliverAndForward(targets) => targets,
-        };
+            Verdict::Deliver => {}
+            Verdict::Forward(targets) | Verdict::DeliverAndForward(targets) => {
+                self.forward(now, targets, source, header, raw);
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        now: Instant,
+        targets: Targets,
+        source: Source,
+        header: &Header,
+        raw: RawDescriptor<'_>,
+    ) {
         let next = router::next_hop(header);
         match targets {
             Targets::One(target) => {
-                let payload = self.bridged(now, source, target, header, raw.payload());
-                let descriptor = self.encoded(next, &payload);
-                self.enqueue(Some(source.key), target, &descriptor);
+                if source.standing == Standing::Plain && self.links.is_plain(target) {
+                    let descriptor = self.encoded(next, raw.payload());
+                    self.enqueue(Some(source.key), target, &descriptor);
+                } else {
+                    self.forward_translated(now, source, target, &next, raw.payload());
+                }
             }
             Targets::AllBut(_) => self.flood_plain(targets, source, &next, raw),
         }
-        Ok(())
     }
 
     /// What is known of an id, or that it is of a request of our own.

@@ -25,6 +25,8 @@ use std::borrow::Cow;
 /// Queries of 0.4 links that asked for URNs and are remembered, so that their hits keep them: 20 bytes
 /// each. No 0.4 servent asks for any by itself.
 pub(super) const URN_QUERIES: usize = 1 << 14;
+/// A leaf's own Query has crossed one link when it is sent on.
+const LEAF_QUERY_HOPS: u8 = 1;
 /// Copies of leaves' searches sent before other work is looked at.
 const SEARCH_STEPS: usize = 64;
 
@@ -58,12 +60,9 @@ impl Servent {
         next: &Header,
         raw: RawDescriptor<'_>,
     ) {
-        if source.standing != Standing::Plain {
-            let to = Towards::V0_4 { urns_wanted: false };
-            let payload = bridge::translate(next.kind, raw.payload(), to);
-            if *payload != *raw.payload() {
-                return self.flood_translated(source, next, &payload);
-            }
+        if source.standing != Standing::Plain && self.flood_translated(source, next, raw.payload())
+        {
+            return;
         }
         self.routing.broadcast(targets, next, raw.frame(), self.config.limits.send_queue_bytes);
         if self.outbox.is_observed() {
@@ -72,15 +71,24 @@ impl Servent {
         }
     }
 
-    fn flood_translated(&mut self, source: Source, next: &Header, payload: &[u8]) {
-        let descriptor = self.encoded(*next, payload);
-        for at in 0..self.links.plain().len() {
-            self.enqueue(Some(source.key), self.links.plain()[at], &descriptor);
+    /// Sends a broadcast of a 0.6 link to all 0.4 links, if they get it otherwise than it came.
+    #[inline(never)]
+    fn flood_translated(&mut self, source: Source, next: &Header, payload: &[u8]) -> bool {
+        let to = Towards::V0_4 { urns_wanted: false };
+        let translated = bridge::translate(next.kind, payload, to);
+        let changes = *translated != *payload;
+        if changes {
+            let descriptor = self.encoded(*next, &translated);
+            for at in 0..self.links.plain().len() {
+                self.enqueue(Some(source.key), self.links.plain()[at], &descriptor);
+            }
         }
+        changes
     }
 
     /// Sends a Query that is new to the 0.6 links it may be of use to. Pings go to none of them: they
     /// are answered from caches.
+    #[inline(never)]
     pub(super) fn flood_modern(
         &mut self,
         now: Instant,
@@ -125,7 +133,7 @@ impl Servent {
             if !self.takes_hops(leaf, next.hops) {
                 continue;
             }
-            let payload = copies.towards(self.has_feature(leaf, Features::GGEP));
+            let payload = copies.towards(self.link_has(leaf, Features::GGEP));
             let descriptor = self.encoded(*next, payload);
             self.enqueue(Some(source.key), leaf, &descriptor);
         }
@@ -170,6 +178,9 @@ impl Servent {
     }
 
     fn send_step(&mut self, step: &Step) -> bool {
+        if !self.takes_hops(step.link, LEAF_QUERY_HOPS) {
+            return false;
+        }
         let ends_there = step.ttl <= 1;
         if ends_there
             && let Some(tables) = self.query_routing.get_mut()
@@ -180,38 +191,35 @@ impl Servent {
                 return false;
             }
         }
-        let ggep = self.has_feature(step.link, Features::GGEP);
+        let ggep = self.link_has(step.link, Features::GGEP);
         let payload = bridge::translate(Kind::Query, &step.payload, Towards::V0_6 { ggep });
-        // A leaf's own Query: it has crossed one link.
         let (guid, ttl) = (step.guid, step.ttl);
-        let header = Header { guid, kind: Kind::Query, ttl, hops: 1, payload_len: 0 };
+        let header = Header { guid, kind: Kind::Query, ttl, hops: LEAF_QUERY_HOPS, payload_len: 0 };
         let descriptor = self.encoded(header, &payload);
         self.enqueue(Some(step.leaf), step.link, &descriptor)
     }
 
-    /// The payload of a reply or Push as `target` gets it.
-    #[inline]
-    pub(super) fn bridged<'a>(
+    /// Sends a reply or Push to its one link, unless both speak 0.4.
+    #[inline(never)]
+    pub(super) fn forward_translated(
         &mut self,
         now: Instant,
         source: Source,
         target: LinkKey,
-        header: &Header,
-        payload: &'a [u8],
-    ) -> Cow<'a, [u8]> {
-        let to_plain = self.links.is_plain(target);
-        if to_plain && source.standing == Standing::Plain {
-            return Cow::Borrowed(payload);
-        }
-        let towards = match to_plain {
+        next: &Header,
+        payload: &[u8],
+    ) {
+        let towards = match self.links.is_plain(target) {
             true => {
-                let is_hit = header.kind == Kind::QueryHit;
-                let urns_wanted = is_hit && self.routing.wants_urns(now, &header.guid);
+                let is_hit = next.kind == Kind::QueryHit;
+                let urns_wanted = is_hit && self.routing.wants_urns(now, &next.guid);
                 Towards::V0_4 { urns_wanted }
             }
-            false => Towards::V0_6 { ggep: self.has_feature(target, Features::GGEP) },
+            false => Towards::V0_6 { ggep: self.link_has(target, Features::GGEP) },
         };
-        bridge::translate(header.kind, payload, towards)
+        let payload = bridge::translate(next.kind, payload, towards);
+        let descriptor = self.encoded(*next, &payload);
+        self.enqueue(Some(source.key), target, &descriptor);
     }
 
     /// Results for a Query were sent to where it came from: a leaf's search may have enough.
@@ -246,10 +254,5 @@ impl Servent {
         let payload = bridge::own_query(payload);
         let descriptor = self.encoded(Header { ttl, ..header }, &payload);
         self.enqueue(None, target, &descriptor);
-    }
-
-    fn has_feature(&self, link: LinkKey, feature: Features) -> bool {
-        let link = self.links.of(link).and_then(Connection::link);
-        link.is_some_and(|link| link.peer().features.has(feature))
     }
 }

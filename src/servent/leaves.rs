@@ -93,7 +93,19 @@ impl Servent {
         }
     }
 
+    /// A leaf sent a Query that is not its own: none of ours would, so it does not know what it is to us.
+    #[cold]
+    pub(super) fn end_relaying_leaf(
+        &mut self,
+        now: Instant,
+        source: Source,
+    ) -> Result<(), DropReason> {
+        self.close(now, source.id, CloseReason::LeafRelays);
+        Err(DropReason::NotRouting)
+    }
+
     /// A piece of a neighbour's route table.
+    #[cold]
     pub(super) fn handle_route_table(
         &mut self,
         now: Instant,

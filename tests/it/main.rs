@@ -15,6 +15,8 @@ mod dialect;
 mod roles;
 // What changes where descriptors cross from one dialect to the other.
 mod bridge;
+// Random networks of both dialects and all roles, and what a search must find there.
+mod mixed;
 // Vendor messages: hops flow, connect-backs, push proxies.
 mod neighbourly;
 // The legs of the 0.6 handshake.
