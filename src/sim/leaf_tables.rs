@@ -38,7 +38,6 @@ fn table(library: &Library) -> Box<[u16]> {
     slots.into()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of 32 bits")]
 fn slot(word: &str) -> u16 {
     (word_hash(word) >> 16) as u16
 }
