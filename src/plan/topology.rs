@@ -41,8 +41,8 @@ pub enum Topology {
         /// Links of each new node.
         links: usize,
     },
-    /// Ultrapeers in a random graph of [`ULTRAPEER_LINKS`] links each, and leaves at
-    /// [`ULTRAPEERS_OF_LEAF`] of them; determines the number of nodes. Ultrapeers come first.
+    /// Ultrapeers in a random graph of 4 links each, and leaves at
+    /// 3 of them; determines the number of nodes. Ultrapeers come first.
     Ultrapeers {
         /// Number of ultrapeers.
         count: usize,
