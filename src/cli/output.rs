@@ -98,7 +98,7 @@ pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
             url,
         });
     }
-    let mut notes = format!("{}, {}", HumanBytes(hit.size.into()), hops(hit.hops));
+    let mut notes = format!("{}, {}", HumanBytes(hit.size), hops(hit.hops));
     if hit.push == Some(true) {
         notes.push_str(", behind a firewall");
     }

@@ -8,7 +8,7 @@ pub struct HitRecord {
     /// The file's name, as the servent gives it.
     pub name: String,
     /// Size in bytes; `u32::MAX` is unknown.
-    pub size: u32,
+    pub size: u64,
     /// IPv4 address of the servent.
     pub host: String,
     /// Its port.

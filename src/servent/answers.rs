@@ -1,6 +1,8 @@
 //! Answers to the Pings and Queries of others, and the searches and pings of the user.
 
+use super::connection::Features;
 use super::descriptors::Source;
+use super::extensions::{large_file, size_of};
 use super::io::{Event, Hit, SearchError};
 use super::link_key::LinkKey;
 use super::routing::CachedPong;
@@ -17,7 +19,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 /// The vendor code in our trailers.
-const VENDOR: [u8; 4] = *b"SRVT";
+pub(super) const VENDOR: [u8; 4] = *b"SRVT";
 
 /// No file system has longer names by far: a longer one is only meant to cost memory.
 const MAX_NAME_BYTES: usize = 512;
@@ -91,7 +93,15 @@ impl Servent {
         self.enqueue(None, target, &descriptor);
     }
 
-    pub(super) fn answer_ping(&mut self, source: LinkKey, ping: &Header, cached: &[CachedPong]) {
+    /// Answers a Ping that came on `source`; `hosts` says that it asks for hosts.
+    pub(super) fn answer_ping(
+        &mut self,
+        now: Instant,
+        source: LinkKey,
+        ping: &Header,
+        cached: &[CachedPong],
+        hosts: bool,
+    ) {
         let mut own = self.advertised_on(source);
         if self.config.role == Role::Guest {
             own.set_port(0);
@@ -99,21 +109,30 @@ impl Servent {
         let files = u32::try_from(self.library.len()).unwrap_or(u32::MAX);
         let kib = Pong::kib_of(self.library.total_bytes());
         let ttl = ping.hops.saturating_add(1);
-        self.send_pong(source, ping, ttl, 0, CachedPong { addr: own, files, kib, hops: 0 });
+        let extension = self.pong_extensions(now, source, hosts);
+        let own = CachedPong { addr: own, files, kib, hops: 0 };
+        self.send_pong(source, ping, ttl, own, &extension);
         for pong in cached {
             let hops = pong.hops.saturating_add(1);
             let ttl = self.config.ttl.saturating_sub(hops);
             // A Pong that cannot cover the Ping's way back is not sent.
             if ttl > ping.hops {
-                self.send_pong(source, ping, ttl, hops, *pong);
+                self.send_pong(source, ping, ttl, CachedPong { hops, ..*pong }, &[]);
             }
         }
     }
 
-    fn send_pong(&mut self, target: LinkKey, ping: &Header, ttl: u8, hops: u8, pong: CachedPong) {
-        let mut payload = Vec::with_capacity(PONG_BYTES);
-        Pong { addr: pong.addr, files: pong.files, kib: pong.kib, extension: &[] }
-            .encode(&mut payload);
+    fn send_pong(
+        &mut self,
+        target: LinkKey,
+        ping: &Header,
+        ttl: u8,
+        pong: CachedPong,
+        extension: &[u8],
+    ) {
+        let CachedPong { addr, files, kib, hops } = pong;
+        let mut payload = Vec::with_capacity(PONG_BYTES + extension.len());
+        Pong { addr, files, kib, extension }.encode(&mut payload);
         let header = Header { guid: ping.guid, kind: Kind::Pong, ttl, hops, payload_len: 0 };
         let descriptor = self.encoded(header, &payload);
         self.enqueue(None, target, &descriptor);
@@ -188,13 +207,16 @@ impl Servent {
             let descriptor = servent.encoded(header, &payload);
             servent.enqueue(None, target, &descriptor)
         };
+        let reads_ggep = self.link_has(target, Features::GGEP);
         for entry in found {
-            if !hits.add(entry.number, entry.size, entry.name.as_bytes()) {
+            let extension = if reads_ggep { large_file(entry.size) } else { Vec::new() };
+            let (number, size, name) = (entry.number, entry.size, entry.name.as_bytes());
+            if !hits.add(number, size, name, &extension) {
                 if !send(self, &mut hits) {
                     return;
                 }
                 // A name that fits no descriptor of its own is left out.
-                let _ = hits.add(entry.number, entry.size, entry.name.as_bytes());
+                let _ = hits.add(number, size, name, &extension);
             }
         }
         send(self, &mut hits);
@@ -232,7 +254,7 @@ fn describe(header: &Header, hit: &QueryHit<'_>, result: &HitResult<'_>, in_scop
     let trailer = hit.trailer();
     Hit {
         name: String::from_utf8_lossy(result.name).into_owned(),
-        size: result.size,
+        size: size_of(result.size, result.extension),
         addr: hit.addr,
         in_scope,
         index: result.index,

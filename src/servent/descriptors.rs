@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Standing};
 use super::dialer::LearntHost;
+use super::extensions::asks_for_hosts;
 use super::io::{CloseReason, ConnId, Event};
 use super::link_key::LinkKey;
 use super::routing::{CachedPong, Policy, Route, Seen, Targets, Verdict, router};
@@ -66,7 +67,8 @@ impl Servent {
         header: &mut Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
-        Ping::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        let ping = Ping::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
+        let hosts = source.standing != Standing::Plain && asks_for_hosts(ping.extension);
         let (mut policy, own) = (self.policy(), self.requests.contains(&header.guid));
         policy.forwards &= source.standing != Standing::OurUltrapeer;
         let asker = self.links.get(source.id).and_then(Connection::listening_addr);
@@ -92,7 +94,7 @@ impl Servent {
         self.stats.delivered.add(Kind::Ping);
         let pongs = u32::try_from(1 + cached.len()).unwrap_or(u32::MAX);
         self.budget.charge(budget::PONG * pongs);
-        self.answer_ping(source.key, header, &cached);
+        self.answer_ping(now, source.key, header, &cached, hosts);
         Ok(())
     }
 
@@ -141,6 +143,9 @@ impl Servent {
         pong: &Pong<'_>,
         asked_by_us: bool,
     ) {
+        if source.standing != Standing::Plain {
+            self.learn_named_hosts(now, source.key, pong.extension);
+        }
         if self.dialer.is_own(pong.addr) {
             return;
         }

@@ -265,8 +265,9 @@ pub enum Event {
 pub struct Hit {
     /// The file's name as the servent gives it: untrusted text, invalid UTF-8 replaced.
     pub name: String,
-    /// Size in bytes; `u32::MAX` when the real size does not fit the field.
-    pub size: u32,
+    /// Size in bytes; `u32::MAX` when the real size does not fit the field of 0.4 and nothing else says
+    /// it.
+    pub size: u64,
     /// Where it can be fetched.
     pub addr: SocketAddrV4,
     /// Whether that address may be connected to; see [`crate::config::Scope`]. A guest has no scope
@@ -297,7 +298,7 @@ impl Hit {
             index: self.index,
             name: self.name,
             // A size that fills the field stands for any size that does not fit it.
-            size: (self.size != u32::MAX).then_some(u64::from(self.size)),
+            size: (self.size != u64::from(u32::MAX)).then_some(self.size),
             push: Some(PushVia {
                 servent: self.servent,
                 ttl: self.hops.saturating_add(2),

@@ -37,6 +37,7 @@ mod dialer;
 mod downloads;
 mod dynamic_query;
 mod encoded;
+mod extensions;
 mod flood;
 mod handshakes;
 mod inflate;

@@ -232,18 +232,19 @@ impl QueryHitBuilder {
         QueryHitBuilder { payload, tail, limit_bytes: limit_bytes.min(MAX_PAYLOAD_BYTES) }
     }
 
-    /// Adds a result. False if it does not fit: take the payload with
-    /// [`QueryHitBuilder::finish`] and add it again.
-    pub fn add(&mut self, index: u32, size: u64, name: &[u8]) -> bool {
-        let len = field::RESULT_NAME + name.len() + 2;
+    /// Adds a result with an extension, which is empty towards 0.4. False if it does not fit: take the
+    /// payload with [`QueryHitBuilder::finish`] and add it again.
+    pub fn add(&mut self, index: u32, size: u64, name: &[u8], extension: &[u8]) -> bool {
+        let len = field::RESULT_NAME + name.len() + extension.len() + 2;
         let full = usize::from(self.payload[field::COUNT]) == MAX_RESULTS_PER_HIT
             || self.payload.len() + len + self.tail.len() > self.limit_bytes;
-        if full || memchr::memchr(0, name).is_some() {
+        let has_nul = |bytes| memchr::memchr(0, bytes).is_some();
+        if full || has_nul(name) || has_nul(extension) {
             return false;
         }
         self.payload[field::COUNT] += 1;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        HitResult { index, size, name, extension: &[] }.encode_with(&[], &mut self.payload);
+        HitResult { index, size, name, extension }.encode_with(extension, &mut self.payload);
         true
     }
 

@@ -7,8 +7,9 @@ use crate::support::{Bench, Descriptor};
 use data_encoding::BASE32_NOPAD;
 use servent::config::Role;
 use servent::net::Peer;
+use servent::wire::ggep::Ggep;
 use servent::wire::vendor::{EXPERIMENTAL, VendorMeaning, VendorMessage};
-use servent::wire::{Guid, Kind, Push, QueryHit};
+use servent::wire::{Dialect, Guid, Kind, Push, QueryHit};
 use std::net::SocketAddrV4;
 
 const VENDOR: &str = "Vendor-Message: 0.1\r\n";
@@ -154,4 +155,49 @@ fn a_leaf_asks_its_ultrapeers_and_names_those_that_agree_in_its_hits() {
         let number = u32::try_from(ack.len()).unwrap();
         assert_eq!(private(&mut sut, number), expected, "{ack}");
     }
+}
+
+/// P-27
+#[test]
+fn pongs_towards_0_6_say_what_we_are_and_whom_we_know_and_those_towards_0_4_nothing_new() {
+    let mut sut = Bench::new();
+    let other: SocketAddrV4 = "127.5.0.9:1001".parse().unwrap();
+    let up = sut.net.dial_from(*other.ip(), 0);
+    let hello = format!("GNUTELLA CONNECT/0.6\r\n{ULTRAPEER}Listen-IP: {other}\r\n\r\n");
+    sut.send_bytes(up, hello.as_bytes());
+    sut.send_bytes(up, b"GNUTELLA/0.6 200 OK\r\n\r\n");
+    let (asker, old) = (sut.modern(LEAF), sut.link());
+    let scp = b"\xc3\x83SCP\x41\x03";
+    let ask = |sut: &mut Bench, peer, payload: &[u8]| {
+        let id = Guid(sut.net.fresh_id());
+        sut.send(peer, &Descriptor::new(id, Kind::Ping, payload.to_vec()).ttl(1));
+        sut.wait_secs(1);
+        let pongs = sut.receive(peer).into_iter().filter(|it| it.kind == Kind::Pong);
+        pongs.last().unwrap().payload[14..].to_vec()
+    };
+    assert_eq!(ask(&mut sut, old, b""), b"");
+    assert_eq!(ask(&mut sut, old, scp), b"", "0.4 gets 14 bytes");
+    let extension = ask(&mut sut, asker, b"");
+    let ggep = Ggep::decode_all(&extension).unwrap();
+    let data = |id: &[u8]| ggep.get(id).map(|it| it.data().unwrap().into_owned());
+    assert_eq!(data(b"UP").unwrap(), [1, 99, 30]);
+    assert_eq!(data(b"VC").unwrap(), *b"SRVT\x01");
+    assert!(data(b"DU").is_some() && data(b"IPP").is_none());
+    let extension = ask(&mut sut, asker, scp);
+    let ggep = Ggep::decode_all(&extension).unwrap();
+    assert_eq!(ggep.addresses(b"IPP"), [other]);
+}
+
+#[test]
+fn hosts_in_a_pong_of_0_6_are_learnt_as_such() {
+    let mut sut = Bench::with(|config| config.background_pings = true);
+    let up = sut.modern(ULTRAPEER);
+    let asked = sut.receive(up).into_iter().find(|it| it.kind == Kind::Ping).unwrap();
+    let mut payload = vec![0; 14];
+    payload[..6].copy_from_slice(&[1, 0, 127, 5, 0, 1]);
+    payload.extend(b"\xc3\x83IPP\x46\x7f\x05\x00\x02\xca\x18");
+    sut.send(up, &Descriptor::new(asked.guid, Kind::Pong, payload).ttl(1));
+    let known: Vec<_> = sut.core().hosts().iter().map(|host| (host.addr, host.speaks)).collect();
+    let named = "127.5.0.2:6346".parse().unwrap();
+    assert!(known.contains(&(named, Some(Dialect::V0_6))), "{known:?}");
 }

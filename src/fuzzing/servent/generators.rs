@@ -172,7 +172,7 @@ fn payload(kind: Kind, shape: u8, script: &mut Script<'_>) -> Vec<u8> {
             let addr = addr(script.number());
             let mut builder = QueryHitBuilder::new(addr, 350, trailer, servent, 4_096);
             for result in 0..=shape % 4 {
-                builder.add(u32::from(result), 5, name(shape).as_bytes());
+                builder.add(u32::from(result), 5, name(shape).as_bytes(), &[]);
             }
             out = builder.finish().expect("there is a result");
         }
