@@ -5,6 +5,7 @@ use super::plan_args::PlanArgs;
 use super::show::SearchDrawingArgs;
 use super::testnet_args::TestnetArgs;
 use super::values::{GetMode, number_or_text, seconds};
+use crate::wire::Dialect;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -174,6 +175,17 @@ pub(super) enum DialectArg {
     V06,
 }
 
+impl DialectArg {
+    /// The one dialect it allows, if it does not choose.
+    pub(super) fn only(self) -> Option<Dialect> {
+        match self {
+            DialectArg::Auto => None,
+            DialectArg::V04 => Some(Dialect::V0_4),
+            DialectArg::V06 => Some(Dialect::V0_6),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RoleArg {
@@ -288,7 +300,12 @@ pub(super) struct DecodeArgs {
 const SIM_NOTES: &str = "\
 Each option but --check, --no-oracles and --json can also stand under its long name in the plan, a TOML file: \
 topology = \"ring\", latency = \"50ms\", reset = 0.01. A flag wins over the plan. Options without a \
-default do nothing unless given, and faults begin when all links stand.";
+default do nothing unless given, and faults begin when all links stand.
+
+Nodes speak 0.4 unless the plan says otherwise: [[node]] with name and role = \"ultrapeer\" or \"leaf\" \
+(0.6, unless an ultrapeer has another dialect), or dialect = \"0.4\", \"0.6\" or, for a bridge, \"auto\"; \
+[[link]] with between = [\"a\", \"b\"] and a dialect. With --topology ultrapeers:COUNT,LEAVES all have \
+roles.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = SIM_NOTES)]

@@ -274,6 +274,7 @@ fn check(plan: &Plan) -> Result<(), Failure> {
         ("split", plan.split),
         ("interval", plan.interval.is_some()),
         ("faults (see --failures)", !plan.faults.is_none()),
+        ("roles and dialects", plan.has_roles()),
     ];
     let unused: Vec<&str> = unused.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
     if !unused.is_empty() {
@@ -284,7 +285,10 @@ fn check(plan: &Plan) -> Result<(), Failure> {
 
 /// The networks asked for.
 fn sizes(args: &LabArgs, plan: &Plan) -> Result<Vec<Size>, Failure> {
-    let own_size = matches!(plan.topology, Topology::Tree { .. } | Topology::File { .. });
+    let own_size = matches!(
+        plan.topology,
+        Topology::Tree { .. } | Topology::Ultrapeers { .. } | Topology::File { .. }
+    );
     if own_size && !args.nodes.is_empty() {
         return Err(Failure::usage("this topology has its own number of nodes: leave out --nodes"));
     }

@@ -1,8 +1,9 @@
 //! Plans of networks, from a TOML file and flags to one checked [`Plan`].
 
 use super::exit::Failure;
-use super::plan_args::{NodeEntry, NodeKind, PlanArgs};
+use super::plan_args::{LinkEntry, NodeEntry, NodeKind, NodeName, PlanArgs};
 use super::settings::{over, plain_reason};
+use crate::plan::roles::{LinkPlan, Speaks};
 use crate::plan::topology::{Graph, Topology};
 use crate::plan::{Faults, Place, Plan};
 use clap::ArgMatches;
@@ -85,10 +86,29 @@ fn places(entries: Vec<NodeEntry>) -> Result<BTreeMap<String, Place>, Failure> {
         if let Some(wrong) = wrong {
             return Err(Failure::usage(format!("the plan: node \"{name}\" {wrong}")));
         }
-        let place = Place { folders: entry.share, files: Vec::new(), command: entry.command };
+        let place = Place {
+            folders: entry.share,
+            files: Vec::new(),
+            command: entry.command,
+            role: entry.role,
+            speaks: entry.dialect.map(|dialect| dialect.only().map_or(Speaks::Auto, Speaks::Only)),
+        };
         places.insert(name, place);
     }
     Ok(places)
+}
+
+fn links(entries: Vec<LinkEntry>) -> Result<Vec<LinkPlan>, Failure> {
+    let link = |entry: LinkEntry| {
+        let (NodeName(a), NodeName(b)) = entry.between;
+        let Some(dialect) = entry.dialect.only() else {
+            return Err(Failure::usage(format!(
+                "the plan: the link of \"{a}\" and \"{b}\" speaks \"0.4\" or \"0.6\""
+            )));
+        };
+        Ok(LinkPlan { between: (a, b), dialect })
+    };
+    entries.into_iter().map(link).collect()
 }
 
 fn plan(written: PlanArgs, usual: Plan) -> Result<Plan, Failure> {
@@ -118,5 +138,6 @@ fn plan(written: PlanArgs, usual: Plan) -> Result<Plan, Failure> {
             absence: written.absence.map(|it| it.0),
         },
         places: places(written.node)?,
+        links: links(written.link)?,
     })
 }

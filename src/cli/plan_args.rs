@@ -1,6 +1,8 @@
 //! The options of networks, simulated and real: the flags, and the keys of a plan.
 
+use super::args::DialectArg;
 use super::values::{Bytes, Delay, Probability, Ttl, number_or_text};
+use crate::plan::roles::NodeRole;
 use crate::plan::topology::Topology;
 use clap::Args;
 use serde::Deserialize;
@@ -16,8 +18,8 @@ pub(super) struct PlanArgs {
     #[arg(long, value_name = "N")]
     pub(super) nodes: Option<usize>,
     /// line, ring, star, tree:BRANCHING,DEPTH, regular:DEGREE, random:PROBABILITY,
-    /// scale-free:LINKS or file:EDGELIST [default: regular:4, in a testnet
-    /// ring]
+    /// scale-free:LINKS, ultrapeers:COUNT,LEAVES or file:EDGELIST [default: regular:4, in a
+    /// testnet ring]
     #[arg(long, value_name = "SHAPE")]
     pub(super) topology: Option<Topology>,
     /// Searches, one after the other [default: 10]
@@ -51,7 +53,8 @@ pub(super) struct PlanArgs {
     /// Deliver what is written in pieces, cut at random
     #[arg(long)]
     pub(super) split: bool,
-    /// Time from the start of one search to the next, in a simulation [default: 10s with faults, else 1s or more]
+    /// Time from the start of one search to the next, in a simulation [default: 30s with
+    /// leaves or ultrapeers, 10s with faults, else 1s or more]
     #[arg(long, value_name = "TIME")]
     pub(super) interval: Option<Delay>,
     /// Probability per link and second that it is reset
@@ -84,6 +87,9 @@ pub(super) struct PlanArgs {
     /// `[[node]]` of a file.
     #[arg(skip)]
     pub(super) node: Vec<NodeEntry>,
+    /// `[[link]]` of a file.
+    #[arg(skip)]
+    pub(super) link: Vec<LinkEntry>,
 }
 
 /// The table of one node in a plan.
@@ -99,7 +105,23 @@ pub(super) struct NodeEntry {
     pub(super) share: Vec<PathBuf>,
     #[serde(default)]
     pub(super) command: Vec<String>,
+    #[serde(default)]
+    pub(super) role: Option<NodeRole>,
+    #[serde(default)]
+    pub(super) dialect: Option<DialectArg>,
 }
+
+/// The table of one link in a plan.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct LinkEntry {
+    pub(super) between: (NodeName, NodeName),
+    pub(super) dialect: DialectArg,
+}
+
+/// The name of a node, in edge lists often a number.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct NodeName(#[serde(deserialize_with = "number_or_text")] pub(super) String);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,7 +7,6 @@ use crate::config::{Config, Role, Scope};
 use crate::driver::Filter;
 use crate::library::MAX_FILES;
 use crate::transfer::url::DEFAULT_PORT;
-use crate::wire::Dialect;
 use clap::{ArgMatches, FromArgMatches};
 use etcetera::{BaseStrategy, HomeDirError, base_strategy::Xdg};
 use std::fs;
@@ -103,11 +102,7 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
     limits.max_connections = limits.max_connections.max(links_and_leaves.saturating_add(256));
     let config = Config {
         role,
-        dialect: match args.dialect {
-            None | Some(DialectArg::Auto) => None,
-            Some(DialectArg::V04) => Some(Dialect::V0_4),
-            Some(DialectArg::V06) => Some(Dialect::V0_6),
-        },
+        dialect: args.dialect.and_then(DialectArg::only),
         max_leaves,
         advertise_ip,
         links: args.links.unwrap_or(usual_links.min(max_links)),

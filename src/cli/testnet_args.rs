@@ -73,7 +73,7 @@ the plan names folders for them:
     command = [\"another-servent\", \"--listen\", \"{ip}:{port}\"]
 
 A node of the kind \"exec\" is another program. {ip}, {port}, {dir} and {connect} are filled in; it \
-is dialled by its neighbours. It is given addresses to dial ({connect}, once for each) only for links \
+is dialled by its neighbours, with its dialect if the plan has one. It is given addresses to dial ({connect}, once for each) only for links \
 whose both ends are of this kind.";
 
 const EXEC_NOTES: &str = "\

@@ -1,9 +1,11 @@
 //! Fuzz target for whole networks: a small plan, faults and operations are decoded from bytes and run
 //! in the simulator, with all rules checked.
 
+use crate::plan::roles::{LinkPlan, NodeRole, Roles, Speaks};
 use crate::plan::topology::Graph;
-use crate::plan::{Faults, Plan};
+use crate::plan::{Faults, Place, Plan};
 use crate::sim::{Operation, play};
+use crate::wire::Dialect;
 use std::time::Duration;
 
 /// Upper bound on the operations of one run; more only take longer.
@@ -12,15 +14,19 @@ const MAX_OPERATIONS: usize = 64;
 /// No sequence of faults in a network of 3 to 6 nodes breaks a rule of [`crate::rules`]: Queries and
 /// hits keep to their paths, and every copy is received, dropped, lost with a link or in flight.
 ///
-/// `data`: how many nodes, two bytes of links between them (one bit for each pair, on top of a
+/// `data`: how many nodes and which roles, two bytes of links between them (one bit for each pair, on top of a
 /// line), a seed, links (latency, bandwidth, window, splitting), chances of faults, then
 /// operations of two bytes.
 pub fn network(data: &[u8]) {
     let mut bytes = data.iter().copied();
     let mut next = || bytes.next().unwrap_or(0);
-    let nodes = 3 + usize::from(next() % 4);
-    let graph = graph(nodes, u16::from_le_bytes([next(), next()]));
-    let plan = plan(&mut next);
+    let (size, links) = (next(), u16::from_le_bytes([next(), next()]));
+    let (nodes, roles) = (3 + usize::from(size % 4), size / 4);
+    let mut graph = graph(nodes, links);
+    let mut plan = plan(&mut next);
+    if roles > 0 {
+        mix(&mut plan, &mut graph, roles);
+    }
     let mut operations = Vec::new();
     while let (Some(what), Some(number)) = (bytes.next(), bytes.next()) {
         if operations.len() == MAX_OPERATIONS {
@@ -46,6 +52,31 @@ fn graph(nodes: usize, more: u16) -> Graph {
         }
     }
     Graph { names: (0..nodes).map(|node| node.to_string()).collect(), edges }
+}
+
+/// One or two nodes become leaves, the others bridges; the bits of `roles` say which links between those
+/// speak 0.6.
+fn mix(plan: &mut Plan, graph: &mut Graph, roles: u8) {
+    let first_leaf = graph.names.len() - 1 - usize::from(roles & 1);
+    graph.edges.retain(|&(a, _)| a < first_leaf);
+    for (node, name) in graph.names.iter().enumerate() {
+        let (role, speaks) = match node >= first_leaf {
+            true => (Some(NodeRole::Leaf), None),
+            false => (Some(NodeRole::Ultrapeer), Some(Speaks::Auto)),
+        };
+        plan.places.insert(name.clone(), Place { role, speaks, ..Place::default() });
+    }
+    let of_first = graph.edges.iter().filter(|&&(a, b)| a == 0 && b < first_leaf);
+    for (at, &(a, b)) in (1..).zip(of_first) {
+        if roles >> (at % 6) & 1 == 1 {
+            let between = (graph.names[a].clone(), graph.names[b].clone());
+            plan.links.push(LinkPlan { between, dialect: Dialect::V0_6 });
+        }
+    }
+    if Roles::new(plan, graph).is_err() {
+        // A bridge would have to dial both.
+        plan.links.clear();
+    }
 }
 
 fn plan(next: &mut impl FnMut() -> u8) -> Plan {

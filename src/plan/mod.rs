@@ -9,11 +9,13 @@ pub mod fault_schedule;
 pub mod hit_record;
 pub mod picture;
 pub mod query_report;
+pub mod roles;
 pub mod topology;
 pub mod trace;
 
 use crate::rng::Rng;
 use catalogue::SharedFile;
+use roles::{LinkPlan, NodeRole, Roles, Speaks};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,13 +49,15 @@ pub struct Plan {
     pub window: Option<usize>,
     /// Whether bytes arrive in pieces, cut at random.
     pub split: bool,
-    /// Virtual time from the start of one search to the next; `None` is 10 s with faults, otherwise 1 s
-    /// or until the search has ended.
+    /// Virtual time from the start of one search to the next; `None` is 30 s in networks with roles, 10 s
+    /// with faults, otherwise 1 s or until the search has ended.
     pub interval: Option<Duration>,
     /// Faults.
     pub faults: Faults,
     /// Nodes that differ from the others, by name.
     pub places: BTreeMap<String, Place>,
+    /// Links that differ from what their ends say.
+    pub links: Vec<LinkPlan>,
 }
 
 /// The settings in which one node differs from the others.
@@ -66,6 +70,10 @@ pub struct Place {
     /// Command of a foreign servent that takes the node's place, with real processes only; empty is
     /// none.
     pub command: Vec<String>,
+    /// Its role; `None` is a plain servent, or what the topology says.
+    pub role: Option<NodeRole>,
+    /// What it speaks; `None` is 0.4 for a plain servent and 0.6 for one with a role.
+    pub speaks: Option<Speaks>,
 }
 
 /// Fault injection, from the moment all links stand. The default has no faults.
@@ -129,6 +137,7 @@ impl Default for Plan {
             interval: None,
             faults: Faults::default(),
             places: BTreeMap::new(),
+            links: Vec::new(),
         }
     }
 }
@@ -146,12 +155,15 @@ pub enum PlanError {
     TooManyFiles(usize),
     /// Handshakes would time out.
     LatencyTooLong(Duration),
+    /// Roles or dialects contradict each other.
+    Roles(String),
 }
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlanError::Topology(error) => error.fmt(f),
+            PlanError::Roles(text) => f.write_str(text),
             PlanError::UnknownNode(name) => write!(f, "there is no node called \"{name}\""),
             PlanError::LatencyTooLong(latency) => {
                 let (most, given) = (MAX_LATENCY.as_secs(), latency.as_secs_f64());
@@ -183,6 +195,9 @@ const MAX_LATENCY: Duration = Duration::from_secs(4);
 /// Default window of links with a bandwidth limit or faults.
 const WINDOW_BYTES: usize = 65_536;
 
+/// A search of a leaf is sent on in steps, the first of them 15.7 s after it began.
+const DYNAMIC_QUERY_SECONDS: u64 = 30;
+
 /// Each node has an address in 10.0.0.0/8.
 pub const MAX_NODES: usize = 10_000_000;
 
@@ -201,8 +216,20 @@ impl Plan {
 
     /// Virtual time from the start of one search to the next.
     pub fn pause(&self) -> Duration {
-        let usual = if self.faults.is_none() { 1 } else { 10 };
+        let usual = match (self.has_roles(), self.faults.is_none()) {
+            (true, _) => DYNAMIC_QUERY_SECONDS,
+            (false, true) => 1,
+            (false, false) => 10,
+        };
         self.interval.unwrap_or(Duration::from_secs(usual))
+    }
+
+    /// Whether a node or link differs from a plain one of 0.4.
+    pub fn has_roles(&self) -> bool {
+        let differs = |place: &Place| place.role.is_some() || place.speaks.is_some();
+        matches!(self.topology, Topology::Ultrapeers { .. })
+            || !self.links.is_empty()
+            || self.places.values().any(differs)
     }
 
     /// The graph of the plan. `edge_list` is the text of the file that the topology names, if it does.
@@ -228,7 +255,7 @@ impl Plan {
         let mut named = self.from.iter().chain(self.places.keys());
         match named.find(|name| !graph.names.contains(name)) {
             Some(name) => Err(PlanError::UnknownNode(name.clone())),
-            None => Ok(graph),
+            None => Roles::new(self, &graph).map(|_| graph),
         }
     }
 }

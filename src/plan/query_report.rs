@@ -19,6 +19,10 @@ pub struct QueryReport {
     pub duplicates: u64,
     /// Results that arrived at the searching node.
     pub hits: u64,
+    /// Descriptors that crossed links for it, copies and hits; 0 if that was not counted.
+    pub descriptors: u64,
+    /// Bytes of these.
+    pub bytes: u64,
     /// Nodes reached, by number of links crossed from 1 on.
     pub reach_per_hop: Vec<u64>,
 }
@@ -42,6 +46,7 @@ impl QueryReport {
             duplicates,
             hits,
             reach_per_hop,
+            ..QueryReport::default()
         }
     }
 }

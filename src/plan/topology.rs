@@ -41,12 +41,27 @@ pub enum Topology {
         /// Links of each new node.
         links: usize,
     },
+    /// Ultrapeers in a random graph of [`ULTRAPEER_LINKS`] links each, and leaves at
+    /// [`ULTRAPEERS_OF_LEAF`] of them; determines the number of nodes. Ultrapeers come first.
+    Ultrapeers {
+        /// Number of ultrapeers.
+        count: usize,
+        /// Number of leaves.
+        leaves: usize,
+    },
     /// An edge list in a file; determines the number of nodes.
     File {
         /// Its path.
         path: String,
     },
 }
+
+/// Links between ultrapeers, at each: as in the usual topology.
+const ULTRAPEER_LINKS: usize = 4;
+/// Ultrapeers of each leaf (our own leaves, gtk-gnutella and LimeWire keep 3).
+const ULTRAPEERS_OF_LEAF: usize = 3;
+/// Most leaves of an ultrapeer (the default of `--max-leaves`).
+const LEAVES_OF_ULTRAPEER: usize = 100;
 
 /// An undirected graph of named nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +107,10 @@ impl FromStr for Topology {
                 probability.map(|probability| Topology::Random { probability })
             }
             ("scale-free", value) => number(value).map(|links| Topology::ScaleFree { links }),
+            ("ultrapeers", value) => value.split_once(',').and_then(|(count, leaves)| {
+                let leaves = leaves.parse().ok()?;
+                Some(Topology::Ultrapeers { count: number(count)?, leaves })
+            }),
             ("file", path) if !path.is_empty() => Some(Topology::File { path: path.to_owned() }),
             _ => None,
         };
@@ -99,7 +118,8 @@ impl FromStr for Topology {
             || {
                 wrong(format!(
                     "\"{text}\" is not a topology: give line, ring, star, tree:BRANCHING,DEPTH, \
-                     regular:DEGREE, random:PROBABILITY, scale-free:LINKS or file:EDGELIST"
+                     regular:DEGREE, random:PROBABILITY, scale-free:LINKS, ultrapeers:COUNT,LEAVES \
+                     or file:EDGELIST"
                 ))
             },
             Ok,
@@ -116,7 +136,7 @@ impl TryFrom<String> for Topology {
 }
 
 impl Graph {
-    /// A graph of `count` nodes; a tree ignores `count`. Edge lists are read by
+    /// A graph of `count` nodes; trees and ultrapeers ignore `count`. Edge lists are read by
     /// [`Graph::from_edge_list`].
     ///
     /// # Errors
@@ -126,7 +146,8 @@ impl Graph {
         count: usize,
         rng: &mut Rng,
     ) -> Result<Graph, TopologyError> {
-        if count < 2 && !matches!(topology, Topology::Tree { .. }) {
+        let has_own_count = matches!(topology, Topology::Tree { .. } | Topology::Ultrapeers { .. });
+        if count < 2 && !has_own_count {
             return wrong(format!("a network needs at least 2 nodes; {count} asked for"));
         }
         let edges: Vec<(usize, usize)> = match *topology {
@@ -137,6 +158,7 @@ impl Graph {
             Topology::Regular { degree } => regular(count, degree, rng)?,
             Topology::Random { probability } => random(count, probability, rng),
             Topology::ScaleFree { links } => scale_free(count, links, rng)?,
+            Topology::Ultrapeers { count, leaves } => return ultrapeers(count, leaves, rng),
             Topology::File { ref path } => {
                 return wrong(format!("the edge list {path} has to be read first"));
             }
@@ -257,6 +279,45 @@ fn tree(branching: usize, depth: usize) -> Result<Graph, TopologyError> {
         level = next;
     }
     Ok(Graph::new((0..count).map(|n| n.to_string()).collect(), edges))
+}
+
+/// Leaves take ultrapeers from a shuffled pack, so that none has more than one leaf above the others.
+fn ultrapeers(count: usize, leaves: usize, rng: &mut Rng) -> Result<Graph, TopologyError> {
+    let each = ULTRAPEERS_OF_LEAF.min(count);
+    if count + leaves < 2 {
+        return wrong("a network needs at least 2 nodes");
+    }
+    if leaves.saturating_mul(each) > count.saturating_mul(LEAVES_OF_ULTRAPEER) {
+        let most = count * LEAVES_OF_ULTRAPEER / each;
+        return wrong(format!(
+            "{count} ultrapeers take {most} leaves, {LEAVES_OF_ULTRAPEER} each with every leaf at \
+             {each} of them; {leaves} asked for"
+        ));
+    }
+    let mut edges = match count {
+        1 => Vec::new(),
+        _ => regular(count, ULTRAPEER_LINKS.min(count - 1), rng)?,
+    };
+    let mut pack: Vec<usize> = Vec::new();
+    for leaf in count..count + leaves {
+        let mut chosen = BTreeSet::new();
+        while chosen.len() < each {
+            // What the leaf has already stays for the next one.
+            let at = pack.iter().rposition(|ultrapeer| !chosen.contains(ultrapeer));
+            if let Some(at) = at {
+                chosen.insert(pack.remove(at));
+                continue;
+            }
+            let mut more: Vec<usize> = (0..count).collect();
+            for at in (1..count).rev() {
+                more.swap(at, rng.below(at + 1));
+            }
+            more.append(&mut pack);
+            pack = more;
+        }
+        edges.extend(chosen.into_iter().map(|ultrapeer| (ultrapeer, leaf)));
+    }
+    Ok(Graph::new((0..count + leaves).map(|n| n.to_string()).collect(), edges))
 }
 
 /// The configuration model: ends of links are paired at random; a pair that is a loop or a repeated
@@ -427,6 +488,23 @@ mod tests {
     }
 
     #[test]
+    fn leaves_are_spread_over_ultrapeers_no_more_than_fit() {
+        for (count, leaves, most) in [(1, 3, 3), (2, 5, 5), (5, 100, 60), (40, 1_000, 75)] {
+            let graph = graph(&format!("ultrapeers:{count},{leaves}"), 0);
+            let degrees = graph.degrees();
+            let of_leaf = 3.min(count);
+            assert!(degrees[count..].iter().all(|&degree| degree == of_leaf), "{degrees:?}");
+            let links = |(a, b): &&(usize, usize)| *a < count && *b >= count;
+            let mut held = vec![0; count];
+            graph.edges.iter().filter(links).for_each(|&(a, _)| held[a] += 1);
+            assert_eq!(held.iter().max(), Some(&most), "{held:?}");
+            assert!(held.iter().min() >= Some(&(most - 1)), "{held:?}");
+            let between = graph.edges.len() - leaves * of_leaf;
+            assert_eq!(between, count * 4.min(count - 1) / 2, "links of ultrapeers");
+        }
+    }
+
+    #[test]
     fn edge_lists_are_read_with_comments_and_doubles() {
         let graph =
             Graph::from_edge_list("# a crawl\n7 3\n3\t7 again\n\n3 9 # end\n9 9\n").unwrap();
@@ -443,7 +521,20 @@ mod tests {
             let topology = text.parse().unwrap();
             assert!(Graph::generate(&topology, count, &mut Rng::new(1)).is_err(), "{text} {count}");
         }
-        for text in ["", "circle", "tree:2", "regular:0", "random:2", "line:3", "file:"] {
+        let full = "ultrapeers:3,101".parse().unwrap();
+        let error = Graph::generate(&full, 0, &mut Rng::new(1)).unwrap_err().to_string();
+        assert!(error.contains("3 ultrapeers take 100 leaves"), "{error}");
+        for text in [
+            "",
+            "circle",
+            "ultrapeers:3",
+            "ultrapeers:0,9",
+            "tree:2",
+            "regular:0",
+            "random:2",
+            "line:3",
+            "file:",
+        ] {
             assert!(text.parse::<Topology>().is_err(), "{text}");
         }
     }

@@ -4,6 +4,7 @@
 //! each copy. What must be known of the graph is passed in as numbers.
 
 use super::one_copy::travel;
+use super::roles::RoleRules;
 use super::violation::{Rule, Violation};
 use crate::wire::Header;
 use std::num::NonZeroU32;
@@ -24,6 +25,8 @@ pub struct Flood {
     nodes: Vec<Passage>,
     per_hop: Vec<u64>,
     copies: u64,
+    /// In networks with leaves and ultrapeers.
+    roles: Option<Box<RoleRules>>,
 }
 
 /// What one node did with the Query. One cache line holds four: floods visit nodes in no order.
@@ -66,7 +69,19 @@ impl Flood {
             nodes: scratch,
             per_hop: Vec::new(),
             copies: 0,
+            roles: None,
         }
+    }
+
+    /// The same in a network with roles.
+    #[must_use]
+    pub fn among(self, roles: RoleRules) -> Flood {
+        Flood { roles: Some(Box::new(roles)), ..self }
+    }
+
+    /// What roles add, in a network that has them.
+    pub fn roles(&self) -> Option<&RoleRules> {
+        self.roles.as_deref()
     }
 
     /// Its TTL.
@@ -77,6 +92,11 @@ impl Flood {
     /// Copies that arrived.
     pub fn copies(&self) -> u64 {
         self.copies
+    }
+
+    /// Links it may cross: its TTL, and one more to a leaf.
+    pub fn radius(&self) -> u8 {
+        self.ttl.saturating_add(u8::from(self.roles.is_some()))
     }
 
     /// Nodes reached, the origin not counted.
@@ -134,6 +154,8 @@ impl Flood {
         if self.asks(to) || self.has(to) {
             return Ok(());
         }
+        let had = self.nodes[from].travel;
+        let stays = self.roles.as_ref().is_some_and(|roles| roles.may_stay(to, had, header));
         let node = &mut self.nodes[to];
         node.from = plus_one(from);
         node.wire = wire;
@@ -141,7 +163,7 @@ impl Flood {
         let again = to == self.origin
             || self.counted.get_mut(to).is_some_and(|node| std::mem::replace(node, true));
         if !again {
-            let crossed = usize::from(header.hops) + 1;
+            let crossed = usize::from(header.hops) + 1 + usize::from(stays);
             self.per_hop.resize(self.per_hop.len().max(crossed + 1), 0);
             self.per_hop[crossed] += 1;
         }
@@ -159,6 +181,9 @@ impl Flood {
     ) -> Result<(), Violation> {
         let fail = |rule, detail: String| Err(Violation::new(rule, detail));
         let asks = self.asks(from);
+        if let Some(roles) = &mut self.roles {
+            roles.query((from, to), wire, asks)?;
+        }
         let sender = &mut self.nodes[from];
         sender.sent += 1;
         let (ttl, hops) = (header.ttl, header.hops);
@@ -174,7 +199,10 @@ impl Flood {
             if sender.wire == wire && sender.from == plus_one(to) {
                 return fail(Rule::NotBackToSource, format!("sent it back to {to}"));
             }
-            travel(sender.travel, (ttl, hops))?;
+            let stays = |roles: &RoleRules| roles.may_stay(to, sender.travel, header);
+            if !self.roles.as_deref().is_some_and(stays) {
+                travel(sender.travel, (ttl, hops))?;
+            }
         }
         let most = degree() - usize::from(!asks);
         // While it asks, a node asks each new link too.
@@ -198,6 +226,22 @@ impl Flood {
         Err(Violation::new(Rule::ReversePath, detail))
     }
 
+    /// These nodes are within reach: have all of them had the Query?
+    ///
+    /// # Errors
+    /// [`Rule::Reach`].
+    pub fn must_reach(&self, nodes: impl IntoIterator<Item = usize>) -> Result<(), Violation> {
+        let missed = |node: &usize| self.strict && *node != self.origin && !self.has(*node);
+        match nodes.into_iter().find(missed) {
+            None => Ok(()),
+            Some(node) => {
+                let (ttl, origin) = (self.ttl, self.origin);
+                let text = format!("TTL {ttl} from node {origin} did not reach node {node}");
+                Err(Violation::new(Rule::Reach, text))
+            }
+        }
+    }
+
     /// The Query has died down: was the right set of nodes reached, at the right cost? Exactly so
     /// if all copies travel `evenly`; otherwise some may be missing. `shells` has the number of
     /// nodes at each distance from the origin, up to the TTL at least, and `degree` the links of a
@@ -214,7 +258,7 @@ impl Flood {
         if !self.strict {
             return Ok(());
         }
-        let radius = usize::from(self.ttl);
+        let radius = usize::from(self.radius());
         let ball: Vec<u64> = shells.iter().skip(1).take(radius).map(|&n| n as u64).collect();
         let within: u64 = ball.iter().sum();
         let exact = self.reached() == within && self.per_hop() == ball;
@@ -316,6 +360,30 @@ mod tests {
     #[test]
     fn a_flood_by_the_book_breaks_nothing() {
         assert_eq!(watch(&FLOOD, &[(4, 3), (3, 0)]), None);
+    }
+
+    #[test]
+    fn leaves_are_judged_by_their_role_and_reached_one_link_beyond_the_ttl() {
+        // A line of 0, 1 and 3; node 4 is a leaf at 3.
+        let shells = [1, 1, 1, 1];
+        let watch = |wanted, copies: &[(usize, usize, u8, u8)]| {
+            let leaves = [false, false, false, false, true].into();
+            let roles = RoleRules::new(leaves, vec![wanted; 5]);
+            let mut flood = Flood::new((0, 2), 5, false, true, Scratch::default()).among(roles);
+            let broken = copies.iter().find_map(|&copy| send(&mut flood, copy));
+            let missed = flood.must_reach([0, 1, 3, 4]).err().map(|found| found.rule);
+            let finished = flood.finish(&shells, |node| DEGREES[node], false);
+            (broken, missed, finished.map_err(|found| found.rule))
+        };
+        let line = [(0, 1, 2, 0), (1, 3, 1, 1)];
+        let whole = [&line[..], &[(3, 4, 1, 1)]].concat();
+        assert_eq!(watch(true, &whole), (None, None, Ok(())));
+        assert_eq!(watch(false, &whole).0, Some(Rule::LeafGetsMatches));
+        assert_eq!(watch(true, &line).1, Some(Rule::Reach));
+        let relayed = [&whole[..], &[(4, 2, 1, 1)]].concat();
+        assert_eq!(watch(true, &relayed).0, Some(Rule::LeafNeverRelays));
+        let beyond = [&line[..], &[(3, 2, 1, 1)]].concat();
+        assert_eq!(watch(true, &beyond).0, Some(Rule::HopsCount), "no leaf");
     }
 
     #[test]

@@ -15,6 +15,8 @@
 //! | [`ReversePath`](Rule::ReversePath) | replies and Pushes go back the recorded way | the same |
 //! | [`Reach`](Rule::Reach) | a Query reaches the nodes within its TTL | [`Flood`] |
 //! | [`FloodCost`](Rule::FloodCost) | and costs 2E − (N − 1) copies | [`Flood`] |
+//! | [`LeafNeverRelays`](Rule::LeafNeverRelays) | a leaf sends only what is its own | [`of_leaf`], [`Flood`] |
+//! | [`LeafGetsMatches`](Rule::LeafGetsMatches) | a leaf gets no Query that its table does not match | [`Flood`] |
 //! | [`NothingLost`](Rule::NothingLost) | every copy is somewhere | [`Ledger`] |
 //! | [`Bounded`](Rule::Bounded) | no table grows beyond its limit | [`check_bound`] |
 
@@ -22,10 +24,12 @@ mod flood;
 mod ledger;
 mod node_rules;
 mod one_copy;
+mod roles;
 mod violation;
 
 pub use flood::{Flood, Scratch, unasked};
 pub use ledger::{Ledger, check_bound};
 pub use node_rules::{NodeRules, Sources};
 pub use one_copy::{copies, copy, travel};
+pub use roles::{RoleRules, of_leaf};
 pub use violation::{Rule, Violation};

@@ -36,6 +36,10 @@ pub enum Rule {
     Reach,
     /// A flood over a whole component costs 2E − (N − 1) descriptors.
     FloodCost,
+    /// A leaf sends only what is its own.
+    LeafNeverRelays,
+    /// A leaf gets no Query that its route table does not match.
+    LeafGetsMatches,
     /// No table holds more than its limit.
     Bounded,
 }
@@ -56,6 +60,8 @@ impl Rule {
             Rule::NothingLost => "every copy sent is received, lost with its link, or on its way",
             Rule::Reach => "a Query reaches the nodes within its TTL",
             Rule::FloodCost => "a flood costs each link twice, less the links of a tree",
+            Rule::LeafNeverRelays => "a leaf passes nothing on",
+            Rule::LeafGetsMatches => "a leaf gets no Query that its table does not match",
             Rule::Bounded => "no table holds more than its limit",
         }
     }

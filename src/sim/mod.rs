@@ -9,14 +9,18 @@
 //! | `run` | the ways to run a simulation |
 //! | `simulation` | the network, its libraries, its counters, the report |
 //! | `searches` | how a search begins and ends |
+//! | `configs` | the settings of nodes, by role |
 //! | `shards` | the network in as many parts as there are cores |
 //! | `watcher` | the observer of each descriptor and dial of a part |
 //! | `follower` | follows a search through all parts, and judges it |
+//! | `leaf_tables` | which Queries a leaf may get |
 //! | `faults` | what a fault does to the network |
 //! | `node` | the servent as a node |
 
+mod configs;
 mod faults;
 mod follower;
+mod leaf_tables;
 pub(crate) mod neighbours;
 mod node;
 pub mod report;

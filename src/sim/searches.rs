@@ -37,6 +37,10 @@ impl<N: ServentNode> Simulation<'_, N> {
         let (changing, scratch) = (watcher.armed, std::mem::take(&mut follower.scratch));
         let nodes = follower.graph.names.len();
         let flood = Flood::new((origin, ttl), nodes, changing, watcher.oracles, scratch);
+        let flood = match follower.role_rules(&name_of(file)) {
+            Some(rules) => flood.among(rules),
+            None => flood,
+        };
         follower.search = Some((guid, flood));
         if let Some((_, trace)) = &mut follower.written {
             trace.from.clone_from(&follower.graph.names[origin]);
@@ -56,9 +60,12 @@ impl<N: ServentNode> Simulation<'_, N> {
         self.check_busy()?;
         let from = self.follower.graph.names[origin].clone();
         let (mut hits, mut outlasted) = (0, false);
+        let (mut descriptors, mut bytes) = (0, 0);
         for net in self.net.all_mut() {
             net.observer.search = None;
             hits += net.observer.hits;
+            descriptors += net.observer.search_descriptors;
+            bytes += net.observer.search_bytes;
             outlasted |= net.observer.outlasted;
         }
         let even = plan.is_even() && !self.net.observer().armed && !outlasted;
@@ -67,9 +74,15 @@ impl<N: ServentNode> Simulation<'_, N> {
         };
         self.net.of_mut(origin).node_mut(origin).servent_mut().end_request(guid);
         let neighbours = &self.follower.neighbours;
-        let shells = neighbours.shells(origin, flood.ttl().into());
+        let shells = neighbours.shells(origin, flood.radius().into());
+        // Route tables leave out nodes within reach.
+        let is_plain = flood.roles().is_none();
         flood
-            .finish(&shells, |node| neighbours.degree(node), even)
+            .finish(&shells, |node| neighbours.degree(node), even && is_plain)
+            .and_then(|()| match even {
+                true => flood.must_reach(self.follower.within_reach(origin, &flood)),
+                false => Ok(()),
+            })
             .map_err(|violation| self.now_broken(violation))?;
         let report = QueryReport {
             from,
@@ -78,6 +91,8 @@ impl<N: ServentNode> Simulation<'_, N> {
             query_descriptors: flood.copies(),
             duplicates: flood.copies() - flood.reached(),
             hits,
+            descriptors,
+            bytes,
             reach_per_hop: flood.per_hop().to_vec(),
         };
         self.follower.scratch = flood.into_scratch();

@@ -1,25 +1,25 @@
 //! A run: a network of servents, what the plan wants done to it, and where every copy of a
 //! descriptor is in the end.
 
+use super::configs::{Configs, PORT};
 use super::follower::Follower;
-use super::neighbours::Neighbours;
+use super::leaf_tables::LeafTables;
 use super::node::ServentNode;
 use super::report::{QueryReport, Report};
 use super::shards::{Shards, ranges};
 use super::shares::Shares;
 use super::watcher::{Seen, Watcher};
-use crate::config::{Config, Limits, Scope};
 use crate::library::Library;
 use crate::net::{LinkParams, Net, State};
 use crate::plan::Plan;
 use crate::plan::fault_schedule::FaultSchedule;
+use crate::plan::roles::Roles;
 use crate::plan::topology::Graph;
 use crate::rng::Rng;
 use crate::rules::{Ledger, Violation, check_bound};
 use crate::servent::Servent;
 use crate::stats::DropReason;
 use crate::time::Instant;
-use crate::wire::Dialect;
 use crate::wire::ServentId;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,13 +28,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Where node 0 listens; the others follow.
-const FIRST_ADDR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 6346);
+const FIRST_ADDR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), PORT);
 
 /// Latency of a link where the plan names none.
 const USUAL_LATENCY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// Where nothing fails, a search that has not died down by then is left alone.
 pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Within this time route tables have gone through the network: they are merged once a minute.
+const TABLES_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A smaller latency makes windows too short to be worth it.
 const MIN_WINDOW: Duration = Duration::from_millis(1);
@@ -54,7 +57,7 @@ pub(super) struct Simulation<'a, N: ServentNode> {
     pub(super) follower: Follower<'a>,
     /// Draws what users do.
     pub(super) rng: Rng,
-    config: Arc<Config>,
+    configs: Configs,
     make_node: MakeNode<'a, N>,
     /// What each node shares.
     pub(super) libraries: Vec<Arc<Library>>,
@@ -96,10 +99,10 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         make_node: MakeNode<'a, N>,
     ) -> Result<Simulation<'a, N>, Violation> {
         let mut rng = Rng::new(plan.seed);
-        let follower = Follower::new(graph);
+        let roles = Roles::new(plan, graph).expect("the graph is that of a valid plan");
+        let follower = Follower::new(graph, roles);
         let nodes = graph.names.len();
-        let degrees = (0..nodes).map(|node| follower.neighbours.degree(node));
-        let config = Arc::new(config(changing, degrees.max().unwrap_or(0)));
+        let configs = Configs::new(changing, &follower);
         let params = LinkParams {
             latency: plan.latency.map_or(USUAL_LATENCY, |latency| (latency, latency)),
             bandwidth: plan.bandwidth,
@@ -117,7 +120,8 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         let shard = |range: Range<usize>| {
             // A generator of its own, so that the schedule does not depend on what the network draws.
             let schedule = FaultSchedule::new(plan.faults.clone(), Rng::new(!plan.seed));
-            let watcher = Watcher::new(&plan.faults, schedule, oracles, range.clone());
+            let leaves = Arc::clone(&follower.leaves);
+            let watcher = Watcher::new(&plan.faults, schedule, oracles, leaves, range.clone());
             let is_here = |&&(a, b): &&(usize, usize)| range.contains(&a) || range.contains(&b);
             let (len, wires) = (range.len(), graph.edges.iter().filter(is_here).count());
             let mut net = match shards {
@@ -132,7 +136,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
             net: Shards::new(nets, nodes, window),
             follower,
             rng,
-            config,
+            configs,
             make_node,
             libraries: Vec::new(),
             retired: RetiredStats::default(),
@@ -146,7 +150,8 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
     fn fill(&mut self, plan: &Plan) {
         let (names, shares) = (&self.follower.graph.names, Shares::new(plan));
         let rngs: Vec<Rng> = names.iter().map(|_| self.rng.fork()).collect();
-        let (config, make_node) = (&self.config, self.make_node);
+        let (configs, make_node) = (&self.configs, self.make_node);
+        let roles = &self.follower.roles;
         let made = self.net.each(|net, nodes| {
             let mut libraries = Vec::with_capacity(nodes.len());
             for node in nodes {
@@ -154,25 +159,35 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
                 let library = shares.library(&names[node], &mut rng);
                 libraries.push(Arc::clone(&library));
                 let identity = ServentId::from_random(rng.bytes16());
-                let (config, seed) = (Arc::clone(config), rng.next_u64());
+                let (config, seed) = (configs.of(roles, node), rng.next_u64());
                 let servent = Servent::new(config, library, identity, seed, Instant::ZERO);
                 net.add(make_node(node, servent));
             }
             libraries
         });
         self.libraries = made.into_iter().flatten().collect();
+        let is_leaf = |node: &usize| self.follower.leaves.get(*node).is_some_and(|leaf| *leaf);
+        if !self.follower.leaves.is_empty() {
+            let libraries = self.libraries.iter().enumerate();
+            let of_leaves = libraries.map(|(node, it)| Some(&**it).filter(|_| is_leaf(&node)));
+            self.follower.leaf_tables = LeafTables::new(of_leaves);
+        }
     }
 
     fn link_up(&mut self, changing: bool) -> Result<(), Violation> {
         let rounds = self.libraries.len().div_ceil(NODES_OF_ROUND).max(1);
         for round in 0..rounds {
-            let neighbours = &self.follower.neighbours;
+            let follower = &self.follower;
             self.net.each(|net, nodes| {
                 let now = nodes.filter(|node| node % rounds == round);
-                now.for_each(|node| keep_links(net, neighbours, node));
+                now.for_each(|node| keep_links(net, follower, node));
             });
             let now = self.net.now();
             self.run(now, now + SETTLE_TIMEOUT)?;
+        }
+        if !self.follower.roles.are_plain() {
+            let until = self.net.now() + TABLES_TIMEOUT;
+            self.run(until, until)?;
         }
         if changing {
             let (now, nodes) = (self.net.now(), self.libraries.len());
@@ -185,13 +200,14 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
 
     /// A servent as it starts.
     pub(super) fn make(&mut self, node: usize, identity: ServentId, seed: u64) -> N {
-        let (config, library) = (Arc::clone(&self.config), Arc::clone(&self.libraries[node]));
+        let config = self.configs.of(&self.follower.roles, node);
+        let library = Arc::clone(&self.libraries[node]);
         (self.make_node)(node, Servent::new(config, library, identity, seed, self.net.now()))
     }
 
     /// Has a node dial its links.
     pub(super) fn keep_links(&mut self, node: usize) {
-        keep_links(self.net.of_mut(node), &self.follower.neighbours, node);
+        keep_links(self.net.of_mut(node), &self.follower, node);
     }
 
     /// Runs until `min`, and then on until nothing is under way, or `max`, through all faults.
@@ -221,7 +237,7 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
 
     /// How long nodes remember the GUID of a Query at least.
     pub(super) fn query_route_age(&self) -> Duration {
-        self.config.limits.query_route_age
+        self.configs.router.limits.query_route_age
     }
 
     /// The violation, noticed now.
@@ -245,11 +261,13 @@ impl<'a, N: ServentNode> Simulation<'a, N> {
         if !net.observer.oracles || net.state(node) != State::Up {
             return Ok(());
         }
-        let (limits, core) = (&self.config.limits, net.node(node).servent());
+        let core = net.node(node).servent();
+        let (config, limits) = (core.config(), &core.config().limits);
+        let most_links = config.max_links + config.max_leaves;
         let most =
             limits.ping_routes + limits.query_routes + limits.push_routes + limits.servent_routes;
         check_bound("routes", core.routes_held(), most)
-            .and_then(|()| check_bound("links", core.neighbours().count(), self.config.max_links))
+            .and_then(|()| check_bound("links", core.neighbours().count(), most_links))
             .map_err(|violation| self.now_broken(violation.by(format_args!("node {node}"))))
     }
 
@@ -340,12 +358,12 @@ fn follow<N: ServentNode>(
     follower.violation.is_some() || nets.iter().any(|net| net.observer.violation.is_some())
 }
 
-/// Has a node dial its links: each link is kept by its lower node.
-fn keep_links<N: ServentNode>(net: &mut Net<N, Watcher<'_>>, neighbours: &Neighbours, node: usize) {
+/// Has a node dial its links.
+fn keep_links<N: ServentNode>(net: &mut Net<N, Watcher<'_>>, follower: &Follower<'_>, node: usize) {
     let now = net.now();
-    for other in neighbours.kept_by(node) {
+    for (other, dialect) in follower.kept_by(node) {
         let addr = net.addr_of(other);
-        net.node_mut(node).servent_mut().add_static_peer(now, addr);
+        net.node_mut(node).servent_mut().add_static_peer_speaking(now, addr, dialect);
     }
     net.node_mut(node).handle_timeout(now);
     net.turn(node);
@@ -354,33 +372,4 @@ fn keep_links<N: ServentNode>(net: &mut Net<N, Watcher<'_>>, neighbours: &Neighb
 /// Copies of descriptors put into send queues.
 fn queued_ever(core: &Servent) -> u64 {
     core.stats().forwarded.total() + core.stats().originated.total()
-}
-
-fn config(changing: bool, max_degree: usize) -> Config {
-    let limits = Limits { max_connections: 65_535, ..Limits::default() };
-    let usual = Config {
-        dialect: Some(Dialect::V0_4),
-        // Wires are counted by the descriptors on them.
-        compress: false,
-        links: 0,
-        max_links: max_degree,
-        scope: Scope::Private,
-        background_pings: false,
-        advertise_port: FIRST_ADDR.port(),
-        ttl: 15,
-        limits,
-        ..Config::default()
-    };
-    if !changing {
-        // Keepalives would only blur the counts; links do not die silently here.
-        let limits = Limits {
-            keepalive_after: Duration::from_secs(1 << 30),
-            link_timeout: Duration::from_secs(1 << 31),
-            stall_timeout: Duration::from_secs(1 << 31),
-            ..usual.limits
-        };
-        return Config { limits, ..usual };
-    }
-    // Links that one side still holds for standing take room for a while.
-    Config { max_links: 2 * max_degree + 8, ..usual }
 }

@@ -12,6 +12,7 @@ use crate::time::Instant;
 use crate::wire::{Guid, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// See the module documentation.
 pub(super) struct Watcher<'a> {
@@ -23,6 +24,8 @@ pub(super) struct Watcher<'a> {
     pub(super) injected: BTreeMap<&'static str, u64>,
     /// Rules are checked.
     pub(super) oracles: bool,
+    /// By node of the network: whether it is a leaf. Empty without roles.
+    leaves: Arc<[bool]>,
     /// The first rule that did not hold.
     pub(super) violation: Option<Violation>,
     /// The sum of the hashes of everything that crossed a link or failed, when and where. A sum, so that
@@ -43,6 +46,9 @@ pub(super) struct Watcher<'a> {
     settled: Vec<bool>,
     /// Results of the search.
     pub(super) hits: u64,
+    /// Descriptors and bytes that crossed links for the search: Queries and hits.
+    pub(super) search_descriptors: u64,
+    pub(super) search_bytes: u64,
     pub(super) bytes: u64,
     pub(super) descriptors: u64,
     /// Descriptors that arrived in one read with what ended their link, behind it.
@@ -71,6 +77,7 @@ impl<'a> Watcher<'a> {
         faults: &'a Faults,
         schedule: FaultSchedule,
         oracles: bool,
+        leaves: Arc<[bool]>,
         nodes: Range<usize>,
     ) -> Watcher<'a> {
         Watcher {
@@ -79,6 +86,7 @@ impl<'a> Watcher<'a> {
             armed: false,
             injected: BTreeMap::new(),
             oracles,
+            leaves,
             violation: None,
             trace: 0,
             asked: BTreeSet::new(),
@@ -89,6 +97,8 @@ impl<'a> Watcher<'a> {
             settled: vec![false; nodes.len()],
             nodes,
             hits: 0,
+            search_descriptors: 0,
+            search_bytes: 0,
             bytes: 0,
             descriptors: 0,
             untaken: 0,
@@ -109,6 +119,7 @@ impl<'a> Watcher<'a> {
         (self.forgotten_at, self.outlasted) = (forgotten_at, false);
         self.settled.fill(false);
         self.hits = 0;
+        (self.search_descriptors, self.search_bytes) = (0, 0);
     }
 
     /// Counts a fault and puts it into the trace.
@@ -199,7 +210,16 @@ impl<N: ServentNode> Observer<N> for Watcher<'_> {
         let (Holder::Node(from), Holder::Node(to)) = (crossing.from, crossing.to) else { return };
         self.descriptors += 1;
         self.note((from, to), crossing);
+        if self.oracles
+            && self.leaves.get(from).is_some_and(|leaf| *leaf)
+            && let Err(violation) = rules::of_leaf(&header)
+        {
+            let violation = violation.by(format_args!("node {from}")).at(at);
+            self.violation.get_or_insert(violation);
+        }
         if self.search == Some(header.guid) {
+            self.search_descriptors += 1;
+            self.search_bytes += crossing.raw.frame().len() as u64;
             self.outlasted |= at >= self.forgotten_at;
             if !self.outlasted {
                 self.follow((from, to), crossing);

@@ -8,6 +8,7 @@ use super::up::{down, interrupted, up};
 use super::view::View;
 use crate::plan::picture;
 use crate::plan::query_report::{QueryReport, table};
+use crate::plan::roles::{NodeRole, Speaks};
 use crate::plan::topology::{Graph, Topology};
 use crate::plan::{Place, Plan};
 use crate::rng::Rng;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
-/// The file to be found, far from node 0.
+/// The file to be found, at a leaf far from node 0.
 const FAR_FILE: &str = "Zebra crossing at dusk.flac";
 const FAR_FILE_BYTES: usize = 3_000_000;
 /// The search: beginnings of its words, in another order.
@@ -39,7 +40,7 @@ const fn ttl(count: usize) -> u8 {
 }
 /// Longest wait for the search.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(20);
-/// A seed for which the file is several links away.
+/// A seed for which the bridge is several links away.
 const SEED: u64 = 12;
 
 /// Runs the demo with `count` servents, and leaves a picture at `svg`. `stop` is checked between the
@@ -94,8 +95,10 @@ fn demo(
         let (name, _) = shared_by(number, sharer);
         let linked = neighbours.join(" ");
         say(&format!(
-            "  {:>2} on {}, linked with {linked}, shares \"{name}\"",
-            node.name, node.addr
+            "  {:>2} on {}, {}, linked with {linked}, shares \"{name}\"",
+            node.name,
+            node.addr,
+            part_of(&plan, &node.name)
         ))?;
     }
     interruptible(stop)?;
@@ -110,7 +113,10 @@ fn demo(
     say(followed.trace.tree().trim_end())?;
     let report = QueryReport::of(&followed.trace, ttl(count), followed.hits.len() as u64);
     say(&table(std::slice::from_ref(&report)))?;
-    let expected = graph.names.len() as u64 - 1;
+    // All but the leaves that have nothing of the kind.
+    let is_leaf = |place: &&Place| place.role == Some(NodeRole::Leaf);
+    let spared = plan.places.values().filter(is_leaf).count() - 1;
+    let expected = (graph.names.len() - 1 - spared) as u64;
     if (report.reached, report.hits) != (expected, 1) || followed.missing > 0 {
         let text =
             format!("the search should reach {expected} servents and find one hit: {report:?}");
@@ -139,32 +145,54 @@ fn demo(
     say(&format!("the search as a picture: {}", svg.display()))
 }
 
-/// The plan, its graph, and the node with the file: one of those farthest from node 0.
+/// The plan, its graph, and the node with the file: a leaf behind a bridge, which joins a part of 0.4
+/// around node 0 to an ultrapeer. The last nodes are the bridge, the ultrapeer and its leaves.
 fn plan(folder: &Path, count: usize) -> io::Result<(Plan, Graph, usize)> {
-    let mut plan = Plan {
-        nodes: count,
-        topology: Topology::Regular { degree: if count.is_multiple_of(2) { 3 } else { 4 } },
-        seed: SEED,
-        ..Plan::default()
-    };
+    let leaves = if count < 6 { 1 } else { 2 };
+    let (bridge, ultrapeer) = (count - leaves - 2, count - leaves - 1);
+    let old = bridge + 1;
+    let degree = if old.is_multiple_of(2) { 3 } else { 4 }.min(old - 1);
+    let topology = Topology::Regular { degree };
+    let mut plan = Plan { nodes: old, topology, seed: SEED, ..Plan::default() };
     // A random graph need not be connected.
     let mut graph = plan.graph(None).map_err(io::Error::other)?;
     while graph.distances_from(0).contains(&None) {
         plan.seed += 1;
         graph = plan.graph(None).map_err(io::Error::other)?;
     }
-    let distances = graph.distances_from(0);
-    let far = |node: &usize| distances[*node].map_or((0, 0), |links| (links, *node));
-    let sharer = (0..count).max_by_key(far).unwrap_or(0);
+    graph.names.extend((old..count).map(|node| node.to_string()));
+    graph.edges.push((bridge, ultrapeer));
+    graph.edges.extend((ultrapeer + 1..count).map(|leaf| (ultrapeer, leaf)));
+    let sharer = count - 1;
     for number in 0..count {
         let share = share_of(folder, number);
         fs::create_dir_all(&share)?;
         let (name, bytes) = shared_by(number, sharer);
         fs::write(share.join(name), bytes)?;
-        let place = Place { folders: vec![share], ..Place::default() };
+        let place = Place {
+            folders: vec![share],
+            role: match number {
+                _ if number > ultrapeer => Some(NodeRole::Leaf),
+                _ if number == ultrapeer => Some(NodeRole::Ultrapeer),
+                _ => None,
+            },
+            speaks: (number == bridge).then_some(Speaks::Auto),
+            ..Place::default()
+        };
         plan.places.insert(graph.names[number].clone(), place);
     }
     Ok((plan, graph, sharer))
+}
+
+/// The part of a node in the network, in words.
+fn part_of(plan: &Plan, name: &str) -> &'static str {
+    let place = plan.places.get(name);
+    match place.map(|place| (place.role, place.speaks)) {
+        Some((Some(NodeRole::Leaf), _)) => "a leaf",
+        Some((Some(NodeRole::Ultrapeer), _)) => "an ultrapeer",
+        Some((None, Some(_))) => "a bridge from 0.4 to 0.6",
+        _ => "0.4",
+    }
 }
 
 fn share_of(folder: &Path, number: usize) -> PathBuf {

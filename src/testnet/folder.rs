@@ -62,6 +62,10 @@ pub struct Node {
     pub share: Vec<PathBuf>,
     /// The command of a foreign servent; empty for one of ours.
     pub command: Vec<String>,
+    /// Whether it is a leaf, which accepts no links.
+    pub leaf: bool,
+    /// What it dials with, as `servent run --dialect` takes it: `0.4`, `0.6` or `auto`.
+    pub dialect: String,
 }
 
 impl Node {
@@ -71,7 +75,7 @@ impl Node {
     }
 }
 
-/// A link between two nodes, by number.
+/// A link between two nodes, by number. It speaks what `from` dials with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// The node that dials.
@@ -155,6 +159,12 @@ impl Network {
     pub fn graph(&self) -> Graph {
         let names = self.nodes.iter().map(|node| node.name.clone()).collect();
         Graph { names, edges: self.links.iter().map(|link| (link.from, link.to)).collect() }
+    }
+
+    /// The node that guests of a node link with: itself, or one of its ultrapeers if it is a leaf.
+    pub fn host_of_guests(&self, node: usize) -> usize {
+        let own = self.links.iter().find(|link| link.from == node);
+        own.filter(|_| self.nodes[node].leaf).map_or(node, |link| link.to)
     }
 
     /// Number of links of a node.

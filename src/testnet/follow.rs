@@ -68,7 +68,7 @@ struct Guest {
 pub fn follow(view: &mut View, search: &Search) -> io::Result<Followed> {
     let deadline = Instant::now() + search.wait;
     view.refresh(&mut |_, _| {})?;
-    view.must_run(search.node)?;
+    view.must_take_guests(search.node)?;
     let lost_before = view.lost_records();
     let mut guest = Guest::start(view, search)?;
     let mut seen: Vec<(usize, EventRecord)> = Vec::new();

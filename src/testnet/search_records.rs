@@ -165,6 +165,8 @@ mod tests {
             addr: addr(number),
             share: Vec::new(),
             command: Vec::new(),
+            leaf: false,
+            dialect: "0.4".to_owned(),
         };
         (0..count).map(node).collect()
     }

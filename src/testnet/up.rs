@@ -6,8 +6,10 @@ use super::process::{self, poll_for};
 use super::view::View;
 use crate::plan::Plan;
 use crate::plan::catalogue::some_files;
+use crate::plan::roles::{PlannedLink, Roles};
 use crate::plan::topology::Graph;
 use crate::rng::Rng;
+use crate::wire::Dialect;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -87,20 +89,33 @@ pub(super) fn interrupted() -> io::Error {
 
 fn network_of(folder: &RunFolder, plan: &Plan, graph: &Graph, port: u16) -> io::Result<Network> {
     let addrs = addrs(graph.names.len(), port)?;
+    let roles = Roles::new(plan, graph).map_err(io::Error::other)?;
     let node = |(number, (name, addr)): (usize, (&String, SocketAddrV4))| {
         let place = plan.places.get(name).cloned().unwrap_or_default();
         let share = match place.folders.is_empty() {
             true if plan.files > 0 => vec![folder.share(number)],
             _ => place.folders.iter().map(std::path::absolute).collect::<io::Result<_>>()?,
         };
-        Ok(Node { name: name.clone(), addr, share, command: place.command })
+        Ok(Node {
+            name: name.clone(),
+            addr,
+            share,
+            command: place.command,
+            leaf: roles.is_leaf(number),
+            dialect: roles.dials(number).map_or("auto", Dialect::name).to_owned(),
+        })
     };
     let nodes = graph.names.iter().zip(addrs).enumerate().map(node);
     let nodes = nodes.collect::<io::Result<Vec<_>>>()?;
     // A foreign servent is dialled where possible: not every one can be given addresses to dial.
-    let link = |&(a, b): &(usize, usize)| match nodes[a].is_ours() {
+    let plain = |&(a, b): &(usize, usize)| match nodes[a].is_ours() {
         true => Link { from: a, to: b },
         false => Link { from: b, to: a },
+    };
+    let planned = |link: &PlannedLink| Link { from: link.from, to: link.to };
+    let links = match roles.are_plain() {
+        true => graph.edges.iter().map(plain).collect(),
+        false => roles.links().iter().map(planned).collect(),
     };
     let conditions = Conditions {
         delay: plan.latency.unwrap_or_default(),
@@ -115,7 +130,7 @@ fn network_of(folder: &RunFolder, plan: &Plan, graph: &Graph, port: u16) -> io::
         ttl: plan.ttl,
         queries: plan.queries,
         from: plan.from.clone(),
-        links: graph.edges.iter().map(link).collect(),
+        links,
         conditions,
         faults: plan.faults.clone(),
         nodes,

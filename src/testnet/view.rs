@@ -6,6 +6,7 @@ use super::process;
 use super::shared::files_in;
 use super::tail::{Carried, EventTail, Tail};
 use crate::driver::{EventRecord, RecordedEvent};
+use crate::wire::qrp::QRP;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddrV4;
@@ -21,6 +22,8 @@ pub struct View {
     carried: Tail,
     /// Peers of the standing links of each node.
     linked: Vec<BTreeSet<SocketAddrV4>>,
+    /// Query routing messages by node and the peer it had them from, since their link stands.
+    routed: BTreeMap<(usize, SocketAddrV4), usize>,
     /// Links by the peer that the dialling node sees.
     relays: BTreeMap<SocketAddrV4, usize>,
     /// Links by the dialled node and the peer it sees. Ports are reused, also towards other nodes.
@@ -76,6 +79,7 @@ impl View {
             events: nodes.clone().map(|node| EventTail::new(folder.events(node))).collect(),
             carried: Tail::new(folder.links()),
             linked: nodes.map(|_| BTreeSet::new()).collect(),
+            routed: BTreeMap::new(),
             dialled: BTreeMap::new(),
             network,
         })
@@ -109,9 +113,13 @@ impl View {
             RecordedEvent::Start { .. } => linked.clear(),
             RecordedEvent::LinkUp { peer, .. } => {
                 linked.insert(*peer);
+                self.routed.remove(&(node, *peer));
             }
             RecordedEvent::LinkDown { peer, .. } => {
                 linked.remove(peer);
+            }
+            RecordedEvent::Received { descriptor, .. } if descriptor.kind == QRP => {
+                *self.routed.entry((node, descriptor.peer)).or_default() += 1;
             }
             _ => {}
         }
@@ -136,11 +144,21 @@ impl View {
         self.status.nodes[node].pid.is_some()
     }
 
-    /// Checks that the process of a node runs.
+    /// Checks that a guest can link with a node, to search from it.
     ///
     /// # Errors
-    /// When it does not; the message says how to start it.
-    pub fn must_run(&self, node: usize) -> io::Result<()> {
+    /// When its process does not run, or when it is a leaf; the message says what to do.
+    pub fn must_take_guests(&self, node: usize) -> io::Result<()> {
+        let described = &self.network.nodes[node];
+        if described.leaf {
+            let ultrapeer = &self.network.nodes[self.network.host_of_guests(node)].name;
+            let text = format!(
+                "node \"{}\" is a leaf, which accepts no links: search from its ultrapeer \
+                 \"{ultrapeer}\"",
+                described.name
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         if self.is_running(node) {
             return Ok(());
         }
@@ -195,7 +213,8 @@ impl View {
         &self.status.links[link].conditions
     }
 
-    /// Whether a link stands at both ends.
+    /// Whether a link stands at both ends. One of a leaf also carries what the leaf shares: before that
+    /// its ultrapeer asks it for nothing.
     pub fn stands(&self, link: usize) -> bool {
         let ends = self.network.links[link];
         let sees = |node: usize| {
@@ -205,7 +224,19 @@ impl View {
         };
         let carried = self.status.links[link].open > 0;
         let both_run = self.is_running(ends.from) && self.is_running(ends.to);
-        carried && both_run && sees(ends.from) && sees(ends.to)
+        carried && both_run && sees(ends.from) && sees(ends.to) && self.is_routed(link)
+    }
+
+    /// Whether the ultrapeer of a leaf has its route table: a RESET and a PATCH at least.
+    fn is_routed(&self, link: usize) -> bool {
+        let ends = self.network.links[link];
+        let nodes = &self.network.nodes;
+        let tables = self.routed.iter().filter(|((node, _), _)| *node == ends.to);
+        let of_link = |peer: &SocketAddrV4| self.link_of(ends.to, *peer) == Some(link);
+        !nodes[ends.from].leaf
+            || !nodes[ends.from].is_ours()
+            || !nodes[ends.to].is_ours()
+            || tables.into_iter().any(|((_, peer), messages)| *messages > 1 && of_link(peer))
     }
 
     /// Number of links that stand.

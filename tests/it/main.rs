@@ -96,6 +96,8 @@ mod judge;
 
 // The simulator, with the rules checked.
 mod sim;
+// The same with ultrapeers, leaves and bridges.
+mod sim_roles;
 // The page that replays a search, in a browser.
 mod replay;
 // The lookup lab: theory, determinism, output.

@@ -172,8 +172,8 @@ fn pongs_towards_0_6_say_what_we_are_and_whom_we_know_and_those_towards_0_4_noth
         let id = Guid(sut.net.fresh_id());
         sut.send(peer, &Descriptor::new(id, Kind::Ping, payload.to_vec()).ttl(1));
         sut.wait_secs(1);
-        let pongs = sut.receive(peer).into_iter().filter(|it| it.kind == Kind::Pong);
-        pongs.last().unwrap().payload[14..].to_vec()
+        let mut pongs = sut.receive(peer).into_iter().filter(|it| it.kind == Kind::Pong);
+        pongs.next_back().unwrap().payload[14..].to_vec()
     };
     assert_eq!(ask(&mut sut, old, b""), b"");
     assert_eq!(ask(&mut sut, old, scp), b"", "0.4 gets 14 bytes");

@@ -461,3 +461,42 @@ fn folders_of_a_plan_are_shared_in_the_simulator_too() {
     assert_code(&output, 8);
     assert!(stderr(&output).contains("node \"2\""), "{}", stderr(&output));
 }
+
+/// A plain servent, a bridge, an ultrapeer and two leaves, in a line but for the second leaf.
+#[test]
+fn a_bridge_joins_servents_of_0_4_with_an_ultrapeer_and_its_leaves() {
+    let net = Net::new();
+    let shared = net.share("shared", &[("Zebra crossing.ogg", b"black and white")]);
+    let plan = format!(
+        "topology = \"file:edges\"\nfiles = 0\n\
+         [[node]]\nname = \"bridge\"\nrole = \"ultrapeer\"\ndialect = \"auto\"\n\
+         [[node]]\nname = \"up\"\nrole = \"ultrapeer\"\n\
+         [[node]]\nname = \"other\"\nrole = \"leaf\"\n\
+         [[node]]\nname = \"leaf\"\nrole = \"leaf\"\nshare = [\"{}\"]\n",
+        shared.display()
+    );
+    net.write("plan.toml", &plan);
+    net.write("edges", "plain bridge\nbridge up\nup leaf\nup other\n");
+    net.up(&["plan.toml"]);
+    let traced = net.trace(&["plain", "zebra"]);
+    assert_eq!((number(&traced, "reached"), number(&traced, "hits")), (3, 1), "{traced}");
+    let wrong = |finding: &&Value| finding["wrong"] != serde_json::json!([]);
+    let findings = net.findings();
+    assert_eq!(findings.iter().filter(wrong).count(), 0, "{findings:?}");
+    let dialects = |node: usize| {
+        let log = std::fs::read_to_string(net.home.path(&format!("net/nodes/{node}/events.jsonl")));
+        let records = log.unwrap();
+        let records = records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let ups = records.filter(|record| record["event"] == "link_up");
+        ups.map(|up| up["dialect"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // In the order of the edge list; the guest of the trace linked with the first.
+    let (plain, mut bridge) = (dialects(0), dialects(1));
+    // The check linked with it too.
+    bridge.sort();
+    bridge.dedup();
+    assert!(plain.contains(&"0.4".to_owned()), "{plain:?}");
+    assert_eq!(bridge, ["0.4", "0.6"]);
+    let refused = net.run(&["query", "leaf", "zebra"]);
+    assert!(stderr(&refused).contains("search from its ultrapeer \"up\""), "{}", stderr(&refused));
+}

@@ -96,7 +96,7 @@ fn what_a_search_finds_can_be_fetched() {
         _ => None,
     });
     let Hit { addr, index, name, size, .. } = found.expect("a hit");
-    let source = Source { addr, index, name, size: Some(size.into()), push: None };
+    let source = Source { addr, index, name, size: Some(size), push: None };
     net.tell(1, |core, now| core.download(now, source, Kept::default())).unwrap();
     net.settle();
     assert_eq!(net.downloads(1), [shared_files().remove(1).2]);

@@ -29,7 +29,7 @@ pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> 
     let Some(name) = &args.node else { return load(folder, &args) };
     let view = View::open(folder).map_err(of_io)?;
     let node = view.network.node(name).map_err(of_io)?;
-    view.must_run(node).map_err(of_io)?;
+    view.must_take_guests(node).map_err(of_io)?;
     search::run(SearchArgs {
         words: args.words,
         join: JoinArgs { connect: vec![view.network.nodes[node].addr.to_string()] },
@@ -52,7 +52,7 @@ fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
     let (ttl, mut reports) = (ttl(&view.network, &args.searching), Vec::new());
     let (mut rng, mut failed) = (Rng::new(view.network.seed), None);
     for _ in 0..view.network.queries {
-        let drawn = rng.below(view.network.nodes.len());
+        let drawn = view.network.host_of_guests(rng.below(view.network.nodes.len()));
         let named = view.network.from.clone();
         let node = named.map_or(Ok(drawn), |name| view.network.node(&name)).map_err(of_io)?;
         let words = vec![name_of(some_file(&mut rng))];

@@ -68,6 +68,10 @@ impl Children {
             "--no-pings",
         ]);
         command.args(["--max-links", &max_links.to_string(), "--ttl", MAX_TTL]);
+        command.args(["--dialect", &described.dialect]);
+        if described.leaf {
+            command.args(["--role", "leaf"]);
+        }
         command.arg("--state").arg(folder.join("state"));
         command.arg("--events").arg(self.folder.events(node));
         for share in &described.share {

@@ -311,6 +311,8 @@ mod tests {
             addr,
             share: Vec::new(),
             command: Vec::new(),
+            leaf: false,
+            dialect: "0.4".to_owned(),
         };
         Network {
             id: String::new(),

@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 
 /// What an attack must come to for the link it came by.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+pub(super) enum Fate {
     /// It is closed.
     Closed,
     /// What it sent is dropped, and counted as this.
@@ -19,9 +19,9 @@ enum Fate {
 }
 
 /// A servent with two honest neighbours and a hostile one.
-struct Fixture {
-    sut: Bench,
-    villain: Peer,
+pub(super) struct Fixture {
+    pub(super) sut: Bench,
+    pub(super) villain: Peer,
     friends: [Peer; 2],
     /// A search of our own that is under way.
     search: Guid,
@@ -62,7 +62,7 @@ impl Fixture {
     }
 
     /// The villain sends many descriptors, as many at a time as a read brings.
-    fn storm(&mut self, count: u32, one: impl Fn(u32) -> Descriptor) {
+    pub(super) fn storm(&mut self, count: u32, one: impl Fn(u32) -> Descriptor) {
         for begin in (0..count).step_by(100) {
             let some = begin..count.min(begin + 100);
             let bytes: Vec<u8> = some.flat_map(|n| one(n).bytes()).collect();
@@ -72,7 +72,7 @@ impl Fixture {
     }
 
     /// A stranger connects, sends this, and is closed within half a minute.
-    fn stranger(&mut self, says: &[u8]) {
+    pub(super) fn stranger(&mut self, says: &[u8]) {
         let stranger = self.sut.dial();
         self.sut.send_bytes(stranger, says);
         for _ in 0..31 {
@@ -83,6 +83,12 @@ impl Fixture {
             }
         }
         assert!(self.sut.is_closed(stranger), "a stranger that says {} bytes", says.len());
+    }
+
+    /// The villain has a link of 0.6 instead.
+    pub(super) fn becomes(&mut self, headers: &str) {
+        self.villain = self.sut.modern(headers);
+        self.sut.receive(self.villain);
     }
 
     fn assert_bounded(&self) {
@@ -116,7 +122,7 @@ impl Fixture {
 }
 
 /// An address the attacker has chosen.
-fn victim(n: u32) -> SocketAddrV4 {
+pub(super) fn victim(n: u32) -> SocketAddrV4 {
     let [.., high, low] = n.to_be_bytes();
     SocketAddrV4::new([127, 66, high, low].into(), 7_000)
 }
@@ -124,7 +130,7 @@ fn victim(n: u32) -> SocketAddrV4 {
 /// A name for each row, what the villain does, what that comes to, and the units of work each KiB it
 /// sends may cost: half as much again as it does. Whatever does not go through links is counted as
 /// one KiB, in which the friends' signs of life are. S and a number: the list of security problems of the protocol in the field's literature.
-type Attack = (&'static str, fn(&mut Fixture), Fate, u64);
+pub(super) type Attack = (&'static str, fn(&mut Fixture), Fate, u64);
 
 const ATTACKS: [Attack; 28] = [
     (
@@ -369,7 +375,7 @@ const ATTACKS: [Attack; 28] = [
 
 #[test]
 fn every_attack_costs_the_attacker_and_nobody_else() {
-    for (name, act, fate, budget) in ATTACKS {
+    for (name, act, fate, budget) in ATTACKS.into_iter().chain(super::modern::ATTACKS) {
         let mut fixture = Fixture::new();
         let before = fixture.sut.core().stats().work;
         act(&mut fixture);

@@ -39,6 +39,28 @@ fn the_simulator_catches_each_of_ten_ways_to_break_the_rules() {
     }
 }
 
+/// Searches among four ultrapeers and twelve leaves, all of them spoiled.
+fn simulate_roles(spoil: Spoil) -> Result<Report, Violation> {
+    let latency = Some(Duration::from_millis(50));
+    let topology = "ultrapeers:4,12".parse().unwrap();
+    let plan = Plan { topology, latency, queries: 30, files: 60, ..Plan::default() };
+    let graph = plan.graph(None).unwrap();
+    let make_node = |_, servent| Spoiler::new(servent, spoil);
+    simulate_nodes(&plan, &graph, &mut |_| (), RunOptions::default(), &make_node)
+}
+
+#[test]
+fn the_simulator_catches_leaves_that_relay_and_ultrapeers_that_flood_them() {
+    let honest = simulate_roles(Spoil::Nothing).unwrap();
+    assert!(honest.queries.iter().any(|query| query.hits > 0), "{honest}");
+    for (spoil, rule) in Spoil::OF_ROLES {
+        match simulate_roles(spoil) {
+            Ok(report) => panic!("{spoil:?} was not caught: {report}"),
+            Err(violation) => assert_eq!(violation.rule, rule, "{spoil:?}: {violation}"),
+        }
+    }
+}
+
 /// Three servents around another program, which is this test with `SPOIL` in its environment.
 fn network_around(spoil: Spoil) -> Net {
     let net = Net::new();

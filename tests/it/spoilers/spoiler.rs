@@ -1,10 +1,11 @@
 //! A servent whose output is spoiled in one way. The core inside is honest: its output is cut into
 //! descriptors, and some of them are changed, moved, doubled or left out.
 
+use servent::config::Role;
 use servent::net::{Failure, Node, Output};
 use servent::rng::Rng;
 use servent::rules::Rule;
-use servent::servent::{ConnId, Servent};
+use servent::servent::{ConnId, Neighbour, PeerRole, Servent};
 use servent::sim::{Outward, ServentNode};
 use servent::time::Instant;
 use servent::wire::{Deframer, Guid, HandshakeEnd, Header, Kind};
@@ -36,6 +37,12 @@ pub(super) enum Spoil {
     HitMisled,
     /// A hit goes to all neighbours.
     HitFlooded,
+    /// A leaf that answers passes the Query on.
+    LeafRelays,
+    /// A leaf that answers passes the hit off as another's.
+    LeafRelaysHits,
+    /// A Query goes to all leaves, whatever their tables say.
+    LeavesFlooded,
 }
 
 impl Spoil {
@@ -51,6 +58,15 @@ impl Spoil {
         (Spoil::GuidChanged, Rule::OnlyWhatCame),
         (Spoil::HitMisled, Rule::ReversePath),
         (Spoil::HitFlooded, Rule::ReversePath),
+    ];
+
+    /// Those that take roles, and the rule each breaks.
+    pub(super) const OF_ROLES: [(Spoil, Rule); 5] = [
+        (Spoil::LeafRelays, Rule::LeafNeverRelays),
+        (Spoil::LeafRelaysHits, Rule::LeafNeverRelays),
+        (Spoil::LeavesFlooded, Rule::LeafGetsMatches),
+        (Spoil::SentTwice, Rule::ForwardedOnce),
+        (Spoil::Swallowed, Rule::Reach),
     ];
 
     pub(super) fn named(name: &str) -> Spoil {
@@ -107,7 +123,17 @@ impl Spoiler {
         let came = self.sources.get(&header.guid);
         let (source, ttl) = came.map_or((None, 0), |(conn, ttl)| (Some(*conn), *ttl));
         let passed_on = header.hops > 0;
+        let is_leaf = self.core.config().role == Role::Leaf;
         match self.spoil {
+            Spoil::LeafRelays if is_leaf && header.kind == Kind::QueryHit => {
+                let query = Header { kind: Kind::Query, ttl: 1, hops: 3, ..header };
+                let others = self.core.neighbours().map(|link| link.conn);
+                let others = others.filter(|conn| *conn != to).map(|conn| (conn, query));
+                others.chain([(to, header)]).collect()
+            }
+            Spoil::LeafRelaysHits if is_leaf && header.kind == Kind::QueryHit => {
+                vec![(to, Header { hops: 1, ..header })]
+            }
             Spoil::HitMisled | Spoil::HitFlooded if header.kind == Kind::QueryHit => {
                 let links = self.core.neighbours().map(|link| link.conn);
                 let others = links.filter(|conn| Some(*conn) != source);
@@ -123,6 +149,11 @@ impl Spoiler {
             Spoil::SentBack => {
                 [Some(to), source].map(|conn| Some((conn?, header))).into_iter().flatten().collect()
             }
+            Spoil::LeavesFlooded => {
+                let is_leaf = |link: &Neighbour<'_>| link.peer.role == PeerRole::Leaf;
+                let leaves = self.core.neighbours().filter(is_leaf).map(|link| (link.conn, header));
+                leaves.chain([(to, header)]).collect()
+            }
             Spoil::SentTwice => vec![(to, header), (to, header)],
             Spoil::Swallowed => Vec::new(),
             Spoil::MadeUp => {
@@ -132,7 +163,11 @@ impl Spoiler {
             Spoil::GuidChanged => {
                 vec![(to, Header { guid: Guid::random(&mut self.rng), ..header })]
             }
-            Spoil::Nothing | Spoil::HitMisled | Spoil::HitFlooded => vec![(to, header)],
+            Spoil::Nothing
+            | Spoil::HitMisled
+            | Spoil::HitFlooded
+            | Spoil::LeafRelays
+            | Spoil::LeafRelaysHits => vec![(to, header)],
         }
     }
 }
