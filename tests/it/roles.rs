@@ -173,8 +173,12 @@ fn tables_come_and_go_and_equal_ones_are_kept_once() {
     let asker = sut.link();
     let leaf = sut.leaf(&[HELLO]);
     let work = sut.core().stats().work;
+    let large = QrpTable::new(16).messages();
+    let bytes: usize = large.iter().map(Vec::len).sum();
+    large.into_iter().for_each(|payload| sut.send(leaf, &routes(payload)));
+    let work = sut.core().stats().work - work;
+    assert!(bytes < 200 && work > 500, "65,536 slots in {bytes} bytes cost {work} units");
     sut.send(leaf, &reset());
-    assert!(sut.core().stats().work > work, "the link's share of work pays");
     sut.send(asker, &asks(1, "hello"));
     assert_eq!(sut.receive(leaf), [], "a RESET takes the table away");
     sut.send(leaf, &patch(1, 1, &[GNUTELLA]));
