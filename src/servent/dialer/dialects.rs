@@ -9,7 +9,6 @@
 use crate::rare::Rare;
 use crate::time::Instant;
 use crate::wire::Dialect;
-use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -25,7 +24,8 @@ const MAX_TRIED: usize = 256;
 /// Addresses with which handshakes were begun lately and that are not known to speak 0.4.
 #[derive(Debug, Default)]
 pub(super) struct Dialects {
-    tried: Rare<BTreeMap<SocketAddrV4, Tried>>,
+    /// In the order of their first handshakes.
+    tried: Rare<Vec<(SocketAddrV4, Tried)>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,23 +69,29 @@ impl Dialects {
 
     fn note(&mut self, now: Instant, addr: SocketAddrV4, until: Instant) {
         let all = self.tried.change();
-        all.retain(|_, tried| tried.is_fresh(now));
-        if all.len() >= MAX_TRIED && !all.contains_key(&addr) {
-            all.pop_first();
+        all.retain(|(_, tried)| tried.is_fresh(now));
+        if let Some((_, tried)) = all.iter_mut().find(|(known, _)| *known == addr) {
+            tried.counts_until = [Some(until), tried.counts_until[0]];
+            return;
         }
-        let tried = all.entry(addr).or_default();
-        tried.counts_until = [Some(until), tried.counts_until[0]];
+        if all.len() >= MAX_TRIED {
+            all.remove(0);
+        }
+        if all.len() < 4 {
+            // Most dial few, and forget them when their links stand.
+            all.reserve_exact(1);
+        }
+        all.push((addr, Tried { next: None, counts_until: [Some(until), None] }));
     }
 
     /// The link stands, and speaks `dialect`.
     pub(super) fn proved(&mut self, addr: SocketAddrV4, dialect: Dialect) {
         let Some(all) = self.tried.get_mut() else { return };
         match dialect {
-            Dialect::V0_4 => drop(all.remove(&addr)),
+            Dialect::V0_4 => all.retain(|(known, _)| *known != addr),
             Dialect::V0_6 => {
-                if let Some(tried) = all.get_mut(&addr) {
-                    tried.next = None;
-                }
+                let tried = all.iter_mut().filter(|(known, _)| *known == addr);
+                tried.for_each(|(_, tried)| tried.next = None);
             }
         }
         if all.is_empty() {
@@ -96,9 +102,8 @@ impl Dialects {
     /// The peer ended a handshake in `spoken` without an answer in it. Whether the other dialect is to
     /// be tried: it was not the one that was tried first.
     pub(super) fn unanswered(&mut self, addr: SocketAddrV4, spoken: Dialect) -> bool {
-        let Some(tried) = self.tried.get_mut().and_then(|all| all.get_mut(&addr)) else {
-            return false;
-        };
+        let mut all = self.tried.get_mut().into_iter().flatten();
+        let Some((_, tried)) = all.find(|(known, _)| *known == addr) else { return false };
         let is_second = tried.next == Some(spoken);
         tried.next = (!is_second).then(|| spoken.other());
         !is_second
@@ -115,7 +120,8 @@ impl Dialects {
     }
 
     fn tried(&self, addr: SocketAddrV4) -> Option<&Tried> {
-        self.tried.get()?.get(&addr)
+        let found = self.tried.get()?.iter().find(|(known, _)| *known == addr);
+        found.map(|(_, tried)| tried)
     }
 }
 
