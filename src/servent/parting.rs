@@ -192,7 +192,7 @@ fn dial_end(conn: &Connection, reason: &CloseReason) -> DialEnd {
         }
         (Phase::Handshaking(handshake), _) => match handshake.dialect() {
             Some(spoken) if ended && !handshake.has_spoken => DialEnd::Unanswered(spoken),
-            Some(spoken) if speaks_another(reason) => DialEnd::Unanswered(spoken),
+            Some(spoken) if speaks_another(reason) => DialEnd::Contradicted(spoken),
             _ if ended || matches!(reason, CloseReason::Handshake(_)) => DialEnd::Refused,
             _ => DialEnd::Failed,
         },

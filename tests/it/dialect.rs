@@ -255,6 +255,37 @@ fn a_0_6_status_line_in_answer_to_0_4_leads_to_0_6() {
     assert_eq!(seen, [(0, Dialect::V0_4), (2, Dialect::V0_6)]);
 }
 
+/// Servents are replaced, and what stood in a file may be old.
+#[test]
+fn what_is_known_of_an_address_is_doubted_when_it_says_otherwise() {
+    use Dialect::{V0_4, V0_6};
+    let known_to_speak_04 = |role, listening: &str| {
+        let mut sut = Bench::with(|config| config.role = role);
+        let addr = listener(&mut sut, listening);
+        sut.tell(|core, now| {
+            core.add_static_peer(now, addr);
+            core.recall(now, addr, Some(V0_4), &[]);
+        });
+        (sut, addr)
+    };
+    let (mut sut, addr) = known_to_speak_04(Role::Servent, "127.8.0.1:7000");
+    let seen = dials(&mut sut, addr, 10, |sut, peer| {
+        sut.send_bytes(peer, b"GNUTELLA/0.6 400 Bad handshake\r\n\r\n");
+    });
+    assert_eq!(seen, [(0, V0_4), (2, V0_6)], "it said what it speaks");
+    let (mut sut, addr) = known_to_speak_04(Role::Guest, "127.8.0.2:7000");
+    let seen = dials(&mut sut, addr, 10, |sut, peer| sut.net.hang_up(peer));
+    assert_eq!(seen, [(0, V0_4), (2, V0_6)], "a command tries once only");
+    let (mut sut, addr) = known_to_speak_04(Role::Servent, "127.8.0.3:7000");
+    let seen = dials(&mut sut, addr, 200, |sut, peer| sut.net.hang_up(peer));
+    let first = seen.iter().find(|(_, spoken)| *spoken == V0_6);
+    assert!(first.is_some_and(|(at, _)| *at >= 60), "it may have been full: {seen:?}");
+    let later = seen.iter().filter(|(at, _)| *at >= 60).collect::<Vec<_>>();
+    for three in later.windows(3) {
+        assert!(three[2].0 >= three[0].0 + 60, "{seen:?}");
+    }
+}
+
 #[test]
 fn a_status_in_answer_to_0_6_ends_the_attempt_for_as_long_as_it_says() {
     for (status, least) in [
