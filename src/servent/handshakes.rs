@@ -136,7 +136,6 @@ impl Servent {
         if headers.get("Crawler").is_some() {
             return self.answer_crawler(now, id);
         }
-        self.learn_tries(now, headers);
         let peer = PeerInfo::read(headers, *remote.ip());
         let mut room = self.room(id, peer.role);
         // There may be room for it as a leaf still.
@@ -300,7 +299,8 @@ impl Servent {
         }
     }
 
-    /// Hosts that a peer names are dialled with 0.6, which it speaks itself.
+    /// Hosts that a peer names are dialled with 0.6, which it speaks itself. Only one that we have dialled
+    /// names any: our own dials bound how many strangers can.
     fn learn_tries(&mut self, now: Instant, headers: &Headers) {
         for name in ["X-Try-Ultrapeers", "X-Try"] {
             for addr in headers.addresses(name).take(MAX_TRY) {

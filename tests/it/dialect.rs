@@ -329,6 +329,16 @@ fn hosts_that_a_0_6_servent_names_are_dialled_with_0_6() {
     assert_eq!(dials(&mut sut, named, 3, |_, _| ()), [(0, Dialect::V0_6)]);
 }
 
+/// Whoever may connect could otherwise fill the host cache without ever being a neighbour.
+#[test]
+fn who_asks_for_a_link_names_no_hosts() {
+    let mut sut = Bench::with(|config| config.links = 4);
+    let tries = "X-Try: 127.9.0.1:6346\r\nX-Try-Ultrapeers: 127.9.0.2:6346\r\n";
+    let (_, answer) = ask(&mut sut, tries);
+    assert!(answer.starts_with("GNUTELLA/0.6 200 OK\r\n"), "{answer}");
+    assert_eq!(sut.core().hosts().addrs().count(), 0);
+}
+
 #[test]
 fn a_leaf_has_links_with_ultrapeers_only_and_accepts_none() {
     let leaf = |config: &mut Config| (config.role, config.links) = (Role::Leaf, 3);
