@@ -375,12 +375,10 @@ fn join(addrs: &[SocketAddrV4]) -> String {
     texts.join(", ")
 }
 
-/// How long a servent that declines wants us to stay away, in seconds: what `Retry-After` says, or a text
-/// such as `Banned for 5m 0s`.
+/// How long a servent that declines wants us to stay away, in seconds: the longer of what `Retry-After`
+/// says and a text such as `Banned for 5m 0s`.
 fn rest_asked(text: &str, headers: &Headers) -> u32 {
-    if let Some(seconds) = headers.get("Retry-After").and_then(|value| value.parse().ok()) {
-        return MAX_REST_SECONDS.min(seconds);
-    }
+    let least = headers.get("Retry-After").and_then(|value| value.parse().ok()).unwrap_or(0);
     let seconds = text.split_whitespace().filter_map(|word| {
         let at = word.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = word.split_at(at);
@@ -393,5 +391,5 @@ fn rest_asked(text: &str, headers: &Headers) -> u32 {
         };
         number.parse::<u32>().ok().map(|number| number.saturating_mul(unit))
     });
-    seconds.fold(0, u32::saturating_add).min(MAX_REST_SECONDS)
+    seconds.fold(0, u32::saturating_add).max(least).min(MAX_REST_SECONDS)
 }

@@ -293,6 +293,7 @@ fn a_status_in_answer_to_0_6_ends_the_attempt_for_as_long_as_it_says() {
         ("429 Banned for 5m 0s", 300),
         ("429 Banned for 2h", 3_600),
         ("429 Slow down\r\nRetry-After: 100", 100),
+        ("429 Banned for 5m 0s\r\nRetry-After: 100", 300),
     ] {
         let mut sut = Bench::with(|config| config.dialect = None);
         let addr = listener(&mut sut, "127.8.0.1:7000");
