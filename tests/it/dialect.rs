@@ -426,6 +426,20 @@ fn two_neighbours_that_agree_tell_our_own_address() {
     assert_eq!(advertised(&mut sut), before);
 }
 
+/// gtk-gnutella: Bye 501.
+#[test]
+fn who_deflates_badly_is_told_so() {
+    let mut sut = Bench::with(|config| config.compress = true);
+    let (peer, _) = ask(&mut sut, ULTRAPEER);
+    sut.send_bytes(peer, b"GNUTELLA/0.6 200 OK\r\nContent-Encoding: deflate\r\n\r\n");
+    sut.receive(peer);
+    sut.send_bytes(peer, &[0xff; 40]);
+    let last = sut.receive(peer);
+    let bye = last.last().map(|it| Bye::decode(&it.payload).unwrap());
+    assert_eq!(bye.map(|bye| bye.code), Some(501));
+    assert!(sut.is_closed(peer));
+}
+
 #[test]
 fn a_link_that_we_end_is_told_why_if_the_peer_reads_it() {
     for (headers, says) in [(ULTRAPEER, true), ("X-Ultrapeer: True\r\n", false)] {
