@@ -195,7 +195,7 @@ impl Servent {
         let is_alone = self.links.iter().next().is_none();
         let not_needed = headers.truth("X-Ultrapeer-Needed") == Some(false);
         // Links that rely on us to forward are not given up for one more.
-        let steps_down = self.config.role == Role::Servent && not_needed && is_alone;
+        let steps_down = not_needed && is_alone && peer.role == PeerRole::Ultrapeer;
         let is_leaf = steps_down || self.config.role != Role::Servent;
         peer.is_our_ultrapeer = is_leaf && peer.role == PeerRole::Ultrapeer;
         let mut last = Headers::default();

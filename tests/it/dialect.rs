@@ -369,7 +369,9 @@ fn a_leaf_has_links_with_ultrapeers_only_and_accepts_none() {
 
 #[test]
 fn an_ultrapeer_that_nobody_needs_steps_down_unless_others_rely_on_it() {
-    for others in [0, 1] {
+    for (others, peer_is, steps_down) in
+        [(0, ULTRAPEER, true), (1, ULTRAPEER, false), (0, "Bye-Packet: 0.1\r\n", false)]
+    {
         let mut sut = Bench::new();
         if others == 1 {
             sut.link();
@@ -378,13 +380,13 @@ fn an_ultrapeer_that_nobody_needs_steps_down_unless_others_rely_on_it() {
         sut.tell(|core, now| core.add_static_peer_speaking(now, addr, Dialect::V0_6));
         let peer = sut.net.accept(addr).unwrap();
         sut.read(peer);
-        let answer = format!("GNUTELLA/0.6 200 OK\r\n{ULTRAPEER}X-Ultrapeer-Needed: False\r\n\r\n");
+        let answer = format!("GNUTELLA/0.6 200 OK\r\n{peer_is}X-Ultrapeer-Needed: False\r\n\r\n");
         sut.send_bytes(peer, answer.as_bytes());
         let last = text(&sut.read(peer));
-        let says = if others == 0 { "False" } else { "True" };
+        let says = if steps_down { "False" } else { "True" };
         assert_eq!(header(&last, "X-Ultrapeer"), Some(says), "{last}");
         let is_leaf = sut.core().neighbours().any(|link| link.peer.is_our_ultrapeer);
-        assert_eq!(is_leaf, others == 0);
+        assert_eq!(is_leaf, steps_down);
     }
 }
 
