@@ -368,6 +368,28 @@ fn a_leaf_has_links_with_ultrapeers_only_and_accepts_none() {
 }
 
 #[test]
+fn a_leaf_keeps_three_ultrapeers_and_counts_those_that_were_named() {
+    let mut sut = Bench::with(|config| (config.role, config.links) = (Role::Leaf, 3));
+    let addrs: Vec<SocketAddrV4> =
+        (1..=6).map(|n| listener(&mut sut, &format!("127.8.0.{n}:7000"))).collect();
+    sut.tell(|core, now| {
+        core.add_static_peer(now, addrs[0]);
+        addrs[1..].iter().for_each(|addr| core.learn_host(now, *addr));
+    });
+    for _ in 0..10 {
+        for addr in &addrs {
+            if let Some(peer) = sut.net.accept(*addr) {
+                let answer = format!("GNUTELLA/0.6 200 OK\r\n{ULTRAPEER}\r\n");
+                sut.send_bytes(peer, answer.as_bytes());
+            }
+        }
+        sut.wait_secs(1);
+    }
+    let linked: Vec<_> = sut.core().neighbours().map(|link| link.addr).collect();
+    assert!(linked.contains(&addrs[0]) && linked.len() == 3, "{linked:?}");
+}
+
+#[test]
 fn an_ultrapeer_that_nobody_needs_steps_down_unless_others_rely_on_it() {
     for (others, peer_is, steps_down) in
         [(0, ULTRAPEER, true), (1, ULTRAPEER, false), (0, "Bye-Packet: 0.1\r\n", false)]

@@ -430,7 +430,12 @@ impl Dialer {
                 dials.pop_front();
             }
         }
-        let (all, dialing) = links.to_learnt_hosts();
+        let (learnt, dialing) = links.to_learnt_hosts();
+        // A leaf asks each of its ultrapeers for all that it may answer: it has no more than it needs.
+        let all = match config.role {
+            Role::Leaf => links.dialled() + targets.len(),
+            _ => learnt,
+        };
         let wanted = config.links.saturating_sub(all).min(room);
         let wanted = wanted.min(MAX_DIALS.saturating_sub(dialing));
         if wanted == 0 {
