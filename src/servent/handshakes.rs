@@ -6,8 +6,7 @@
 
 use super::Servent;
 use super::connection::{
-    Connection, Established, Features, Handshake, Origin, PeerInfo, PeerRole, Phase, Progress,
-    Terms,
+    Connection, Established, Handshake, Link, Origin, PeerInfo, PeerRole, Phase, Progress, Terms,
 };
 use super::dialer::LearntHost;
 use super::io::{CloseReason, ConnId, Event};
@@ -190,7 +189,8 @@ impl Servent {
                 CloseReason::Full => FirstLine::status(503, "All link slots are taken"),
                 _ => FirstLine::status(503, "Shielded leaf node"),
             };
-            return self.refuse(now, id, refusal, Headers::default(), reason);
+            let tries = self.tries(remote);
+            return self.refuse(now, id, refusal, tries, reason);
         }
         let is_alone = self.links.iter().next().is_none();
         let not_needed = headers.truth("X-Ultrapeer-Needed") == Some(false);
@@ -278,17 +278,19 @@ impl Servent {
     fn add_tries(&self, headers: &mut Headers, asker: SocketAddrV4) {
         let scope = self.config.scope;
         let listed = |role: PeerRole| {
-            let of_role = self
-                .links
-                .iter()
-                .filter(move |(_, conn)| conn.link().is_some_and(|link| link.peer().role == role));
+            let of_role = self.links.iter().filter(move |(_, conn)| {
+                let peer = conn.link().map(Link::peer);
+                peer.is_some_and(|it| it.role == role && it.dialect == Dialect::V0_6)
+            });
             of_role
                 .filter_map(|(_, conn)| conn.listening_addr())
                 .filter(move |addr| scope.allows(*addr) && *addr != asker)
         };
         let ultrapeers: Vec<_> = listed(PeerRole::Ultrapeer).take(MAX_TRY).collect();
         let leaves: Vec<_> = listed(PeerRole::Leaf).collect();
-        let others = listed(PeerRole::Servent).chain(self.dialer.hosts().addrs());
+        // Whom we name is dialled with 0.6. Hosts that have answered come first.
+        let hosts = self.dialer.hosts().iter().filter(|host| host.speaks != Some(Dialect::V0_4));
+        let others = listed(PeerRole::Servent).chain(hosts.map(|host| host.addr));
         let others = others
             .filter(|addr| *addr != asker && !ultrapeers.contains(addr) && !leaves.contains(addr));
         let others: Vec<_> = others.take(MAX_TRY).collect();
@@ -357,12 +359,6 @@ impl Servent {
         if !rest.is_empty() {
             self.handle_stream(now, id, &rest);
         }
-    }
-
-    /// Whether a link has announced all of `features`.
-    #[expect(dead_code, reason = "asked by what 0.6 links are sent")]
-    pub(super) fn has_features(&self, id: ConnId, features: Features) -> bool {
-        self.links.link(id).is_some_and(|link| link.peer().features.has(features))
     }
 }
 

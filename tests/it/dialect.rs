@@ -5,7 +5,7 @@ use crate::support::descriptor::{guid, ping, query};
 use crate::support::{Bench, Net, shared_files};
 use servent::config::{Config, Role};
 use servent::net::Peer;
-use servent::servent::{CloseReason, Event, PeerRole};
+use servent::servent::{CloseReason, Event, KnownHost, PeerRole};
 use servent::wire::{Bye, Dialect, Guid, Kind};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -170,6 +170,12 @@ fn who_finds_us_full_is_told_of_ultrapeers_and_never_of_leaves() {
     sut.tell(|core, now| core.learn_host(now, leaf));
     let third = "127.0.0.9:6346".parse().unwrap();
     sut.tell(|core, now| core.learn_host(now, third));
+    let other = KnownHost {
+        addr: "127.0.0.8:6346".parse().unwrap(),
+        answered: true,
+        speaks: Some(Dialect::V0_4),
+    };
+    sut.tell(|core, now| core.learn_known_host(now, other));
     for role in [ULTRAPEER, LEAF] {
         let (peer, answer) = ask(&mut sut, role);
         assert!(answer.starts_with("GNUTELLA/0.6 503 "), "{answer}");
