@@ -244,10 +244,8 @@ impl Servent {
     fn describe(&self, remote: SocketAddrV4, local_ip: Ipv4Addr) -> Headers {
         let mut headers = Headers::default();
         headers.add("User-Agent", AGENT);
-        let own = self.dialer.advertised(local_ip);
-        if own.port() != 0 {
-            headers.add("Listen-IP", &own.to_string());
-        }
+        // Port 0 says that nothing listens.
+        headers.add("Listen-IP", &self.dialer.advertised(local_ip).to_string());
         headers.add("Remote-IP", &remote.ip().to_string());
         let routes = self.config.role == Role::Servent;
         headers.add("X-Ultrapeer", truth(routes));
