@@ -78,8 +78,8 @@ pub(super) struct RunArgs {
     /// A servent to keep a link with, by name or address; may be repeated [default port: 6346]
     #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
     pub(super) connect: Vec<String>,
-    /// Outbound links to keep with learnt hosts; 0 keeps only those of --connect [default: 4; 3 of a
-    /// leaf]
+    /// Outbound links to keep with learnt hosts; 0 keeps only those of --connect [default: 4; of a
+    /// leaf 3, with those of --connect]
     #[arg(long, value_name = "N", env = "SERVENT_LINKS")]
     pub(super) links: Option<usize>,
     /// Most links, inbound and outbound together [default: 32]

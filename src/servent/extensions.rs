@@ -11,6 +11,7 @@
 
 use super::Servent;
 use super::answers::VENDOR;
+use super::budget;
 use super::connection::{Connection, Features, PeerRole};
 use super::dialer::LearntHost;
 use super::link_key::LinkKey;
@@ -90,6 +91,7 @@ impl Servent {
     pub(super) fn learn_named_hosts(&mut self, now: Instant, source: LinkKey, extension: &[u8]) {
         let Ok(ggep) = Ggep::decode_all(extension) else { return };
         for addr in ggep.addresses(b"IPP").into_iter().take(MAX_HOSTS) {
+            self.budget.charge(budget::ADDRESS);
             let speaks = Some(Dialect::V0_6);
             self.learn_from(now, LearntHost { addr, source: Some(source), speaks });
         }

@@ -6,7 +6,7 @@
 
 use super::Servent;
 use super::connection::{
-    Connection, Established, Handshake, Origin, PeerInfo, PeerRole, Phase, Progress, Terms,
+    Connection, Established, Handshake, Link, Origin, PeerInfo, PeerRole, Phase, Progress, Terms,
 };
 use super::dialer::LearntHost;
 use super::io::{CloseReason, ConnId, Event};
@@ -135,7 +135,6 @@ impl Servent {
         if headers.get("Crawler").is_some() {
             return self.answer_crawler(now, id);
         }
-        self.learn_tries(now, headers);
         let peer = PeerInfo::read(headers, *remote.ip());
         let mut room = self.room(id, peer.role);
         // There may be room for it as a leaf still.
@@ -190,12 +189,13 @@ impl Servent {
                 CloseReason::Full => FirstLine::status(503, "All link slots are taken"),
                 _ => FirstLine::status(503, "Shielded leaf node"),
             };
-            return self.refuse(now, id, refusal, Headers::default(), reason);
+            let tries = self.tries(remote);
+            return self.refuse(now, id, refusal, tries, reason);
         }
         let is_alone = self.links.iter().next().is_none();
         let not_needed = headers.truth("X-Ultrapeer-Needed") == Some(false);
         // Links that rely on us to forward are not given up for one more.
-        let steps_down = self.config.role == Role::Servent && not_needed && is_alone;
+        let steps_down = not_needed && is_alone && peer.role == PeerRole::Ultrapeer;
         let is_leaf = steps_down || self.config.role != Role::Servent;
         peer.is_our_ultrapeer = is_leaf && peer.role == PeerRole::Ultrapeer;
         let mut last = Headers::default();
@@ -276,17 +276,19 @@ impl Servent {
     fn add_tries(&self, headers: &mut Headers, asker: SocketAddrV4) {
         let scope = self.config.scope;
         let listed = |role: PeerRole| {
-            let of_role = self
-                .links
-                .iter()
-                .filter(move |(_, conn)| conn.link().is_some_and(|link| link.peer().role == role));
+            let of_role = self.links.iter().filter(move |(_, conn)| {
+                let peer = conn.link().map(Link::peer);
+                peer.is_some_and(|it| it.role == role && it.dialect == Dialect::V0_6)
+            });
             of_role
                 .filter_map(|(_, conn)| conn.listening_addr())
                 .filter(move |addr| scope.allows(*addr) && *addr != asker)
         };
         let ultrapeers: Vec<_> = listed(PeerRole::Ultrapeer).take(MAX_TRY).collect();
         let leaves: Vec<_> = listed(PeerRole::Leaf).collect();
-        let others = listed(PeerRole::Servent).chain(self.dialer.hosts().addrs());
+        // Whom we name is dialled with 0.6. Hosts that have answered come first.
+        let hosts = self.dialer.hosts().iter().filter(|host| host.speaks != Some(Dialect::V0_4));
+        let others = listed(PeerRole::Servent).chain(hosts.map(|host| host.addr));
         let others = others
             .filter(|addr| *addr != asker && !ultrapeers.contains(addr) && !leaves.contains(addr));
         let others: Vec<_> = others.take(MAX_TRY).collect();
@@ -297,7 +299,8 @@ impl Servent {
         }
     }
 
-    /// Hosts that a peer names are dialled with 0.6, which it speaks itself.
+    /// Hosts that a peer names are dialled with 0.6, which it speaks itself. Only one that we have dialled
+    /// names any: our own dials bound how many strangers can.
     fn learn_tries(&mut self, now: Instant, headers: &Headers) {
         for name in ["X-Try-Ultrapeers", "X-Try"] {
             for addr in headers.addresses(name).take(MAX_TRY) {
@@ -366,12 +369,10 @@ fn join(addrs: &[SocketAddrV4]) -> String {
     texts.join(", ")
 }
 
-/// How long a servent that declines wants us to stay away, in seconds: what `Retry-After` says, or a text
-/// such as `Banned for 5m 0s`.
+/// How long a servent that declines wants us to stay away, in seconds: the longer of what `Retry-After`
+/// says and a text such as `Banned for 5m 0s`.
 fn rest_asked(text: &str, headers: &Headers) -> u32 {
-    if let Some(seconds) = headers.get("Retry-After").and_then(|value| value.parse().ok()) {
-        return MAX_REST_SECONDS.min(seconds);
-    }
+    let least = headers.get("Retry-After").and_then(|value| value.parse().ok()).unwrap_or(0);
     let seconds = text.split_whitespace().filter_map(|word| {
         let at = word.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = word.split_at(at);
@@ -384,5 +385,5 @@ fn rest_asked(text: &str, headers: &Headers) -> u32 {
         };
         number.parse::<u32>().ok().map(|number| number.saturating_mul(unit))
     });
-    seconds.fold(0, u32::saturating_add).min(MAX_REST_SECONDS)
+    seconds.fold(0, u32::saturating_add).max(least).min(MAX_REST_SECONDS)
 }

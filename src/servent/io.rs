@@ -422,6 +422,7 @@ impl CloseReason {
             CloseReason::Timeout(_) => 405,
             CloseReason::Qrp(_) => 413,
             CloseReason::LeafRelays => 414,
+            CloseReason::Inflate(_) => 501,
             CloseReason::Full => 503,
             _ => return None,
         })

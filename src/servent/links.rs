@@ -246,6 +246,12 @@ impl Links {
         })
     }
 
+    /// Links that we dialled to stay, and those on their way.
+    pub(super) fn dialled(&self) -> usize {
+        let stays = |conn: &Connection| matches!(conn.origin, Origin::Learnt | Origin::Static);
+        self.connections.iter().filter(|(_, conn)| stays(conn)).count()
+    }
+
     /// The inbound connection that has been idle for longest: it has not said what it wants, or
     /// uses HTTP without an upload under way (`is_uploading` says which are). HTTP goes first: a
     /// peer that wants a file soon holds a slot.

@@ -137,7 +137,10 @@ impl Servent {
         if matches!(conn.phase, Phase::PushReply(_)) && !local_failure {
             self.uploads.push_replies().failed(now + self.config.limits.push_rest, addr);
         }
-        let by_peer = matches!(reason, CloseReason::Io(IoFailure::Eof | IoFailure::Reset));
+        let by_peer = matches!(
+            reason,
+            CloseReason::Bye { .. } | CloseReason::Io(IoFailure::Eof | IoFailure::Reset)
+        );
         if was_link && dialled && by_peer {
             // If the peer chose its own of two links, that one stands for ours.
             self.dialer.peer_closed(now, addr);
@@ -192,7 +195,7 @@ fn dial_end(conn: &Connection, reason: &CloseReason) -> DialEnd {
         }
         (Phase::Handshaking(handshake), _) => match handshake.dialect() {
             Some(spoken) if ended && !handshake.has_spoken => DialEnd::Unanswered(spoken),
-            Some(spoken) if speaks_another(reason) => DialEnd::Unanswered(spoken),
+            Some(spoken) if speaks_another(reason) => DialEnd::Contradicted(spoken),
             _ if ended || matches!(reason, CloseReason::Handshake(_)) => DialEnd::Refused,
             _ => DialEnd::Failed,
         },

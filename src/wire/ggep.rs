@@ -26,6 +26,10 @@ use std::net::SocketAddrV4;
 pub const MAGIC: u8 = 0xc3;
 /// Most bytes that the data of one extension may inflate to: no more than a payload may have.
 pub const MAX_INFLATED_BYTES: usize = 65_536;
+/// Most bytes that numbers inflate to, and addresses: 64 of them, when gtk-gnutella sends 10 to 15.
+/// Reading them is to cost no more than what carries them.
+const MAX_NUMBER_BYTES: usize = 8;
+const MAX_ADDRESS_BYTES: usize = 6 * 64;
 /// Most extensions of one block. gtk-gnutella reads 32; the longest recorded block has 6.
 pub const MAX_EXTENSIONS: usize = 32;
 /// Longest data that three bytes of length can announce.
@@ -161,12 +165,12 @@ impl<'a> Ggep<'a> {
 
     /// The number in an extension such as LF. `None` if it is missing or no number.
     pub fn number(&self, id: &[u8]) -> Option<u64> {
-        known::number(&self.get(id)?.data().ok()?)
+        known::number(&self.get(id)?.data_within(MAX_NUMBER_BYTES).ok()?)
     }
 
     /// The addresses in an extension such as IPP, ALT or PUSH. Empty if it is missing or malformed.
     pub fn addresses(&self, id: &[u8]) -> Vec<SocketAddrV4> {
-        let data = self.get(id).and_then(|extension| extension.data().ok());
+        let data = self.get(id).and_then(|it| it.data_within(MAX_ADDRESS_BYTES).ok());
         data.and_then(|data| known::addresses(&data)).unwrap_or_default()
     }
 
@@ -182,12 +186,17 @@ impl<'a> Extension<'a> {
     /// # Errors
     /// When COBS or zlib is broken, or the data inflates to more than [`MAX_INFLATED_BYTES`].
     pub fn data(&self) -> Result<Cow<'a, [u8]>, GgepError> {
+        self.data_within(MAX_INFLATED_BYTES)
+    }
+
+    /// The same, with another limit for what is inflated.
+    fn data_within(&self, limit: usize) -> Result<Cow<'a, [u8]>, GgepError> {
         let mut data = Cow::Borrowed(self.raw);
         if self.flags & flag::COBS != 0 {
             data = Cow::Owned(cobs::decode(&data).ok_or(GgepError::BadCobs)?);
         }
         if self.flags & flag::DEFLATED != 0 {
-            let inflated = deflate::inflate(&data, MAX_INFLATED_BYTES);
+            let inflated = deflate::inflate(&data, limit);
             data = Cow::Owned(inflated.map_err(GgepError::Inflate)?);
         }
         Ok(data)

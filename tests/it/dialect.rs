@@ -5,7 +5,7 @@ use crate::support::descriptor::{guid, ping, query};
 use crate::support::{Bench, Net, shared_files};
 use servent::config::{Config, Role};
 use servent::net::Peer;
-use servent::servent::{CloseReason, Event, PeerRole};
+use servent::servent::{CloseReason, Event, KnownHost, PeerRole};
 use servent::wire::{Bye, Dialect, Guid, Kind};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -170,6 +170,12 @@ fn who_finds_us_full_is_told_of_ultrapeers_and_never_of_leaves() {
     sut.tell(|core, now| core.learn_host(now, leaf));
     let third = "127.0.0.9:6346".parse().unwrap();
     sut.tell(|core, now| core.learn_host(now, third));
+    let other = KnownHost {
+        addr: "127.0.0.8:6346".parse().unwrap(),
+        answered: true,
+        speaks: Some(Dialect::V0_4),
+    };
+    sut.tell(|core, now| core.learn_known_host(now, other));
     for role in [ULTRAPEER, LEAF] {
         let (peer, answer) = ask(&mut sut, role);
         assert!(answer.starts_with("GNUTELLA/0.6 503 "), "{answer}");
@@ -255,6 +261,37 @@ fn a_0_6_status_line_in_answer_to_0_4_leads_to_0_6() {
     assert_eq!(seen, [(0, Dialect::V0_4), (2, Dialect::V0_6)]);
 }
 
+/// Servents are replaced, and what stood in a file may be old.
+#[test]
+fn what_is_known_of_an_address_is_doubted_when_it_says_otherwise() {
+    use Dialect::{V0_4, V0_6};
+    let known_to_speak_04 = |role, listening: &str| {
+        let mut sut = Bench::with(|config| config.role = role);
+        let addr = listener(&mut sut, listening);
+        sut.tell(|core, now| {
+            core.add_static_peer(now, addr);
+            core.recall(now, addr, Some(V0_4), &[]);
+        });
+        (sut, addr)
+    };
+    let (mut sut, addr) = known_to_speak_04(Role::Servent, "127.8.0.1:7000");
+    let seen = dials(&mut sut, addr, 10, |sut, peer| {
+        sut.send_bytes(peer, b"GNUTELLA/0.6 400 Bad handshake\r\n\r\n");
+    });
+    assert_eq!(seen, [(0, V0_4), (2, V0_6)], "it said what it speaks");
+    let (mut sut, addr) = known_to_speak_04(Role::Guest, "127.8.0.2:7000");
+    let seen = dials(&mut sut, addr, 10, |sut, peer| sut.net.hang_up(peer));
+    assert_eq!(seen, [(0, V0_4), (2, V0_6)], "a command tries once only");
+    let (mut sut, addr) = known_to_speak_04(Role::Servent, "127.8.0.3:7000");
+    let seen = dials(&mut sut, addr, 200, |sut, peer| sut.net.hang_up(peer));
+    let first = seen.iter().find(|(_, spoken)| *spoken == V0_6);
+    assert!(first.is_some_and(|(at, _)| *at >= 60), "it may have been full: {seen:?}");
+    let later = seen.iter().filter(|(at, _)| *at >= 60).collect::<Vec<_>>();
+    for three in later.windows(3) {
+        assert!(three[2].0 >= three[0].0 + 60, "{seen:?}");
+    }
+}
+
 #[test]
 fn a_status_in_answer_to_0_6_ends_the_attempt_for_as_long_as_it_says() {
     for (status, least) in [
@@ -262,6 +299,7 @@ fn a_status_in_answer_to_0_6_ends_the_attempt_for_as_long_as_it_says() {
         ("429 Banned for 5m 0s", 300),
         ("429 Banned for 2h", 3_600),
         ("429 Slow down\r\nRetry-After: 100", 100),
+        ("429 Banned for 5m 0s\r\nRetry-After: 100", 300),
     ] {
         let mut sut = Bench::with(|config| config.dialect = None);
         let addr = listener(&mut sut, "127.8.0.1:7000");
@@ -298,6 +336,16 @@ fn hosts_that_a_0_6_servent_names_are_dialled_with_0_6() {
     assert_eq!(dials(&mut sut, named, 3, |_, _| ()), [(0, Dialect::V0_6)]);
 }
 
+/// Whoever may connect could otherwise fill the host cache without ever being a neighbour.
+#[test]
+fn who_asks_for_a_link_names_no_hosts() {
+    let mut sut = Bench::with(|config| config.links = 4);
+    let tries = "X-Try: 127.9.0.1:6346\r\nX-Try-Ultrapeers: 127.9.0.2:6346\r\n";
+    let (_, answer) = ask(&mut sut, tries);
+    assert!(answer.starts_with("GNUTELLA/0.6 200 OK\r\n"), "{answer}");
+    assert_eq!(sut.core().hosts().addrs().count(), 0);
+}
+
 #[test]
 fn a_leaf_has_links_with_ultrapeers_only_and_accepts_none() {
     let leaf = |config: &mut Config| (config.role, config.links) = (Role::Leaf, 3);
@@ -326,8 +374,32 @@ fn a_leaf_has_links_with_ultrapeers_only_and_accepts_none() {
 }
 
 #[test]
+fn a_leaf_keeps_three_ultrapeers_and_counts_those_that_were_named() {
+    let mut sut = Bench::with(|config| (config.role, config.links) = (Role::Leaf, 3));
+    let addrs: Vec<SocketAddrV4> =
+        (1..=6).map(|n| listener(&mut sut, &format!("127.8.0.{n}:7000"))).collect();
+    sut.tell(|core, now| {
+        core.add_static_peer(now, addrs[0]);
+        addrs[1..].iter().for_each(|addr| core.learn_host(now, *addr));
+    });
+    for _ in 0..10 {
+        for addr in &addrs {
+            if let Some(peer) = sut.net.accept(*addr) {
+                let answer = format!("GNUTELLA/0.6 200 OK\r\n{ULTRAPEER}\r\n");
+                sut.send_bytes(peer, answer.as_bytes());
+            }
+        }
+        sut.wait_secs(1);
+    }
+    let linked: Vec<_> = sut.core().neighbours().map(|link| link.addr).collect();
+    assert!(linked.contains(&addrs[0]) && linked.len() == 3, "{linked:?}");
+}
+
+#[test]
 fn an_ultrapeer_that_nobody_needs_steps_down_unless_others_rely_on_it() {
-    for others in [0, 1] {
+    for (others, peer_is, steps_down) in
+        [(0, ULTRAPEER, true), (1, ULTRAPEER, false), (0, "Bye-Packet: 0.1\r\n", false)]
+    {
         let mut sut = Bench::new();
         if others == 1 {
             sut.link();
@@ -336,13 +408,13 @@ fn an_ultrapeer_that_nobody_needs_steps_down_unless_others_rely_on_it() {
         sut.tell(|core, now| core.add_static_peer_speaking(now, addr, Dialect::V0_6));
         let peer = sut.net.accept(addr).unwrap();
         sut.read(peer);
-        let answer = format!("GNUTELLA/0.6 200 OK\r\n{ULTRAPEER}X-Ultrapeer-Needed: False\r\n\r\n");
+        let answer = format!("GNUTELLA/0.6 200 OK\r\n{peer_is}X-Ultrapeer-Needed: False\r\n\r\n");
         sut.send_bytes(peer, answer.as_bytes());
         let last = text(&sut.read(peer));
-        let says = if others == 0 { "False" } else { "True" };
+        let says = if steps_down { "False" } else { "True" };
         assert_eq!(header(&last, "X-Ultrapeer"), Some(says), "{last}");
         let is_leaf = sut.core().neighbours().any(|link| link.peer.is_our_ultrapeer);
-        assert_eq!(is_leaf, others == 0);
+        assert_eq!(is_leaf, steps_down);
     }
 }
 
@@ -382,6 +454,20 @@ fn two_neighbours_that_agree_tell_our_own_address() {
     sut.net.drop_peer(other);
     sut.wait_secs(1);
     assert_eq!(advertised(&mut sut), before);
+}
+
+/// gtk-gnutella: Bye 501.
+#[test]
+fn who_deflates_badly_is_told_so() {
+    let mut sut = Bench::with(|config| config.compress = true);
+    let (peer, _) = ask(&mut sut, ULTRAPEER);
+    sut.send_bytes(peer, b"GNUTELLA/0.6 200 OK\r\nContent-Encoding: deflate\r\n\r\n");
+    sut.receive(peer);
+    sut.send_bytes(peer, &[0xff; 40]);
+    let last = sut.receive(peer);
+    let bye = last.last().map(|it| Bye::decode(&it.payload).unwrap());
+    assert_eq!(bye.map(|bye| bye.code), Some(501));
+    assert!(sut.is_closed(peer));
 }
 
 #[test]

@@ -188,6 +188,20 @@ fn what_is_no_block_says_why() {
 }
 
 #[test]
+fn numbers_and_addresses_inflate_to_no_more_than_anyone_sends() {
+    let inflates_to = |id: &[u8], bytes: usize| {
+        let data = deflate(&vec![7; bytes]);
+        block(0x20, id, &[0x40 | u8::try_from(data.len()).unwrap()], &data)
+    };
+    for (bytes, hosts) in [(60, 10), (6_000, 0)] {
+        let block = inflates_to(b"IPP", bytes);
+        assert_eq!(Ggep::decode_all(&block).unwrap().addresses(b"IPP").len(), hosts);
+    }
+    let block = inflates_to(b"LF", 8);
+    assert_eq!(Ggep::decode_all(&block).unwrap().number(b"LF"), Some(0x0707_0707_0707_0707));
+}
+
+#[test]
 fn known_extensions_are_written_as_they_are_read() {
     assert_eq!(put_number(0), [0u8; 0]);
     assert_eq!(put_number(1 << 32), [0, 0, 0, 0, 1]);

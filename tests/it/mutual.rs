@@ -3,7 +3,7 @@
 use crate::support::descriptor::{pong, take_descriptors};
 use crate::support::{Bench, CONNECT, Net, OK, Peer};
 use servent::config::Config;
-use servent::wire::Kind;
+use servent::wire::{Dialect, Kind};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -17,10 +17,12 @@ fn curious() -> Config {
 
 #[test]
 fn of_two_links_the_one_of_the_lower_address_stays() {
-    for first in [0, 1] {
+    use Dialect::{V0_4, V0_6};
+    for (dialect, first) in [(V0_4, 0), (V0_4, 1), (V0_6, 0), (V0_6, 1)] {
         let mut net = Net::new(3);
-        net.add(curious(), &[]);
-        net.add(curious(), &[]);
+        for _ in 0..2 {
+            net.add(Config { dialect: Some(dialect), ..curious() }, &[]);
+        }
         let addrs = [net.addr(0), net.addr(1)];
         assert!(addrs[0] < addrs[1]);
         // At the same moment, or one after the other.
@@ -35,6 +37,7 @@ fn of_two_links_the_one_of_the_lower_address_stays() {
         };
         assert_eq!((links(&net, 0), links(&net, 1)), (vec![true], vec![false]));
         let dials = net.observer.dials.len();
+        assert_eq!(dials, 2, "{dialect}: the link that goes is not dialled again");
         net.run_for(secs(600));
         assert_eq!((links(&net, 0), links(&net, 1)), (vec![true], vec![false]));
         assert_eq!(

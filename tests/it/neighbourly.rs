@@ -196,7 +196,10 @@ fn hosts_in_a_pong_of_0_6_are_learnt_as_such() {
     let mut payload = vec![0; 14];
     payload[..6].copy_from_slice(&[1, 0, 127, 5, 0, 1]);
     payload.extend(b"\xc3\x83IPP\x46\x7f\x05\x00\x02\xca\x18");
+    let before = sut.core().stats().work;
     sut.send(up, &Descriptor::new(asked.guid, Kind::Pong, payload).ttl(1));
+    let work = sut.core().stats().work - before;
+    assert!(work >= 12 + 2 * 40, "{work} units for a descriptor and two addresses");
     let known: Vec<_> = sut.core().hosts().iter().map(|host| (host.addr, host.speaks)).collect();
     let named = "127.5.0.2:6346".parse().unwrap();
     assert!(known.contains(&(named, Some(Dialect::V0_6))), "{known:?}");

@@ -143,7 +143,7 @@ impl PeerInfo {
     }
 
     /// What the headers of a 0.6 peer at `ip` say. The address it listens on is believed only if it has
-    /// the IP of the socket, or one that is as good as none: a peer must not speak for others.
+    /// the IP of the socket: a peer must not speak for others.
     pub(in crate::servent) fn read(headers: &Headers, ip: Ipv4Addr) -> PeerInfo {
         let role = match headers.truth("X-Ultrapeer") {
             Some(true) => PeerRole::Ultrapeer,

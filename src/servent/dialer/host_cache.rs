@@ -178,10 +178,11 @@ impl HostCache {
         self.hosts.get(&addr)?.speaks
     }
 
-    /// An address speaks this dialect, or is said to.
-    pub fn set_speaks(&mut self, addr: SocketAddrV4, dialect: Dialect) {
+    /// An address speaks this dialect, or is said to; with `None`, that is not known any more.
+    pub fn set_speaks(&mut self, addr: SocketAddrV4, speaks: Option<Dialect>) {
         let Some(host) = self.hosts.get_mut(&addr) else { return };
-        if host.speaks.replace(dialect) != Some(dialect) {
+        if host.speaks != speaks {
+            host.speaks = speaks;
             self.version += 1;
         }
     }

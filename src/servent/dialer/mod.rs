@@ -73,8 +73,10 @@ pub(super) enum DialEnd {
     Failed,
     /// The peer declined in its dialect.
     Refused,
-    /// The peer ended a handshake in this dialect without a byte, or with a line of the other one.
+    /// The peer ended a handshake in this dialect without a byte.
     Unanswered(Dialect),
+    /// The peer answered a handshake in this dialect with a line of the other one.
+    Contradicted(Dialect),
     /// The peer declined in 0.6, and asked to stay away for so long.
     Declined(Duration),
 }
@@ -151,8 +153,8 @@ impl Dialer {
         if !allowed || !self.hosts.learn(now, addr, source) {
             return;
         }
-        if let Some(dialect) = speaks {
-            self.hosts.set_speaks(addr, dialect);
+        if speaks.is_some() {
+            self.hosts.set_speaks(addr, speaks);
         }
         if linked() {
             self.hosts.answered(addr);
@@ -241,7 +243,15 @@ impl Dialer {
         match end {
             DialEnd::Failed => self.hosts.failed(now, addr),
             DialEnd::Refused => self.hosts.refused(now, addr),
-            DialEnd::Unanswered(spoken) => {
+            DialEnd::Unanswered(spoken) | DialEnd::Contradicted(spoken) => {
+                let says_so = matches!(end, DialEnd::Contradicted(_));
+                if self.speaks(addr) == Some(Dialect::V0_4)
+                    && (says_so || self.is_doubtful(now, config, addr))
+                {
+                    self.static_peers.set_speaks(addr, None);
+                    self.hosts.set_speaks(addr, None);
+                    self.dialects.begin(now, addr);
+                }
                 let known =
                     self.fixed(config, addr).is_some() || self.speaks(addr) == Some(Dialect::V0_4);
                 if known || !self.dialects.unanswered(addr, spoken) {
@@ -262,6 +272,13 @@ impl Dialer {
             }
         }
         None
+    }
+
+    /// Whether an address that is known to speak 0.4, and has closed without a byte, may speak 0.6 by now.
+    /// It may just as well be full, so a servent that goes on has tried for a minute before; a one-shot
+    /// command tries once.
+    fn is_doubtful(&self, now: Instant, config: &Config, addr: SocketAddrV4) -> bool {
+        config.role == Role::Guest || self.static_peers.waits_longest(now, addr)
     }
 
     /// What to dial an address with.
@@ -316,8 +333,8 @@ impl Dialer {
     /// An address has been found to speak a dialect.
     pub(super) fn proved(&mut self, addr: SocketAddrV4, dialect: Dialect) {
         self.dialects.proved(addr, dialect);
-        self.static_peers.set_speaks(addr, dialect);
-        self.hosts.set_speaks(addr, dialect);
+        self.static_peers.set_speaks(addr, Some(dialect));
+        self.hosts.set_speaks(addr, Some(dialect));
     }
 
     /// A neighbour sees us at this address.
@@ -413,7 +430,12 @@ impl Dialer {
                 dials.pop_front();
             }
         }
-        let (all, dialing) = links.to_learnt_hosts();
+        let (learnt, dialing) = links.to_learnt_hosts();
+        // A leaf asks each of its ultrapeers for all that it may answer: it has no more than it needs.
+        let all = match config.role {
+            Role::Leaf => links.dialled() + targets.len(),
+            _ => learnt,
+        };
         let wanted = config.links.saturating_sub(all).min(room);
         let wanted = wanted.min(MAX_DIALS.saturating_sub(dialing));
         if wanted == 0 {

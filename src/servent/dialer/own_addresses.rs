@@ -3,10 +3,31 @@
 use crate::config::{Config, Scope};
 use crate::rare::Rare;
 use crate::servent::per_address::PerAddressCount;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Own addresses remembered; a machine has few.
 const MAX_PROVEN: usize = 16;
+
+/// Our address as 0.6 neighbours see it.
+#[derive(Debug, Default)]
+struct Told {
+    by: Vec<(SocketAddrV4, Ipv4Addr)>,
+    /// What two of them agree on. Kept, since each address learnt is compared with it.
+    agreed: Option<Ipv4Addr>,
+}
+
+impl Told {
+    /// The address that two neighbours agree on: one alone could make others connect to a third.
+    fn agree(&mut self, neighbours_share: bool) {
+        let mut first = BTreeMap::new();
+        let mut agreed = self.by.iter().filter(|(by, ip)| {
+            let before = *first.entry(*ip).or_insert(*by);
+            before != *by && (neighbours_share || before.ip() != by.ip())
+        });
+        self.agreed = agreed.next().map(|(_, ip)| *ip);
+    }
+}
 
 /// Addresses under which this servent can be reached.
 #[derive(Debug)]
@@ -18,8 +39,7 @@ pub(super) struct OwnAddresses {
     proven: Rare<Vec<SocketAddrV4>>,
     /// Our own ends of sockets.
     local_ips: PerAddressCount,
-    /// Our address as 0.6 neighbours see it, by neighbour.
-    told: Rare<Vec<(SocketAddrV4, Ipv4Addr)>>,
+    told: Rare<Told>,
     /// Whether neighbours share addresses, as all do on loopback.
     neighbours_share: bool,
 }
@@ -40,26 +60,22 @@ impl OwnAddresses {
     /// A neighbour sees us at this address.
     pub(super) fn told_by(&mut self, neighbour: SocketAddrV4, ip: Ipv4Addr) {
         if Scope::may_follow(*neighbour.ip(), SocketAddrV4::new(ip, self.port.max(1))) {
-            self.told.change().push((neighbour, ip));
+            let told = self.told.change();
+            told.by.push((neighbour, ip));
+            told.agree(self.neighbours_share);
         }
     }
 
     /// A neighbour is gone, and what it told with it.
     pub(super) fn forget(&mut self, neighbour: SocketAddrV4) {
         if let Some(told) = self.told.get_mut() {
-            told.retain(|(by, _)| *by != neighbour);
+            told.by.retain(|(by, _)| *by != neighbour);
+            told.agree(self.neighbours_share);
         }
     }
 
-    /// The address that two neighbours agree on: one alone could make others connect to a third.
     fn agreed(&self) -> Option<Ipv4Addr> {
-        let told = self.told.get()?;
-        let agrees = |one: &(SocketAddrV4, Ipv4Addr), other: &(SocketAddrV4, Ipv4Addr)| {
-            let same_host = one.0.ip() == other.0.ip() && !self.neighbours_share;
-            one.1 == other.1 && one.0 != other.0 && !same_host
-        };
-        let mut agreed = told.iter().filter(|one| told.iter().any(|other| agrees(one, other)));
-        agreed.next().map(|(_, ip)| *ip)
+        self.told.get()?.agreed
     }
 
     pub(super) fn set_port(&mut self, port: u16) {

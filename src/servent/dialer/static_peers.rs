@@ -77,11 +77,17 @@ impl StaticPeers {
         self.0.iter().find(|peer| peer.addr == addr)?.speaks
     }
 
-    /// A peer was found to speak this dialect.
-    pub(super) fn set_speaks(&mut self, addr: SocketAddrV4, dialect: Dialect) {
+    /// A peer was found to speak this dialect; with `None`, that is not known any more.
+    pub(super) fn set_speaks(&mut self, addr: SocketAddrV4, speaks: Option<Dialect>) {
         if let Some(peer) = self.find(addr) {
-            peer.speaks = Some(dialect);
+            peer.speaks = speaks;
         }
+    }
+
+    /// Whether a peer has failed so often that the next try is as far away as it ever is.
+    pub(super) fn waits_longest(&self, now: Instant, addr: SocketAddrV4) -> bool {
+        let longest = Duration::from_secs(BACKOFF_MAX.into());
+        self.0.iter().any(|peer| peer.addr == addr && peer.next_try.since(now) >= longest)
     }
 
     /// The next try is not before `at`.
