@@ -294,7 +294,10 @@ impl Watch {
         let sent = copies.iter().map(|(link, copy)| (*link, (&copy.header, &copy.payload[..])));
         let judge = |to, sent| judge_copy(source, link_of(links, to), had, sent);
         rules::copies(*from, had.0, sent, judge).unwrap_or_else(|violation| panic!("{violation}"));
-        copies.iter().for_each(|(_, copy)| self.check_horizon(copy));
+        for (link, copy) in &copies {
+            self.check_horizon(copy);
+            Roles::check_ttl(link_of(links, *link), copy);
+        }
 
         let passed_on = match kind {
             // Copies of a flood come on top of what is done with it here.
