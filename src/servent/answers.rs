@@ -141,7 +141,7 @@ impl Servent {
     pub(super) fn answer_query(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &Header,
         query: &Query<'_>,
     ) {

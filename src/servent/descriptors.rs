@@ -19,7 +19,6 @@ use std::net::SocketAddrV4;
 use std::num::NonZeroU16;
 
 /// The link a descriptor arrived on.
-#[derive(Clone, Copy)]
 pub(super) struct Source {
     pub(super) id: ConnId,
     pub(super) key: LinkKey,
@@ -31,10 +30,11 @@ pub(super) struct Source {
 type Handled = Result<(), DropReason>;
 
 impl Servent {
+    #[inline(always)]
     pub(super) fn handle_descriptor(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         raw: RawDescriptor<'_>,
     ) {
         let mut header = raw.header();
@@ -49,9 +49,7 @@ impl Servent {
             Kind::QueryHit => self.handle_query_hit(now, source, &mut header, raw),
             Kind::Push => self.handle_push(now, source, &mut header, raw),
             Kind::Bye => self.handle_bye(now, source, raw),
-            QRP => self.handle_route_table(now, source, raw),
-            EXPERIMENTAL | STANDARD => self.handle_vendor_message(now, source, raw),
-            Kind::Other(_) => Err(DropReason::UnknownKind),
+            Kind::Other(_) => self.handle_other(now, source, raw),
         };
         if let Err(reason) = handled {
             self.stats.count_drop(reason);
@@ -60,10 +58,21 @@ impl Servent {
         }
     }
 
+    /// A kind that 0.4 does not know. Out of line, so that the path of the others stays short.
+    #[cold]
+    #[inline(never)]
+    fn handle_other(&mut self, now: Instant, source: &Source, raw: RawDescriptor<'_>) -> Handled {
+        match raw.header().kind {
+            QRP => self.handle_route_table(now, source, raw),
+            EXPERIMENTAL | STANDARD => self.handle_vendor_message(now, source, raw),
+            _ => Err(DropReason::UnknownKind),
+        }
+    }
+
     fn handle_ping(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &mut Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
@@ -101,7 +110,7 @@ impl Servent {
     fn handle_pong(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &mut Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
@@ -138,7 +147,7 @@ impl Servent {
     fn learn_from_pong(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &Header,
         pong: &Pong<'_>,
         asked_by_us: bool,
@@ -165,20 +174,23 @@ impl Servent {
         }
     }
 
+    #[inline(always)]
     fn handle_query(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &mut Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
         let query = Query::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
-        if source.standing == Standing::Leaf && header.hops > 0 {
-            return self.end_relaying_leaf(now, source);
-        }
         let (mut policy, own) = (self.policy(), self.requests.contains(&header.guid));
-        // What its ultrapeer sends to a leaf is for the leaf.
-        policy.forwards &= source.standing != Standing::OurUltrapeer;
+        match source.standing {
+            Standing::Plain | Standing::Relay => {}
+            Standing::Leaf if header.hops > 0 => return self.end_relaying_leaf(now, source),
+            Standing::Leaf => {}
+            // What its ultrapeer sends to a leaf is for the leaf.
+            Standing::OurUltrapeer => policy.forwards = false,
+        }
         let (arrival, routing) = (*header, &mut self.routing);
         let seen = || routing.note_arrival(now, &arrival, source.key, own);
         let verdict = router::query(header, source.key, policy, query.criteria.len(), seen);
@@ -194,7 +206,7 @@ impl Servent {
     fn handle_query_hit(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &mut Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
@@ -222,7 +234,7 @@ impl Servent {
     fn handle_push(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &mut Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
@@ -252,7 +264,9 @@ impl Servent {
         }
     }
 
-    fn handle_bye(&mut self, now: Instant, source: Source, raw: RawDescriptor<'_>) -> Handled {
+    #[cold]
+    #[inline(never)]
+    fn handle_bye(&mut self, now: Instant, source: &Source, raw: RawDescriptor<'_>) -> Handled {
         let bye = Bye::decode(raw.payload()).map_err(|_| DropReason::Malformed)?;
         let text = String::from_utf8_lossy(bye.text()).into_owned();
         self.stats.delivered.add(Kind::Bye);
@@ -266,7 +280,7 @@ impl Servent {
         &mut self,
         now: Instant,
         verdict: Verdict,
-        source: Source,
+        source: &Source,
         header: &Header,
         raw: RawDescriptor<'_>,
     ) -> Handled {
@@ -284,7 +298,7 @@ impl Servent {
         &mut self,
         now: Instant,
         targets: Targets,
-        source: Source,
+        source: &Source,
         header: &Header,
         raw: RawDescriptor<'_>,
     ) {

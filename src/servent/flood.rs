@@ -56,7 +56,7 @@ impl Servent {
     pub(super) fn flood_plain(
         &mut self,
         targets: Targets,
-        source: Source,
+        source: &Source,
         next: &Header,
         raw: RawDescriptor<'_>,
     ) {
@@ -73,7 +73,7 @@ impl Servent {
 
     /// Sends a broadcast of a 0.6 link to all 0.4 links, if they get it otherwise than it came.
     #[inline(never)]
-    fn flood_translated(&mut self, source: Source, next: &Header, payload: &[u8]) -> bool {
+    fn flood_translated(&mut self, source: &Source, next: &Header, payload: &[u8]) -> bool {
         let to = Towards::V0_4 { urns_wanted: false };
         let translated = bridge::translate(next.kind, payload, to);
         let changes = *translated != *payload;
@@ -92,7 +92,7 @@ impl Servent {
     pub(super) fn flood_modern(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         header: &Header,
         query: &Query<'_>,
         payload: &[u8],
@@ -124,7 +124,7 @@ impl Servent {
         }
     }
 
-    fn send_to_leaves(&mut self, source: Source, next: &Header, copies: &mut Copies<'_>) {
+    fn send_to_leaves(&mut self, source: &Source, next: &Header, copies: &mut Copies<'_>) {
         let Some(matching) = self.query_routing.get_mut().map(|tables| tables.take_matching())
         else {
             return;
@@ -143,7 +143,7 @@ impl Servent {
     }
 
     /// To those that get it at once.
-    fn send_to_relays(&mut self, source: Source, next: &Header, copies: &mut Copies<'_>) {
+    fn send_to_relays(&mut self, source: &Source, next: &Header, copies: &mut Copies<'_>) {
         let mut at = 0;
         while let Some(&relay) = self.relays.get().and_then(|relays| relays.get(at)) {
             at += 1;
@@ -204,7 +204,7 @@ impl Servent {
     pub(super) fn forward_translated(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         target: LinkKey,
         next: &Header,
         payload: &[u8],

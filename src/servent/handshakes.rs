@@ -6,8 +6,7 @@
 
 use super::Servent;
 use super::connection::{
-    Connection, Established, Features, Handshake, Origin, PeerInfo, PeerRole, Phase, Progress,
-    Terms,
+    Connection, Established, Handshake, Origin, PeerInfo, PeerRole, Phase, Progress, Terms,
 };
 use super::dialer::LearntHost;
 use super::io::{CloseReason, ConnId, Event};
@@ -245,10 +244,8 @@ impl Servent {
     fn describe(&self, remote: SocketAddrV4, local_ip: Ipv4Addr) -> Headers {
         let mut headers = Headers::default();
         headers.add("User-Agent", AGENT);
-        let own = self.dialer.advertised(local_ip);
-        if own.port() != 0 {
-            headers.add("Listen-IP", &own.to_string());
-        }
+        // Port 0 says that nothing listens.
+        headers.add("Listen-IP", &self.dialer.advertised(local_ip).to_string());
         headers.add("Remote-IP", &remote.ip().to_string());
         let routes = self.config.role == Role::Servent;
         headers.add("X-Ultrapeer", truth(routes));
@@ -357,12 +354,6 @@ impl Servent {
         if !rest.is_empty() {
             self.handle_stream(now, id, &rest);
         }
-    }
-
-    /// Whether a link has announced all of `features`.
-    #[expect(dead_code, reason = "asked by what 0.6 links are sent")]
-    pub(super) fn has_features(&self, id: ConnId, features: Features) -> bool {
-        self.links.link(id).is_some_and(|link| link.peer().features.has(features))
     }
 }
 

@@ -127,7 +127,7 @@ impl Servent {
             }
             fetched = fetched.saturating_sub(1);
             let Some(raw) = descriptors.next()? else { break };
-            self.handle_descriptor(now, source, raw);
+            self.handle_descriptor(now, &source, raw);
             if self.links.link(id).is_none() {
                 let is_in_step = self.count_unread(peer, &mut descriptors);
                 if own.pending_bytes() > 0 {

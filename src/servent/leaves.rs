@@ -98,7 +98,7 @@ impl Servent {
     pub(super) fn end_relaying_leaf(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
     ) -> Result<(), DropReason> {
         self.close(now, source.id, CloseReason::LeafRelays);
         Err(DropReason::NotRouting)
@@ -109,7 +109,7 @@ impl Servent {
     pub(super) fn handle_route_table(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         raw: RawDescriptor<'_>,
     ) -> Result<(), DropReason> {
         let Some(tables) = self.query_routing.get_mut() else {

@@ -50,7 +50,7 @@ impl Servent {
     pub(super) fn handle_vendor_message(
         &mut self,
         now: Instant,
-        source: Source,
+        source: &Source,
         raw: RawDescriptor<'_>,
     ) -> Result<(), DropReason> {
         if source.standing == Standing::Plain {
@@ -88,7 +88,7 @@ impl Servent {
     }
 
     /// A leaf asks the ultrapeers that can to be its push proxies.
-    fn note_messages(&mut self, source: Source, ids: &[MessageId]) {
+    fn note_messages(&mut self, source: &Source, ids: &[MessageId]) {
         let proxies = ids.iter().any(|id| {
             let known = VendorMeaning::PushProxyRequest.id();
             (id.vendor, id.selector) == (known.vendor, known.selector)
@@ -103,7 +103,7 @@ impl Servent {
 
     /// A neighbour wants to know whether it can be connected to. Only its own address is tried, as rarely
     /// as the targets of Pushes are.
-    fn connect_back(&mut self, now: Instant, source: Source, port: u16) {
+    fn connect_back(&mut self, now: Instant, source: &Source, port: u16) {
         let addr = SocketAddrV4::new(*source.peer.ip(), port);
         let limits = &self.config.limits;
         let admitted =
