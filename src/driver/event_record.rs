@@ -115,6 +115,11 @@ impl RecordedEvent {
     pub fn is_sent(&self) -> bool {
         matches!(self, RecordedEvent::Forwarded(_) | RecordedEvent::Originated(_))
     }
+
+    /// Whether a link with a leaf stands.
+    pub fn is_up_with_leaf(&self) -> bool {
+        matches!(self, RecordedEvent::LinkUp { role: PeerRole::Leaf, .. })
+    }
 }
 
 impl From<&Observation> for RecordedEvent {

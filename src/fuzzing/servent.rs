@@ -6,11 +6,14 @@
 //! | `watched` | the servent as a node, every call looked at from both sides |
 //! | `watch` | the rules of routing, with what a servent may have forgotten |
 //! | `socket`, `disk`, `user` | what it has around it |
-//! | `generators` | what peers send |
+//! | `roles` | what 0.6 adds to them |
+//! | `generators`, `generators06` | what peers send |
 
 mod disk;
 mod generators;
+mod generators06;
 mod harness;
+mod roles;
 mod socket;
 mod user;
 mod watch;
@@ -28,7 +31,9 @@ const MAX_OPERATIONS: usize = 200;
 /// For any input of peers, any back-pressure and any command of the user: every descriptor that
 /// arrives is delivered, forwarded or dropped for one reason, and every copy queued is sent, waits
 /// or ended with its link. TTL and hops never grow, nothing goes back where it came from, nothing
-/// remembered is flooded twice, replies and Pushes keep to their recorded path. No table grows
+/// remembered is flooded twice, replies and Pushes keep to their recorded path. Between dialects only
+/// what the bridge may change changes; a leaf gets the Queries that its route table matches and no
+/// others, and passes nothing on; its searches go to each ultrapeer once. No table grows
 /// beyond its limit, no peer is silent beyond its timeout, and no timer fires without end.
 ///
 /// The first four bytes of `data` are settings, the rest are operations.
@@ -52,8 +57,17 @@ fn config(script: &mut Script<'_>) -> Config {
     let scopes = [Scope::Loopback, Scope::Private, Scope::Public, Scope::Loopback];
     let tables = if switches & 1 == 0 { 1_000 } else { 8 };
     Config {
-        role: if switches & 2 == 0 { Role::Servent } else { Role::Guest },
-        dialect: Some(Dialect::V0_4),
+        role: match switches {
+            192.. => Role::Leaf,
+            _ if switches & 2 == 0 => Role::Servent,
+            _ => Role::Guest,
+        },
+        // What it dials.
+        dialect: [Some(Dialect::V0_4), Some(Dialect::V0_6), None, Some(Dialect::V0_6)]
+            [usize::from(switches >> 6)],
+        // The `codec` target has links that are deflated; here, each queued byte is looked at.
+        compress: false,
+        max_leaves: 3,
         scope: scopes[usize::from(switches >> 2 & 3)],
         background_pings: switches & 16 == 0,
         speed_known: switches & 32 != 0,

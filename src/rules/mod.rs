@@ -6,9 +6,9 @@
 //!
 //! | rule | what must hold | judged by |
 //! |---|---|---|
-//! | [`TtlNeverGrows`](Rule::TtlNeverGrows) | a copy has less TTL than what came | [`copies`], [`NodeRules`], [`Flood`] |
+//! | [`TtlNeverGrows`](Rule::TtlNeverGrows) | a copy has less TTL than what came | [`copy`], [`copy_across`], [`NodeRules`], [`Flood`] |
 //! | [`HopsCount`](Rule::HopsCount) | and one hop more | the same |
-//! | [`Unchanged`](Rule::Unchanged) | and the same payload | [`copies`], [`NodeRules`] |
+//! | [`Unchanged`](Rule::Unchanged) | and the same payload; across dialects, the same [`essence`] | [`copy`], [`copy_across`], [`NodeRules`] |
 //! | [`OnlyWhatCame`](Rule::OnlyWhatCame) | nothing is passed on that did not come | [`NodeRules`], [`Flood`] |
 //! | [`NotBackToSource`](Rule::NotBackToSource) | nothing goes back on the link it came by | the same |
 //! | [`ForwardedOnce`](Rule::ForwardedOnce) | a link gets one copy | the same |
@@ -30,6 +30,6 @@ mod violation;
 pub use flood::{Flood, Scratch, unasked};
 pub use ledger::{Ledger, check_bound};
 pub use node_rules::{NodeRules, Sources};
-pub use one_copy::{copies, copy, travel};
+pub use one_copy::{copies, copy, copy_across, essence, same_meaning, travel};
 pub use roles::{RoleRules, of_leaf};
 pub use violation::{Rule, Violation};

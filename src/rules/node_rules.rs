@@ -28,6 +28,8 @@ pub struct NodeRules<L> {
     known: BTreeMap<(Kind, Guid), Passage<L>>,
     /// Links by which hits of each servent came.
     servents: BTreeMap<[u8; 16], BTreeSet<L>>,
+    /// Links with leaves of the node.
+    leaves: BTreeSet<L>,
 }
 
 #[derive(Debug)]
@@ -55,13 +57,23 @@ impl<L> Default for Passage<L> {
 impl<L: Copy + Ord> NodeRules<L> {
     /// A node that has had nothing yet.
     pub fn new(sources: Sources) -> NodeRules<L> {
-        NodeRules { sources, known: BTreeMap::new(), servents: BTreeMap::new() }
+        NodeRules {
+            sources,
+            known: BTreeMap::new(),
+            servents: BTreeMap::new(),
+            leaves: BTreeSet::new(),
+        }
     }
 
     /// The node starts anew and knows nothing.
     pub fn forget(&mut self) {
         self.known.clear();
         self.servents.clear();
+    }
+
+    /// A link is with a leaf of the node, which gets as it is what came with the last TTL.
+    pub fn has_leaf(&mut self, link: L) {
+        self.leaves.insert(link);
     }
 
     /// The node may have started anew: what it sent before does not count against it.
@@ -173,7 +185,9 @@ impl<L: Copy + Ord> NodeRules<L> {
         }
         let mut found = Violation::new(Rule::NotBackToSource, "sent back where it came from");
         for came in came.iter().filter(|came| came.link != to) {
-            match came.check(header, payload) {
+            let may_stay = header.kind == Kind::Query && self.leaves.contains(&to);
+            let stays = may_stay && came.travel == (1, header.hops);
+            match came.check(header, payload, stays) {
                 Ok(()) => return Ok(()),
                 Err(violation) => found = violation,
             }
@@ -213,8 +227,11 @@ impl<L: Copy + Ord> NodeRules<L> {
 }
 
 impl<L> Came<L> {
-    fn check(&self, header: &Header, payload: Option<&[u8]>) -> Result<(), Violation> {
-        one_copy::travel(self.travel, (header.ttl, header.hops))?;
+    fn check(&self, header: &Header, payload: Option<&[u8]>, stays: bool) -> Result<(), Violation> {
+        let sent = (header.ttl, header.hops);
+        if !stays || sent != self.travel {
+            one_copy::travel(self.travel, sent)?;
+        }
         match (&self.payload, payload) {
             (Some(came), Some(sent)) if came != sent => {
                 Err(Violation::new(Rule::Unchanged, "changed the payload"))
@@ -290,6 +307,18 @@ mod tests {
         node.forget();
         let sent = node.sent(2, &header(QUERY, 4, 3), None);
         assert!(sent.is_err_and(|violation| violation.rule == Rule::OnlyWhatCame));
+    }
+
+    #[test]
+    fn a_leaf_gets_the_last_ttl_as_it_is() {
+        let mut node = NodeRules::new(Sources::First);
+        node.has_leaf(2);
+        node.received(1, &header(QUERY, 1, 2), None);
+        assert_eq!(node.sent(2, &header(QUERY, 1, 2), None), Ok(()));
+        assert!(node.sent(3, &header(QUERY, 1, 2), None).is_err(), "no leaf");
+        node.forget();
+        node.received(1, &header(QUERY, 2, 2), None);
+        assert!(node.sent(2, &header(QUERY, 2, 2), None).is_err(), "it had TTL to lose");
     }
 
     #[test]

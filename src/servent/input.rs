@@ -129,7 +129,11 @@ impl Servent {
             let Some(raw) = descriptors.next()? else { break };
             self.handle_descriptor(now, &source, raw);
             if self.links.link(id).is_none() {
-                self.count_unread(peer, &mut descriptors);
+                let is_in_step = self.count_unread(peer, &mut descriptors);
+                if own.pending_bytes() > 0 {
+                    boxed = Some(Box::new(own));
+                }
+                self.overhear_from(id, is_in_step.then(|| boxed.unwrap_or_default()));
                 return Ok(bytes.len());
             }
             if self.budget.spent() >= credit {
@@ -153,18 +157,24 @@ impl Servent {
         self.budget.serve_later(now, id);
     }
 
-    /// Counts the unread input of a link that ends.
-    pub(super) fn drop_unread(&mut self, peer: SocketAddrV4, link: &mut Link) {
-        if let Some(unread) = link.account.take_unread() {
-            let mut deframer = link.deframer.take().unwrap_or_default();
-            self.count_unread(peer, &mut deframer.feed(&unread.bytes));
-        }
+    /// Counts the unread input of a link that ends. Whether its stream can be followed further.
+    pub(super) fn drop_unread(&mut self, peer: SocketAddrV4, link: &mut Link) -> bool {
+        let Some(unread) = link.account.take_unread() else { return true };
+        let mut deframer = link.deframer.take().unwrap_or_default();
+        let is_in_step = self.count_unread(peer, &mut deframer.feed(&unread.bytes));
+        link.deframer = Some(deframer);
+        is_in_step
     }
 
-    /// Counts all descriptors that are left.
-    pub(super) fn count_unread(&mut self, peer: SocketAddrV4, left: &mut Descriptors<'_>) {
-        while let Ok(Some(raw)) = left.next() {
-            let (header, reason) = (raw.header(), DropReason::Unread);
+    /// Counts all descriptors that are left. Whether the stream can be followed further.
+    pub(super) fn count_unread(&mut self, peer: SocketAddrV4, left: &mut Descriptors<'_>) -> bool {
+        loop {
+            let header = match left.next() {
+                Ok(Some(raw)) => raw.header(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            };
+            let reason = DropReason::Unread;
             self.stats.received.add(header.kind);
             self.stats.count_drop(reason);
             self.outbox.observe(|| Observation::Received { peer, header });

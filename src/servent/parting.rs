@@ -13,7 +13,7 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::handshake::HandshakeError;
 use crate::wire::handshake06::{FirstLine, Headers, Leg};
-use crate::wire::{Bye, Guid, Header, Kind};
+use crate::wire::{Bye, Deframer, Guid, Header, Kind};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -71,6 +71,7 @@ impl Servent {
         let header = bye.header();
         let Some(conn) = self.links.get_mut(id) else { return };
         let (peer, cut) = (conn.remote, conn.queue.cut());
+        let is_lost = matches!(reason, CloseReason::Frame(_));
         let said = conn.queue.push(&bye, None);
         let waiting = Phase::Parting(Box::new(Parting { reason, link: None, dropped: cut.into() }));
         let Phase::Link(mut link) = std::mem::replace(&mut conn.phase, waiting) else { return };
@@ -80,7 +81,9 @@ impl Servent {
             self.outbox.observe(|| Observation::Originated { peer, header });
         }
         self.links.unlink(link.key);
-        self.leave_link(peer, &mut link);
+        let is_in_step = self.leave_link(peer, &mut link) && !is_lost;
+        let deframer = link.deframer.take();
+        link.deframer = is_in_step.then(|| deframer.unwrap_or_default());
         if let Some(Phase::Parting(parting)) = self.links.get_mut(id).map(|conn| &mut conn.phase) {
             parting.link = Some(link);
         }
@@ -97,11 +100,22 @@ impl Servent {
             return;
         }
         let Some(mut link) = parting.link.take() else { return };
-        let mut deframer = link.deframer.take().unwrap_or_default();
-        self.count_unread(peer, &mut deframer.feed(bytes));
-        link.deframer = Some(deframer);
+        if let Some(mut deframer) = link.deframer.take()
+            && self.count_unread(peer, &mut deframer.feed(bytes))
+        {
+            link.deframer = Some(deframer);
+        }
         if let Some(Phase::Parting(parting)) = self.links.get_mut(id).map(|conn| &mut conn.phase) {
             parting.link = Some(link);
+        }
+    }
+
+    /// What comes on a link that parts goes on where `deframer` stands, or cannot be followed.
+    pub(super) fn overhear_from(&mut self, id: ConnId, deframer: Option<Box<Deframer>>) {
+        if let Some(Phase::Parting(parting)) = self.links.get_mut(id).map(|conn| &mut conn.phase)
+            && let Some(link) = &mut parting.link
+        {
+            link.deframer = deframer;
         }
     }
 
@@ -178,11 +192,12 @@ impl Servent {
         self.dialer.link_ended(now, peer, since, failed);
     }
 
-    /// Nothing is routed over a link any more.
-    fn leave_link(&mut self, peer: SocketAddrV4, link: &mut Link) {
-        self.drop_unread(peer, link);
+    /// Nothing is routed over a link any more. Whether its stream can be followed further.
+    fn leave_link(&mut self, peer: SocketAddrV4, link: &mut Link) -> bool {
+        let is_in_step = self.drop_unread(peer, link);
         self.routing.forget_link(link.key);
         self.leave_modern(link.key);
+        is_in_step
     }
 }
 

@@ -44,14 +44,21 @@ fn processes(view: &View) -> Finding {
 }
 
 fn links(view: &View) -> Finding {
-    let mut finding = Finding::new("every link between servents that run stands at both ends");
+    let mut finding = Finding::new(
+        "every link between servents that run stands at both ends and speaks what it is dialled with",
+    );
     for (number, link) in view.network.links.iter().enumerate() {
         if !view.is_running(link.from) || !view.is_running(link.to) || view.is_dark(number) {
             continue;
         }
-        let nodes = &view.network.nodes;
-        finding.look(view.stands(number), || {
-            format!("\"{}\" to \"{}\" does not", nodes[link.from].name, nodes[link.to].name)
+        let (from, to) = (&view.network.nodes[link.from], &view.network.nodes[link.to]);
+        let misspoken = view.misspeaks(number).filter(|_| from.is_ours());
+        finding.look(view.stands(number) && misspoken.is_none(), || match misspoken {
+            Some(spoken) => format!(
+                "\"{}\" to \"{}\" speaks {spoken} instead of {}",
+                from.name, to.name, from.dialect
+            ),
+            None => format!("\"{}\" to \"{}\" does not", from.name, to.name),
         });
     }
     finding

@@ -109,6 +109,9 @@ fn own_records(records: &[(usize, EventRecord)], judge: &mut Judge<'_>) {
             RecordedEvent::LinkUp { peer, .. } => {
                 view.commit();
                 *view.links.entry(*peer).or_default() += 1;
+                if record.event.is_up_with_leaf() {
+                    view.rules.has_leaf(view.link(*peer));
+                }
             }
             RecordedEvent::Received { descriptor, .. } => {
                 view.commit();

@@ -6,8 +6,9 @@ use super::process;
 use super::shared::files_in;
 use super::tail::{Carried, EventTail, Tail};
 use crate::driver::{EventRecord, RecordedEvent};
+use crate::wire::Dialect;
 use crate::wire::qrp::QRP;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddrV4;
 
@@ -20,8 +21,8 @@ pub struct View {
     status: NetworkStatus,
     events: Vec<EventTail>,
     carried: Tail,
-    /// Peers of the standing links of each node.
-    linked: Vec<BTreeSet<SocketAddrV4>>,
+    /// Peers of the standing links of each node, and what these speak.
+    linked: Vec<BTreeMap<SocketAddrV4, Dialect>>,
     /// Query routing messages by node and the peer it had them from, since their link stands.
     routed: BTreeMap<(usize, SocketAddrV4), usize>,
     /// Links by the peer that the dialling node sees.
@@ -78,7 +79,7 @@ impl View {
             status,
             events: nodes.clone().map(|node| EventTail::new(folder.events(node))).collect(),
             carried: Tail::new(folder.links()),
-            linked: nodes.map(|_| BTreeSet::new()).collect(),
+            linked: nodes.map(|_| BTreeMap::new()).collect(),
             routed: BTreeMap::new(),
             dialled: BTreeMap::new(),
             network,
@@ -111,8 +112,8 @@ impl View {
         let linked = &mut self.linked[node];
         match event {
             RecordedEvent::Start { .. } => linked.clear(),
-            RecordedEvent::LinkUp { peer, .. } => {
-                linked.insert(*peer);
+            RecordedEvent::LinkUp { peer, dialect, .. } => {
+                linked.insert(*peer, *dialect);
                 self.routed.remove(&(node, *peer));
             }
             RecordedEvent::LinkDown { peer, .. } => {
@@ -220,11 +221,23 @@ impl View {
         let sees = |node: usize| {
             let linked = &self.linked[node];
             !self.network.nodes[node].is_ours()
-                || linked.iter().any(|peer| self.link_of(node, *peer) == Some(link))
+                || linked.keys().any(|peer| self.link_of(node, *peer) == Some(link))
         };
         let carried = self.status.links[link].open > 0;
         let both_run = self.is_running(ends.from) && self.is_running(ends.to);
         carried && both_run && sees(ends.from) && sees(ends.to) && self.is_routed(link)
+    }
+
+    /// What a link speaks, as its ends say, if it is not what it is dialled with.
+    pub(super) fn misspeaks(&self, link: usize) -> Option<Dialect> {
+        let ends = self.network.links[link];
+        let wanted = Dialect::named(&self.network.nodes[ends.from].dialect)?;
+        let of_link = |node: usize| {
+            let linked = self.linked[node].iter();
+            linked.filter(move |(peer, _)| self.link_of(node, **peer) == Some(link))
+        };
+        let mut spoken = [ends.from, ends.to].into_iter().flat_map(of_link);
+        spoken.find(|(_, dialect)| **dialect != wanted).map(|(_, dialect)| *dialect)
     }
 
     /// Whether the ultrapeer of a leaf has its route table: a RESET and a PATCH at least.

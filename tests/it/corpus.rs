@@ -23,7 +23,7 @@ const TARGETS: [(&str, Body); 13] = [
 ];
 
 /// Bounds that keep the corpus small enough to be read.
-const MAX_FILES: usize = 40;
+const MAX_FILES: usize = 50;
 const MAX_BYTES: usize = 4_096;
 
 #[test]

@@ -208,6 +208,25 @@ fn a_leaf_that_relays_a_query_is_told_to_go_with_414() {
     assert_eq!(sut.dropped(DropReason::NotRouting), 1);
 }
 
+/// What a peer says before it has heard our Bye is counted, wherever its reads are cut, and until its
+/// stream cannot be followed.
+#[test]
+fn what_comes_between_our_bye_and_its_end_is_counted_whole() {
+    let mut sut = Bench::new();
+    let leaf = sut.modern(LEAF);
+    sut.net.take_up_to(leaf, 0);
+    let relayed = asks(1, "hello").ttl(6).hops(1).bytes();
+    let more = [asks(2, "hello").bytes(), asks(3, "hello").bytes()].concat();
+    let (first, rest) = more.split_at(30);
+    sut.send_bytes(leaf, &[&relayed, first].concat());
+    assert!(sut.core().is_parting(), "it has not heard the Bye");
+    sut.send_bytes(leaf, rest);
+    assert_eq!((sut.core().stats().received.total(), sut.dropped(DropReason::Unread)), (3, 2));
+    sut.send_bytes(leaf, &[0xff; 40]);
+    sut.send_bytes(leaf, &[0; 40]);
+    assert_eq!((sut.core().stats().received.total(), sut.dropped(DropReason::Unread)), (3, 2));
+}
+
 #[test]
 fn leaves_are_named_to_nobody() {
     let mut sut = Bench::with(|config| config.links = 4);

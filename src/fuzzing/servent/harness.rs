@@ -2,6 +2,7 @@
 
 use super::disk::DiskFault;
 use super::generators::{self, Descriptor, LOCAL};
+use super::generators06::{self, Opening};
 use super::socket::State;
 use super::watched::Watched;
 use crate::config::Config;
@@ -21,6 +22,9 @@ const MAX_STEPS_AT_ONCE: usize = 1_000;
 
 /// Steps within one wait: a servent has nothing to do every millisecond but an upload with a limit.
 const MAX_STEPS: usize = 20_000;
+
+/// Operations from this number on are those of 0.6.
+const FIRST_OF_06: u8 = 192;
 
 /// Dials wait for the script to answer them.
 struct Unanswered;
@@ -56,6 +60,15 @@ impl Harness {
     }
 
     pub(super) fn operate(&mut self, operation: u8, script: &mut Script<'_>) {
+        match operation {
+            FIRST_OF_06.. => self.operate_06(operation - FIRST_OF_06, script),
+            _ => self.operate_04(operation, script),
+        }
+        self.settle();
+        self.servent().check();
+    }
+
+    fn operate_04(&mut self, operation: u8, script: &mut Script<'_>) {
         match operation % 24 {
             0 => drop(self.accept(script.number())),
             1 => {
@@ -109,8 +122,72 @@ impl Harness {
                 self.servent().disk.fault = script.choice(&faults);
             }
         }
-        self.settle();
-        self.servent().check();
+    }
+
+    /// Operations of which 0.4 knows nothing.
+    fn operate_06(&mut self, operation: u8, script: &mut Script<'_>) {
+        match operation % 8 {
+            0 | 1 => self.join(script),
+            2 => self.answer_dial_06(script),
+            3 => {
+                let link = self.pick_link(script.number());
+                for message in generators06::route_table(script) {
+                    self.write(link, &message.bytes());
+                }
+            }
+            4 => {
+                let link = self.pick_link(script.number());
+                self.write(link, &generators06::vendor_message(script).bytes());
+            }
+            // A leg where none belongs.
+            5 => {
+                let peer = self.pick(script.number());
+                let opening = script.choice(&[Opening::Request, Opening::Ok, Opening::Refusal]);
+                self.write(peer, &generators06::leg(opening, script));
+            }
+            6 => {
+                let peer = self.pick(script.number());
+                self.write(peer, script.choice(&generators06::TEXTS));
+            }
+            _ => self.servent().tell(|core, now| core.shut_down(now)),
+        }
+    }
+
+    /// A peer asks for a 0.6 link, and confirms what it is offered; in one write, or two.
+    fn join(&mut self, script: &mut Script<'_>) {
+        let peer = self.accept(script.number());
+        let request = generators06::leg(Opening::Request, script);
+        match script.number() {
+            0 => {
+                self.write(Some(peer), &request);
+                self.write(Some(peer), b"GNUTELLA/0.6 200 OK\r\n\r\n");
+            }
+            1 => {
+                self.write(Some(peer), &request);
+                self.write(Some(peer), &generators06::leg(Opening::Ok, script));
+            }
+            2 => {
+                self.write(Some(peer), &request);
+                self.write(Some(peer), &generators06::leg(Opening::Refusal, script));
+            }
+            // With a descriptor behind.
+            3 => {
+                let descriptor = generators::descriptor(script, &self.servent().watch.own);
+                let all = [&request, &b"GNUTELLA/0.6 200 OK\r\n\r\n"[..], &descriptor.bytes()];
+                self.write(Some(peer), &all.concat());
+            }
+            _ => self.write(Some(peer), &request),
+        }
+    }
+
+    /// A dial is answered in 0.6.
+    fn answer_dial_06(&mut self, script: &mut Script<'_>) {
+        let number = script.number();
+        let dials = self.net.unanswered();
+        let Some(&dial) = dials.get(usize::from(number >> 1) % dials.len().max(1)) else { return };
+        let peer = self.net.answer(dial, None);
+        let opening = if number & 1 == 0 { Opening::Ok } else { Opening::Refusal };
+        self.write(peer, &generators06::leg(opening, script));
     }
 
     /// The peers fall silent: no wait for them may last for ever.

@@ -2,7 +2,7 @@
 
 use super::generators::Descriptor;
 use crate::time::Instant;
-use crate::wire::{HEADER_BYTES, HandshakeEnd, Header, MAX_PAYLOAD_BYTES};
+use crate::wire::{HEADER_BYTES, HandshakeEnd, Header, Kind, MAX_PAYLOAD_BYTES};
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
@@ -20,12 +20,16 @@ pub(super) struct Socket {
     /// Bytes that came and make no whole handshake or descriptor.
     pub(super) heard: Vec<u8>,
     pub(super) full_since: Option<Instant>,
-    /// Where the servent's own handshake ends.
-    said: HandshakeEnd,
+    /// Where the servent's own handshake ends; `None` once it is known to be over.
+    said: Option<HandshakeEnd>,
     /// What the servent has queued for a link, its handshake included.
     pub(super) queued: Vec<u8>,
     /// The same in whole pieces: bytes left, and whether it is a descriptor.
     pub(super) pieces: VecDeque<(usize, bool)>,
+    /// The piece in front has begun to leave.
+    begun: bool,
+    /// When the link was told that it ends.
+    pub(super) parting_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +52,11 @@ impl Socket {
             came: HandshakeEnd::default(),
             heard: Vec::new(),
             full_since: None,
-            said: HandshakeEnd::default(),
+            said: Some(HandshakeEnd::default()),
             queued: Vec::new(),
             pieces: VecDeque::new(),
+            begun: false,
+            parting_since: None,
         }
     }
 
@@ -74,11 +80,20 @@ impl Socket {
         (handshake + taken, Some(descriptor))
     }
 
-    /// The servent's queue holds `unsent`: the descriptors that are new in it.
-    pub(super) fn queue(&mut self, unsent: &[u8]) -> Vec<Descriptor> {
-        let new = unsent.get(self.queued.len()..).expect("what is queued stays");
+    /// The link stands, and speaks 0.4: nothing more of a handshake comes, even if it began as one of 0.6.
+    pub(super) fn has_said_all(&mut self) {
+        if !self.inbound {
+            self.said = None;
+        }
+    }
+
+    /// The servent's queue holds `unsent`: the descriptors that are new in it, and how many it has given
+    /// up. That is all that had not begun to leave, for the sake of a Bye.
+    pub(super) fn queue(&mut self, unsent: &[u8], now: Instant) -> (Vec<Descriptor>, u64) {
+        let cut = if unsent.starts_with(&self.queued) { 0 } else { self.cut() };
+        let new = unsent.strip_prefix(&self.queued[..]).expect("what has begun to leave stays");
         self.queued.extend_from_slice(new);
-        let mut behind = self.said.skip(new);
+        let mut behind = self.said.as_mut().map_or(new, |said| said.skip(new));
         if behind.len() < new.len() {
             self.pieces.push_back((new.len() - behind.len(), false));
         }
@@ -87,10 +102,24 @@ impl Socket {
             let descriptor = first_descriptor(behind).expect("whole descriptors are queued");
             let len = HEADER_BYTES + descriptor.payload.len();
             self.pieces.push_back((len, true));
+            assert_eq!(self.parting_since, None, "behind a last word: {descriptor:?}");
+            if descriptor.header.kind == Kind::Bye {
+                self.parting_since = Some(now);
+            }
             found.push(descriptor);
             behind = &behind[len..];
         }
-        found
+        assert!(cut == 0 || self.parting_since == Some(now), "{cut} descriptors are gone");
+        (found, cut)
+    }
+
+    fn cut(&mut self) -> u64 {
+        let stays = |at: usize, is_descriptor: bool| !is_descriptor || at == 0 && self.begun;
+        let pieces = self.pieces.iter().enumerate();
+        let kept = pieces.take_while(|(at, (_, descriptor))| stays(*at, *descriptor)).count();
+        let bytes = self.pieces.iter().take(kept).map(|(bytes, _)| bytes).sum();
+        self.queued.truncate(bytes);
+        self.pieces.drain(kept..).count() as u64
     }
 
     /// `written` bytes were sent: how many descriptors went out whole with them.
@@ -104,6 +133,7 @@ impl Socket {
         {
             let taken = left.min(*bytes);
             (left, *bytes) = (left - taken, *bytes - taken);
+            self.begun = *bytes > 0;
             if *bytes == 0 {
                 whole += u64::from(*descriptor);
                 self.pieces.pop_front();

@@ -2,14 +2,16 @@
 //! table of the servent: this one keeps its own, which know exactly as much as those promise.
 
 use super::generators::{Descriptor, IDENTITY};
+use super::roles::{LinkInfo, Roles};
 use crate::config::{Config, Role};
 use crate::fuzzing::route_table::{Known, Routes};
 use crate::library::Library;
-use crate::rules;
+use crate::rules::{self, Violation};
 use crate::servent::{CachedPong, ConnId, Observation};
 use crate::stats::{DropReason, Stats};
 use crate::time::Instant;
-use crate::wire::{Guid, Header, Kind, Pong, Push, QueryHit};
+use crate::wire::vendor::EXPERIMENTAL;
+use crate::wire::{Bye, Guid, Header, Kind, Pong, Push, QueryHit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -42,10 +44,10 @@ impl Delta<'_> {
                 Observation::Originated { .. } => told[2] += 1,
                 Observation::Dropped { reason, .. } => dropped[*reason as usize] += 1,
                 Observation::Refused { .. } => dropped[DropReason::QueueFull as usize] += 1,
-                Observation::LinkDown { unsent, .. } => {
-                    dropped[DropReason::LinkEnded as usize] += unsent;
-                }
-                Observation::LinkUp { .. } | Observation::Answered { .. } => {}
+                // Copies lost with a link may be told later: see `Watched::check`.
+                Observation::LinkDown { .. }
+                | Observation::LinkUp { .. }
+                | Observation::Answered { .. } => {}
             }
         }
         let counted = |stats: &Stats| {
@@ -53,7 +55,11 @@ impl Delta<'_> {
         };
         let (before, after) = (counted(self.before), counted(self.after));
         assert_eq!(told, [0, 1, 2].map(|at| after[at] - before[at]), "{seen:?}");
-        assert_eq!(dropped, DropReason::ALL.map(|reason| self.dropped(reason)), "{seen:?}");
+        let told = DropReason::ALL.map(|reason| match reason {
+            DropReason::LinkEnded => 0,
+            _ => self.dropped(reason),
+        });
+        assert_eq!(dropped, told, "{seen:?}");
     }
 
     fn received(&self, kind: Kind) -> u64 {
@@ -78,9 +84,10 @@ impl Delta<'_> {
 /// A descriptor that arrived, and its consequences.
 pub(super) struct Arrival<'a> {
     pub(super) from: ConnId,
+    pub(super) source: &'a LinkInfo,
     pub(super) descriptor: &'a Descriptor,
     /// The links there were, the one it came by included.
-    pub(super) links: &'a [ConnId],
+    pub(super) links: &'a [LinkInfo],
     pub(super) outcome: Outcome<'a>,
     pub(super) library: &'a Library,
 }
@@ -90,6 +97,12 @@ pub(super) struct Outcome<'a> {
     pub(super) queued: &'a [(ConnId, Descriptor)],
     pub(super) delta: Delta<'a>,
     pub(super) seen: &'a [Observation],
+    /// The links there are now.
+    pub(super) links: &'a [LinkInfo],
+}
+
+fn link_of(links: &[LinkInfo], conn: ConnId) -> &LinkInfo {
+    links.iter().find(|link| link.conn == conn).expect("a link that stands")
 }
 
 /// See the module documentation.
@@ -99,6 +112,9 @@ pub(super) struct Watch {
     queries: Routes<Way>,
     pushes: Routes<Way>,
     servents: Routes<Way>,
+    roles: Roles,
+    /// Searches and pings of the servent, and the links they went to.
+    asked: BTreeSet<(Guid, ConnId)>,
     /// Servent ids whose path cannot be known from outside.
     doubtful: BTreeSet<[u8; 16]>,
     /// Pongs of each link that may be passed on, oldest first.
@@ -123,6 +139,8 @@ impl Watch {
             queries: Routes::new(limits.query_routes, limits.query_route_age),
             pushes: Routes::new(limits.push_routes, limits.query_route_age),
             servents: Routes::new(limits.servent_routes, limits.servent_route_age),
+            roles: Roles::new(Arc::clone(&config)),
+            asked: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             pongs: Vec::new(),
             hits: BTreeSet::new(),
@@ -184,14 +202,31 @@ impl Watch {
     }
 
     /// The servent queued a descriptor of its own on `link`.
-    fn originated(&self, now: Instant, link: ConnId, descriptor: &Descriptor) {
-        let Header { guid, kind, ttl, .. } = descriptor.header;
+    fn originated(&mut self, now: Instant, links: &[LinkInfo], link: ConnId, own: &Descriptor) {
+        let Descriptor { header: Header { guid, kind, ttl, .. }, payload } = own;
+        let (guid, kind, ttl) = (*guid, *kind, *ttl);
         assert!((1..=MAX_TTL_PLUS_HOPS).contains(&ttl), "starts with TTL {ttl}");
+        if kind == Kind::Bye {
+            let stands = links.iter().any(|other| other.conn == link);
+            return assert!(
+                !stands && Bye::decode(payload).is_ok_and(|bye| !bye.text().is_empty())
+            );
+        }
+        let link_info = link_of(links, link);
+        let crosses_one = matches!(kind, Kind::Other(_));
+        assert!(!crosses_one || ttl == 1 && !link_info.is_plain(), "{own:?} to {link_info:?}");
+        let asks = matches!(kind, Kind::Ping | Kind::Query);
+        assert!(!asks || self.asked.insert((guid, link)), "{own:?} to {link:?} again");
         match kind {
-            Kind::Query => assert!(self.requests.contains_key(&guid), "nobody searches for it"),
+            Kind::Query => {
+                assert!(self.requests.contains_key(&guid), "nobody searches for it");
+                self.roles.own_query(link_info, own);
+            }
             Kind::Push => {
-                let push = Push::decode(&descriptor.payload).expect("our own");
-                self.check_way(now, &push.servent.0, link);
+                let servent = Push::decode(payload).expect("our own").servent.0;
+                if !self.roles.is_client(link, &servent) {
+                    self.check_way(now, &servent, link);
+                }
             }
             _ => {}
         }
@@ -206,22 +241,34 @@ impl Watch {
 
     /// A call brought no descriptor.
     pub(super) fn told(&mut self, now: Instant, outcome: &Outcome<'_>) {
-        let Outcome { queued, delta, seen } = outcome;
+        let Outcome { queued, delta, seen, links } = outcome;
         let handled = [delta.after, delta.before].map(|s| (&s.received, &s.delivered));
         assert_eq!(handled[0], handled[1], "nothing came");
         assert_eq!(delta.reason(), None, "nothing came that could be dropped");
         delta.check(seen);
         self.made_up(now, seen);
         for (link, descriptor) in *queued {
-            assert!(is_own(descriptor), "nobody asked for {descriptor:?}");
-            self.originated(now, *link, descriptor);
+            if !self.roles.is_step(links, *link, descriptor) {
+                assert!(is_own(descriptor), "nobody asked for {descriptor:?}");
+                self.originated(now, links, *link, descriptor);
+            }
         }
+    }
+
+    /// A descriptor came from a peer that has not heard our last word yet: it is counted, and nothing else.
+    pub(super) fn overheard(&mut self, descriptor: &Descriptor, outcome: &Outcome<'_>) {
+        let Outcome { queued, delta, seen, .. } = outcome;
+        assert_eq!(delta.received(descriptor.header.kind), 1, "{descriptor:?} was not counted");
+        assert_eq!(delta.after.received.total() - delta.before.received.total(), 1);
+        assert_eq!((delta.reason(), delta.delivered()), (Some(DropReason::Unread), 0));
+        assert_eq!(*queued, [], "after the last word");
+        delta.check(seen);
     }
 
     /// A descriptor came. `risen` says that its link came up with the same read.
     pub(super) fn arrived(&mut self, now: Instant, arrival: &Arrival<'_>, risen: bool) {
-        let Arrival { from, descriptor, outcome, .. } = arrival;
-        let Outcome { queued, delta, seen } = outcome;
+        let Arrival { from, source, descriptor, outcome, .. } = arrival;
+        let Outcome { queued, delta, seen, links } = outcome;
         let Header { guid, kind, .. } = descriptor.header;
         assert_eq!(delta.received(kind), 1, "{descriptor:?} was not counted");
         assert_eq!(delta.after.received.total() - delta.before.received.total(), 1);
@@ -231,18 +278,26 @@ impl Watch {
         for (link, queued) in *queued {
             let asked = (queued.header.guid, queued.header.kind) == (guid, kind);
             match queued {
+                copy if asked && link != from => copies.push((*link, copy)),
                 own if is_own(own) => {
-                    assert!(risen && link == from, "nobody asked for {own:?}");
-                    self.originated(now, *link, own);
+                    let of_source = link == from && (risen || own.header.kind == EXPERIMENTAL);
+                    let expected = of_source || own.header.kind == Kind::Bye;
+                    assert!(expected, "nobody asked for {own:?}");
+                    self.originated(now, links, *link, own);
                 }
                 copy if asked => copies.push((*link, copy)),
+                step if self.roles.is_step(links, *link, step) => {}
                 answer => answers.push((*link, answer)),
             }
         }
         let had = (&descriptor.header, &descriptor.payload[..]);
         let sent = copies.iter().map(|(link, copy)| (*link, (&copy.header, &copy.payload[..])));
-        rules::copies(*from, had, sent).unwrap_or_else(|violation| panic!("{violation}"));
-        copies.iter().for_each(|(_, copy)| self.check_horizon(copy));
+        let judge = |to, sent| judge_copy(source, link_of(links, to), had, sent);
+        rules::copies(*from, had.0, sent, judge).unwrap_or_else(|violation| panic!("{violation}"));
+        for (link, copy) in &copies {
+            self.check_horizon(copy);
+            Roles::check_ttl(link_of(links, *link), copy);
+        }
 
         let passed_on = match kind {
             // Copies of a flood come on top of what is done with it here.
@@ -263,6 +318,16 @@ impl Watch {
             Kind::Push => self.push(now, arrival, &copies),
             Kind::Bye | Kind::Other(_) => assert_eq!(copies, [], "never passed on"),
             Kind::Ping | Kind::Query => {}
+        }
+        if matches!(kind, Kind::Other(_)) {
+            let answered = seen.iter().any(|seen| {
+                matches!(seen, Observation::Originated { header, .. } | Observation::Refused { header, .. }
+                    if (header.guid, header.kind) == (guid, EXPERIMENTAL))
+            });
+            if let Some(servent) = self.roles.heard(source, descriptor, answered) {
+                self.doubtful.remove(&servent.0);
+                self.servents.set(now, servent.0, Some(*from));
+            }
         }
     }
 
@@ -318,24 +383,19 @@ impl Watch {
     ) {
         let header = arrival.descriptor.header;
         let query = header.kind == Kind::Query;
+        let dropped = arrival.outcome.delta.reason();
+        if query && arrival.source.is_leaf() && header.hops > 0 {
+            let refused = matches!(dropped, Some(DropReason::Malformed | DropReason::NotRouting));
+            assert!(refused, "a leaf passed on {header:?}");
+            assert_eq!((copies, answers), (&[][..], &[][..]), "of {header:?}");
+            return;
+        }
         let routes = if query { &mut self.queries } else { &mut self.pings };
         if !Watch::is_new(routes, &self.under_way, now, arrival) {
             assert_eq!((copies, answers), (&[][..], &[][..]), "of {header:?}");
             return;
         }
-        let refused = arrival.outcome.delta.dropped(DropReason::QueueFull);
-        let others = arrival.links.len() - 1;
-        let further = header.ttl > 1 && self.config.ttl > header.hops.saturating_add(1);
-        let floods = further && self.config.role == Role::Servent;
-        // A Ping is not flooded if it can be answered from the cache.
-        if floods && (query || !copies.is_empty()) {
-            let refused = usize::try_from(refused).expect("few");
-            let all =
-                copies.len() == others || copies.len() < others && copies.len() + refused >= others;
-            assert!(all, "{} copies for {others} links", copies.len());
-        } else {
-            assert_eq!(copies, [], "of {header:?}");
-        }
+        self.check_flood(arrival, copies);
         let elsewhere = answers.iter().find(|(link, _)| *link != arrival.from);
         assert_eq!(elsewhere, None, "an answer to somebody else");
         let answers = answers.iter().map(|(_, answer)| *answer);
@@ -344,6 +404,39 @@ impl Watch {
         } else {
             self.check_pongs(now, arrival, answers);
         }
+    }
+
+    /// A flood goes to all links that it is for, if their queues have room. A Ping is not flooded if it
+    /// can be answered from the cache.
+    fn check_flood(&mut self, arrival: &Arrival<'_>, copies: &[(ConnId, &Descriptor)]) {
+        let Arrival { source, descriptor, links, outcome, .. } = arrival;
+        let header = descriptor.header;
+        let query = header.kind == Kind::Query;
+        if query && source.is_leaf() && self.roles.forwards(source) {
+            self.roles.search(source, descriptor);
+        }
+        let further = header.ttl > 1 && self.config.ttl > header.hops.saturating_add(1);
+        let is_target = |link: &&LinkInfo| match query {
+            true => self.roles.goes_to(source, link, descriptor),
+            false => {
+                let floods = further && self.roles.forwards(source) && !copies.is_empty();
+                floods && link.conn != source.conn && link.is_plain()
+            }
+        };
+        let targets: Vec<ConnId> = links.iter().filter(is_target).map(|link| link.conn).collect();
+        let (mut reached, mut others) = (0, Vec::new());
+        for (link, copy) in copies {
+            match targets.contains(link) {
+                true => reached += 1,
+                false => others.push((*link, *copy)),
+            }
+        }
+        for (link, copy) in others {
+            assert!(query && self.roles.is_step(outcome.links, link, copy), "{copy:?} to {link:?}");
+        }
+        let refused = usize::try_from(outcome.delta.dropped(DropReason::QueueFull)).expect("few");
+        let all = reached == targets.len() || reached + refused >= targets.len();
+        assert!(all, "{reached} copies of {header:?} for {targets:?}");
     }
 
     fn check_hits<'a>(&self, arrival: &Arrival<'_>, answers: impl Iterator<Item = &'a Descriptor>) {
@@ -390,8 +483,8 @@ impl Watch {
             let pong = Pong::decode(&answer.payload).expect("our own");
             assert!(told_of.insert(pong.addr), "{} is told of twice", pong.addr);
             assert!(ttl + hops <= self.config.ttl, "{:?}", answer.header);
-            let sources = arrival.links.iter().filter(|&&link| link != arrival.from);
-            let known = sources.flat_map(|&link| self.pongs_of(now, link)).any(|known| {
+            let sources = arrival.links.iter().filter(|link| link.conn != arrival.from);
+            let known = sources.flat_map(|link| self.pongs_of(now, link.conn)).any(|known| {
                 let told = (known.addr, known.files, known.kib, known.hops + 1);
                 told == (pong.addr, pong.files, pong.kib, hops)
             });
@@ -435,7 +528,7 @@ impl Watch {
             && further
             && self.config.role == Role::Servent
             && way != arrival.from
-            && arrival.links.contains(&way)
+            && arrival.links.iter().any(|link| link.conn == way)
         {
             let refused = arrival.outcome.delta.dropped(DropReason::QueueFull);
             assert_eq!(copies.len() as u64 + refused, 1, "a reply that does not go back");
@@ -448,13 +541,15 @@ impl Watch {
         let dropped = arrival.outcome.delta.reason();
         let known = self.known(&self.pings, now, header.guid);
         let may_go = !matches!(dropped, Some(Malformed | TtlTooHigh | OutOfScope | PongThrottled));
+        let may_go = may_go && !arrival.source.is_leaf();
+        assert!(may_go || copies.is_empty(), "a Pong that may not go on");
         self.check_reply(arrival, known, copies, may_go);
         let unasked = matches!(dropped, Some(NoRoute | BackToSource | PongThrottled));
         if unasked || matches!(dropped, Some(Malformed | TtlTooHigh)) {
             return;
         }
         let pong = Pong::decode(&arrival.descriptor.payload).expect("is not malformed");
-        if self.config.scope.allows(pong.addr) {
+        if self.config.scope.allows(pong.addr) && !arrival.source.is_leaf() {
             let cached =
                 CachedPong { addr: pong.addr, files: pong.files, kib: pong.kib, hops: header.hops };
             let age = self.config.limits.pong_age;
@@ -533,5 +628,24 @@ impl Watch {
 /// other kinds.
 fn is_own(descriptor: &Descriptor) -> bool {
     let Header { kind, hops, .. } = descriptor.header;
-    hops == 0 && matches!(kind, Kind::Ping | Kind::Query | Kind::Push)
+    let answers = matches!(kind, Kind::Pong | Kind::QueryHit);
+    hops == 0 && !answers
+}
+
+/// A copy from one link to another: between two 0.4 links nothing is changed, and a leaf gets what came
+/// with the last TTL as it is.
+fn judge_copy(
+    source: &LinkInfo,
+    link: &LinkInfo,
+    had: (&Header, &[u8]),
+    sent: (&Header, &[u8]),
+) -> Result<(), Violation> {
+    let travel = |header: &Header| (header.ttl, header.hops);
+    if source.is_plain() && link.is_plain() {
+        rules::copy(had, sent)
+    } else if link.is_leaf() && had.0.ttl == 1 && travel(had.0) == travel(sent.0) {
+        rules::same_meaning(had, sent)
+    } else {
+        rules::copy_across(had, sent)
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::disk::{Disk, File};
 use super::generators::{self, Descriptor, IDENTITY};
+use super::roles::LinkInfo;
 use super::socket::{Socket, State};
 use super::watch::{Arrival, Delta, Outcome, Watch};
 use crate::config::{Config, Scope};
@@ -18,9 +19,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// The longest handshake a servent sends.
-const MAX_HANDSHAKE_BYTES: usize = 1_024;
+/// The longest handshake a servent sends, with lists of hosts to try.
+const MAX_HANDSHAKE_BYTES: usize = 2_048;
+
+/// How long a last word may take.
+const PARTING_TIME: Duration = Duration::from_secs(5);
 
 /// The longest step of an upload.
 const FILE_BYTES: [u8; 4_096] = [0; 4_096];
@@ -44,6 +49,8 @@ pub(super) struct Watched {
     queued: u64,
     sent: u64,
     lost: u64,
+    /// Copies that were told to be lost when their link was down.
+    lost_told: u64,
     up: BTreeSet<ConnId>,
     steps_this_turn: usize,
 }
@@ -69,6 +76,7 @@ impl Watched {
             queued: 0,
             sent: 0,
             lost: 0,
+            lost_told: 0,
             up: BTreeSet::new(),
             steps_this_turn: 0,
         }
@@ -84,17 +92,22 @@ impl Watched {
 
     pub(super) fn told(&mut self, before: &Stats) {
         let (queued, seen) = self.look(before);
-        let delta = Delta { before, after: self.core.stats() };
-        self.watch.told(self.now, &Outcome { queued: &queued, delta, seen: &seen });
+        let (delta, links) = (Delta { before, after: self.core.stats() }, &self.link_infos()[..]);
+        self.watch.told(self.now, &Outcome { queued: &queued, delta, seen: &seen, links });
     }
 
     /// What was queued on links since the counters stood at `before`, and what was observed.
     fn look(&mut self, before: &Stats) -> (Vec<(ConnId, Descriptor)>, Vec<Observation>) {
         let mut found = Vec::new();
+        for link in self.link_infos().iter().filter(|link| link.is_plain()) {
+            self.sockets.get_mut(&link.conn).map(Socket::has_said_all);
+        }
         for (&id, socket) in &mut self.sockets {
             match self.core.unsent(id) {
                 Some(unsent) => {
-                    found.extend(socket.queue(unsent).into_iter().map(|queued| (id, queued)));
+                    let (new, cut) = socket.queue(unsent, self.now);
+                    found.extend(new.into_iter().map(|queued| (id, queued)));
+                    self.lost += cut;
                 }
                 None => self.lost += socket.drop_queue(),
             }
@@ -104,7 +117,12 @@ impl Watched {
         let unseen = count(self.core.stats()) - count(before) - found.len() as u64;
         self.lost += unseen;
         self.queued += unseen + found.len() as u64;
-        let seen = std::iter::from_fn(|| self.core.poll_observation()).collect();
+        let seen: Vec<_> = std::iter::from_fn(|| self.core.poll_observation()).collect();
+        for observation in &seen {
+            if let Observation::LinkDown { unsent, .. } = observation {
+                self.lost_told += unsent;
+            }
+        }
         (found, seen)
     }
 
@@ -112,7 +130,9 @@ impl Watched {
     /// told apart.
     fn read(&mut self, conn: ConnId, bytes: &[u8], descriptor: Option<Descriptor>) {
         self.bytes_in += bytes.len() as u64;
-        let (before, mut links) = (self.core.stats().clone(), self.links());
+        let (before, mut links) = (self.core.stats().clone(), self.link_infos());
+        let parts = self.up.contains(&conn) && links.iter().all(|link| link.conn != conn);
+        let parts = parts && self.core.unsent(conn).is_some();
         self.core.handle_bytes(self.now, conn, bytes);
         // A descriptor before it may have overdrawn the link's share.
         while descriptor.is_some() && self.core.read_allowance(self.now, conn) == 0 {
@@ -120,17 +140,23 @@ impl Watched {
             self.core.serve_waiting(self.now);
         }
         let (queued, seen) = self.look(&before);
-        let risen = seen.iter().any(|seen| matches!(seen, Observation::LinkUp { .. }));
-        if risen {
-            links.push(conn);
+        let risen = seen.iter().find_map(|seen| match seen {
+            Observation::LinkUp { dialect, role, .. } => Some((*dialect, *role)),
+            _ => None,
+        });
+        let links_now = self.link_infos();
+        if let Some((dialect, role)) = risen {
+            let now = links_now.iter().find(|link| link.conn == conn).cloned();
+            links.push(now.unwrap_or_else(|| LinkInfo::ended(conn, dialect, role)));
         }
         // Input of another link may have had its turn, and ended that link.
         for observation in &seen {
             match observation {
                 Observation::Received { .. } => break,
                 Observation::LinkDown { peer, .. } => {
-                    links
-                        .retain(|link| self.sockets.get(link).is_some_and(|it| it.remote != *peer));
+                    links.retain(|link| {
+                        self.sockets.get(&link.conn).is_some_and(|it| it.remote != *peer)
+                    });
                 }
                 _ => {}
             }
@@ -139,16 +165,29 @@ impl Watched {
             queued: &queued,
             delta: Delta { before: &before, after: self.core.stats() },
             seen: &seen,
+            links: &links_now,
         };
-        match descriptor.filter(|_| links.contains(&conn)) {
-            Some(descriptor) => {
+        let Some(descriptor) = descriptor else { return self.watch.told(self.now, &outcome) };
+        match links.iter().find(|link| link.conn == conn) {
+            Some(source) => {
                 let (links, library) = (&links[..], self.core.library());
-                let arrival =
-                    Arrival { from: conn, descriptor: &descriptor, links, outcome, library };
-                self.watch.arrived(self.now, &arrival, risen);
+                let arrival = Arrival {
+                    from: conn,
+                    source,
+                    descriptor: &descriptor,
+                    links,
+                    outcome,
+                    library,
+                };
+                self.watch.arrived(self.now, &arrival, risen.is_some());
             }
+            None if parts => self.watch.overheard(&descriptor, &outcome),
             None => self.watch.told(self.now, &outcome),
         }
+    }
+
+    fn link_infos(&self) -> Vec<LinkInfo> {
+        self.core.neighbours().map(|neighbour| LinkInfo::of(&neighbour)).collect()
     }
 
     pub(super) fn links(&self) -> Vec<ConnId> {
@@ -181,7 +220,10 @@ impl Watched {
         assert_eq!(closed, None, "forgotten without a word");
         assert!(self.sockets.len() <= self.config.limits.max_connections);
         let links = self.links();
-        assert!(links.iter().all(|link| self.up.contains(link)) && links.len() == self.up.len());
+        assert!(links.iter().all(|link| self.up.contains(link)));
+        let parting = self.up.iter().filter(|conn| !links.contains(conn));
+        let mut parting = parting.filter(|conn| self.sockets[conn].parting_since.is_none());
+        assert_eq!(parting.next(), None, "up, but no link");
     }
 
     fn event(&mut self, event: &Event) {
@@ -220,8 +262,14 @@ impl Watched {
         let lost = stats.dropped(DropReason::LinkEnded);
         assert_eq!((queued, lost), (self.queued, self.lost), "queued, lost with a link");
         assert_eq!(self.core.copies_queued(), queued - self.sent - lost, "waiting");
+        // What was given up for a Bye is told when the link is down.
+        let is_told = lost == self.lost_told || lost > self.lost_told && self.core.is_parting();
+        assert!(is_told, "{lost} lost, {} told", self.lost_told);
 
-        assert!(self.links().len() <= self.config.max_links);
+        let (leaves, others): (Vec<_>, Vec<_>) =
+            self.link_infos().into_iter().partition(LinkInfo::is_leaf);
+        assert!(others.len() <= self.config.max_links, "{others:?}");
+        assert!(leaves.len() <= self.config.max_leaves, "{leaves:?}");
         for (conn, socket) in &self.sockets {
             assert!(conn.index() < limits.max_connections);
             let most = limits.send_queue_bytes + MAX_HANDSHAKE_BYTES;
@@ -253,7 +301,9 @@ impl Watched {
                 Dispatch::Giv => socket.inbound && Giv::parse(&socket.heard) == Ok(None),
                 Dispatch::Http | Dispatch::Unknown => false,
             };
-            if self.up.contains(conn) {
+            if let Some(since) = socket.parting_since {
+                assert!(self.now.since(since) < PARTING_TIME, "{conn:?} does not part");
+            } else if self.up.contains(conn) {
                 let silent = self.now.since(socket.last_heard);
                 assert!(silent < limits.link_timeout, "{conn:?} is silent for {silent:?}");
                 // Looked at when its silence is.
@@ -262,7 +312,9 @@ impl Watched {
                 assert!(deaf.is_none_or(|deaf| deaf < most), "{conn:?} reads nothing: {deaf:?}");
             } else if undecided || socket.state == State::Connecting {
                 let age = self.now.since(socket.since);
-                assert!(age < limits.handshake_timeout, "{conn:?} is undecided for {age:?}");
+                // One that is refused is told so.
+                let most = limits.handshake_timeout + PARTING_TIME;
+                assert!(age < most, "{conn:?} is undecided for {age:?}");
             }
         }
     }
