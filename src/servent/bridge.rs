@@ -12,7 +12,7 @@
 //! | Push | 0.4 | cut to 26 bytes | Serveez accepts no other size |
 //! | Ping | 0.4 | cut to 0 bytes | Serveez ignores a Ping with payload |
 //! | Pong | 0.4 | cut to 14 bytes | Serveez accepts no other size |
-//! | any | 0.6 | TTL cut to the neighbour's X-Max-TTL | gtk-gnutella counts higher ones against the link |
+//! | Query | 0.6 | TTL cut to the neighbour's X-Max-TTL | gtk-gnutella counts higher ones against the link |
 //!
 //! Everything else travels byte for byte, extensions of unknown kinds included. Between two 0.4 links
 //! nothing is translated. A speed of 0.4 whose low byte is 128 or more cannot be told from flags: it
