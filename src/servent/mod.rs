@@ -15,6 +15,7 @@
 //! | `Dialer` | static peers, host cache, backoff, own addresses | `add_static_peer` `learn_host`, Pongs, links that come and go, its deadline |
 //! | `QueryRouting` | tables of words, ours and those of 0.6 neighbours | Queries, 0x30, `handle_library`, its deadline |
 //! | `DynamicQueries` | searches of leaves, sent on in small steps | their Queries, hits to them, its deadline |
+//! | `PushProxies`, `HopsFlow` | who passes Pushes on for whom, how far neighbours want Queries from | vendor messages, HTTP, links that come and go |
 //! | `OwnRequests` | searches and pings of the user | `search` `ping`, new links, QueryHits and Pongs for us |
 //! | `Uploads` | HTTP machines, slots, upload limit, connections made for Pushes | HTTP bytes, `handle_file`, Pushes for us |
 //! | `Downloads` | download machines, Pushes sent, connections awaited | `download` `handle_file`, HTTP bytes, GIV, its deadline |
@@ -24,9 +25,9 @@
 //!
 //! The files with `impl Servent` follow the events: `lifecycle` (sockets), `handshakes` (what both sides
 //! of a link agree on), `parting` (its end), `input` (bytes to descriptors), `inflate` (those of deflated
-//! links), `descriptors` (each kind), `flood` (where
-//! it goes, and in which dialect), `leaves` (what 0.6 links have besides), `answers` (what is said in return), `transfers` (files),
-//! `transmit` (send queues to sockets).
+//! links), `descriptors` (each kind), `flood` (where it goes, and in which dialect), `leaves` (what 0.6
+//! links have besides), `vendor_messages`, `extensions` (GGEP of ours), `answers` (what is said in
+//! return), `transfers` (files), `transmit` (send queues to sockets).
 
 mod answers;
 mod bridge;
