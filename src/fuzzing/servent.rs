@@ -9,6 +9,7 @@
 //! | `roles` | what 0.6 adds to them |
 //! | `generators`, `generators06` | what peers send |
 
+mod delta;
 mod disk;
 mod generators;
 mod generators06;

@@ -49,7 +49,7 @@ fn unknown_and_broken_vendor_messages_do_no_harm() {
     let mut sut = Bench::new();
     let peer = sut.modern(&format!("{ULTRAPEER}{VENDOR}"));
     said(&mut sut, peer);
-    let bytes: [&[u8]; 3] = [b"XXXX\x01\x00\x01\x00data", b"abc", b"BEAR\x04\x00\x01\x00"];
+    let bytes: [&[u8]; 3] = [b"TEST\x01\x00\x01\x00data", b"abc", b"BEAR\x04\x00\x01\x00"];
     for (at, payload) in bytes.into_iter().enumerate() {
         let number = u32::try_from(at).unwrap();
         sut.send(peer, &Descriptor::new(guid(number), EXPERIMENTAL, payload.to_vec()).ttl(1));

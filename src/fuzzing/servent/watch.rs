@@ -1,6 +1,7 @@
 //! The rules of routing, checked on every descriptor that a servent takes in or queues. Trusts no
 //! table of the servent: this one keeps its own, which know exactly as much as those promise.
 
+use super::delta::Delta;
 use super::generators::{Descriptor, IDENTITY};
 use super::roles::{LinkInfo, Roles};
 use crate::config::{Config, Role};
@@ -8,7 +9,7 @@ use crate::fuzzing::route_table::{Known, Routes};
 use crate::library::Library;
 use crate::rules::{self, Violation};
 use crate::servent::{CachedPong, ConnId, Observation};
-use crate::stats::{DropReason, Stats};
+use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::vendor::EXPERIMENTAL;
 use crate::wire::{Bye, Guid, Header, Kind, Pong, Push, QueryHit};
@@ -21,65 +22,6 @@ const MAX_TTL_PLUS_HOPS: u8 = 15;
 
 /// The link something came by; `None` is the servent itself.
 type Way = Option<ConnId>;
-
-/// The counters before and after one call.
-pub(super) struct Delta<'a> {
-    pub(super) before: &'a Stats,
-    pub(super) after: &'a Stats,
-}
-
-impl Delta<'_> {
-    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
-        self.after.dropped(reason) - self.before.dropped(reason)
-    }
-
-    /// The observations of a call add up to what it counted.
-    fn check(&self, seen: &[Observation]) {
-        let mut told = [0_u64; 3];
-        let mut dropped = [0_u64; DropReason::ALL.len()];
-        for observation in seen {
-            match observation {
-                Observation::Received { .. } => told[0] += 1,
-                Observation::Forwarded { .. } => told[1] += 1,
-                Observation::Originated { .. } => told[2] += 1,
-                Observation::Dropped { reason, .. } => dropped[*reason as usize] += 1,
-                Observation::Refused { .. } => dropped[DropReason::QueueFull as usize] += 1,
-                // Copies lost with a link may be told later: see `Watched::check`.
-                Observation::LinkDown { .. }
-                | Observation::LinkUp { .. }
-                | Observation::Answered { .. } => {}
-            }
-        }
-        let counted = |stats: &Stats| {
-            [&stats.received, &stats.forwarded, &stats.originated].map(|kinds| kinds.total())
-        };
-        let (before, after) = (counted(self.before), counted(self.after));
-        assert_eq!(told, [0, 1, 2].map(|at| after[at] - before[at]), "{seen:?}");
-        let told = DropReason::ALL.map(|reason| match reason {
-            DropReason::LinkEnded => 0,
-            _ => self.dropped(reason),
-        });
-        assert_eq!(dropped, told, "{seen:?}");
-    }
-
-    fn received(&self, kind: Kind) -> u64 {
-        self.after.received.get(kind) - self.before.received.get(kind)
-    }
-
-    fn delivered(&self) -> u64 {
-        self.after.delivered.total() - self.before.delivered.total()
-    }
-
-    /// Why what arrived went no further. Copies refused or lost are another matter.
-    fn reason(&self) -> Option<DropReason> {
-        let copies = [DropReason::QueueFull, DropReason::LinkEnded];
-        let mut reasons = DropReason::ALL.into_iter().filter(|reason| !copies.contains(reason));
-        let reason = reasons.find(|&reason| self.dropped(reason) > 0)?;
-        assert_eq!(self.dropped(reason), 1);
-        assert!(reasons.all(|reason| self.dropped(reason) == 0), "two reasons for one descriptor");
-        Some(reason)
-    }
-}
 
 /// A descriptor that arrived, and its consequences.
 pub(super) struct Arrival<'a> {

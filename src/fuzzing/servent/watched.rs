@@ -1,11 +1,12 @@
 //! A fuzzed servent as a node: counters and queues are compared before and after every call, and
 //! every byte and descriptor in either direction is accounted for.
 
+use super::delta::Delta;
 use super::disk::{Disk, File};
 use super::generators::{self, Descriptor, IDENTITY};
 use super::roles::LinkInfo;
 use super::socket::{Socket, State};
-use super::watch::{Arrival, Delta, Outcome, Watch};
+use super::watch::{Arrival, Outcome, Watch};
 use crate::config::{Config, Scope};
 use crate::fuzzing::said::said;
 use crate::net::{self, Failure, Node};
