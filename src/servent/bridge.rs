@@ -108,22 +108,21 @@ fn query(payload: &[u8], to: Towards) -> Cow<'_, [u8]> {
 }
 
 fn hit_to_06(payload: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(mut hit) = QueryHit::decode(payload) else { return Cow::Borrowed(payload) };
+    if !hit.trailer_bytes.is_empty() {
+        return Cow::Borrowed(payload);
+    }
     let mut trailer = Vec::new();
     let vendor = Trailer { vendor: BRIDGE_VENDOR, open: &NO_FLAGS, private: &[] };
     vendor.encode(&mut trailer);
-    match QueryHit::decode(payload) {
+    if payload.len() + trailer.len() > MAX_PAYLOAD_BYTES {
         // The largest hit has no room for one; gtk-gnutella relays none above 16 KiB.
-        Ok(mut hit)
-            if hit.trailer_bytes.is_empty()
-                && payload.len() + trailer.len() <= MAX_PAYLOAD_BYTES =>
-        {
-            hit.trailer_bytes = &trailer;
-            let mut out = Vec::with_capacity(payload.len() + trailer.len());
-            hit.encode(&mut out);
-            Cow::Owned(out)
-        }
-        _ => Cow::Borrowed(payload),
+        return Cow::Borrowed(payload);
     }
+    hit.trailer_bytes = &trailer;
+    let mut out = Vec::with_capacity(payload.len() + trailer.len());
+    hit.encode(&mut out);
+    Cow::Owned(out)
 }
 
 fn hit_to_04(payload: &[u8], urns_wanted: bool) -> Cow<'_, [u8]> {
