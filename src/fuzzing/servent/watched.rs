@@ -52,7 +52,10 @@ pub(super) struct Watched {
     lost: u64,
     /// Copies that were told to be lost when their link was down.
     lost_told: u64,
+    /// Links by the events told so far, which wait until they are polled.
     up: BTreeSet<ConnId>,
+    /// Links by what was observed of each call, which is at once.
+    risen: BTreeSet<ConnId>,
     steps_this_turn: usize,
 }
 
@@ -79,6 +82,7 @@ impl Watched {
             lost: 0,
             lost_told: 0,
             up: BTreeSet::new(),
+            risen: BTreeSet::new(),
             steps_this_turn: 0,
         }
     }
@@ -132,7 +136,7 @@ impl Watched {
     fn read(&mut self, conn: ConnId, bytes: &[u8], descriptor: Option<Descriptor>) {
         self.bytes_in += bytes.len() as u64;
         let (before, mut links) = (self.core.stats().clone(), self.link_infos());
-        let parts = self.up.contains(&conn) && links.iter().all(|link| link.conn != conn);
+        let parts = self.risen.contains(&conn) && links.iter().all(|link| link.conn != conn);
         let parts = parts && self.core.unsent(conn).is_some();
         self.core.handle_bytes(self.now, conn, bytes);
         // A descriptor before it may have overdrawn the link's share.
@@ -147,6 +151,7 @@ impl Watched {
         });
         let links_now = self.link_infos();
         if let Some((dialect, role)) = risen {
+            self.risen.insert(conn);
             let now = links_now.iter().find(|link| link.conn == conn).cloned();
             links.push(now.unwrap_or_else(|| LinkInfo::ended(conn, dialect, role)));
         }
@@ -233,6 +238,7 @@ impl Watched {
             Event::LinkDown { conn, reason, .. } => {
                 said(reason);
                 assert!(self.up.remove(conn), "{conn:?} was not up");
+                assert!(self.risen.remove(conn), "{conn:?} was not observed up");
             }
             Event::DialFailed { reason, .. } => said(reason),
             Event::Served { addr, bytes, complete, .. } if *complete || *bytes > 0 => {
