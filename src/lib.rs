@@ -110,6 +110,8 @@ pub mod capture;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+#[cfg(feature = "control")]
+pub mod control;
 #[cfg(feature = "driver")]
 pub mod driver;
 #[cfg(feature = "fuzzing")]

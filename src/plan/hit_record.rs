@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A hit. Scripts rely on the names of the fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(schemars::JsonSchema))]
 pub struct HitRecord {
     /// The file's name, as the servent gives it.
     pub name: String,

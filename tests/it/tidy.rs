@@ -28,7 +28,7 @@ const AMBIENT: [(&str, &str); 17] = [
 ];
 
 /// Whom a module may name, itself aside. `lib` and `main` may name all.
-const KNOWS: [(&str, &[&str]); 19] = [
+const KNOWS: [(&str, &[&str]); 22] = [
     ("time", &[]),
     ("rare", &[]),
     ("rng", &[]),
@@ -61,12 +61,27 @@ const KNOWS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("driver", &["config", "library", "rng", "servent", "stats", "time", "transfer", "wire"]),
-    ("testnet", &["capture", "driver", "library", "plan", "rng", "rules", "stats", "time", "wire"]),
+    ("control", &["plan"]),
+    ("http", &["control"]),
+    (
+        "daemon",
+        &[
+            "config", "control", "driver", "http", "library", "plan", "servent", "stats", "text",
+            "time", "transfer", "wire",
+        ],
+    ),
+    (
+        "testnet",
+        &[
+            "capture", "control", "driver", "http", "library", "plan", "rng", "rules", "stats",
+            "time", "wire",
+        ],
+    ),
     (
         "cli",
         &[
-            "capture", "config", "driver", "lab", "library", "plan", "rng", "servent", "sim",
-            "stats", "testnet", "time", "transfer", "wire",
+            "capture", "config", "control", "daemon", "driver", "lab", "library", "plan", "rng",
+            "servent", "sim", "stats", "testnet", "time", "transfer", "wire",
         ],
     ),
 ];
@@ -79,7 +94,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("env_logger::", &["cli"]),
     ("etherparse::", &["capture"]),
     ("pcap_parser::", &["capture"]),
-    ("mio::", &["cli", "driver", "testnet"]),
+    ("mio::", &["cli", "daemon", "driver", "http", "testnet"]),
     ("flate2::", &["wire"]),
 ];
 
