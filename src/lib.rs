@@ -34,6 +34,8 @@
 //! | `lab` | ways to look files up, side by side: the real core and others (feature `lab`) |
 //! | `capture` | packet captures, read into descriptors (deflated links too), and written (feature `tools`) |
 //! | `driver` | the only place with mio, sockets, files, signals and a clock (feature `driver`) |
+//! | `control` | requests and results of the control socket, its client (feature `control`) |
+//! | `daemon` | what `servent run` is: a driver that can be steered and watched (feature `daemon`) |
 //! | `testnet` | networks of real processes on loopback (feature `testnet`) |
 //! | `cli` | arguments, output, exit codes (feature `cli`) |
 //! | `fuzzing` | what must hold for any bytes; `fuzz/` and an ordinary test feed it (feature `fuzzing`) |
@@ -112,6 +114,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 #[cfg(feature = "driver")]
 pub mod driver;
 #[cfg(feature = "fuzzing")]
@@ -129,6 +133,8 @@ pub mod sim;
 pub mod stats;
 #[cfg(feature = "testnet")]
 pub mod testnet;
+#[cfg(feature = "daemon")]
+mod text;
 pub mod time;
 pub mod transfer;
 pub mod wire;

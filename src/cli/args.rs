@@ -48,7 +48,8 @@ pub(super) enum Command {
 const RUN_NOTES: &str = "\
 On Linux, files that are added, changed, moved or removed in a shared folder are noticed within two \
 seconds, elsewhere within ten minutes. A file that is being written is shared one second after its \
-last change. HUP scans all folders at once and shares every file as it is; once the terminal it was \
+last change. HUP reads the configuration file again, says what changed and what needs a restart, scans \
+all folders at once and shares every file as it is; once the terminal it was \
 started on is gone, HUP stops the servent, unless HUP was ignored at the start, as under nohup. USR1 \
 logs the status line.
 
@@ -60,8 +61,8 @@ with \"last\":true. Nothing of it is sent over the network.
 
 Each option can also be set by its variable, or under its long name in the file \
 servent/servent.toml in the XDG configuration folder. A flag wins over a variable, a variable over \
-the file. SERVENT_CONNECT takes several hosts with commas between them; the variables for folders \
-and globs take one, where a glob such as {*.ogg,*.flac} stands for several.";
+the file. SERVENT_CONNECT takes several hosts with commas between them, SERVENT_SHARE several folders \
+with colons between them; the variables for globs take one, where {*.ogg,*.flac} stands for several.";
 
 /// The options of `run`, as flags and variables and, under their long names, in servent.toml. Unknown
 /// keys are errors, so that a typing mistake does not go unnoticed.
@@ -146,6 +147,40 @@ pub(super) struct RunArgs {
     /// servent runs [default: none]
     #[arg(long, value_name = "FILE", env = "SERVENT_EVENTS")]
     pub(super) events: Option<PathBuf>,
+    /// The control socket, for status, search, get and ctl [default: ADDR-PORT.sock in
+    /// $XDG_RUNTIME_DIR/servent, without that variable in the state folder]
+    #[arg(long, value_name = "PATH", env = "SERVENT_CONTROL")]
+    pub(super) control: Option<PathBuf>,
+    /// Have no control socket
+    #[arg(long, env = "SERVENT_NO_CONTROL", conflicts_with = "control", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(super) no_control: bool,
+    /// Serve a page for browsers at /, Prometheus metrics at /metrics and /healthz; port 0 picks a free
+    /// one [default: off]
+    #[arg(long, value_name = "ADDR:PORT", env = "SERVENT_HTTP")]
+    pub(super) http: Option<String>,
+    /// A host name under which --http may be asked for, beside IP addresses and localhost; may be
+    /// repeated [default: none]
+    #[arg(long, value_name = "NAME", env = "SERVENT_HTTP_HOST", value_delimiter = ',')]
+    pub(super) http_host: Vec<String>,
+    /// Folder of finished downloads; shared only if it lies in a shared folder [default: downloads in the
+    /// state folder]
+    #[arg(long, value_name = "DIR", env = "SERVENT_DOWNLOADS")]
+    pub(super) downloads: Option<PathBuf>,
+    /// Downloads at one time [default: 3]
+    #[arg(long, value_name = "N", env = "SERVENT_MAX_DOWNLOADS")]
+    pub(super) max_downloads: Option<usize>,
+    /// A program to run for each finished download, with the file's path as its last argument
+    /// [default: none]
+    #[arg(long, value_name = "PROGRAM", env = "SERVENT_ON_COMPLETE")]
+    pub(super) on_complete: Option<PathBuf>,
+    /// Answer browsers that ask the Gnutella port for / with a page of the shared files
+    #[arg(long, env = "SERVENT_BROWSE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(super) browse: bool,
+    /// The configuration file, which must exist [default: servent/servent.toml in the XDG configuration
+    /// folder, if it exists]
+    #[arg(long, value_name = "FILE", env = "SERVENT_CONFIG")]
+    #[serde(skip)]
+    pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]

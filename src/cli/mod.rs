@@ -11,14 +11,12 @@
 
 mod args;
 mod decode;
-mod event_log;
 mod exit;
 mod fetch;
 mod get;
 mod lab;
 mod limits;
 mod manual;
-mod names;
 mod oneshot;
 mod output;
 mod ping;
@@ -26,7 +24,6 @@ mod plan;
 mod plan_args;
 mod progress;
 mod run;
-mod scan_log;
 mod search;
 mod settings;
 mod shell;

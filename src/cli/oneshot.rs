@@ -1,10 +1,10 @@
 //! The guest servent of one-shot commands: it joins, waits for something, and leaves.
 
 use super::exit::Failure;
-use super::settings::{Host, default_state, dialects_file, parse_host, usual_servent};
+use super::settings::{default_state, dialects_file, parse_host, usual_servent};
 use crate::config::{Config, Role, Scope};
 use crate::driver::{
-    Driver, DriverEvent, KnownDialect, Listener, fresh_identity, fresh_seed, read_dialects,
+    Driver, DriverEvent, Host, KnownDialect, Listener, fresh_identity, fresh_seed, read_dialects,
     read_hosts, update_dialects,
 };
 use crate::library::Library;

@@ -5,7 +5,7 @@ use super::progress;
 use crate::driver::Driver;
 use crate::plan::hit_record::HitRecord;
 use crate::servent::Hit;
-use crate::transfer::names::escape_for_terminal;
+pub(super) use crate::text::{count, part_of, shown, shown_lines};
 use crate::transfer::url::TransferUrl;
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -22,21 +22,6 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
         writeln!(out, "{text}").and_then(|()| out.flush())
     };
     progress::suspend(print).map_err(|error| Failure::of_output(&error))
-}
-
-/// A number and what it counts.
-pub(super) fn count(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
-}
-
-/// Text from the network, escaped for a terminal.
-pub(super) fn shown(text: &str) -> String {
-    escape_for_terminal(text).to_string()
-}
-
-/// The same for several lines.
-pub(super) fn shown_lines(text: &str) -> String {
-    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 /// Prints one JSON object on a line of its own.
@@ -105,7 +90,7 @@ pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
     if hit.busy == Some(true) {
         notes.push_str(", busy");
     }
-    line(&format!("{}  ({notes})\n  {url}", escape_for_terminal(&hit.name)))
+    line(&format!("{}  ({notes})\n  {url}", shown(&hit.name)))
 }
 
 /// The URL of a hit.
@@ -122,15 +107,5 @@ fn hops(hops: u8) -> String {
     match hops {
         1 => "1 hop".to_owned(),
         hops => format!("{hops} hops"),
-    }
-}
-
-/// A part of a size, such as `34.75 of 57.22 MiB`.
-pub(super) fn part_of(have: u64, total: Option<u64>) -> String {
-    let have = HumanBytes(have).to_string();
-    let Some(total) = total.map(|total| HumanBytes(total).to_string()) else { return have };
-    match (have.split_once(' '), total.split_once(' ')) {
-        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} of {total}"),
-        _ => format!("{have} of {total}"),
     }
 }

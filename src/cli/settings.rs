@@ -4,62 +4,54 @@ use super::args::{DialectArg, RoleArg, RunArgs, ScopeArg};
 use super::exit::Failure;
 use super::values::amount;
 use crate::config::{Config, Role, Scope};
-use crate::driver::Filter;
+use crate::control::place;
+use crate::daemon::{ControlPlace, Settings};
+use crate::driver::{Filter, Host, HostError, is_ipv6};
 use crate::library::MAX_FILES;
 use crate::transfer::url::DEFAULT_PORT;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
-use etcetera::{BaseStrategy, HomeDirError, base_strategy::Xdg};
+use etcetera::{BaseStrategy, base_strategy::Xdg};
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 /// Files shared unless `--max-files` says otherwise. A folder given by mistake, such as `/`, is not
 /// indexed as a whole.
 const USUAL_MAX_FILES: usize = 1_000_000;
 
+/// Downloads at one time unless `--max-downloads` says otherwise.
+const USUAL_MAX_DOWNLOADS: usize = 3;
+
+/// Each active download takes a socket and a file.
+const MAX_DOWNLOADS: usize = 64;
+
 /// Ultrapeers that a leaf keeps links with: each sends it what it may answer, and one may go.
 const LEAF_LINKS: usize = 3;
 
-/// A host to link with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Host {
-    /// An address.
-    Addr(SocketAddrV4),
-    /// A name to be looked up, and a port.
-    Name(String, u16),
-}
-
-/// The checked settings of `run`.
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) listen: SocketAddrV4,
-    pub(super) connect: Vec<Host>,
-    pub(super) share: Vec<PathBuf>,
-    /// Which files of these folders.
-    pub(super) filter: Filter,
-    pub(super) max_files: usize,
-    pub(super) state: Option<PathBuf>,
-    /// The file of `--events`.
-    pub(super) events: Option<PathBuf>,
-    /// Without the listening port, which is filled in when it is known.
-    pub(super) config: Config,
-    /// The port to advertise if it is not the listening one.
-    pub(super) advertise_port: Option<u16>,
-    /// Print the limits instead of running.
-    pub(super) explain_limits: bool,
-}
-
 /// The settings: flags and variables `given`, the rest from the configuration file.
-pub(super) fn load(given: &ArgMatches) -> Result<Settings, Failure> {
-    check(merge(read_file()?, given)?)
+pub(super) fn load(given: &ArgMatches) -> Result<(Settings, bool), Failure> {
+    let file = match given.get_one::<PathBuf>("config") {
+        Some(path) => read_file(path, true)?,
+        None => read_usual_file()?,
+    };
+    let args = merge(file, given)?;
+    let explain_limits = args.explain_limits;
+    Ok((check(args)?, explain_limits))
 }
 
 fn merge(file: RunArgs, given: &ArgMatches) -> Result<RunArgs, Failure> {
-    let no_pings = file.no_pings;
+    let (no_pings, no_control, browse) = (file.no_pings, file.no_control, file.browse);
     let mut merged = over(file, given)?;
     // A flag that is not given says nothing.
     merged.no_pings |= no_pings;
+    merged.no_control |= no_control && given.value_source("control").is_none();
+    merged.browse |= browse;
+    if given.value_source("share") == Some(ValueSource::EnvVariable) {
+        let folders = merged.share.iter().flat_map(std::env::split_paths);
+        merged.share = folders.filter(|folder| !folder.as_os_str().is_empty()).collect();
+    }
     Ok(merged)
 }
 
@@ -131,8 +123,36 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         events: args.events,
         config,
         advertise_port,
-        explain_limits: args.explain_limits,
+        control: match args.control {
+            _ if args.no_control => ControlPlace::Off,
+            None => ControlPlace::Usual,
+            Some(path) => ControlPlace::At(path),
+        },
+        http: args.http.as_deref().map(parse_http).transpose()?,
+        http_hosts: args.http_host,
+        downloads: args.downloads,
+        max_downloads: parse_max_downloads(args.max_downloads)?,
+        on_complete: args.on_complete,
+        browse: args.browse,
     })
+}
+
+fn parse_http(text: &str) -> Result<SocketAddrV4, Failure> {
+    text.parse().map_err(|_| {
+        Failure::usage(format!(
+            "--http takes an IPv4 address and a port such as 127.0.0.1:8080, \"{text}\" was given"
+        ))
+    })
+}
+
+fn parse_max_downloads(given: Option<usize>) -> Result<usize, Failure> {
+    match given.unwrap_or(USUAL_MAX_DOWNLOADS) {
+        0 => Err(Failure::usage("--max-downloads 0 would never begin a download: give at least 1")),
+        downloads if downloads > MAX_DOWNLOADS => Err(Failure::usage(format!(
+            "--max-downloads takes a number from 1 to {MAX_DOWNLOADS}, {downloads} was given"
+        ))),
+        downloads => Ok(downloads),
+    }
 }
 
 fn parse_max_files(given: Option<usize>) -> Result<usize, Failure> {
@@ -183,41 +203,28 @@ fn parse_advertise(text: &str) -> Result<(Ipv4Addr, Option<u16>), Failure> {
     })
 }
 
-/// Reads `HOST[:PORT]`, where HOST is a name or an IPv4 address.
+/// Reads `HOST[:PORT]`.
 pub(super) fn parse_host(text: &str) -> Result<Host, Failure> {
-    let (host, port) = match text.rsplit_once(':') {
-        None => (text, Some(DEFAULT_PORT)),
-        Some((host, port)) => (host, port.parse().ok().filter(|&port| port != 0)),
-    };
-    let is_name = !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    match (port, host.parse::<Ipv4Addr>()) {
-        (Some(port), Ok(ip)) => Ok(Host::Addr(SocketAddrV4::new(ip, port))),
-        (Some(port), Err(_)) if is_name => Ok(Host::Name(host.to_owned(), port)),
-        _ => Err(Failure::usage(format!(
-            "\"{text}\" is not HOST or HOST:PORT with a host name or an IPv4 address{}",
-            if is_ipv6(text) { ": Gnutella 0.4 knows only IPv4 addresses" } else { "" }
-        ))),
+    text.parse().map_err(|error: HostError| Failure::usage(error.to_string()))
+}
+
+/// The file in the XDG configuration folder; none is like an empty one.
+fn read_usual_file() -> Result<RunArgs, Failure> {
+    match Xdg::new() {
+        Ok(base) => read_file(&base.config_dir().join("servent").join("servent.toml"), false),
+        Err(_) => Ok(RunArgs::default()),
     }
 }
 
-fn is_ipv6(text: &str) -> bool {
-    let inner = text.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or(text);
-    inner.parse::<Ipv6Addr>().is_ok()
-}
-
-fn read_file() -> Result<RunArgs, Failure> {
-    let Ok(base) = Xdg::new() else { return Ok(RunArgs::default()) };
-    let path = base.config_dir().join("servent").join("servent.toml");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RunArgs::default()),
+fn read_file(path: &Path, must_exist: bool) -> Result<RunArgs, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => parse_file(path, &text),
+        Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => Ok(RunArgs::default()),
         Err(error) => {
             let text = format!("cannot read the settings in {}: {error}", path.display());
-            return Err(Failure::disk(text));
+            Err(Failure::disk(text))
         }
-    };
-    parse_file(&path, &text)
+    }
 }
 
 fn parse_file(path: &Path, text: &str) -> Result<RunArgs, Failure> {
@@ -244,7 +251,7 @@ pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
     let named = std::env::var("SERVENT_LISTEN").ok().filter(|text| !text.is_empty());
     let listen = match named {
         Some(text) => Some(text),
-        None => read_file()?.listen,
+        None => read_usual_file()?.listen,
     };
     let default = SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT);
     let mut listen = listen.map_or(Ok(default), |text| parse_listen(&text))?;
@@ -260,21 +267,14 @@ pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
 
 /// The default state folder of the servent that listens on `addr`.
 pub(super) fn default_state(addr: SocketAddrV4) -> Result<PathBuf, Failure> {
-    let states = states().map_err(|error| {
+    place::default_state(addr).map_err(|error| {
         Failure::usage(format!("no home folder for the state ({error}): name one with --state"))
-    })?;
-    Ok(states.join(format!("{}-{}", addr.ip(), addr.port())))
+    })
 }
 
 /// Where one-shot commands keep what the addresses they dialled speak.
 pub(super) fn dialects_file() -> Option<PathBuf> {
-    states().ok().map(|states| states.join("dialects"))
-}
-
-fn states() -> Result<PathBuf, HomeDirError> {
-    let base = Xdg::new()?;
-    let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
-    Ok(state.join("servent"))
+    place::states().ok().map(|states| states.join("dialects"))
 }
 
 #[cfg(test)]
@@ -320,17 +320,5 @@ mod tests {
         for nothing in ["0", "0.0k", "0.1"] {
             assert!(parse_rate(nothing).unwrap_err().text().contains("no limit"), "{nothing}");
         }
-    }
-
-    #[test]
-    fn hosts() {
-        let addr = |text: &str| Host::Addr(text.parse().unwrap());
-        assert_eq!(parse_host("127.0.0.1").unwrap(), addr("127.0.0.1:6346"));
-        assert_eq!(parse_host("127.0.0.1:5").unwrap(), addr("127.0.0.1:5"));
-        assert_eq!(parse_host("a.example:5").unwrap(), Host::Name("a.example".into(), 5));
-        for wrong in ["", ":5", "a:0", "a:x", "a b", "::1", "[::1]:6346", "http://a"] {
-            assert_eq!(parse_host(wrong).unwrap_err().code(), 2, "{wrong}");
-        }
-        assert!(parse_host("::1").unwrap_err().text().contains("IPv4"));
     }
 }

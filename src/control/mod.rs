@@ -17,4 +17,5 @@
 pub mod message;
 pub mod methods;
 pub mod params;
+pub mod place;
 pub mod results;

@@ -18,6 +18,7 @@ mod file_names;
 #[cfg_attr(target_os = "linux", path = "inotify.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "no_inotify.rs")]
 mod folder_watch;
+mod host;
 mod index;
 mod partial;
 mod resolve;
@@ -32,6 +33,7 @@ mod watch;
 pub use dialect_file::{KnownDialect, read_dialects, update_dialects};
 pub use event::DriverEvent;
 pub use event_record::{EventRecord, LinkDescriptor, RecordedEvent};
+pub use host::{Host, HostError, is_ipv6};
 pub use partial::PartialFile;
 pub use resolve::Resolved;
 pub use scan::{Filter, GlobError, RootReport, ScanReport, ScanTrigger, Shares, Skip, list_shared};

@@ -28,7 +28,7 @@ const AMBIENT: [(&str, &str); 17] = [
 ];
 
 /// Whom a module may name, itself aside. `lib` and `main` may name all.
-const KNOWS: [(&str, &[&str]); 22] = [
+const KNOWS: [(&str, &[&str]); 23] = [
     ("time", &[]),
     ("rare", &[]),
     ("rng", &[]),
@@ -61,6 +61,7 @@ const KNOWS: [(&str, &[&str]); 22] = [
         ],
     ),
     ("driver", &["config", "library", "rng", "servent", "stats", "time", "transfer", "wire"]),
+    ("text", &["transfer"]),
     ("control", &["plan"]),
     ("http", &["control"]),
     (
@@ -81,7 +82,7 @@ const KNOWS: [(&str, &[&str]); 22] = [
         "cli",
         &[
             "capture", "config", "control", "daemon", "driver", "lab", "library", "plan", "rng",
-            "servent", "sim", "stats", "testnet", "time", "transfer", "wire",
+            "servent", "sim", "stats", "testnet", "text", "time", "transfer", "wire",
         ],
     ),
 ];
@@ -90,7 +91,7 @@ const KNOWS: [(&str, &[&str]); 22] = [
 const CRATES: [(&str, &[&str]); 8] = [
     ("clap::", &["cli"]),
     ("toml::", &["cli"]),
-    ("indicatif::", &["cli"]),
+    ("indicatif::", &["cli", "text"]),
     ("env_logger::", &["cli"]),
     ("etherparse::", &["capture"]),
     ("pcap_parser::", &["capture"]),

@@ -1,7 +1,7 @@
 //! What the log says of folder scans: how much is shared, what was skipped, and what to do about it.
 
 use crate::driver::{ScanReport, Skip};
-use indicatif::HumanBytes;
+use crate::text;
 use std::fmt::Write;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -69,7 +69,7 @@ fn summary(report: &ScanReport) -> String {
     let files = report.files();
     let bytes = report.roots.iter().fold(0u64, |sum, root| sum.saturating_add(root.bytes));
     let noun = if files == 1 { "file" } else { "files" };
-    let mut line = format!("{files} {noun} ({})", HumanBytes(bytes));
+    let mut line = format!("{files} {noun} ({})", text::bytes(bytes));
     let walked = report.roots.iter().filter(|root| root.covered_by.is_none());
     if walked.clone().nth(1).is_some() {
         let named = walked.clone().take(MAX_NAMED);

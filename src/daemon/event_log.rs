@@ -1,10 +1,9 @@
 //! What the log says of a running servent: links, searches answered, uploads, and a status line.
 
-use super::output::{self, shown};
 use crate::library::Library;
 use crate::servent::{Event, PeerRole, Servent};
+use crate::text::{self, shown};
 use crate::wire::Dialect;
-use indicatif::HumanBytes;
 use log::Level;
 use std::collections::BTreeSet;
 use std::io;
@@ -94,7 +93,7 @@ impl EventLog {
             ),
             Event::Served { addr, number, bytes, complete } => {
                 let name = library.get(*number).map_or("a file", |entry| entry.name);
-                let (name, bytes) = (shown(name), HumanBytes(*bytes));
+                let (name, bytes) = (shown(name), text::bytes(*bytes));
                 let level = self.served.level(Level::Info);
                 if *complete {
                     log::log!(level, "served \"{name}\" ({bytes}) to {addr}");
@@ -166,11 +165,11 @@ pub(super) fn status(core: &Servent) -> String {
     let (links, hosts) = (core.neighbours().count() as u64, core.hosts().len() as u64);
     format!(
         "{}, {} known, {} received, {} dropped, {} answered, {} served",
-        output::count(links, "link", "links"),
-        output::count(hosts, "host", "hosts"),
-        output::count(stats.received.total(), "descriptor", "descriptors"),
+        text::count(links, "link", "links"),
+        text::count(hosts, "host", "hosts"),
+        text::count(stats.received.total(), "descriptor", "descriptors"),
         stats.dropped_total(),
-        output::count(stats.queries_answered, "search", "searches"),
-        output::count(stats.files_served, "file", "files")
+        text::count(stats.queries_answered, "search", "searches"),
+        text::count(stats.files_served, "file", "files")
     )
 }
