@@ -16,6 +16,7 @@ mod fetch;
 mod get;
 mod lab;
 mod limits;
+mod logging;
 mod manual;
 mod oneshot;
 mod output;
@@ -45,7 +46,7 @@ pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = innermost(&matches);
-    start_logging(matches!(cli.command, Command::Run(_)));
+    logging::start(matches!(cli.command, Command::Run(_)));
     let done = match cli.command {
         Command::Run(_) => run::run(given),
         Command::Search(args) => search::run(args),
@@ -72,22 +73,4 @@ pub fn main() -> ExitCode {
 /// The arguments of the innermost command: of `up` in `servent testnet up`.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
-}
-
-/// Logs to stderr: `info` and above unless `RUST_LOG` says otherwise. A servent that runs for days
-/// gets time stamps, a one-shot command none.
-fn start_logging(timed: bool) {
-    let env = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(env)
-        .target(env_logger::Target::Pipe(Box::new(progress::LogPipe)))
-        .format(move |out, record| {
-            if timed {
-                write!(out, "{} ", out.timestamp_seconds())?;
-            }
-            if record.level() != log::Level::Info {
-                write!(out, "{}: ", record.level().as_str().to_lowercase())?;
-            }
-            writeln!(out, "{}", record.args())
-        })
-        .init();
 }

@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::progress;
+use crate::daemon::hit_record;
 use crate::driver::Driver;
-use crate::plan::hit_record::HitRecord;
 use crate::servent::Hit;
 pub(super) use crate::text::{count, part_of, shown, shown_lines};
 use crate::transfer::url::TransferUrl;
@@ -66,22 +66,8 @@ impl Printer {
 
 /// Prints a hit.
 pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
-    let url = url_of(hit).to_string();
     if as_json {
-        return json(&HitRecord {
-            name: hit.name.clone(),
-            size: hit.size,
-            host: hit.addr.ip().to_string(),
-            port: hit.addr.port(),
-            index: hit.index,
-            speed_kbps: hit.speed_kbps,
-            servent_id: hit.servent.to_string(),
-            hops: hit.hops,
-            push: hit.push,
-            busy: hit.busy,
-            vendor: hit.vendor.map(|code| String::from_utf8_lossy(&code).into_owned()),
-            url,
-        });
+        return json(&hit_record(hit));
     }
     let mut notes = format!("{}, {}", HumanBytes(hit.size), hops(hit.hops));
     if hit.push == Some(true) {
@@ -90,7 +76,7 @@ pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
     if hit.busy == Some(true) {
         notes.push_str(", busy");
     }
-    line(&format!("{}  ({notes})\n  {url}", shown(&hit.name)))
+    line(&format!("{}  ({notes})\n  {}", shown(&hit.name), url_of(hit)))
 }
 
 /// The URL of a hit.

@@ -120,7 +120,7 @@ pub struct LinkRow {
     pub since_s: f64,
     /// Descriptors that arrived.
     pub received: u64,
-    /// Descriptors queued to it.
+    /// Descriptors sent to it.
     pub sent: u64,
     /// Descriptors from it that went no further, and copies its queue had no room for.
     pub dropped: u64,
@@ -146,6 +146,8 @@ pub struct ShareRow {
     pub path: String,
     /// Files shared of it.
     pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
     /// Files and folders of it that are not shared, and why.
     pub skipped: BTreeMap<String, u64>,
     /// Why the last scan could not read all of it.

@@ -4,16 +4,29 @@
 //! |---|---|
 //! | `settings` | the checked settings |
 //! | `run` | the start, the loop, the end |
+//! | `door` `clients` | the control socket, its clients, what they subscribed to |
+//! | `steer` `ongoing` | requests of clients; searches and pings of theirs |
+//! | `views` `reachability` | what is said of the servent |
+//! | `downloads` | requests about transfers |
 //! | `names` | host names given to `--connect` |
-//! | `event_log` `scan_log` | what the log says |
+//! | `event_log` `scan_log` `log_ring` | what the log says, and its latest lines |
 
+mod clients;
+mod door;
+mod downloads;
 mod error;
 mod event_log;
+pub mod log_ring;
 mod names;
+mod ongoing;
+mod reachability;
 mod run;
 mod scan_log;
 mod settings;
+mod steer;
+mod views;
 
 pub use error::DaemonError;
 pub use run::run;
 pub use settings::{ControlPlace, Settings};
+pub(crate) use views::hit_record;

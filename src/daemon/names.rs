@@ -63,6 +63,17 @@ impl Names {
         failed.for_each(|name| name.again = true);
     }
 
+    /// Whether it is one of them.
+    pub(super) fn contains(&self, host: &str, port: u16) -> bool {
+        self.0.iter().any(|name| name.host == host && name.port == port)
+    }
+
+    /// A name is of no interest any more. Returns its most recent address.
+    pub(super) fn remove(&mut self, host: &str, port: u16) -> Option<SocketAddrV4> {
+        let at = self.0.iter().position(|name| name.host == host && name.port == port)?;
+        self.0.remove(at).addr
+    }
+
     /// Time of the next look-up.
     pub(super) fn next(&self) -> Option<Instant> {
         let again = self.0.iter().filter(|name| name.again);

@@ -1,10 +1,14 @@
 //! The life of a running servent: its start, its loop, its end.
 
+use super::clients::Clients;
+use super::door::{Door, MAX_CLIENTS};
+use super::downloads::Queue;
 use super::error::{DaemonError, loop_failed};
 use super::event_log::{self, EventLog};
 use super::names::{Names, PeerChange};
+use super::ongoing::{AllOngoing, MAX_ONGOING};
 use super::scan_log::ScanLog;
-use super::settings::Settings;
+use super::settings::{ControlPlace, Settings};
 use crate::control::place;
 use crate::driver::{
     Driver, DriverEvent, Host, Listener, Resolved, ScanTrigger, ShareError, ShareRoot, Shares,
@@ -63,6 +67,8 @@ pub fn run(
     for host in state.load_hosts() {
         driver.command(|core, now| core.learn_known_host(now, host));
     }
+    driver.command(|core, _| core.keep_tallies());
+    let door = open_door(&settings, addr, &state, &driver)?;
     let (filter, max_files) = (settings.filter.clone(), settings.max_files);
     let shares = Arc::new(Shares { roots, filter, max_files });
     driver.scan(&shares, ScanTrigger::Asked);
@@ -79,6 +85,12 @@ pub fn run(
         saved_hosts: driver.core().hosts().version(),
         next_status: Instant::now() + STATUS_INTERVAL,
         next_rescan: Instant::now() + RESCAN_INTERVAL,
+        started: Instant::now(),
+        clients: Clients::new(door),
+        ongoing: AllOngoing::default(),
+        queue: Queue,
+        taped: false,
+        stops: false,
         reread,
         announce,
         driver,
@@ -110,6 +122,20 @@ fn start_driver(
     Ok(driver)
 }
 
+fn open_door(
+    settings: &Settings,
+    addr: SocketAddrV4,
+    state: &StateFolder,
+    driver: &Driver,
+) -> Result<Option<Door>, DaemonError> {
+    let path = match &settings.control {
+        ControlPlace::Off => return Ok(None),
+        ControlPlace::At(path) => path.clone(),
+        ControlPlace::Usual => place::default_socket(addr, state.folder()),
+    };
+    Door::open(&path, driver.registry()).map(Some).map_err(DaemonError::Failed)
+}
+
 fn bind_failure(addr: SocketAddrV4, error: &io::Error) -> DaemonError {
     let hint = match error.kind() {
         ErrorKind::AddrInUse => {
@@ -139,21 +165,22 @@ fn state_failure(error: &StateError) -> DaemonError {
 }
 
 /// A running servent and its logs.
-struct Run<'a> {
-    driver: Driver,
+pub(super) struct Run<'a> {
+    pub(super) driver: Driver,
     settings: Settings,
     reread: Reread<'a>,
     announce: Announce<'a>,
-    addr: SocketAddrV4,
+    /// The address listened on.
+    pub(super) addr: SocketAddrV4,
     state: StateFolder,
     shares: Arc<Shares>,
     /// The trigger of the scan at `next_rescan`.
     trigger: ScanTrigger,
-    scan_log: ScanLog,
+    pub(super) scan_log: ScanLog,
     /// `listening on …` was printed.
     announced: bool,
     /// Host names given to `--connect`.
-    names: Names,
+    pub(super) names: Names,
     /// The warning that other machines cannot connect was logged.
     told_unreachable: bool,
     event_log: EventLog,
@@ -161,22 +188,49 @@ struct Run<'a> {
     saved_hosts: u64,
     next_status: Instant,
     next_rescan: Instant,
+    pub(super) started: Instant,
+    pub(super) clients: Clients,
+    pub(super) ongoing: AllOngoing,
+    pub(super) queue: Queue,
+    /// Observations are kept for subscribers.
+    pub(super) taped: bool,
+    /// A client asked to stop.
+    pub(super) stops: bool,
 }
 
 impl Run<'_> {
     fn connect_to(&mut self) -> Result<(), DaemonError> {
-        for host in self.settings.connect.clone() {
-            match host {
-                Host::Addr(addr) => {
-                    self.driver.command(|core, now| core.add_static_peer(now, addr))
-                }
-                Host::Name(host, port) => {
-                    self.look_up(host.clone(), port)?;
+        self.settings.connect.clone().into_iter().try_for_each(|host| self.keep_link(host))
+    }
+
+    /// Keeps a link with a host from now on.
+    pub(super) fn keep_link(&mut self, host: Host) -> Result<(), DaemonError> {
+        match host {
+            Host::Addr(addr) => {
+                self.driver.command(|core, now| core.add_static_peer(now, addr));
+            }
+            Host::Name(host, port) => {
+                self.look_up(host.clone(), port)?;
+                if !self.names.contains(&host, port) {
                     self.names.add(Instant::now(), host, port);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Tables of this room with their limits.
+    pub(super) fn own_limits(&self) -> Vec<(&'static str, usize, usize)> {
+        let clients = self.clients.door.as_ref().map_or(0, Door::len);
+        vec![
+            ("control_clients", clients, MAX_CLIENTS),
+            ("searches_under_way", self.ongoing.len(), MAX_ONGOING),
+        ]
+    }
+
+    /// Where the page is.
+    pub(super) fn http_addr(&self) -> Option<SocketAddrV4> {
+        None
     }
 
     fn look_up(&self, name: String, port: u16) -> Result<(), DaemonError> {
@@ -221,9 +275,19 @@ impl Run<'_> {
         loop {
             let now = Instant::now();
             let next = self.next_status.min(self.next_rescan);
-            let next = self.names.next().map_or(next, |look_up| look_up.min(next));
-            let wait = next.saturating_duration_since(now);
+            let next = [self.names.next(), self.ongoing.next()]
+                .into_iter()
+                .flatten()
+                .fold(next, Instant::min);
+            let wait = match self.clients.is_busy() {
+                true => Duration::ZERO,
+                false => next.saturating_duration_since(now),
+            };
             self.driver.turn(&mut events, wait).map_err(loop_failed)?;
+            self.clients.handle(self.driver.registry(), &events);
+            self.serve_clients();
+            self.tell_records();
+            self.clients.tell_missed();
             while let Some(event) = self.driver.next_event() {
                 match event {
                     DriverEvent::Stop => return self.stop(),
@@ -231,12 +295,18 @@ impl Run<'_> {
                 }
             }
             self.handle_clock(Instant::now())?;
+            if self.stops {
+                return self.stop();
+            }
         }
     }
 
     fn stop(mut self) -> Result<(), DaemonError> {
         self.event_log.tell_left_out();
         self.driver.part().map_err(loop_failed)?;
+        if let Some(door) = &mut self.clients.door {
+            door.flush_all();
+        }
         let stats = self.driver.core().stats();
         log::info!(
             "stopped: {} received ({} dropped), {} sent",
@@ -263,6 +333,7 @@ impl Run<'_> {
                     Event::DialFailed { addr, .. } => self.names.failed(*addr),
                     _ => {}
                 }
+                self.answer_came(&event);
                 self.event_log.tell(&event, self.driver.core().library());
             }
             DriverEvent::Reload => {
@@ -299,13 +370,14 @@ impl Run<'_> {
             self.event_log.status(self.driver.core());
             self.save_hosts();
         }
+        self.end_questions(now);
         while let Some((host, port)) = self.names.due(now) {
             self.look_up(host, port)?;
         }
         Ok(())
     }
 
-    fn scan(&mut self, trigger: ScanTrigger) {
+    pub(super) fn scan(&mut self, trigger: ScanTrigger) {
         let (wait, next) = match self.driver.scan(&self.shares, trigger) {
             true => (RESCAN_INTERVAL, ScanTrigger::Routine),
             false => (SCAN_RETRY_DELAY, trigger),

@@ -18,6 +18,11 @@ pub(super) struct ScanLog {
 }
 
 impl ScanLog {
+    /// The last scan.
+    pub(super) fn last(&self) -> &ScanReport {
+        &self.last
+    }
+
     /// Logs a scan. `max_files` is the limit it had, `interval` the time between periodic scans.
     pub(super) fn tell(&mut self, report: ScanReport, max_files: usize, interval: Duration) {
         if report.roots.is_empty() {

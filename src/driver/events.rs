@@ -27,14 +27,10 @@
 //! on the disk, and on the reader of a pipe.
 
 use super::event_record::{EventRecord, RecordedEvent};
-use crate::servent::Observation;
-use crate::time::Instant;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddrV4;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// A turn whose records take more than this is written in several writes.
 const WRITE_AFTER_BYTES: usize = 1024 * 1024;
@@ -49,35 +45,17 @@ pub(super) struct EventFile {
     /// The most recent record. It becomes a line with the next record or the end of the write: only
     /// then is it known whether it is the last one.
     pending: Option<EventRecord>,
-    /// The number of the next record.
-    next_seq: u64,
-    /// Unix time at [`Instant::ZERO`].
-    epoch_micros: u64,
 }
 
 impl EventFile {
-    /// Opens the file, creates it if it is missing, and writes the record of a new run.
-    pub(super) fn start(
-        path: &Path,
-        now: Instant,
-        listen: Option<SocketAddrV4>,
-    ) -> io::Result<EventFile> {
+    /// Opens the file, and creates it if it is missing.
+    pub(super) fn open(path: &Path) -> io::Result<EventFile> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let unix_micros = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
-        let mut events = EventFile {
-            path: path.to_path_buf(),
-            buffer: Vec::new(),
-            pending: None,
-            next_seq: 0,
-            epoch_micros: unix_micros.saturating_sub(now.as_micros()),
-            file,
-        };
-        if ends_within_a_line(path, &events.file) {
+        let path = path.to_path_buf();
+        let mut events = EventFile { path, buffer: Vec::new(), pending: None, file };
+        if ends_within_a_line(&events.path, &events.file) {
             events.file.write_all(b"\n")?;
         }
-        events.append(now, RecordedEvent::Start { listen })?;
-        events.write()?;
         Ok(events)
     }
 
@@ -85,12 +63,12 @@ impl EventFile {
     ///
     /// # Errors
     /// When the disk fails.
-    pub(super) fn note(&mut self, now: Instant, seen: &Observation) -> io::Result<()> {
-        let begins = matches!(seen, Observation::Received { .. });
+    pub(super) fn append(&mut self, record: EventRecord) -> io::Result<()> {
+        let begins = matches!(record.event, RecordedEvent::Received { .. });
         if begins && self.buffer.len() >= WRITE_AFTER_BYTES {
             self.write()?;
         }
-        self.append(now, seen.into())
+        self.pending.replace(record).map_or(Ok(()), |before| self.add_line(&before))
     }
 
     /// Writes what was appended to the file.
@@ -102,13 +80,6 @@ impl EventFile {
         self.buffer.clear();
         self.buffer.shrink_to(WRITE_AFTER_BYTES);
         written
-    }
-
-    fn append(&mut self, now: Instant, event: RecordedEvent) -> io::Result<()> {
-        let time = self.epoch_micros.saturating_add(now.as_micros());
-        let record = EventRecord { time, seq: self.next_seq, event, last: false };
-        self.next_seq += 1;
-        self.pending.replace(record).map_or(Ok(()), |before| self.add_line(&before))
     }
 
     fn add_line(&mut self, record: &EventRecord) -> io::Result<()> {
@@ -129,13 +100,17 @@ fn ends_within_a_line(path: &Path, file: &File) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tape::Recorder;
     use super::*;
-    use crate::servent::CloseReason;
     use crate::servent::PeerRole;
+    use crate::servent::{CloseReason, Observation};
     use crate::stats::DropReason;
+    use crate::time::Instant;
     use crate::wire::Dialect;
     use crate::wire::{Guid, Header, Kind};
     use std::fs;
+    use std::net::SocketAddrV4;
+    use std::time::SystemTime;
 
     const PEER: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(127, 1, 2, 3), 6346);
     const GUID: &str = "abababababababababababababababab";
@@ -160,7 +135,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
         let at = Instant::from_micros;
-        let mut file = EventFile::start(&path, at(5), Some(PEER)).unwrap();
+        let mut file = Recorder::new(at(5));
+        file.open(&path, at(5), Some(PEER)).unwrap();
         let (peer, query) = (PEER, header(Kind::Query));
         let (guid, odd) = (query.guid, header(Kind::Other(0x0a)));
         let cases = [
@@ -210,9 +186,9 @@ mod tests {
             ),
         ];
         for ((seen, _), now) in cases.iter().zip(6..) {
-            file.note(at(now), seen).unwrap();
+            file.note(at(now), seen);
         }
-        file.write().unwrap();
+        file.write();
         let start = r#""event":"start","listen":"127.1.2.3:6346"}"#.to_owned();
         let (seen, lines): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
         let lines = std::iter::once(start).chain(lines);
@@ -253,7 +229,7 @@ mod tests {
         let path = folder.path().join("events");
         fs::write(&path, "{\"time\":1,\"ev").unwrap();
         for _ in 0..2 {
-            EventFile::start(&path, Instant::ZERO, None).unwrap();
+            Recorder::new(Instant::ZERO).open(&path, Instant::ZERO, None).unwrap();
         }
         let start = last_of_a_write(r#""seq":0,"event":"start","listen":null}"#);
         assert_eq!(records(&path), ["\"ev", &start, &start]);
@@ -263,20 +239,20 @@ mod tests {
     fn a_long_turn_is_written_in_between_but_never_within_a_descriptor() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        let mut file = EventFile::start(&path, Instant::ZERO, None).unwrap();
+        let mut file = Recorder::new(Instant::ZERO);
+        file.open(&path, Instant::ZERO, None).unwrap();
         let (peer, header) = (PEER, header(Kind::Query));
         let written = || fs::metadata(&path).unwrap().len();
         let begun = written();
-        file.note(Instant::ZERO, &Observation::Received { peer, header }).unwrap();
+        file.note(Instant::ZERO, &Observation::Received { peer, header });
         let copies = 2 * WRITE_AFTER_BYTES / 100;
         for _ in 0..copies {
-            file.note(Instant::ZERO, &Observation::Forwarded { peer, header }).unwrap();
+            file.note(Instant::ZERO, &Observation::Forwarded { peer, header });
         }
-        assert!(file.buffer.len() > 2 * WRITE_AFTER_BYTES);
         assert_eq!(written(), begun, "one descriptor, one write");
-        file.note(Instant::ZERO, &Observation::Received { peer, header }).unwrap();
+        file.note(Instant::ZERO, &Observation::Received { peer, header });
         assert_eq!(records(&path).len(), 1 + 1 + copies, "the next one does not wait for more");
-        file.write().unwrap();
+        file.write();
         let records = records(&path);
         assert_eq!(records.len(), 1 + 1 + copies + 1);
         let ends = records.iter().enumerate().filter(|(_, line)| line.ends_with("\"last\":true}"));

@@ -27,6 +27,7 @@ mod share;
 mod signals;
 mod socket;
 mod state;
+mod tape;
 pub(crate) mod tcp;
 mod watch;
 
@@ -46,9 +47,8 @@ use crate::time::Instant;
 use crate::transfer::download::{DownloadError, Kept, Source};
 use clock::Clock;
 use disk::{Disk, Ended};
-use events::EventFile;
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use resolve::Resolver;
 use signals::SignalSource;
 use socket::{Socket, failure, is_later, local_failure, uninterrupted};
@@ -58,6 +58,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tape::Recorder;
 use tcp::ipv4;
 use watch::Watch;
 
@@ -65,6 +66,8 @@ const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
 const CHANGES: Token = Token(usize::MAX - 3);
+/// Tokens of sockets that the owner of a driver registers.
+pub const OWNER_TOKENS: std::ops::Range<usize> = usize::MAX - (1 << 20)..usize::MAX - (1 << 10);
 /// Tokens are connection ids, which take 64 bits.
 const _: () = assert!(usize::BITS >= 64, "a 64-bit target is needed");
 
@@ -126,8 +129,9 @@ pub struct Driver {
     disk: Disk,
     watch: Watch,
     pending_events: VecDeque<DriverEvent>,
-    /// The file of `--events`, if there is one.
-    events: Option<EventFile>,
+    recorder: Recorder,
+    /// The first connection that came in.
+    first_inbound: Option<SocketAddrV4>,
 }
 
 impl Driver {
@@ -162,7 +166,8 @@ impl Driver {
             disk: Disk::default(),
             watch: Watch::new(),
             pending_events: VecDeque::new(),
-            events: None,
+            recorder: Recorder::new(clock.now()),
+            first_inbound: None,
         };
         listener.map_or(Ok(()), |listener| driver.listen(listener))?;
         Ok(driver)
@@ -201,9 +206,41 @@ impl Driver {
     /// When the file cannot be opened or its first line not be written.
     pub fn record_events(&mut self, path: &Path) -> io::Result<()> {
         let listen = self.listener.as_ref().map(Listener::addr);
-        self.events = Some(EventFile::start(path, self.clock.now(), listen)?);
+        self.recorder.open(path, self.clock.now(), listen)?;
         self.core.set_observed(true);
         Ok(())
+    }
+
+    /// Keeps what the core observes for [`Driver::take_tape`] from now on, or no more.
+    pub fn set_taped(&mut self, taped: bool) {
+        self.recorder.set_taped(taped);
+        self.core.set_observed(self.recorder.is_followed());
+    }
+
+    /// The records since the last call, and how many were lost before them because nobody asked.
+    pub fn take_tape(&mut self) -> (u64, VecDeque<EventRecord>) {
+        self.recorder.take_tape()
+    }
+
+    /// The number of the next record of an observation.
+    pub fn next_seq(&self) -> u64 {
+        self.recorder.next_seq()
+    }
+
+    /// The peer of the first connection that came in.
+    pub fn first_inbound(&self) -> Option<SocketAddrV4> {
+        self.first_inbound
+    }
+
+    /// The present time of the core.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The registry of the poll that [`Driver::turn`] waits for, for sockets of the owner. Their tokens
+    /// are those of [`OWNER_TOKENS`]; their events are in the `Events` that a turn has filled.
+    pub fn registry(&self) -> &Registry {
+        self.poll.registry()
     }
 
     /// Looks a host name up; [`DriverEvent::Resolved`] has the result.
@@ -249,7 +286,7 @@ impl Driver {
         self.core.start_turn();
         self.drain(self.clock.now());
         // Records of commands since the last turn do not wait for the end of this one.
-        self.with_events(EventFile::write);
+        self.recorder.write();
         let wait = self.wait(self.clock.now(), max_wait);
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -270,6 +307,7 @@ impl Driver {
                         self.pending_events.push_back(DriverEvent::Resolved(resolved));
                     }
                 }
+                Token(token) if OWNER_TOKENS.contains(&token) => {}
                 Token(token) => self.handle_socket(now, ConnId::from_u64(token as u64), event),
             }
         }
@@ -294,7 +332,10 @@ impl Driver {
         }
         self.scan_slice();
         self.drain(now);
-        self.with_events(EventFile::write);
+        self.recorder.write();
+        if self.recorder.take_given_up() {
+            self.core.set_observed(false);
+        }
         for socket in std::mem::take(&mut self.closed) {
             socket.hang_up(&mut self.buffer);
         }
@@ -335,6 +376,7 @@ impl Driver {
                     else {
                         continue;
                     };
+                    self.first_inbound.get_or_insert(remote);
                     if let Some(id) = self.core.handle_accepted(now, remote, local) {
                         let socket = Socket::accepted(id, stream);
                         hold(&mut self.sockets, &self.poll, socket).unwrap_or_else(|error| {
@@ -482,18 +524,7 @@ impl Driver {
             }
         }
         while let Some(seen) = self.core.poll_observation() {
-            self.with_events(|events| events.note(now, &seen));
-        }
-    }
-
-    /// Uses the file of events, if there is one. A failure is logged and ends the recording.
-    fn with_events(&mut self, act: impl FnOnce(&mut EventFile) -> io::Result<()>) {
-        let Some(events) = &mut self.events else { return };
-        if let Err(error) = act(events) {
-            let path = events.path.display();
-            log::warn!("cannot write to {path}: {error}; no more events are recorded");
-            self.events = None;
-            self.core.set_observed(false);
+            self.recorder.note(now, &seen);
         }
     }
 

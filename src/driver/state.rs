@@ -86,6 +86,11 @@ impl StateFolder {
         Ok(StateFolder { folder, identity, _lock: lock })
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The servent id, the same in every run.
     pub fn identity(&self) -> ServentId {
         self.identity

@@ -344,6 +344,7 @@ impl Servent {
         if let Some(ip) = our_ip {
             self.dialer.told_own_ip(addr, ip);
         }
+        self.tallies.reset(id);
         self.outbox.event(Event::LinkUp { conn: id, addr, outbound, dialect, role });
         self.outbox.observe(|| Observation::LinkUp { peer: addr, outbound, dialect, role });
         self.join_modern(now, key);

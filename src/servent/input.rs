@@ -81,7 +81,11 @@ impl Servent {
     /// them when the link ended.
     pub(super) fn serve(&mut self, now: Instant, id: ConnId, bytes: &[u8], credit: u32) -> usize {
         self.budget.begin();
+        let before = self.tallies.are_kept().then(|| self.counts_of_input());
         let taken = self.handle_descriptors(now, id, bytes, credit);
+        if let Some(before) = before {
+            self.tally_input(id, before);
+        }
         self.flush_batch();
         let spent = self.budget.end();
         self.stats.work += u64::from(spent);

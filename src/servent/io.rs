@@ -406,6 +406,8 @@ pub enum CloseReason {
     Upload(UploadClose),
     /// The download on it ended, with or without success.
     TransferEnded,
+    /// The user asked for it.
+    Asked,
     /// This servent stops.
     Shutdown,
 }
@@ -416,7 +418,7 @@ impl CloseReason {
     /// itself.
     pub fn bye_code(&self) -> Option<u16> {
         Some(match self {
-            CloseReason::Shutdown | CloseReason::OwnAddress => 200,
+            CloseReason::Shutdown | CloseReason::OwnAddress | CloseReason::Asked => 200,
             CloseReason::Duplicate => 202,
             CloseReason::Frame(_) => 400,
             CloseReason::Timeout(_) => 405,
@@ -458,6 +460,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Unasked => f.write_str("the peer said nothing we can answer"),
             CloseReason::Upload(why) => why.fmt(f),
             CloseReason::TransferEnded => f.write_str("the transfer is over"),
+            CloseReason::Asked => f.write_str("ended by the user"),
             CloseReason::Shutdown => f.write_str("shutting down"),
         }
     }

@@ -27,7 +27,8 @@
 //! of a link agree on), `parting` (its end), `input` (bytes to descriptors), `inflate` (those of deflated
 //! links), `descriptors` (each kind), `flood` (where it goes, and in which dialect), `leaves` (what 0.6
 //! links have besides), `vendor_messages`, `extensions` (GGEP of ours), `answers` (what is said in
-//! return), `transfers` (files), `transmit` (send queues to sockets).
+//! return), `transfers` (files), `transmit` (send queues to sockets), `steering` (what a user asks of a
+//! servent that runs).
 
 mod answers;
 mod bridge;
@@ -60,6 +61,8 @@ mod rate_limit;
 mod relays;
 mod requests;
 mod routing;
+mod steering;
+mod tallies;
 mod timers;
 mod transfers;
 mod transmit;
@@ -79,6 +82,8 @@ pub use memory::Cost;
 pub use observe::Observation;
 pub use routing::router;
 pub use routing::{CachedPong, PongCache, RouteTable};
+pub use steering::{Change, UploadView};
+pub use tallies::Tally;
 
 use crate::config::Config;
 use crate::library::{Criteria, Library};
@@ -101,6 +106,7 @@ use requests::OwnRequests;
 use routing::Routing;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use tallies::Tallies;
 use timers::Timers;
 use uploads::Uploads;
 use vendor_messages::HopsFlow;
@@ -137,6 +143,7 @@ pub struct Servent {
     uploads: Uploads,
     push_proxies: Rare<PushProxies>,
     hops_flow: Rare<HopsFlow>,
+    tallies: Tallies,
     downloads: Downloads,
     budget: WorkBudget,
     timers: Timers,
@@ -161,6 +168,8 @@ pub struct Neighbour<'a> {
     pub local_ip: Ipv4Addr,
     /// Whether we dialled.
     pub outbound: bool,
+    /// When its handshake was complete.
+    pub since: Instant,
     /// What the handshake said of it.
     pub peer: &'a PeerInfo,
 }
@@ -189,6 +198,7 @@ impl Servent {
             uploads: Uploads::new(&config, now),
             push_proxies: Rare::default(),
             hops_flow: Rare::default(),
+            tallies: Tallies::default(),
             downloads: Downloads::default(),
             budget: WorkBudget::default(),
             timers: Timers::default(),
@@ -236,6 +246,7 @@ impl Servent {
                 addr: conn.remote,
                 local_ip: conn.local_ip,
                 outbound: conn.is_dialled(),
+                since: link.since,
                 peer: link.peer(),
             })
         })

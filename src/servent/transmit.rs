@@ -18,7 +18,8 @@ impl Servent {
     /// milliseconds.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<(ConnId, TxChunk<'_>)> {
         let id = self.next_ready(now)?;
-        self.stats.sent += u64::from(self.links.get_mut(id)?.fill());
+        let filled = self.links.get_mut(id)?.fill();
+        self.count_sent(id, filled);
         let conn = self.links.get(id)?;
         let chunk = match &conn.phase {
             Phase::Upload => {
@@ -52,14 +53,25 @@ impl Servent {
             }
             Phase::Download(transfer) => self.downloads.sent(*transfer, written),
             Phase::Parting(_) => {
-                self.stats.sent += u64::from(conn.sent(now, written));
-                if !conn.has_unsent() {
+                let (sent, is_over) = (conn.sent(now, written), !conn.has_unsent());
+                self.count_sent(id, sent);
+                if is_over {
                     return self.drop_socket(now, id, CloseReason::Shutdown);
                 }
             }
-            _ => self.stats.sent += u64::from(conn.sent(now, written)),
+            _ => {
+                let sent = conn.sent(now, written);
+                self.count_sent(id, sent);
+            }
         }
         self.list_ready(id);
+    }
+
+    /// Copies left the queue of a link to the last byte.
+    #[inline]
+    fn count_sent(&mut self, id: ConnId, copies: u32) {
+        self.stats.sent += u64::from(copies);
+        self.tallies.change(id, |tally| tally.sent += u64::from(copies));
     }
 
     /// The socket takes bytes again.
@@ -135,6 +147,7 @@ impl Servent {
         let (peer, cost) = (conn.remote, conn.deflate_cost(descriptor.len()));
         if !conn.queue.push(descriptor, source) {
             self.stats.count_drop(DropReason::QueueFull);
+            self.tallies.change(id, |tally| tally.dropped += 1);
             self.outbox.observe(|| Observation::Refused { peer, header: descriptor.header() });
             return false;
         }

@@ -108,6 +108,19 @@ impl Uploads {
         self.by_conn.get(&id).is_some_and(|uploading| uploading.file.is_some())
     }
 
+    /// Connections that hold a slot, the numbers of their files, and how many bytes of each were sent.
+    pub(super) fn holders(&self) -> impl Iterator<Item = (ConnId, u32, u64)> + '_ {
+        self.by_conn.iter().filter_map(|(&id, uploading)| {
+            let upload = &uploading.upload;
+            Some((id, upload.file_number()?, upload.body_bytes_sent()))
+        })
+    }
+
+    /// Limits all uploads together to `limit` bytes per second, or not at all.
+    pub(super) fn set_rate(&mut self, now: Instant, limit: Option<u64>) {
+        self.rate = limit.map(|limit| Box::new(RateLimit::new(limit, now)));
+    }
+
     /// The upload that a file was opened for. Takes O(n).
     pub(super) fn conn_of(&self, file: FileId) -> Option<ConnId> {
         let holder = self.by_conn.iter().find(|(_, uploading)| uploading.file == Some(file));

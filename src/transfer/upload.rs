@@ -419,6 +419,11 @@ impl Upload {
         Duration::try_from_secs_f64(sending.left as f64 / speed).ok()
     }
 
+    /// The number of the file that is being sent, from `Open` to `Release`.
+    pub fn file_number(&self) -> Option<u32> {
+        self.held.as_ref().map(|held| held.number)
+    }
+
     /// Body bytes sent of the current response.
     pub fn body_bytes_sent(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.sent)

@@ -189,6 +189,21 @@ impl Dialer {
         self.own.set_port(port);
     }
 
+    /// Whether the user named this address.
+    pub(super) fn is_static_peer(&self, addr: SocketAddrV4) -> bool {
+        self.static_peers.iter().any(|(peer, _)| peer == addr)
+    }
+
+    /// An address is not dialled before `at`.
+    pub(super) fn rest_until(&mut self, addr: SocketAddrV4, at: Instant) {
+        self.hosts.rest_until(addr, at);
+    }
+
+    /// Settings have changed: there may be addresses to dial.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.next_round = self.next_round.min(now);
+    }
+
     /// The address we give to others on a connection whose end here is `local_ip`. Port 0 says that
     /// we cannot be connected to: we listen on loopback, and the link leads elsewhere.
     pub(super) fn advertised(&self, local_ip: Ipv4Addr) -> SocketAddrV4 {
