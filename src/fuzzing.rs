@@ -6,6 +6,7 @@
 
 mod codec;
 mod gnutella06;
+mod http_server;
 mod network;
 mod query_match;
 mod route_table;
@@ -16,6 +17,7 @@ mod transfer;
 
 pub use codec::{codec, set_coding};
 pub use gnutella06::{ggep, handshake06, qrp};
+pub use http_server::http_server;
 pub use network::network;
 pub use query_match::query_match;
 pub use route_table::route_table;

@@ -33,6 +33,7 @@
 //! | [`sim`] | plans run on `net` with real cores |
 //! | `lab` | ways to look files up, side by side: the real core and others (feature `lab`) |
 //! | `capture` | packet captures, read into descriptors (deflated links too), and written (feature `tools`) |
+//! | `http` | the small server of the page, the metrics and the control methods (feature `http`) |
 //! | `driver` | the only place with mio, sockets, files, signals and a clock (feature `driver`) |
 //! | `control` | requests and results of the control socket, its client (feature `control`) |
 //! | `daemon` | what `servent run` is: a driver that can be steered and watched (feature `daemon`) |
@@ -120,6 +121,8 @@ pub mod daemon;
 pub mod driver;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+#[cfg(any(feature = "fuzzing", feature = "http"))]
+pub mod http;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod library;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 13] = [
+const TARGETS: [(&str, Body); 14] = [
     ("deframe", servent::fuzzing::deframe),
     ("payload", servent::fuzzing::payload),
     ("handshake", servent::fuzzing::handshake),
@@ -15,6 +15,7 @@ const TARGETS: [(&str, Body); 13] = [
     ("qrp", servent::fuzzing::qrp),
     ("codec", servent::fuzzing::codec),
     ("http", servent::fuzzing::http),
+    ("http_server", servent::fuzzing::http_server),
     ("query_match", servent::fuzzing::query_match),
     ("route_table", servent::fuzzing::route_table),
     ("servent", servent::fuzzing::servent),

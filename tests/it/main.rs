@@ -105,6 +105,9 @@ mod lab;
 // Ten servents that each break a rule, caught in the simulator and live.
 mod spoilers;
 
+// The small HTTP server by itself.
+mod http;
+
 // The committed fuzz corpus, replayed.
 mod corpus;
 

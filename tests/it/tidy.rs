@@ -56,8 +56,8 @@ const KNOWS: [(&str, &[&str]); 23] = [
     (
         "fuzzing",
         &[
-            "config", "library", "net", "plan", "rng", "rules", "servent", "sim", "stats", "time",
-            "transfer", "wire",
+            "config", "http", "library", "net", "plan", "rng", "rules", "servent", "sim", "stats",
+            "time", "transfer", "wire",
         ],
     ),
     ("driver", &["config", "library", "rng", "servent", "stats", "time", "transfer", "wire"]),
