@@ -85,6 +85,10 @@ mod soak;
 mod cli;
 // Terminals and signals.
 mod terminal;
+// Commands that steer and watch a running servent.
+mod steer;
+// Its live screen.
+mod watch;
 // Completions and manual pages.
 mod shell;
 // `servent decode` explains hex, raw descriptors and captures.

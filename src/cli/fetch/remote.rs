@@ -13,7 +13,7 @@ use crate::control::params::{DownloadParams, IdParams, NoParams};
 use crate::control::results::{TransferRef, TransferRow, TransferState};
 use crate::driver::PartialFile;
 use crate::plan::hit_record::HitRecord;
-use crate::transfer::download::{DownloadError, Source};
+use crate::transfer::download::Source;
 use crate::transfer::names::{escape_for_terminal, safe_local_name};
 use crate::transfer::url::TransferUrl;
 use indicatif::ProgressBar;
@@ -47,8 +47,10 @@ struct RemoteJob {
     /// Its name at the first source, escaped for a terminal.
     what: String,
     sources: Sources,
-    /// Number of hits that the servent has.
+    /// Number of hits that were handed over.
     handed: usize,
+    /// Some of them have not become sources of its download.
+    more: bool,
     /// The download, while the servent has it.
     id: Option<u64>,
     row: TransferRow,
@@ -113,6 +115,7 @@ impl RemoteFetches {
             what: escape_for_terminal(name).to_string(),
             sources,
             handed: 0,
+            more: false,
             id: None,
             row: TransferRow::default(),
             told: None,
@@ -151,8 +154,13 @@ impl RemoteFetches {
     pub(in crate::cli) fn step(&mut self) -> Result<(), Failure> {
         for at in 0..self.jobs.len() {
             let job = &self.jobs[at];
-            if !job.over && job.id.is_none() && self.has_room() && self.refusal.is_none() {
-                self.hand_over(at)?;
+            if job.over || self.refusal.is_some() {
+                continue;
+            }
+            match job.id {
+                None if self.has_room() => self.hand_over(at)?,
+                Some(id) if job.handed < job.hits().len() => self.hand_more(at, id)?,
+                _ => {}
             }
         }
         let now = Instant::now();
@@ -195,13 +203,9 @@ impl RemoteFetches {
             Sources::Hits(hits) => (None, hits.clone()),
         };
         job.handed = hits.len();
-        let params = DownloadParams {
-            url,
-            hits,
-            output: Some(self.folder.clone()),
-            name: self.options.name.clone(),
-            retry: Some(self.options.retry.as_secs_f64()),
-        };
+        job.more = false;
+        let params = self.params(url, hits);
+        let job = &self.jobs[at];
         // What is here already is told as a guest does.
         let kept = source.as_ref().and_then(|source| {
             let (_, kept) = PartialFile::look_for(&self.folder, &job.name, source).ok()?;
@@ -237,6 +241,37 @@ impl RemoteFetches {
         }
     }
 
+    /// Hands over sources that were found since. A servent that takes them for another download is
+    /// not to fetch the file twice: it gets them if the download fails.
+    fn hand_more(&mut self, at: usize, id: u64) -> Result<(), Failure> {
+        let job = &mut self.jobs[at];
+        let hits = job.hits()[job.handed..].to_vec();
+        job.handed += hits.len();
+        let params = self.params(None, hits);
+        match self.client.ask::<TransferRef>("download", &params) {
+            Ok(other) if other.id != id => {
+                self.jobs[at].more = true;
+                self.cancel(other.id)
+            }
+            Ok(_) => Ok(()),
+            Err(ClientError::Refused(_)) => {
+                self.jobs[at].more = true;
+                Ok(())
+            }
+            Err(error) => Err(self.gone(error)),
+        }
+    }
+
+    fn params(&self, url: Option<String>, hits: Vec<HitRecord>) -> DownloadParams {
+        DownloadParams {
+            url,
+            hits,
+            output: Some(self.folder.clone()),
+            name: self.options.name.clone(),
+            retry: Some(self.options.retry.as_secs_f64()),
+        }
+    }
+
     /// Takes in how far a download is; returns whether anything has changed.
     fn take_in(&mut self, at: usize, row: TransferRow) -> Result<bool, Failure> {
         let job = &mut self.jobs[at];
@@ -249,15 +284,10 @@ impl RemoteFetches {
                 self.end(at);
                 self.report_done(at)?;
             }
+            TransferState::Failed if job.more => self.start_anew(at)?,
             TransferState::Failed => {
-                let handed = job.handed;
-                match &job.sources {
-                    Sources::Hits(hits) if hits.len() > handed => self.start_anew(at)?,
-                    _ => {
-                        let failure = self.failure(at);
-                        self.fail(at, failure)?;
-                    }
-                }
+                let failure = self.failure(at);
+                self.fail(at, failure)?;
             }
             _ => job.tell_wait(),
         }
@@ -298,14 +328,7 @@ impl RemoteFetches {
         let job = &self.jobs[at];
         let row = &job.row;
         let error = row.error.as_deref().unwrap_or("it failed");
-        let text = if row.exit_code == Some(8) || error.contains(&job.what) {
-            error.to_owned()
-        } else if error == DownloadError::NotFound.to_string() {
-            format!("the source no longer shares \"{}\"", job.what)
-        } else {
-            format!("\"{}\": {error}", job.what)
-        };
-        Failure::with_code(row.exit_code.unwrap_or(1), format!("{text}{}", self.kept(at)))
+        Failure::with_code(row.exit_code.unwrap_or(1), format!("{error}{}", self.kept(at)))
     }
 
     fn fail(&mut self, at: usize, failure: Failure) -> Result<(), Failure> {
@@ -426,6 +449,14 @@ impl RemoteJob {
         }
     }
 
+    /// Its sources as hits.
+    fn hits(&self) -> &[HitRecord] {
+        match &self.sources {
+            Sources::Url(_) => &[],
+            Sources::Hits(hits) => hits,
+        }
+    }
+
     /// The host of its first source.
     fn peer(&self) -> String {
         match &self.sources {
@@ -464,7 +495,7 @@ impl RemoteJob {
         let next = self.row.next_try_s.map_or_else(String::new, |seconds| {
             format!("; next try in {:.0} s", seconds.max(0.0).ceil())
         });
-        log::info!("\"{}\": {error}{next}", self.what);
+        log::info!("{error}{next}");
         if let Some(bar) = &self.bar {
             bar.set_message(format!("(waits) {}", self.what));
         }
