@@ -7,7 +7,7 @@
 //! | `door` `clients` | the control socket, its clients, what they subscribed to |
 //! | `steer` `ongoing` | requests of clients; searches and pings of theirs |
 //! | `views` `reachability` | what is said of the servent |
-//! | `downloads` | requests about transfers |
+//! | `downloads` `queue` `hook` | transfers: requests about them, the queue on the disk, the program run for each finished one |
 //! | `names` | host names given to `--connect` |
 //! | `event_log` `scan_log` `log_ring` | what the log says, and its latest lines |
 
@@ -16,9 +16,11 @@ mod door;
 mod downloads;
 mod error;
 mod event_log;
+mod hook;
 pub mod log_ring;
 mod names;
 mod ongoing;
+mod queue;
 mod reachability;
 mod run;
 mod scan_log;

@@ -60,6 +60,7 @@ impl Run<'_> {
             Ok(call) => self.call(&asker, call),
             Err(error) => Some(Err(error)),
         };
+        self.touch_transfers();
         if let Some(outcome) = outcome {
             self.clients.answer(&asker, outcome);
         }
@@ -190,11 +191,10 @@ impl Run<'_> {
     /// Passes an answer of the network on to the client that asked for it.
     pub(super) fn answer_came(&mut self, event: &Event) {
         match event {
-            Event::Hit { search, hit } => {
-                if !self.queue.is_search(*search) {
-                    self.pass_hit_on(Instant::now(), *search, &views::hit_record(hit));
-                }
-            }
+            Event::Hit { search, hit } => match self.queue.is_search(*search) {
+                true => self.source_found(*search, hit),
+                false => self.pass_hit_on(Instant::now(), *search, &views::hit_record(hit)),
+            },
             Event::Pong { ping, addr, files, kib, hops } => {
                 let asked = self.ongoing.answered(Instant::now(), *ping, addr.to_string());
                 if let Some(client) = asked {

@@ -41,7 +41,7 @@ pub use resolve::Resolved;
 pub use scan::{Filter, GlobError, RootReport, ScanReport, ScanTrigger, Shares, Skip, list_shared};
 pub use share::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
-pub use worker::{Job, JobDone};
+pub use worker::{Job, JobDone, Looked};
 
 use crate::config::READ_BYTES;
 use crate::servent::{ConnId, Event, FileDone, FileId, IoFailure, Output, Servent, TxChunk};
@@ -63,7 +63,7 @@ use std::time::Duration;
 use tape::Recorder;
 use tcp::ipv4;
 use watch::Watch;
-use worker::{Done, Ended};
+use worker::{Done, FileNews};
 
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
@@ -387,14 +387,19 @@ impl Driver {
 
     /// Hands on what the worker has done.
     fn take_done(&mut self, now: Instant) {
-        while let Some(done) = self.disk.worker.next() {
+        // What the owner is told of one operation it may store before the next one but one is asked for.
+        let all: Vec<Done> = std::iter::from_fn(|| self.disk.worker.next()).collect();
+        for done in all {
             match done {
-                Done::Operated { file, done, ended } => {
-                    let event = ended.map(|ended| match ended {
-                        Ended::Saved { path, servents } => {
+                Done::Operated { file, done, news } => {
+                    let event = news.map(|news| match news {
+                        FileNews::Begun { path, inode } => {
+                            DriverEvent::Opened { file, path, inode }
+                        }
+                        FileNews::Saved { path, servents } => {
                             DriverEvent::Saved { file, path, servents }
                         }
-                        Ended::Failed(text) => DriverEvent::DiskFailed { file, text },
+                        FileNews::Failed(text) => DriverEvent::DiskFailed { file, text },
                     });
                     self.pending_events.extend(event);
                     self.core.handle_file(now, file, done);
