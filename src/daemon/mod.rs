@@ -7,6 +7,7 @@
 //! | `door` `clients` | the control socket, its clients, what they subscribed to |
 //! | `steer` `ongoing` | requests of clients; searches and pings of theirs |
 //! | `views` `reachability` | what is said of the servent |
+//! | `web` `metrics` | the page, and what it measures |
 //! | `downloads` | requests about transfers |
 //! | `names` | host names given to `--connect` |
 //! | `event_log` `scan_log` `log_ring` | what the log says, and its latest lines |
@@ -17,6 +18,7 @@ mod downloads;
 mod error;
 mod event_log;
 pub mod log_ring;
+mod metrics;
 mod names;
 mod ongoing;
 mod reachability;
@@ -25,6 +27,7 @@ mod scan_log;
 mod settings;
 mod steer;
 mod views;
+mod web;
 
 pub use error::DaemonError;
 pub use run::run;

@@ -9,6 +9,7 @@ use super::names::{Names, PeerChange};
 use super::ongoing::{AllOngoing, MAX_ONGOING};
 use super::scan_log::ScanLog;
 use super::settings::{ControlPlace, Settings};
+use super::web::Web;
 use crate::control::place;
 use crate::driver::{
     Driver, DriverEvent, Host, Listener, Resolved, ScanTrigger, ShareError, ShareRoot, Shares,
@@ -69,6 +70,7 @@ pub fn run(
     }
     driver.command(|core, _| core.keep_tallies());
     let door = open_door(&settings, addr, &state, &driver)?;
+    let web = Web::open(&settings, state.folder(), driver.registry())?;
     let (filter, max_files) = (settings.filter.clone(), settings.max_files);
     let shares = Arc::new(Shares { roots, filter, max_files });
     driver.scan(&shares, ScanTrigger::Asked);
@@ -86,7 +88,7 @@ pub fn run(
         next_status: Instant::now() + STATUS_INTERVAL,
         next_rescan: Instant::now() + RESCAN_INTERVAL,
         started: Instant::now(),
-        clients: Clients::new(door),
+        clients: Clients::new(door, web),
         ongoing: AllOngoing::default(),
         queue: Queue,
         taped: false,
@@ -222,15 +224,17 @@ impl Run<'_> {
     /// Tables of this room with their limits.
     pub(super) fn own_limits(&self) -> Vec<(&'static str, usize, usize)> {
         let clients = self.clients.door.as_ref().map_or(0, Door::len);
+        let http = self.web_clients();
         vec![
             ("control_clients", clients, MAX_CLIENTS),
+            ("http_clients", http.0, http.1),
             ("searches_under_way", self.ongoing.len(), MAX_ONGOING),
         ]
     }
 
     /// Where the page is.
     pub(super) fn http_addr(&self) -> Option<SocketAddrV4> {
-        None
+        self.clients.web.as_ref().map(Web::addr)
     }
 
     fn look_up(&self, name: String, port: u16) -> Result<(), DaemonError> {
@@ -275,7 +279,7 @@ impl Run<'_> {
         loop {
             let now = Instant::now();
             let next = self.next_status.min(self.next_rescan);
-            let next = [self.names.next(), self.ongoing.next()]
+            let next = [self.names.next(), self.ongoing.next(), self.clients.deadline(now)]
                 .into_iter()
                 .flatten()
                 .fold(next, Instant::min);
@@ -286,6 +290,7 @@ impl Run<'_> {
             self.driver.turn(&mut events, wait).map_err(loop_failed)?;
             self.clients.handle(self.driver.registry(), &events);
             self.serve_clients();
+            self.serve_web();
             self.tell_records();
             self.clients.tell_missed();
             while let Some(event) = self.driver.next_event() {
@@ -295,6 +300,7 @@ impl Run<'_> {
                 }
             }
             self.handle_clock(Instant::now())?;
+            self.clients.flush();
             if self.stops {
                 return self.stop();
             }

@@ -452,6 +452,7 @@ function enter(given) {
 
 function leave(said) {
   token = "";
+  if (stream) stream.abort();
   sessionStorage.removeItem("servent-token");
   byId("main").hidden = true;
   byId("enter").hidden = false;
