@@ -23,6 +23,12 @@ function spread(text, salt) {
   return (Math.imul(hash, 2246822519) >>> 0) / 4294967296;
 }
 
+// What tells addresses apart where there is no room: on one machine the port, else the end of the host.
+function brief(addr) {
+  const [host, port] = addr.split(":");
+  return host.startsWith("127.") ? `:${port}` : `…${host.split(".").slice(2).join(".")}`;
+}
+
 class NetworkMap {
   constructor(canvas, tip) {
     this.canvas = canvas;
@@ -93,10 +99,13 @@ class NetworkMap {
       node.y = y + Math.sin(angle) * far * Math.max(60, y - 26);
     });
     for (const host of this.hosts) {
+      // Between the ellipse of the neighbours and the edge.
       const angle = 2 * Math.PI * spread(host.row.addr, 1);
-      const far = 0.9 + 0.3 * spread(host.row.addr, 2);
-      host.x = Math.min(this.width - 5, Math.max(5, x + Math.cos(angle) * far * (x - 12)));
-      host.y = Math.min(this.height - 5, Math.max(5, y + Math.sin(angle) * far * (y - 12)));
+      const [across, down] = [Math.cos(angle), Math.sin(angle)];
+      const edge = Math.min((x - 6) / Math.abs(across), (y - 6) / Math.abs(down));
+      const inner = Math.min(edge, 0.88 / Math.hypot(across / x, down / y));
+      const far = inner + (edge - inner) * spread(host.row.addr, 2);
+      [host.x, host.y] = [x + across * far, y + down * far];
     }
     this.draw();
   }
@@ -156,7 +165,7 @@ class NetworkMap {
     for (const node of this.neighbours.values()) {
       // A busy link is a thick one: also where nothing may move.
       const rate = (node.row.in_rate || 0) + (node.row.out_rate || 0);
-      pen.strokeStyle = this.colour("--line");
+      pen.strokeStyle = this.colour("--link");
       pen.lineWidth = 1.2 + Math.min(5, Math.log2(1 + rate));
       pen.beginPath();
       pen.moveTo(x, y);
@@ -166,6 +175,7 @@ class NetworkMap {
     for (const one of this.moving) this.drawMoving(one, now, x, y);
     this.disc(x, y, 15, "--accent");
     this.disc(x, y, 5, "--card");
+    if (!this.neighbours.size) this.label("no links", x, y + 36, "--quiet", 12);
     for (const node of this.neighbours.values()) this.drawNeighbour(node);
   }
 
@@ -204,7 +214,8 @@ class NetworkMap {
     }
     const narrow = this.width < 480;
     const crowded = this.neighbours.size > (narrow ? 8 : 24);
-    const name = narrow || crowded ? `:${row.addr.split(":").pop()}` : row.addr;
+    if (narrow && this.neighbours.size > 14) return;
+    const name = narrow || crowded ? brief(row.addr) : row.addr;
     const below = y >= this.height / 2;
     this.label(name, x, y + (below ? 27 : -18), "--ink", 12);
     if (!crowded) {
