@@ -123,6 +123,8 @@ impl Fetches {
 
     fn start(&mut self, shot: &mut OneShot, at: usize, source: &Source) -> Result<(), Failure> {
         let folder = &self.options.folder;
+        // An earlier try may not have closed its file yet.
+        shot.driver.settle_disk();
         let looked = fs::create_dir_all(folder)
             .and_then(|()| PartialFile::look_for(folder, &self.jobs[at].name, source));
         let (place, kept) = match looked {
@@ -171,6 +173,8 @@ impl Fetches {
                 }
             }
             GuestStep::Event(Event::DownloadFailed { transfer, error }) => {
+                // Its file is closed before anybody looks what is kept of it.
+                shot.driver.settle_disk();
                 if let Some(at) = self.position(transfer) {
                     self.source_failed(at, &error)?;
                 }
@@ -227,6 +231,7 @@ impl Fetches {
         if let Err(failure) = shot.turn(Duration::ZERO) {
             return failure;
         }
+        shot.driver.settle_disk();
         let mut told = Vec::new();
         for &at in &open {
             told.push(format!("\"{}\" interrupted{}", self.jobs[at].what, self.kept(at)));

@@ -253,7 +253,8 @@ impl OneShot {
                 self.alone()
             }
             DriverEvent::Core(event) => Some(GuestStep::Event(event)),
-            DriverEvent::Reload
+            DriverEvent::Done { .. }
+            | DriverEvent::Reload
             | DriverEvent::Status
             | DriverEvent::Scanned(_)
             | DriverEvent::AcceptFailed(_) => None,

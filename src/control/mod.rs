@@ -14,6 +14,7 @@
 //! Requests of one client are answered in any order: a search takes seconds, and a `status` sent after
 //! it is answered meanwhile.
 
+pub mod client;
 pub mod message;
 pub mod methods;
 pub mod params;

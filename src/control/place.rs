@@ -2,16 +2,22 @@
 //! session if there is one, else in the state folder of the servent.
 
 use etcetera::{BaseStrategy, HomeDirError, base_strategy::Xdg};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddrV4;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Longest path of a Unix socket in bytes: `sun_path` of Linux has 108 with the final 0, of the BSDs
 /// and macOS 104.
 pub const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A servent that answered on its control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +69,27 @@ pub fn check_path(path: &Path) -> Result<(), String> {
     ))
 }
 
+/// Connects to a control socket.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when the servent accepts no connection for [`CONNECT_TIMEOUT`].
+pub fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let bytes = socket.as_os_str().len();
+    if bytes > MAX_SOCKET_PATH {
+        let text = format!("a Unix socket takes a path of {MAX_SOCKET_PATH} bytes, not of {bytes}");
+        return Err(io::Error::new(ErrorKind::InvalidInput, text));
+    }
+    let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Also bounds the wait for room in the queue of connections of a servent that hangs.
+    stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+    stream.connect(&SockAddr::unix(socket)?)?;
+    Ok(UnixStream::from(OwnedFd::from(stream)))
+}
+
 /// The servents of this user that answer, by address. A socket nobody answers is no running servent.
 pub fn running() -> Vec<Running> {
     let mut found: Vec<Running> = Vec::new();
-    let answers = |running: &Running| UnixStream::connect(&running.socket).is_ok();
+    let answers = |running: &Running| connect(&running.socket).is_ok();
     for folder in folders() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         let sockets =

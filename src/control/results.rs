@@ -212,6 +212,12 @@ pub struct TransferRow {
     pub path: Option<String>,
     /// Seconds until the next try, if it waits for one.
     pub next_try_s: Option<f64>,
+    /// Of a failed download the exit code that `servent get` has for its failure.
+    pub exit_code: Option<u8>,
+    /// Of a complete download whether the same file was here before.
+    pub already_here: bool,
+    /// Servents whose bytes a download has.
+    pub joined_from: usize,
 }
 
 /// One of the list that `limits` returns.

@@ -19,9 +19,10 @@ use crate::library::Library;
 use crate::servent::{ConnId, Event, Servent};
 use crate::text;
 use mio::Events;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,7 +136,20 @@ fn open_door(
         ControlPlace::At(path) => path.clone(),
         ControlPlace::Usual => place::default_socket(addr, state.folder()),
     };
+    if path.parent() == Some(state.folder()) {
+        remove_sockets(state.folder());
+    }
     Door::open(&path, driver.registry()).map(Some).map_err(DaemonError::Failed)
+}
+
+/// Removes the sockets in a state folder, which is locked: those of servents that were killed, each with
+/// its own port.
+fn remove_sockets(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let paths = entries.filter_map(io::Result::ok).map(|entry| entry.path());
+    for path in paths.filter(|path| path.extension().is_some_and(|it| it == "sock")) {
+        let _ = fs::remove_file(path);
+    }
 }
 
 fn bind_failure(addr: SocketAddrV4, error: &io::Error) -> DaemonError {
@@ -362,6 +376,7 @@ impl Run<'_> {
             DriverEvent::AcceptFailed(error) => {
                 self.event_log.accept_failed(&error);
             }
+            DriverEvent::Done { .. } => {}
             DriverEvent::Stop | DriverEvent::Saved { .. } | DriverEvent::DiskFailed { .. } => {}
         }
         Ok(())

@@ -1,122 +1,79 @@
-//! Open files: shared files that are being uploaded, partial files of downloads.
+//! Open files: shared files that are being uploaded, and what the worker is asked to do for the others.
 
 use super::index::SharedIndex;
 use super::partial::PartialFile;
-use super::share::open_shared;
+use super::worker::{SharedFile, Worker};
 use crate::servent::{FileDone, FileId, FileOp};
-use crate::transfer::download::DiskFault;
 use crate::transfer::upload::OpenError;
+use mio::Waker;
 use mio::net::TcpStream;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The files behind the core's [`FileId`]s.
-#[derive(Debug, Default)]
+/// The files behind the core's [`FileId`]s. Those of downloads are the worker's.
 pub(super) struct Disk {
-    files: HashMap<FileId, OpenFile>,
-    ended: HashMap<FileId, Ended>,
+    pub(super) worker: Worker,
+    shared: HashMap<FileId, Shared>,
+    /// Shared files that are being opened.
+    opening: HashSet<FileId>,
 }
 
-/// The final state of a download's file.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// It is complete, and its bytes come from this many servents.
-    Saved { path: PathBuf, servents: usize },
-    /// It cannot be read or written; a sentence says why.
-    Failed(String),
-}
-
-#[derive(Debug)]
-enum OpenFile {
-    Shared {
-        file: File,
-        /// Its modification time when it was opened.
-        written: SystemTime,
-    },
-    Partial(Box<PartialFile>),
+struct Shared {
+    file: File,
+    /// Its modification time when it was opened.
+    written: SystemTime,
 }
 
 impl Disk {
+    pub(super) fn new(waker: Arc<Waker>) -> Disk {
+        Disk { worker: Worker::new(waker), shared: HashMap::new(), opening: HashSet::new() }
+    }
+
     /// The download that uses `id` writes to `partial`.
     pub(super) fn expect_download(&mut self, id: FileId, partial: PartialFile) {
-        self.files.insert(id, OpenFile::Partial(Box::new(partial)));
+        self.worker.expect(id, partial);
     }
 
-    /// The final state of a download's file; returned once.
-    pub(super) fn take_ended(&mut self, id: FileId) -> Option<Ended> {
-        self.ended.remove(&id)
-    }
-
-    /// Does one operation; shared files are those of `index`. `None`: nothing is to be reported.
+    /// Begins one operation; shared files are those of `index`. Returns what is known at once.
     pub(super) fn operate(
         &mut self,
         id: FileId,
         op: FileOp,
         index: &SharedIndex,
     ) -> Option<FileDone> {
-        if let FileOp::OpenShared { number } = op {
-            return Some(self.open_shared(id, number, index));
+        match op {
+            FileOp::OpenShared { number } => {
+                let Some((root, path)) = index.locate(number) else {
+                    return Some(FileDone::OpenFailed(OpenError::Gone));
+                };
+                self.opening.insert(id);
+                self.worker.open(id, Arc::clone(root), path);
+            }
+            FileOp::Close if self.opening.remove(&id) || self.shared.remove(&id).is_some() => {}
+            op => self.worker.operate(id, op),
         }
-        if matches!(op, FileOp::Close) {
-            if let Some(OpenFile::Partial(partial)) = self.files.remove(&id) {
-                partial.close();
-            }
-            return None;
-        }
-        let Some(OpenFile::Partial(partial)) = self.files.get_mut(&id) else {
-            return Some(FileDone::Fault(DiskFault::Failed));
-        };
-        let done = match op {
-            FileOp::OpenPartial { have, total } => {
-                partial.open(have, total).map(|()| FileDone::Opened { size: have })
-            }
-            FileOp::Write { offset, bytes } => partial
-                .write(offset, &bytes)
-                .map(|()| FileDone::Written { bytes: bytes.len() as u64 }),
-            FileOp::SetAside { total } => {
-                partial.set_aside(total).map(|()| FileDone::Opened { size: 0 })
-            }
-            FileOp::Compare { against, offset, bytes } => {
-                partial.compare(against, offset, &bytes).map(|same| FileDone::Compared { same })
-            }
-            FileOp::Sync => partial.sync().map(|()| FileDone::Synced),
-            FileOp::Finish => partial.finish().map(|(path, servents)| {
-                self.ended.insert(id, Ended::Saved { path, servents });
-                FileDone::Finished
-            }),
-            FileOp::UseComplete => partial.use_complete().map(|path| {
-                self.ended.insert(id, Ended::Saved { path, servents: 1 });
-                FileDone::Finished
-            }),
-            FileOp::OpenShared { .. } | FileOp::Close => return None,
-        };
-        Some(done.unwrap_or_else(|error| {
-            let place = partial.path().unwrap_or(partial.folder()).display();
-            self.ended.insert(id, Ended::Failed(format!("cannot write {place}: {error}")));
-            FileDone::Fault(fault(&error))
-        }))
+        None
     }
 
-    fn open_shared(&mut self, id: FileId, number: u32, index: &SharedIndex) -> FileDone {
-        let Some((root, path)) = index.locate(number) else {
-            return FileDone::OpenFailed(OpenError::Gone);
-        };
-        match open_shared(root, &path) {
-            Ok((file, size)) => match file.metadata().and_then(|meta| meta.modified()) {
-                Ok(written) => {
-                    self.files.insert(id, OpenFile::Shared { file, written });
-                    FileDone::Opened { size }
-                }
-                Err(error) => FileDone::OpenFailed(open_error(&error)),
-            },
-            Err(error) => {
-                log::warn!("cannot open the shared file {}: {error}", path.display());
-                FileDone::OpenFailed(open_error(&error))
-            }
+    /// The worker has opened a shared file, or not. `None` if nobody wants it any more.
+    pub(super) fn opened(
+        &mut self,
+        id: FileId,
+        opened: io::Result<SharedFile>,
+    ) -> Option<FileDone> {
+        if !self.opening.remove(&id) {
+            return None;
         }
+        Some(match opened {
+            Ok(SharedFile { file, size, written }) => {
+                self.shared.insert(id, Shared { file, written });
+                FileDone::Opened { size }
+            }
+            Err(error) => FileDone::OpenFailed(open_error(&error)),
+        })
     }
 
     /// Sends a range of a shared file to a socket. `Ok(None)`: the file ends before the range, or was
@@ -129,7 +86,7 @@ impl Disk {
         stream: &mut TcpStream,
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
-        let Some(OpenFile::Shared { file, written }) = self.files.get(&id) else {
+        let Some(Shared { file, written }) = self.shared.get(&id) else {
             return Err(io::Error::other("the file is not open"));
         };
         if file.metadata()?.modified()? != *written {
@@ -182,15 +139,5 @@ fn open_error(error: &io::Error) -> OpenError {
         }
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => OpenError::Gone,
         _ => OpenError::Failed,
-    }
-}
-
-fn fault(error: &io::Error) -> DiskFault {
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            DiskFault::Full
-        }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => DiskFault::Denied,
-        _ => DiskFault::Failed,
     }
 }

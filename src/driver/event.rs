@@ -2,6 +2,7 @@
 
 use super::resolve::Resolved;
 use super::scan::ScanReport;
+use super::worker::JobDone;
 use crate::servent::{Event, FileId};
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +27,13 @@ pub enum DriverEvent {
         file: FileId,
         /// Which file, and why, as a sentence.
         text: String,
+    },
+    /// The worker has done what [`Driver::work`](super::Driver::work) asked for.
+    Done {
+        /// What the owner named it by.
+        ticket: u64,
+        /// What came of it.
+        done: JobDone,
     },
     /// INT or TERM arrived, or the terminal this was started on is gone.
     Stop,

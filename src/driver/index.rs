@@ -27,7 +27,7 @@ impl SharedIndex {
     /// The root and the path beneath it to open for file `number`.
     ///
     /// The path had no links in it when it was scanned: for a shared link it is that of its target.
-    pub(super) fn locate(&self, number: u32) -> Option<(&ShareRoot, PathBuf)> {
+    pub(super) fn locate(&self, number: u32) -> Option<(&Arc<ShareRoot>, PathBuf)> {
         let location = self.library.location(number)?;
         let root = self.roots.get(location.root)?;
         Some((root, Path::new(location.folder).join(location.file)))

@@ -31,6 +31,7 @@ mod tape;
 pub(crate) mod tcp;
 mod turn_times;
 mod watch;
+mod worker;
 
 pub use dialect_file::{KnownDialect, read_dialects, update_dialects};
 pub use event::DriverEvent;
@@ -42,13 +43,14 @@ pub use scan::{Filter, GlobError, RootReport, ScanReport, ScanTrigger, Shares, S
 pub use share::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
 pub use turn_times::TurnTimes;
+pub use worker::{Job, JobDone};
 
 use crate::config::READ_BYTES;
 use crate::servent::{ConnId, Event, FileDone, FileId, IoFailure, Output, Servent, TxChunk};
 use crate::time::Instant;
 use crate::transfer::download::{DownloadError, Kept, Source};
 use clock::Clock;
-use disk::{Disk, Ended};
+use disk::Disk;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use resolve::Resolver;
@@ -63,6 +65,7 @@ use std::time::Duration;
 use tape::Recorder;
 use tcp::ipv4;
 use watch::Watch;
+use worker::{Done, Ended};
 
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
@@ -126,6 +129,8 @@ pub struct Driver {
     closed: Vec<Socket>,
     /// Connections with unread input, in round-robin order.
     unread: VecDeque<ConnId>,
+    /// Sources of downloads that are not read until the disk has taken what came.
+    awaiting_disk: Vec<ConnId>,
     read_since_flush: usize,
     buffer: Vec<u8>,
     disk: Disk,
@@ -149,7 +154,8 @@ impl Driver {
     ) -> io::Result<Driver> {
         let poll = Poll::new()?;
         let signals = SignalSource::new(&poll, SIGNALS)?;
-        let resolver = Resolver::new(Waker::new(poll.registry(), WAKER)?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let resolver = Resolver::new(Arc::clone(&waker));
         let local_ip = listener.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |it| *it.addr.ip());
         let clock = Clock::start();
         let mut driver = Driver {
@@ -164,9 +170,10 @@ impl Driver {
             sockets: Vec::new(),
             closed: Vec::new(),
             unread: VecDeque::new(),
+            awaiting_disk: Vec::new(),
             read_since_flush: 0,
             buffer: vec![0; READ_BYTES],
-            disk: Disk::default(),
+            disk: Disk::new(waker),
             watch: Watch::new(),
             pending_events: VecDeque::new(),
             recorder: Recorder::new(clock.now()),
@@ -276,6 +283,17 @@ impl Driver {
         Ok((transfer, file))
     }
 
+    /// Has the worker do something that may block, behind all that was asked of it before.
+    /// [`DriverEvent::Done`] has the result and the ticket.
+    pub fn work(&mut self, ticket: u64, job: Job) {
+        self.disk.worker.run(ticket, job);
+    }
+
+    /// Waits until the worker has done all that it was asked, such as closing files.
+    pub fn settle_disk(&self) {
+        self.disk.worker.settle();
+    }
+
     /// Scans the shared folders, in slices between turns. The result replaces what is shared and is
     /// reported as [`DriverEvent::Scanned`]. From the first scan on, changes in the folders cause
     /// further ones, where the system reports changes. Returns false while another scan is running,
@@ -315,6 +333,7 @@ impl Driver {
                     while let Some(resolved) = self.resolver.next() {
                         self.pending_events.push_back(DriverEvent::Resolved(resolved));
                     }
+                    self.take_done(now);
                 }
                 Token(token) if OWNER_TOKENS.contains(&token) => {}
                 Token(token) => self.handle_socket(now, ConnId::from_u64(token as u64), event),
@@ -374,6 +393,34 @@ impl Driver {
         let core = self.core.poll_timeout().map(|(at, _)| at);
         let next = core.into_iter().chain(self.accept_again).chain(self.watch.deadline()).min();
         next.map_or(max_wait, |at| at.since(now).min(max_wait))
+    }
+
+    /// Hands on what the worker has done.
+    fn take_done(&mut self, now: Instant) {
+        while let Some(done) = self.disk.worker.next() {
+            match done {
+                Done::Operated { file, done, ended } => {
+                    let event = ended.map(|ended| match ended {
+                        Ended::Saved { path, servents } => {
+                            DriverEvent::Saved { file, path, servents }
+                        }
+                        Ended::Failed(text) => DriverEvent::DiskFailed { file, text },
+                    });
+                    self.pending_events.extend(event);
+                    self.core.handle_file(now, file, done);
+                    self.unread.extend(self.awaiting_disk.drain(..));
+                }
+                Done::Opened { file, opened } => {
+                    if let Some(done) = self.disk.opened(file, opened) {
+                        self.core.handle_file(now, file, done);
+                    }
+                }
+                Done::Job { ticket, done } => {
+                    self.pending_events.push_back(DriverEvent::Done { ticket, done });
+                }
+            }
+            self.drain_outputs(now);
+        }
     }
 
     fn accept(&mut self, now: Instant) {
@@ -459,9 +506,13 @@ impl Driver {
                 }
             }
         }
+        let awaits_disk = self.core.awaits_disk(id);
         if let Some(socket) = socket_of(&mut self.sockets, id) {
             socket.listed = true;
-            self.unread.push_back(id);
+            match awaits_disk {
+                true => self.awaiting_disk.push(id),
+                false => self.unread.push_back(id),
+            }
         }
     }
 
@@ -519,14 +570,6 @@ impl Driver {
                     if let Some(done) = self.disk.operate(file, op, self.watch.index()) {
                         self.core.handle_file(now, file, done);
                     }
-                    let event = match self.disk.take_ended(file) {
-                        Some(Ended::Saved { path, servents }) => {
-                            Some(DriverEvent::Saved { file, path, servents })
-                        }
-                        Some(Ended::Failed(text)) => Some(DriverEvent::DiskFailed { file, text }),
-                        None => None,
-                    };
-                    self.pending_events.extend(event);
                 }
                 Output::Event(Event::Answered { .. } | Event::Refused { .. })
                     if self.pending_events.len() >= MAX_PENDING_EVENTS => {}

@@ -27,9 +27,9 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(waker: Waker) -> Resolver {
+    pub(super) fn new(waker: Arc<Waker>) -> Resolver {
         let (sender, receiver) = channel();
-        Resolver { waker: Arc::new(waker), sender, receiver }
+        Resolver { waker, sender, receiver }
     }
 
     /// Starts a look-up. Its result wakes the loop and is returned by [`Resolver::next`].

@@ -186,7 +186,10 @@ impl<L: Copy + Ord> NodeRules<L> {
         let mut found = Violation::new(Rule::NotBackToSource, "sent back where it came from");
         for came in came.iter().filter(|came| came.link != to) {
             let may_stay = header.kind == Kind::Query && self.leaves.contains(&to);
-            let stays = may_stay && came.travel == (1, header.hops);
+            // What may cross no further link, by its TTL or by the node's horizon, goes to leaves as it is.
+            let (ttl, hops) = came.travel;
+            let is_last_hop = ttl == 1 || ttl > 1 && hops.saturating_add(1) >= HORIZON;
+            let stays = may_stay && is_last_hop && (header.ttl, header.hops) == (1, hops);
             match came.check(header, payload, stays) {
                 Ok(()) => return Ok(()),
                 Err(violation) => found = violation,
@@ -229,7 +232,7 @@ impl<L: Copy + Ord> NodeRules<L> {
 impl<L> Came<L> {
     fn check(&self, header: &Header, payload: Option<&[u8]>, stays: bool) -> Result<(), Violation> {
         let sent = (header.ttl, header.hops);
-        if !stays || sent != self.travel {
+        if !stays {
             one_copy::travel(self.travel, sent)?;
         }
         match (&self.payload, payload) {

@@ -90,6 +90,11 @@ impl Downloads {
         Some(Progress { received: download.received_bytes(), total: download.expected_bytes() })
     }
 
+    /// Bytes of a download that the disk has not taken yet.
+    pub(super) fn backlog_bytes(&self, id: TransferId) -> u64 {
+        self.tasks.get(&id).map_or(0, |task| task.download.backlog_bytes())
+    }
+
     /// Whether the servent at this address wants names that are not percent-encoded.
     pub(super) fn wants_raw_names(&self, addr: SocketAddrV4) -> bool {
         self.raw_hosts.get().is_some_and(|hosts| hosts.contains(&addr))

@@ -8,6 +8,7 @@ use super::{Observation, RouteTable, Servent};
 use crate::config::READ_BYTES;
 use crate::stats::DropReason;
 use crate::time::Instant;
+use crate::transfer::download::MAX_BACKLOG_BYTES;
 use crate::wire::{Deframer, Descriptors, FrameError};
 use bytes::{Buf, BytesMut};
 use std::net::SocketAddrV4;
@@ -24,8 +25,18 @@ impl Servent {
         debug_assert!(bytes <= READ_BYTES, "one read is the unit of limits on memory");
         match self.links.link(id) {
             Some(link) if link.account.is_waiting() => 0,
+            _ if self.awaits_disk(id) => 0,
             _ => bytes,
         }
+    }
+
+    /// Whether the source of a download is not read until the disk has taken what came: ask again
+    /// after [`Servent::handle_file`].
+    pub fn awaits_disk(&self, id: ConnId) -> bool {
+        let Some(Phase::Download(transfer)) = self.links.get(id).map(|conn| &conn.phase) else {
+            return false;
+        };
+        self.downloads.backlog_bytes(*transfer) >= MAX_BACKLOG_BYTES
     }
 
     /// Bytes of an established link: handled as far as its share goes, the rest waits.

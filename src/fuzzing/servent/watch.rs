@@ -234,7 +234,8 @@ impl Watch {
         }
         let had = (&descriptor.header, &descriptor.payload[..]);
         let sent = copies.iter().map(|(link, copy)| (*link, (&copy.header, &copy.payload[..])));
-        let judge = |to, sent| judge_copy(source, link_of(links, to), had, sent);
+        let horizon = self.config.ttl;
+        let judge = |to, sent| judge_copy(source, (link_of(links, to), horizon), had, sent);
         rules::copies(*from, had.0, sent, judge).unwrap_or_else(|violation| panic!("{violation}"));
         for (link, copy) in &copies {
             self.check_horizon(copy);
@@ -578,14 +579,16 @@ fn is_own(descriptor: &Descriptor) -> bool {
 /// with the last TTL as it is.
 fn judge_copy(
     source: &LinkInfo,
-    link: &LinkInfo,
+    (link, horizon): (&LinkInfo, u8),
     had: (&Header, &[u8]),
     sent: (&Header, &[u8]),
 ) -> Result<(), Violation> {
     let travel = |header: &Header| (header.ttl, header.hops);
+    // What may cross no further link still goes to leaves, as it is.
+    let is_last_hop = had.0.ttl == 1 || had.0.ttl > 1 && had.0.hops.saturating_add(1) >= horizon;
     if source.is_plain() && link.is_plain() {
         rules::copy(had, sent)
-    } else if link.is_leaf() && had.0.ttl == 1 && travel(had.0) == travel(sent.0) {
+    } else if link.is_leaf() && is_last_hop && travel(sent.0) == (1, had.0.hops) {
         rules::same_meaning(had, sent)
     } else {
         rules::copy_across(had, sent)
