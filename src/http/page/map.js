@@ -4,7 +4,7 @@
 
 const MAX_MOVING = 240;      // Beyond this a canvas of a phone is no longer fluent: more is not drawn.
 const MAX_HOSTS = 300;
-const TRAVEL_MS = 650;       // Along a link; what a descriptor causes leaves when it has arrived.
+const TRAVEL_MS = 650;       // Along a link.
 const SPARK_MS = 500;
 
 const KINDS = {
@@ -37,6 +37,7 @@ class NetworkMap {
     this.neighbours = new Map();   // By address: row, label, angle, x, y
     this.hosts = [];
     this.moving = [];
+    this.causes = new Map();       // By GUID: when it is here, and when it is at neighbours.
     this.left = 0;                 // Not drawn, because too much moved.
     this.paused = false;
     this.framed = false;
@@ -125,9 +126,23 @@ class NetworkMap {
       this.left++;
       return;
     }
-    const begin = performance.now() + (inward ? 0 : TRAVEL_MS);
+    const begin = this.begin(record.guid, record.event);
     this.moving.push({ peer: record.peer, kind, inward, drop: drop ? record.event : null, begin });
     this.wake();
+  }
+
+  // When a descriptor sets off: what causes it has arrived by then, though on a fast network both happen
+  // in the same moment. A GUID is that of a Query and of its hits.
+  begin(guid, event) {
+    const now = performance.now();
+    const times = this.causes.get(guid) || { here: now, there: now };
+    this.causes.delete(guid);
+    this.causes.set(guid, times);
+    if (this.causes.size > MAX_MOVING) this.causes.delete(this.causes.keys().next().value);
+    const begin = Math.min(now + 4 * TRAVEL_MS, Math.max(now, event === "received" ? times.there : times.here));
+    if (event === "received") times.here = begin + TRAVEL_MS;
+    else if (event !== "dropped") times.there = begin + TRAVEL_MS;
+    return event === "refused" ? begin + TRAVEL_MS : begin;
   }
 
   wake() {
