@@ -10,6 +10,7 @@ use super::ongoing::{AllOngoing, MAX_ONGOING};
 use super::queue::{MAX_JOBS, Queue};
 use super::scan_log::ScanLog;
 use super::settings::{ControlPlace, Settings};
+use super::web::Web;
 use crate::control::place;
 use crate::driver::{
     Driver, DriverEvent, Host, Listener, Resolved, ScanTrigger, ShareError, ShareRoot, Shares,
@@ -72,6 +73,7 @@ pub fn run(
     }
     driver.command(|core, _| core.keep_tallies());
     let door = open_door(&settings, addr, &state, &driver)?;
+    let web = Web::open(&settings, state.folder(), driver.registry())?;
     let (filter, max_files) = (settings.filter.clone(), settings.max_files);
     let shares = Arc::new(Shares { roots, filter, max_files });
     driver.scan(&shares, ScanTrigger::Asked);
@@ -89,7 +91,7 @@ pub fn run(
         next_status: Instant::now() + STATUS_INTERVAL,
         next_rescan: Instant::now() + RESCAN_INTERVAL,
         started: Instant::now(),
-        clients: Clients::new(door),
+        clients: Clients::new(door, web),
         ongoing: AllOngoing::default(),
         queue,
         transfers: Transfers::default(),
@@ -243,8 +245,10 @@ impl Run<'_> {
     /// Tables of this room with their limits.
     pub(super) fn own_limits(&self) -> Vec<(&'static str, usize, usize)> {
         let clients = self.clients.door.as_ref().map_or(0, Door::len);
+        let http = self.web_clients();
         vec![
             ("control_clients", clients, MAX_CLIENTS),
+            ("http_clients", http.0, http.1),
             ("searches_under_way", self.ongoing.len(), MAX_ONGOING),
             ("downloads_listed", self.queue.len(), MAX_JOBS),
         ]
@@ -252,7 +256,7 @@ impl Run<'_> {
 
     /// Where the page is.
     pub(super) fn http_addr(&self) -> Option<SocketAddrV4> {
-        None
+        self.clients.web.as_ref().map(Web::addr)
     }
 
     fn look_up(&self, name: String, port: u16) -> Result<(), DaemonError> {
@@ -305,10 +309,13 @@ impl Run<'_> {
         loop {
             let now = Instant::now();
             let next = self.next_status.min(self.next_rescan);
-            let next = [self.names.next(), self.ongoing.next(), self.transfers_due]
-                .into_iter()
-                .flatten()
-                .fold(next, Instant::min);
+            let due = [
+                self.names.next(),
+                self.ongoing.next(),
+                self.transfers_due,
+                self.clients.deadline(now),
+            ];
+            let next = due.into_iter().flatten().fold(next, Instant::min);
             let wait = match self.clients.is_busy() {
                 true => Duration::ZERO,
                 false => next.saturating_duration_since(now),
@@ -316,6 +323,7 @@ impl Run<'_> {
             self.driver.turn(&mut events, wait).map_err(loop_failed)?;
             self.clients.handle(self.driver.registry(), &events);
             self.serve_clients();
+            self.serve_web();
             self.tell_records();
             self.clients.tell_missed();
             while let Some(event) = self.driver.next_event() {
@@ -329,6 +337,7 @@ impl Run<'_> {
                 }
             }
             self.handle_clock(Instant::now())?;
+            self.clients.flush();
             if self.stops {
                 return self.stop();
             }
