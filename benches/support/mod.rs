@@ -122,6 +122,7 @@ pub fn servent(state: &Path, args: &[&str]) -> spawned::Process {
     let mut command = servent::testnet::command(Path::new(env!("CARGO_BIN_EXE_servent")));
     command.args(["run", "--listen", "127.0.0.1:0", "--links", "0", "--no-pings", "--state"]);
     command.arg(state.join("state")).args(args).env("XDG_CONFIG_HOME", state);
+    command.env("XDG_RUNTIME_DIR", state);
     command.env("RUST_LOG", "info,servent::writes=debug");
     spawned::Process::spawn(command).expect("the servent starts")
 }

@@ -3,6 +3,7 @@
 use super::lab::LabArgs;
 use super::plan_args::PlanArgs;
 use super::show::SearchDrawingArgs;
+use super::steer_args::{CtlArgs, DownloadsArgs, ListArgs, StatusArgs, SteerArgs};
 use super::testnet_args::TestnetArgs;
 use super::values::{GetMode, number_or_text, seconds};
 use crate::wire::Dialect;
@@ -26,10 +27,22 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Search the network and print what is found
     Search(SearchArgs),
-    /// Download files by their URLs
+    /// Download files, by their URLs or by their numbers in the last search
     Get(GetArgs),
     /// Show which servents are reachable
     Ping(PingArgs),
+    /// Show what the running servent is doing
+    Status(StatusArgs),
+    /// List the links of the running servent
+    Links(ListArgs),
+    /// List the uploads and downloads of the running servent
+    Transfers(ListArgs),
+    /// List and steer the downloads of the running servent
+    Downloads(DownloadsArgs),
+    /// List the folders that the running servent shares
+    Shares(ListArgs),
+    /// Call any method of the running servent's control socket
+    Ctl(CtlArgs),
     /// Explain descriptors given in hex, as raw bytes or as a packet capture
     Decode(DecodeArgs),
     /// Simulate a network of thousands of servents in this process
@@ -40,7 +53,7 @@ pub(super) enum Command {
     Testnet(TestnetArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page of servent, or of one of its commands
+    /// Print the manual page of servent or of one of its commands, or write all of them
     Man(ManArgs),
 }
 
@@ -231,15 +244,31 @@ pub(super) enum RoleArg {
 }
 
 /// The options by which a one-shot command reaches the network.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct JoinArgs {
-    /// A servent to join through, by name or address; may be repeated [default: the servent of this
-    /// machine, on 127.0.0.1:6346 or where servent.toml has it listen, then up to 8 hosts it knew]
+    /// A servent to join through, by name or address, as with --guest; may be repeated [default: the
+    /// servent of this machine, on 127.0.0.1:6346 or where servent.toml has it listen, then up to 8 hosts
+    /// it knew]
     #[arg(long, value_name = "HOST[:PORT]", env = "SERVENT_CONNECT", value_delimiter = ',')]
     pub(super) connect: Vec<String>,
+    /// Have a connection of its own, even if a servent is running
+    #[arg(long, conflicts_with = "servent")]
+    pub(super) guest: bool,
+    #[command(flatten)]
+    pub(super) steer: SteerArgs,
 }
 
+/// Ends the long help of `search`.
+const SEARCH_NOTES: &str = "\
+If a servent is running, the search goes through it and over its links; files it shares itself are among \
+the hits. With --guest, --connect or --events, or if none is running, the search has a connection of its \
+own.
+
+Hits of the same name and size are one file with several sources, and have its number. 'servent get \
+NUMBER' downloads a file of the last search that was printed as text.";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = SEARCH_NOTES)]
 pub(super) struct SearchArgs {
     /// Words that must all begin a word of the file's name
     #[arg(required = true, value_name = "WORDS")]
@@ -261,7 +290,7 @@ pub(super) struct SearchArgs {
     /// One JSON object a line for each hit, and for each download at its end
     #[arg(long)]
     pub(super) json: bool,
-    /// Append what happens to each descriptor to a file, as 'run --events' does
+    /// Append what happens to each descriptor to a file, as 'run --events' does; implies --guest
     #[arg(long, value_name = "FILE")]
     pub(super) events: Option<PathBuf>,
 }
@@ -285,11 +314,25 @@ impl FetchArgs {
     }
 }
 
+/// Ends the long help of `get`.
+const GET_NOTES: &str = "\
+If a servent is running, it downloads, to the folder named here; where it may not write, or with --guest \
+or --connect, the command does it with connections of its own. Ctrl-C ends the download and keeps its \
+partial file, and the same command resumes it.";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = GET_NOTES)]
 pub(super) struct GetArgs {
-    /// What to download: http://HOST:PORT/get/INDEX/NAME, as a search prints it
-    #[arg(required = true, value_name = "URL")]
-    pub(super) urls: Vec<String>,
+    /// What to download: http://HOST:PORT/get/INDEX/NAME, as a search prints it, or the number of a file
+    /// of the last search
+    #[arg(required = true, value_name = "URL|NUMBER")]
+    pub(super) wanted: Vec<String>,
+    #[command(flatten)]
+    pub(super) join: JoinArgs,
+    /// Leave it to the running servent, which goes on for days: print the number of the download and
+    /// return at once
+    #[arg(long, conflicts_with_all = ["guest", "retry"])]
+    pub(super) queue: bool,
     #[command(flatten)]
     pub(super) fetch: FetchArgs,
     /// Name for the file; one URL only [default: the name in the URL]
@@ -390,4 +433,7 @@ pub(super) struct ManArgs {
     /// A command, such as run; without one the page of servent itself
     #[arg(value_name = "COMMAND")]
     pub(super) command: Vec<String>,
+    /// Write all pages into a folder, which is created if missing
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(super) all: Option<PathBuf>,
 }

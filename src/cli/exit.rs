@@ -42,6 +42,11 @@ codes! {
 }
 
 impl Failure {
+    /// A failure with the code that a running servent has told.
+    pub fn with_code(code: u8, text: impl Into<String>) -> Failure {
+        Failure { code, text: text.into() }
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         self.code

@@ -5,7 +5,11 @@
 //! other, so that the second finds the file of the first.
 
 mod job;
+mod remote;
 mod report;
+mod verdict;
+
+pub(super) use remote::RemoteFetches;
 
 use super::exit::Failure;
 use super::oneshot::{GuestStep, OneShot};
@@ -14,11 +18,12 @@ use crate::driver::PartialFile;
 use crate::servent::{Event, TransferId};
 use crate::transfer::download::{DownloadError, Source};
 use job::{Job, Next};
-use report::FetchReport;
+use report::{Complete, FetchReport};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use verdict::Verdict;
 
 /// Interval of updating the progress bars.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
@@ -51,16 +56,14 @@ pub(super) struct Fetches {
     /// No more sources will be offered.
     closed: bool,
     saved: usize,
-    /// Failures and the names of their files, in the order in which they ended.
-    failures: Vec<Failure>,
-    failed: Vec<String>,
+    verdict: Verdict,
 }
 
 impl Fetches {
     pub(super) fn new(options: FetchOptions) -> Fetches {
         let report = FetchReport::new(options.json, options.paths);
-        let (jobs, failures, failed) = (Vec::new(), Vec::new(), Vec::new());
-        Fetches { options, report, jobs, closed: false, saved: 0, failures, failed }
+        let (jobs, verdict) = (Vec::new(), Verdict::default());
+        Fetches { options, report, jobs, closed: false, saved: 0, verdict }
     }
 
     /// Adds a source, to the job of the same name and size or to a new one.
@@ -169,7 +172,7 @@ impl Fetches {
                 if let Some(at) = self.position(transfer) {
                     self.saved += 1;
                     self.jobs[at].end();
-                    self.report.done(&self.jobs[at], bytes, already_here)?;
+                    self.report_done(at, bytes, already_here)?;
                 }
             }
             GuestStep::Event(Event::DownloadFailed { transfer, error }) => {
@@ -206,15 +209,24 @@ impl Fetches {
 
     fn fail(&mut self, at: usize, failure: Failure) -> Result<(), Failure> {
         self.jobs[at].end();
-        let place = self.place(at);
-        self.report.failed(&self.jobs[at], place.as_ref(), failure.text())?;
-        // A single failure is printed as the command ends.
-        if self.jobs.len() > 1 {
-            log::warn!("{}", failure.text());
-        }
-        self.failures.push(failure);
-        self.failed.push(self.jobs[at].what.clone());
+        self.report_failed(at, failure.text())?;
+        let files = self.jobs.len();
+        self.verdict.add(failure, &self.jobs[at].what, files);
         Ok(())
+    }
+
+    fn report_done(&mut self, at: usize, bytes: u64, already_here: bool) -> Result<(), Failure> {
+        let job = &self.jobs[at];
+        let Some((path, servents)) = &job.saved else { return Ok(()) };
+        let ((url, name), servents) = (job.url_and_name(), *servents);
+        self.report.done(&Complete { url, name, path, bytes, already_here, servents })
+    }
+
+    fn report_failed(&mut self, at: usize, error: &str) -> Result<(), Failure> {
+        let place = self.place(at);
+        let (path, total) = place.map_or((None, None), |(path, _, total)| (Some(path), total));
+        let job = &self.jobs[at];
+        self.report.failed(job.url_and_name(), total.or(job.size), path.as_deref(), error)
     }
 
     /// Cancels all downloads and reports what is kept of each.
@@ -235,35 +247,16 @@ impl Fetches {
         let mut told = Vec::new();
         for &at in &open {
             told.push(format!("\"{}\" interrupted{}", self.jobs[at].what, self.kept(at)));
-            let place = self.place(at);
-            if let Err(failure) = self.report.failed(&self.jobs[at], place.as_ref(), "interrupted")
-            {
+            if let Err(failure) = self.report_failed(at, "interrupted") {
                 return failure;
             }
         }
-        Failure::interrupted(match &told[..] {
-            [] => "interrupted".to_owned(),
-            [only] => only.clone(),
-            several => {
-                several.iter().for_each(|line| log::warn!("{line}"));
-                format!("interrupted: {} files are not complete", several.len())
-            }
-        })
+        verdict::interrupted(&told)
     }
 
-    /// The result of the command. The exit code of several failures is their common one, or 1 if they
-    /// differ or `summed` is set.
+    /// The result of the command; see [`Verdict::outcome`].
     pub(super) fn verdict(mut self, summed: bool) -> Result<(), Failure> {
-        let failures = std::mem::take(&mut self.failures);
-        let (files, failed) = (self.jobs.len(), failures.len());
-        let alike = failures.windows(2).all(|pair| pair[0].code() == pair[1].code());
-        let text = format!("{failed} of {files} files not downloaded{}", named(&self.failed));
-        match failures.into_iter().next() {
-            None => Ok(()),
-            Some(only) if files == 1 => Err(only),
-            Some(first) if alike && !summed => Err(first.with_text(text)),
-            Some(_) => Err(Failure::failed(text)),
-        }
+        std::mem::take(&mut self.verdict).outcome(self.jobs.len(), summed)
     }
 
     fn position(&self, transfer: TransferId) -> Option<usize> {
@@ -288,11 +281,7 @@ impl Fetches {
     fn kept(&self, at: usize) -> String {
         self.place(at).map_or_else(String::new, |(path, have, total)| {
             let amount = output::part_of(have, total);
-            let advice = match self.jobs[at].is_of_another_size() {
-                true => "remove it to start anew",
-                false => "run the same command to resume",
-            };
-            format!("; {}: {amount} kept; {advice}", path.display())
+            verdict::kept(&path, &amount, self.jobs[at].is_of_another_size())
         })
     }
 }
@@ -301,13 +290,6 @@ impl Drop for Fetches {
     fn drop(&mut self) {
         self.jobs.iter_mut().for_each(Job::end);
     }
-}
-
-/// The first few names, as the end of a sentence.
-fn named(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(3).map(|name| format!("\"{name}\"")).collect();
-    let more = if names.len() > shown.len() { ", …" } else { "" };
-    format!(": {}{more}", shown.join(", "))
 }
 
 fn unusable(folder: &std::path::Path, error: &io::Error) -> String {

@@ -45,15 +45,24 @@ const PARTIAL: (&str, &str) = (
     "The kept part of an interrupted download, and where its bytes come from, in the folder of \
      --output; the same command resumes it.",
 );
+const CONTROL: (&str, &str) = (
+    "$XDG_RUNTIME_DIR/servent/ADDR-PORT.sock",
+    "The control socket of a running servent, for its user alone; in its folder of state where the \
+     variable is not set. A socket that nobody answers is no running servent.",
+);
+const LAST_SEARCH: (&str, &str) = (
+    "$XDG_STATE_HOME/servent/last-search",
+    "The hits of the last search that printed text, for 'servent get NUMBER': one JSON object a line.",
+);
 const STOP: (&str, &str) = ("INT, TERM", "Stops.");
 const STOP_DOWNLOADS: (&str, &str) =
     ("INT, TERM", "Stops; partial downloads are kept, and the same command resumes them.");
 
-const PAGES: [Page; 9] = [
+const PAGES: [Page; 15] = [
     Page {
         name: "servent",
         exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
-        files: &[SETTINGS, STATE, NETWORK],
+        files: &[SETTINGS, STATE, CONTROL, LAST_SEARCH, NETWORK],
         signals: &[],
         examples: &[
             ("servent testnet demo", "Show everything on this machine, with nothing to prepare."),
@@ -64,7 +73,7 @@ const PAGES: [Page; 9] = [
     Page {
         name: "servent-run",
         exit: &[0, 1, 2, 8],
-        files: &[SETTINGS, STATE],
+        files: &[SETTINGS, STATE, CONTROL],
         signals: &[
             ("INT, TERM", "Stops; the known hosts are saved."),
             (
@@ -86,7 +95,7 @@ const PAGES: [Page; 9] = [
     Page {
         name: "servent-search",
         exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
-        files: &[SETTINGS, STATE, PARTIAL],
+        files: &[SETTINGS, STATE, CONTROL, LAST_SEARCH, PARTIAL],
         signals: &[STOP_DOWNLOADS],
         examples: &[
             ("servent search striped zebra", "Print hits until no more come."),
@@ -100,9 +109,11 @@ const PAGES: [Page; 9] = [
     Page {
         name: "servent-get",
         exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
-        files: &[PARTIAL],
+        files: &[SETTINGS, CONTROL, LAST_SEARCH, PARTIAL],
         signals: &[STOP_DOWNLOADS],
         examples: &[
+            ("servent get 3", "Download the third file of the last search, from all its sources."),
+            ("servent get --queue 3", "Leave it to the running servent, and return at once."),
             (
                 "servent get http://127.0.0.1:6346/get/1/zebra.flac",
                 "Download a file by the URL that a search printed.",
@@ -119,6 +130,70 @@ const PAGES: [Page; 9] = [
         files: &[],
         signals: &[STOP],
         examples: &[("servent ping --ttl 1 127.0.0.1", "Ping only the servent itself.")],
+    },
+    Page {
+        name: "servent-status",
+        exit: &[0, 1, 2, 4, 5],
+        files: &[SETTINGS, CONTROL],
+        signals: &[("INT, TERM", "Leaves --watch.")],
+        examples: &[
+            ("servent status", "One screen about the running servent."),
+            ("servent status --watch", "The same, live; q leaves."),
+            (
+                "servent status --json --servent 127.0.0.1:6347",
+                "One JSON object about one of several.",
+            ),
+        ],
+    },
+    Page {
+        name: "servent-links",
+        exit: &[0, 1, 2, 4, 5],
+        files: &[SETTINGS, CONTROL],
+        signals: &[],
+        examples: &[("servent links --json", "The links as a JSON array.")],
+    },
+    Page {
+        name: "servent-transfers",
+        exit: &[0, 1, 2, 4, 5],
+        files: &[SETTINGS, CONTROL],
+        signals: &[],
+        examples: &[("servent transfers", "Uploads and downloads, with bars.")],
+    },
+    Page {
+        name: "servent-downloads",
+        exit: &[0, 1, 2, 4, 5],
+        files: &[SETTINGS, CONTROL],
+        signals: &[],
+        examples: &[
+            ("servent downloads", "The downloads with their numbers."),
+            ("servent downloads pause 3 4", "Hold two of them."),
+            ("servent downloads retry 5", "Try one again that has failed."),
+        ],
+    },
+    Page {
+        name: "servent-shares",
+        exit: &[0, 1, 2, 4, 5],
+        files: &[SETTINGS, CONTROL],
+        signals: &[],
+        examples: &[("servent shares", "The shared folders, and how many files each has.")],
+    },
+    Page {
+        name: "servent-ctl",
+        exit: &[0, 1, 2, 4, 5, 130],
+        files: &[SETTINGS, CONTROL],
+        signals: &[("INT, TERM", "Ends the request.")],
+        examples: &[
+            ("servent ctl rpc.discover", "Describe all methods, as OpenRPC."),
+            ("servent ctl connect '{\"addr\":\"192.0.2.7:6346\"}'", "Keep a link with a servent."),
+            (
+                "servent ctl set '{\"upload_limit\":500000}'",
+                "Change a setting until the next start.",
+            ),
+            (
+                "servent ctl subscribe '{\"events\":[\"links\",\"searches\"]}'",
+                "Print what happens, one line each.",
+            ),
+        ],
     },
     Page {
         name: "servent-decode",

@@ -2,19 +2,26 @@
 //!
 //! | file | has |
 //! |---|---|
-//! | `args` `plan_args` `testnet_args` | the options, each described once: flag, variable and key of a file |
+//! | `args` `plan_args` `steer_args` `testnet_args` | the options, each described once: flag, variable and key of a file |
 //! | `values` | how a value of an option is read |
 //! | `settings` `plan` | options and files to checked settings |
-//! | `run` `search` `get` `ping` `decode` `sim` `lab` `testnet` `shell` | the commands |
-//! | `oneshot` `fetch` | what commands share: a guest servent, downloads |
+//! | `run` `search` `get` `ping` `status` `downloads` `ctl` `decode` `sim` `lab` `testnet` `shell` | the commands |
+//! | `finding` `oneshot` `fetch` `interrupt` | what commands share: the running servent, a guest servent, downloads |
+//! | `hits` `last_search` | hits by file, and the last ones for `get` |
 //! | `output` `progress` `event_log` `scan_log` `exit` | lines, bars, logs, exit codes |
 
 mod args;
+mod ctl;
 mod decode;
+mod downloads;
 mod exit;
 mod fetch;
+mod finding;
 mod get;
+mod hits;
+mod interrupt;
 mod lab;
+mod last_search;
 mod limits;
 mod logging;
 mod manual;
@@ -30,6 +37,8 @@ mod settings;
 mod shell;
 mod show;
 mod sim;
+mod status;
+mod steer_args;
 mod testnet;
 mod testnet_args;
 mod values;
@@ -52,6 +61,12 @@ pub fn main() -> ExitCode {
         Command::Search(args) => search::run(args),
         Command::Get(args) => get::run(&args),
         Command::Ping(args) => ping::run(args),
+        Command::Status(args) => status::status(&args),
+        Command::Links(args) => status::links(&args),
+        Command::Transfers(args) => status::transfers(&args),
+        Command::Downloads(args) => downloads::run(&args),
+        Command::Shares(args) => status::shares(&args),
+        Command::Ctl(args) => ctl::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Sim(args) => sim::run(args, given),
         Command::Lab(args) => lab::run(&args),

@@ -94,27 +94,34 @@ impl OneShot {
 
     /// A guest that dials `hosts`, or else the servent of this machine and then hosts of its cache.
     pub(super) fn join(hosts: &[String]) -> Result<OneShot, Failure> {
-        let parsed = hosts.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
         let mut shot = OneShot::new()?;
-        shot.joins = true;
+        shot.join_through(hosts)?;
+        Ok(shot)
+    }
+
+    /// Dials `hosts`, or else the servent of this machine and then hosts of its cache. From here on the
+    /// guest looks up no other names.
+    pub(super) fn join_through(&mut self, hosts: &[String]) -> Result<(), Failure> {
+        let parsed = hosts.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
+        self.joins = true;
         if parsed.is_empty() {
             let (listen, dialled) = usual_servent()?;
             if let Ok(state) = default_state(listen) {
-                shot.fallbacks = read_hosts(&state);
-                shot.fallbacks.truncate(MAX_FALLBACKS);
+                self.fallbacks = read_hosts(&state);
+                self.fallbacks.truncate(MAX_FALLBACKS);
             }
-            shot.dial(dialled);
+            self.dial(dialled);
         }
         for host in parsed {
             match host {
-                Host::Addr(addr) => shot.dial(addr),
+                Host::Addr(addr) => self.dial(addr),
                 Host::Name(name, port) => {
-                    shot.lookups += 1;
-                    shot.look_up(name, port)?;
+                    self.lookups += 1;
+                    self.look_up(name, port)?;
                 }
             }
         }
-        Ok(shot)
+        Ok(())
     }
 
     /// Waits for the next step, at most until `deadline`.

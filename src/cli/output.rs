@@ -2,12 +2,8 @@
 
 use super::exit::Failure;
 use super::progress;
-use crate::daemon::hit_record;
 use crate::driver::Driver;
-use crate::servent::Hit;
 pub(super) use crate::text::{count, part_of, shown, shown_lines};
-use crate::transfer::url::TransferUrl;
-use indicatif::HumanBytes;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::Path;
@@ -61,37 +57,5 @@ impl Printer {
             }
             printed => printed,
         }
-    }
-}
-
-/// Prints a hit.
-pub(super) fn hit(hit: &Hit, as_json: bool) -> Result<(), Failure> {
-    if as_json {
-        return json(&hit_record(hit));
-    }
-    let mut notes = format!("{}, {}", HumanBytes(hit.size), hops(hit.hops));
-    if hit.push == Some(true) {
-        notes.push_str(", behind a firewall");
-    }
-    if hit.busy == Some(true) {
-        notes.push_str(", busy");
-    }
-    line(&format!("{}  ({notes})\n  {}", shown(&hit.name), url_of(hit)))
-}
-
-/// The URL of a hit.
-pub(super) fn url_of(hit: &Hit) -> TransferUrl {
-    TransferUrl {
-        host: hit.addr.ip().to_string(),
-        port: hit.addr.port(),
-        index: hit.index,
-        name: hit.name.clone(),
-    }
-}
-
-fn hops(hops: u8) -> String {
-    match hops {
-        1 => "1 hop".to_owned(),
-        hops => format!("{hops} hops"),
     }
 }

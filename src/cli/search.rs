@@ -1,14 +1,17 @@
-//! `servent search`: originates one Query, prints hits as they arrive, and downloads files if asked.
+//! `servent search`: originates one Query, through the running servent or as a guest, prints hits as they
+//! arrive, and downloads files if asked.
+
+mod through;
 
 use super::args::SearchArgs;
 use super::exit::Failure;
 use super::fetch::{AT_ONCE, FetchOptions, Fetches};
+use super::hits::Hits;
 use super::oneshot::{GuestStep, OneShot};
-use super::output::{self, Printer};
 use super::values::GetMode;
+use super::{finding, output};
+use crate::daemon::hit_record;
 use crate::servent::{Event, Hit};
-use crate::wire::ServentId;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Longest wait for hits without `--wait`, from the first link on.
@@ -17,39 +20,53 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 const WAIT_AFTER_HIT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
-    let criteria = args.words.join(" ");
+    match finding::find_unless_guest(&args.join, args.events.is_some())? {
+        Some(client) => through::run(client, &args),
+        None => as_guest(args),
+    }
+}
+
+impl SearchArgs {
+    fn criteria(&self) -> String {
+        self.words.join(" ")
+    }
+
+    fn hits(&self) -> Hits {
+        Hits::new(self.json, self.get.is_some())
+    }
+
+    fn fetch_options(&self) -> FetchOptions {
+        FetchOptions {
+            folder: self.fetch.output.clone(),
+            name: None,
+            retry: self.fetch.retry,
+            at_once: if self.get == Some(GetMode::First) { 1 } else { AT_ONCE },
+            json: self.json,
+            paths: false,
+        }
+    }
+}
+
+fn as_guest(args: SearchArgs) -> Result<(), Failure> {
+    let criteria = args.criteria();
     let mut shot = OneShot::join(&args.join.connect)?;
     output::record_events(&mut shot.driver, args.events.as_deref())?;
     shot.driver
         .command(|core, now| core.search(now, &criteria, Some(args.ttl)))
         .map_err(|error| Failure::usage(error.to_string()))?;
     let mut search = SearchCommand {
-        fetches: Fetches::new(FetchOptions {
-            folder: args.fetch.output.clone(),
-            name: None,
-            retry: args.fetch.retry,
-            at_once: if args.get == Some(GetMode::First) { 1 } else { AT_ONCE },
-            json: args.json,
-            paths: false,
-        }),
-        printer: Printer::default(),
+        fetches: Fetches::new(args.fetch_options()),
+        hits: args.hits(),
         args,
         deadline: None,
         latest: None,
         over: false,
-        seen: BTreeSet::new(),
-        sources: BTreeSet::new(),
     };
-    while !search.is_done() {
-        search.fetches.start_due(&mut shot)?;
-        if search.is_done() {
-            break;
-        }
-        let step = shot.next(search.next_wake())?;
-        search.act(&mut shot, step)?;
-    }
-    search.tell_count();
-    if search.seen.is_empty() {
+    let searched = search.until_done(&mut shot);
+    search.hits.keep();
+    searched?;
+    search.hits.end()?;
+    if search.hits.is_empty() {
         return Err(Failure::nothing_found(format!("nothing found for \"{criteria}\"")));
     }
     if search.has_the_one() { Ok(()) } else { search.fetches.verdict(true) }
@@ -58,20 +75,28 @@ pub(super) fn run(args: SearchArgs) -> Result<(), Failure> {
 struct SearchCommand {
     args: SearchArgs,
     fetches: Fetches,
-    printer: Printer,
+    hits: Hits,
     /// End of the wait for hits; known from the first link on.
     deadline: Option<Instant>,
     /// Latest end of the wait.
     latest: Option<Instant>,
     /// Waiting for hits is over.
     over: bool,
-    /// URLs of the hits so far.
-    seen: BTreeSet<String>,
-    /// Servents they are from.
-    sources: BTreeSet<ServentId>,
 }
 
 impl SearchCommand {
+    fn until_done(&mut self, shot: &mut OneShot) -> Result<(), Failure> {
+        while !self.is_done() {
+            self.fetches.start_due(shot)?;
+            if self.is_done() {
+                break;
+            }
+            let step = shot.next(self.next_wake())?;
+            self.act(shot, step)?;
+        }
+        Ok(())
+    }
+
     fn is_done(&self) -> bool {
         self.has_the_one() || (self.over && self.fetches.is_done())
     }
@@ -102,12 +127,12 @@ impl SearchCommand {
                 }
             }
             Some(GuestStep::Event(Event::Hit { hit, .. })) => self.note_hit(hit)?,
-            Some(GuestStep::Alone(failure)) if self.seen.is_empty() => return Err(failure),
+            Some(GuestStep::Alone(failure)) if self.hits.is_empty() => return Err(failure),
             Some(GuestStep::Alone(_)) => self.stop_waiting(),
             Some(GuestStep::Stop) if !self.fetches.is_idle() => {
                 return Err(self.fetches.interrupt(shot));
             }
-            Some(GuestStep::Stop) if self.seen.is_empty() => {
+            Some(GuestStep::Stop) if self.hits.is_empty() => {
                 return Err(Failure::interrupted("interrupted before anything was found"));
             }
             Some(GuestStep::Stop) => self.stop_waiting(),
@@ -128,14 +153,9 @@ impl SearchCommand {
             let enough = Instant::now() + WAIT_AFTER_HIT;
             self.deadline = self.latest.map(|latest| latest.min(enough));
         }
-        self.sources.insert(hit.servent);
-        if !self.seen.insert(output::url_of(&hit).to_string()) {
+        if !self.hits.note(&hit_record(&hit))? || self.args.get.is_none() {
             return Ok(());
         }
-        if self.args.get.is_none() {
-            return output::hit(&hit, self.args.json);
-        }
-        self.printer.print(|| output::hit(&hit, self.args.json))?;
         if !hit.in_scope {
             log::info!(
                 "{} is out of scope for a hit from this neighbour and not connected to: its \
@@ -145,13 +165,5 @@ impl SearchCommand {
         }
         self.fetches.offer(hit.into_source());
         Ok(())
-    }
-
-    fn tell_count(&self) {
-        let (hits, sources) = (self.seen.len() as u64, self.sources.len() as u64);
-        if hits > 0 {
-            let sources = output::count(sources, "servent", "servents");
-            log::info!("{} from {sources}", output::count(hits, "hit", "hits"));
-        }
     }
 }

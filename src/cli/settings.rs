@@ -210,6 +210,9 @@ pub(super) fn parse_host(text: &str) -> Result<Host, Failure> {
 
 /// The file in the XDG configuration folder; none is like an empty one.
 fn read_usual_file() -> Result<RunArgs, Failure> {
+    if let Some(path) = std::env::var_os("SERVENT_CONFIG").filter(|path| !path.is_empty()) {
+        return read_file(Path::new(&path), true);
+    }
     match Xdg::new() {
         Ok(base) => read_file(&base.config_dir().join("servent").join("servent.toml"), false),
         Err(_) => Ok(RunArgs::default()),
@@ -263,6 +266,16 @@ pub(super) fn usual_servent() -> Result<(SocketAddrV4, SocketAddrV4), Failure> {
         dialled.set_ip(Ipv4Addr::LOCALHOST);
     }
     Ok((listen, dialled))
+}
+
+/// The control socket of the servent that commands use by default.
+pub(super) fn usual_socket() -> Result<Option<PathBuf>, Failure> {
+    let (listen, _) = usual_servent()?;
+    let file = read_usual_file()?;
+    let variable = |name| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+    let named = variable("SERVENT_CONTROL").or(file.control);
+    let state = variable("SERVENT_STATE").or(file.state).or_else(|| default_state(listen).ok());
+    Ok(named.or_else(|| Some(place::default_socket(listen, &state?))))
 }
 
 /// The default state folder of the servent that listens on `addr`.

@@ -5,7 +5,9 @@ use super::exit::Failure;
 use super::manual;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Prints the completions for a shell.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
@@ -14,22 +16,46 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Prints a manual page.
+/// Prints a manual page, or writes all of them.
 pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
     let mut command = Cli::command();
     // Gives each command its full name and the global options.
     command.build();
+    if let Some(folder) = &args.all {
+        return write_all(&command, folder);
+    }
     let command = args.command.iter().try_fold(command, |within, name| find(&within, name))?;
-    // A page is found by one word, as in `man servent-run`.
-    let name = command.get_bin_name().unwrap_or("servent").replace(' ', "-");
+    print(&page(command)?)
+}
+
+/// The name of a command's page: a page is found by one word, as in `man servent-run`.
+fn page_name(command: &Command) -> String {
+    command.get_bin_name().unwrap_or("servent").replace(' ', "-")
+}
+
+fn page(command: Command) -> Result<Vec<u8>, Failure> {
+    let name = page_name(&command);
     let sections = manual::sections(&name);
     let man = Man::new(command)
         .title(name.to_uppercase())
         .source(concat!("servent ", env!("CARGO_PKG_VERSION")))
-        .manual("Gnutella 0.4");
+        .manual("Gnutella");
     let mut text = Vec::new();
     man.render(&mut text).map_err(|error| Failure::of_output(&error))?;
-    print(&with_sections(text, &sections))
+    Ok(with_sections(text, &sections))
+}
+
+/// Writes the pages of a command and of all below it into a folder.
+fn write_all(command: &Command, folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
+    let path = folder.join(format!("{}.1", page_name(command)));
+    fs::write(&path, page(command.clone())?).map_err(|error| cannot_write(&path, &error))?;
+    let below = command.get_subcommands().filter(|command| command.get_name() != "help");
+    below.into_iter().try_for_each(|command| write_all(command, folder))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::disk(format!("cannot write {}: {error}", path.display()))
 }
 
 /// Inserts sections before the last one, on versions.

@@ -5,6 +5,7 @@ mod searches;
 mod show;
 
 use super::exit::Failure;
+use super::interrupt::StopFlag;
 use super::testnet_args::{TestnetArgs, TestnetCommand, UpArgs};
 use super::{output, plan};
 use crate::plan::Plan;
@@ -12,11 +13,8 @@ use crate::plan::topology::Topology;
 use crate::testnet::{self, RunFolder, View, demo};
 use clap::ArgMatches;
 use etcetera::{BaseStrategy, base_strategy::Xdg};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Number of nodes without a plan.
@@ -26,8 +24,8 @@ pub(super) fn run(args: TestnetArgs, given: &ArgMatches) -> Result<(), Failure> 
     let folder = || folder(args.dir.clone());
     match args.command {
         TestnetCommand::Demo(args) => {
-            let stop = stop_flag()?;
-            demo::run(usize::from(args.nodes), args.svg.as_deref(), &stop).map_err(of_io)
+            let stop = StopFlag::new()?;
+            demo::run(usize::from(args.nodes), args.svg.as_deref(), stop.flag()).map_err(of_io)
         }
         TestnetCommand::Up(args) => up(&folder()?, &args, given),
         TestnetCommand::Ps(args) => show::ps(&folder()?, args.json),
@@ -82,19 +80,10 @@ fn of_io(error: io::Error) -> Failure {
     }
 }
 
-/// A flag that INT and TERM set.
-fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(of_io)?;
-    }
-    Ok(stop)
-}
-
 fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failure> {
     let started = Instant::now();
-    let stop = stop_flag()?;
-    let stopped = || stop.load(Ordering::Relaxed);
+    let stop = StopFlag::new()?;
+    let stopped = || stop.is_set();
     let bare = args.plan.is_none() && args.settings == Default::default();
     if bare && !args.check && !args.foreground && folder.network().is_ok() {
         let count = testnet::heal(folder, &stopped).map_err(of_io)?;

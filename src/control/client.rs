@@ -24,6 +24,9 @@ const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
 /// Most notifications kept while a reply is waited for; the oldest are dropped beyond.
 const MAX_KEPT: usize = 10_000;
 
+/// Longest wait between two looks at whether to go on.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -178,7 +181,6 @@ impl Client {
         wait: Duration,
         mut each: impl FnMut(Option<(&str, Value)>) -> Result<bool, E>,
     ) -> Result<Option<Value>, E> {
-        const SLICE: Duration = Duration::from_millis(100);
         let id = self.send(method, params)?;
         let wait = wait.saturating_add(REPLY_TIMEOUT);
         let until = Instant::now() + wait;
@@ -195,6 +197,26 @@ impl Client {
             };
             if !goes_on {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// Hands what comes to `each`, until it says `false`; see [`Client::follow`].
+    ///
+    /// # Errors
+    /// When the servent is gone, or sends what no servent does.
+    pub fn listen<E: From<ClientError>>(
+        &mut self,
+        mut each: impl FnMut(Option<(&str, Value)>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        loop {
+            let goes_on = match self.receive(Instant::now() + SLICE)? {
+                Some(ServerLine::Notification { method, params }) => each(Some((&method, params)))?,
+                Some(ServerLine::Reply { .. }) => true,
+                None => each(None)?,
+            };
+            if !goes_on {
+                return Ok(());
             }
         }
     }

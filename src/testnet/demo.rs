@@ -213,7 +213,7 @@ fn shared_by(number: usize, sharer: usize) -> (&'static str, Vec<u8>) {
 /// Runs `servent get` as a user would.
 fn get(url: &str, output: &Path) -> io::Result<()> {
     let mut command = process::command(&std::env::current_exe()?);
-    command.args(["get", url]).arg("--output").arg(output).env("RUST_LOG", "warn");
+    command.args(["get", "--guest", url]).arg("--output").arg(output).env("RUST_LOG", "warn");
     let done = command.stdout(Stdio::null()).output()?;
     if done.status.success() {
         return Ok(());

@@ -6,7 +6,7 @@
 //! | `control` | the keeper's socket |
 //! | `keeper.log` | the keeper's log |
 //! | `links.jsonl` | which connection carries which link |
-//! | `nodes/N/` | `log`, `events.jsonl`, `state/` and `share/` of a node |
+//! | `nodes/N/` | `log`, `events.jsonl`, `control` (its socket), `state/` and `share/` of a node |
 //! | `searches/` | output of running searches |
 
 use crate::plan::Faults;
@@ -20,6 +20,8 @@ use std::time::Duration;
 
 const NETWORK: &str = "testnet.json";
 const SOCKET: &str = "control";
+/// Highest number of a node.
+const LAST_NODE: usize = 999;
 const NODES: &str = "nodes";
 const LINKS: &str = "links.jsonl";
 const KEEPER_LOG: &str = "keeper.log";
@@ -186,7 +188,8 @@ impl RunFolder {
     /// When the path is too long for a socket in it, or cannot be made absolute.
     pub fn new(path: &Path) -> io::Result<RunFolder> {
         let path = std::path::absolute(path)?;
-        let excess = path.join("control.new").as_os_str().len().saturating_sub(MAX_SOCKET_PATH);
+        let longest = RunFolder { path: path.clone() }.control(LAST_NODE);
+        let excess = longest.as_os_str().len().saturating_sub(MAX_SOCKET_PATH);
         if excess > 0 {
             let text = format!(
                 "the path {} is {excess} bytes too long for a socket in it: choose another \
@@ -236,6 +239,11 @@ impl RunFolder {
     /// The log of a node.
     pub fn log(&self, number: usize) -> PathBuf {
         self.node(number).join("log")
+    }
+
+    /// The control socket of a node.
+    pub fn control(&self, number: usize) -> PathBuf {
+        self.node(number).join(SOCKET)
     }
 
     /// The events of a node.

@@ -9,18 +9,24 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// Longest wait for anything; reaching it is a failure even on an overloaded machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A temporary folder that serves as home directory, configuration and state.
+/// Folder of the control sockets in a home.
+const RUNTIME: &str = "run";
+
+/// A temporary folder that serves as home directory, configuration, state and session.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
 
 impl Home {
     pub(crate) fn new() -> Home {
-        Home { folder: tempfile::tempdir().unwrap() }
+        let home = Home { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(home.path(RUNTIME)).unwrap();
+        home
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -42,6 +48,7 @@ impl Home {
         let mut command = servent::testnet::command(Path::new(env!("CARGO_BIN_EXE_servent")));
         command.env("HOME", self.folder.path()).env("RUST_LOG", "info");
         command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
+        command.env("XDG_RUNTIME_DIR", self.path(RUNTIME));
         command.current_dir(self.folder.path());
         command
     }
@@ -51,8 +58,18 @@ impl Home {
         self.command().args(args).output().unwrap()
     }
 
-    /// Starts `servent run` on a free port of 127.0.0.1 and waits until it listens.
+    /// Starts `servent run` on a free port of 127.0.0.1 and waits until it listens. One-shot commands do
+    /// not find it by themselves: its control socket is not in the usual place.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let mut command = self.command();
+        command.args(["run", "--listen", "127.0.0.1:0"]).args(args);
+        command
+            .env("SERVENT_CONTROL", self.path(RUNTIME).join(Uuid::new_v4().simple().to_string()));
+        Running::start(command)
+    }
+
+    /// The same with its control socket in the usual place, where one-shot commands find it.
+    pub(crate) fn serve(&self, args: &[&str]) -> Running {
         let mut command = self.command();
         command.args(["run", "--listen", "127.0.0.1:0"]).args(args);
         Running::start(command)

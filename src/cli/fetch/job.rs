@@ -5,6 +5,7 @@ use crate::cli::{output, progress};
 use crate::servent::{FileId, Progress, TransferId};
 use crate::transfer::download::{DownloadError, Partial, Source};
 use crate::transfer::names::escape_for_terminal;
+use crate::transfer::url::TransferUrl;
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -130,6 +131,14 @@ impl Job {
     /// The source that was tried last, or the first.
     pub(super) fn last_source(&self) -> &Source {
         &self.sources[self.at].source
+    }
+
+    /// The URL of the source that was tried last, and the name of the file there.
+    pub(super) fn url_and_name(&self) -> (String, &str) {
+        let Source { addr, index, name, .. } = self.last_source();
+        let (host, port) = (addr.ip().to_string(), addr.port());
+        let url = TransferUrl { host, port, index: *index, name: name.clone() };
+        (url.to_string(), name)
     }
 
     /// Time of the next source.

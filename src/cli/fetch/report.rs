@@ -1,14 +1,11 @@
 //! The report of a download at its end: a log line for people, a JSON object for programs.
 
-use super::job::Job;
 use crate::cli::exit::Failure;
 use crate::cli::output::{self, Printer};
-use crate::transfer::download::Source;
-use crate::transfer::url::TransferUrl;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::Path;
 
 /// A file as `--json` prints it. The names are what other people's scripts rely on.
 #[derive(Debug, Serialize)]
@@ -32,6 +29,21 @@ enum State {
     Failed,
 }
 
+/// A complete file.
+#[derive(Clone, Debug)]
+pub(super) struct Complete<'a> {
+    /// The source, and the name it has there.
+    pub(super) url: String,
+    pub(super) name: &'a str,
+    /// The file here.
+    pub(super) path: &'a Path,
+    pub(super) bytes: u64,
+    /// It was here before.
+    pub(super) already_here: bool,
+    /// Servents its bytes come from.
+    pub(super) servents: usize,
+}
+
 /// Prints reports until the reader of stdout is gone.
 pub(super) struct FetchReport {
     printer: Printer,
@@ -48,13 +60,8 @@ impl FetchReport {
     }
 
     /// A file is complete.
-    pub(super) fn done(
-        &mut self,
-        job: &Job,
-        bytes: u64,
-        already_here: bool,
-    ) -> Result<(), Failure> {
-        let Some((path, servents)) = &job.saved else { return Ok(()) };
+    pub(super) fn done(&mut self, file: &Complete<'_>) -> Result<(), Failure> {
+        let Complete { path, bytes, already_here, servents, .. } = *file;
         let (shown, size) = (path.display(), HumanBytes(bytes));
         match (already_here, servents) {
             (true, _) => log::info!("already here: {shown} ({size})"),
@@ -65,9 +72,14 @@ impl FetchReport {
             ),
         }
         if self.json {
-            let path = Some(path.display().to_string());
-            let source = job.last_source();
-            return self.object(source, Some(bytes), path, State::Done, None);
+            return self.object(&FileLine {
+                url: file.url.clone(),
+                name: file.name,
+                size: Some(bytes),
+                path: Some(path.display().to_string()),
+                state: State::Done,
+                error: None,
+            });
         }
         match self.paths {
             true => self.printer.print(|| output::line(&path.display().to_string())),
@@ -78,31 +90,21 @@ impl FetchReport {
     /// A file is not complete.
     pub(super) fn failed(
         &mut self,
-        job: &Job,
-        partial: Option<&(PathBuf, u64, Option<u64>)>,
+        source: (String, &str),
+        size: Option<u64>,
+        partial: Option<&Path>,
         error: &str,
     ) -> Result<(), Failure> {
+        let (url, name) = source;
+        let state = if partial.is_some() { State::Kept } else { State::Failed };
+        let path = partial.map(|path| path.display().to_string());
+        self.object(&FileLine { url, name, size, path, state, error: Some(error) })
+    }
+
+    fn object(&mut self, line: &FileLine<'_>) -> Result<(), Failure> {
         if !self.json {
             return Ok(());
         }
-        let path = partial.map(|(path, ..)| path.display().to_string());
-        let size = partial.and_then(|(.., total)| *total).or(job.size);
-        let state = if partial.is_some() { State::Kept } else { State::Failed };
-        self.object(job.last_source(), size, path, state, Some(error))
-    }
-
-    fn object(
-        &mut self,
-        source: &Source,
-        size: Option<u64>,
-        path: Option<String>,
-        state: State,
-        error: Option<&str>,
-    ) -> Result<(), Failure> {
-        let Source { addr, index, name, .. } = source;
-        let (host, port) = (addr.ip().to_string(), addr.port());
-        let url = TransferUrl { host, port, index: *index, name: name.clone() }.to_string();
-        let line = FileLine { url, name, size, path, state, error };
-        self.printer.print(|| output::json(&line))
+        self.printer.print(|| output::json(line))
     }
 }

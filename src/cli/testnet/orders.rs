@@ -3,14 +3,14 @@
 use super::super::exit::Failure;
 use super::super::output;
 use super::super::testnet_args::{CaptureArgs, ExecArgs, FaultArgs, KillArgs};
-use super::{of_io, stop_flag};
+use super::of_io;
+use crate::cli::interrupt::StopFlag;
 use crate::testnet::{self, Conditions, Network, RunFolder};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 pub(super) fn kill(folder: &RunFolder, args: &KillArgs) -> Result<(), Failure> {
@@ -87,11 +87,11 @@ pub(super) fn exec(folder: &RunFolder, args: &ExecArgs) -> Result<(), Failure> {
 
 pub(super) fn capture(folder: &RunFolder, args: &CaptureArgs) -> Result<(), Failure> {
     folder.network().map_err(of_io)?;
-    let stop = stop_flag()?;
+    let stop = StopFlag::new()?;
     let deadline = args.time.map(|time| Instant::now() + time);
     let stopped = || {
         let late = deadline.is_some_and(|at| Instant::now() >= at);
-        late || stop.load(Ordering::Relaxed)
+        late || stop.is_set()
     };
     let mut out: Box<dyn Write> = match args.file == Path::new("-") {
         true => Box::new(io::stdout().lock()),

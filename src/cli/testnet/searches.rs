@@ -32,7 +32,10 @@ pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> 
     view.must_take_guests(node).map_err(of_io)?;
     search::run(SearchArgs {
         words: args.words,
-        join: JoinArgs { connect: vec![view.network.nodes[node].addr.to_string()] },
+        join: JoinArgs {
+            connect: vec![view.network.nodes[node].addr.to_string()],
+            ..JoinArgs::default()
+        },
         wait: args.searching.wait,
         ttl: ttl(&view.network, &args.searching) + 1,
         get: args.get,

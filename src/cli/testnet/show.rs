@@ -4,7 +4,8 @@ use super::super::exit::Failure;
 use super::super::output;
 use super::super::show as drawings;
 use super::super::testnet_args::{FilesArgs, GraphArgs, LogsArgs};
-use super::{of_io, stop_flag};
+use super::of_io;
+use crate::cli::interrupt::StopFlag;
 use crate::plan::picture;
 use crate::testnet::{self, Conditions, NodeState, RunFolder, View};
 use indicatif::HumanBytes;
@@ -13,7 +14,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ pub(super) fn logs(folder: &RunFolder, args: &LogsArgs) -> Result<(), Failure> {
     let network = folder.network().map_err(of_io)?;
     let node = network.node(&args.node).map_err(of_io)?;
     let path = if args.events { folder.events(node) } else { folder.log(node) };
-    let stop = stop_flag()?;
+    let stop = StopFlag::new()?;
     let mut file = File::open(&path)
         .map_err(|error| Failure::disk(format!("cannot read {}: {error}", path.display())))?;
     let mut bytes = Vec::new();
@@ -211,7 +211,7 @@ pub(super) fn logs(folder: &RunFolder, args: &LogsArgs) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         let printed = out.write_all(&bytes).and_then(|()| out.flush());
         printed.map_err(|error| Failure::of_output(&error))?;
-        if !args.follow || stop.load(Ordering::Relaxed) {
+        if !args.follow || stop.is_set() {
             return Ok(());
         }
         thread::sleep(POLL_INTERVAL);

@@ -73,6 +73,7 @@ impl Children {
             command.args(["--role", "leaf"]);
         }
         command.arg("--state").arg(folder.join("state"));
+        command.arg("--control").arg(self.folder.control(node));
         command.arg("--events").arg(self.folder.events(node));
         for share in &described.share {
             command.arg("--share").arg(share);
