@@ -96,12 +96,17 @@ fn identity(addr: SocketAddr) -> [u8; 16] {
 /// The figures of an attack: p50 and p99 without and with it, the servent's share of a processor, and
 /// the attacker's descriptors per second.
 fn measure(share: &str, state: &Path, attack: &Attack, first: u32) -> [f64; 6] {
-    let args = ["--max-links", "64", "--share", share];
+    let control = state.join("control.sock");
+    let mut args = vec!["--max-links", "64", "--share", share, "--http", "127.0.0.1:0"];
+    args.extend(["--control", control.to_str().unwrap()]);
     let mut servent = support::servent(state, &args);
+    let said = servent.wait_for("the page is at http://").unwrap();
+    let http = said.split_once("http://").unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let token = std::fs::read_to_string(state.join("state/http-token")).unwrap().trim().to_owned();
     support::pin_apart(servent.id());
     let addr = SocketAddr::V4(servent.addr());
     let asked = *b"an honest Query ";
-    let target = Target { addr, identity: identity(addr), asked };
+    let target = Target { addr, identity: identity(addr), asked, http, token, control };
     let quiet = latencies(addr, first, None);
     // The attacker is linked before the honest neighbour asks.
     let mut attacker = Attacker::new(attack, &target);

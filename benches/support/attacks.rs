@@ -6,6 +6,7 @@ use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 const PING: u8 = 0;
@@ -15,13 +16,17 @@ const QUERY: u8 = 0x80;
 const HIT: u8 = 0x81;
 
 /// The servent under attack.
-#[derive(Clone, Copy)]
 pub struct Target {
     pub addr: SocketAddr,
     /// Its servent id.
     pub identity: [u8; 16],
     /// The GUID of a Ping and a Query of an honest neighbour.
     pub asked: [u8; 16],
+    /// Its page, and the page's token.
+    pub http: SocketAddr,
+    pub token: String,
+    /// Its control socket.
+    pub control: PathBuf,
 }
 
 /// What an attacker does with its sockets.
@@ -32,6 +37,17 @@ pub enum Act {
     Flood { one: fn(&Target, u32) -> Vec<u8>, keeps_guid: bool, reads: bool, rate: Option<u32> },
     /// Connects again and again, sends these bytes, and holds up to so many sockets open.
     Crowd(fn() -> Vec<u8>, usize),
+    /// So many clients ask for the status, each as soon as it has the answer.
+    Poll(Door, usize),
+}
+
+/// Where clients ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// `POST /rpc`
+    Http,
+    /// The control socket.
+    Control,
 }
 
 pub struct Attack {
@@ -52,7 +68,7 @@ const fn at_rate(name: &'static str, one: fn(&Target, u32) -> Vec<u8>, rate: u32
     Attack { name, act: Act::Flood { one, keeps_guid: true, reads: true, rate: Some(rate) } }
 }
 
-pub const ATTACKS: [Attack; 29] = [
+pub const ATTACKS: [Attack; 31] = [
     flood("Queries without answers", |_, _| query(5, &[b'n'; 54])),
     flood("Queries of TTL 1", |_, _| query(1, &[b'n'; 54])),
     flood("answered Queries", |_, _| query(1, b"hello")),
@@ -110,6 +126,8 @@ pub const ATTACKS: [Attack; 29] = [
         },
         2_000,
     ),
+    Attack { name: "ten clients that poll /rpc without pause", act: Act::Poll(Door::Http, 10) },
+    Attack { name: "ten clients that poll the control socket", act: Act::Poll(Door::Control, 10) },
 ];
 
 const CONNECT: &[u8] = b"GNUTELLA CONNECT/0.4\n\n";
@@ -163,6 +181,93 @@ pub enum Attacker {
     Flood(Box<Flooder>),
     /// Connections.
     Crowd(Box<Crowd>),
+    /// Clients.
+    Poll(Poller),
+}
+
+/// Clients that ask for the status without pause.
+pub struct Poller {
+    clients: VecDeque<Asking>,
+    request: Vec<u8>,
+    door: Door,
+    count: usize,
+}
+
+trait Both: Read + Write {}
+impl<T: Read + Write> Both for T {}
+
+/// A client, and what it has of its answer; `None` before it asks.
+struct Asking {
+    stream: Box<dyn Both>,
+    answer: Option<Vec<u8>>,
+}
+
+impl Poller {
+    fn new(target: &Target, door: Door, clients: usize) -> Poller {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"status"}"#;
+        let request = match door {
+            Door::Control => format!("{body}\n"),
+            Door::Http => format!(
+                "POST /rpc HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\
+                 \r\n{body}",
+                target.http,
+                target.token,
+                body.len()
+            ),
+        };
+        let dial = || -> Box<dyn Both> {
+            match door {
+                Door::Http => {
+                    let stream = std::net::TcpStream::connect(target.http).unwrap();
+                    stream.set_nonblocking(true).unwrap();
+                    Box::new(stream)
+                }
+                Door::Control => {
+                    let stream = std::os::unix::net::UnixStream::connect(&target.control).unwrap();
+                    stream.set_nonblocking(true).unwrap();
+                    Box::new(stream)
+                }
+            }
+        };
+        let clients = (0..clients).map(|_| Asking { stream: dial(), answer: None }).collect();
+        Poller { clients, request: request.into_bytes(), door, count: 0 }
+    }
+
+    fn go_on(&mut self) {
+        let Some(mut client) = self.clients.pop_front() else { return };
+        match &mut client.answer {
+            None => {
+                client.stream.write_all(&self.request).unwrap();
+                client.answer = Some(Vec::new());
+            }
+            Some(answer) => {
+                let mut buffer = [0; 8_192];
+                match client.stream.read(&mut buffer) {
+                    Ok(0) => panic!("the servent closes on a client"),
+                    Ok(count) => answer.extend_from_slice(&buffer[..count]),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+                if self.door.is_complete(answer) {
+                    client.answer = None;
+                    self.count += 1;
+                }
+            }
+        }
+        self.clients.push_back(client);
+    }
+}
+
+impl Door {
+    fn is_complete(self, answer: &[u8]) -> bool {
+        if self == Door::Control {
+            return answer.ends_with(b"\n");
+        }
+        let text = String::from_utf8_lossy(answer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let length = head.split_once("Content-Length: ").unwrap().1;
+        body.len() >= length.split("\r\n").next().unwrap().parse().unwrap()
+    }
 }
 
 /// Connections that send the same bytes and are closed, or held up to a limit.
@@ -272,6 +377,7 @@ impl Attacker {
             Act::Crowd(says, most) => {
                 Attacker::Crowd(Box::new(Crowd::new(target.addr, says(), most)))
             }
+            Act::Poll(door, clients) => Attacker::Poll(Poller::new(target, door, clients)),
         }
     }
 
@@ -280,10 +386,11 @@ impl Attacker {
         match self {
             Attacker::Flood(flooder) => flooder.go_on(),
             Attacker::Crowd(crowd) => crowd.go_on(),
+            Attacker::Poll(poller) => poller.go_on(),
         }
     }
 
-    /// Descriptors or connections so far.
+    /// Descriptors, connections or answers so far.
     pub fn count(&self) -> usize {
         match self {
             Attacker::Flood(flooder) => {
@@ -291,6 +398,7 @@ impl Attacker {
                 flooder.total + part
             }
             Attacker::Crowd(crowd) => crowd.count,
+            Attacker::Poll(poller) => poller.count,
         }
     }
 }

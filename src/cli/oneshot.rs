@@ -261,6 +261,7 @@ impl OneShot {
             }
             DriverEvent::Core(event) => Some(GuestStep::Event(event)),
             DriverEvent::Done { .. }
+            | DriverEvent::Opened { .. }
             | DriverEvent::Reload
             | DriverEvent::Status
             | DriverEvent::Scanned(_)

@@ -122,7 +122,12 @@ pub fn reply_line(id: &Value, outcome: Result<Value, RpcError>) -> String {
 
 /// The line of a notification, without its end.
 pub fn notification_line(method: &str, params: &Value) -> String {
-    json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string()
+    notification_line_of(method, &params.to_string())
+}
+
+/// The line of a notification whose parameters are JSON already.
+pub fn notification_line_of(method: &str, params: &str) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{params}}}")
 }
 
 /// A line the servent sends.

@@ -7,7 +7,8 @@
 //! | `door` `clients` | the control socket, its clients, what they subscribed to |
 //! | `steer` `ongoing` | requests of clients; searches and pings of theirs |
 //! | `views` `reachability` | what is said of the servent |
-//! | `downloads` | requests about transfers |
+//! | `web` `metrics` | the page, and what it measures |
+//! | `downloads` `queue` `hook` | transfers: requests about them, the queue on the disk, the program run for each finished one |
 //! | `names` | host names given to `--connect` |
 //! | `event_log` `scan_log` `log_ring` | what the log says, and its latest lines |
 
@@ -16,15 +17,19 @@ mod door;
 mod downloads;
 mod error;
 mod event_log;
+mod hook;
 pub mod log_ring;
+mod metrics;
 mod names;
 mod ongoing;
+mod queue;
 mod reachability;
 mod run;
 mod scan_log;
 mod settings;
 mod steer;
 mod views;
+mod web;
 
 pub use error::DaemonError;
 pub use run::run;

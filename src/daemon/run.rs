@@ -2,13 +2,15 @@
 
 use super::clients::Clients;
 use super::door::{Door, MAX_CLIENTS};
-use super::downloads::Queue;
+use super::downloads::Transfers;
 use super::error::{DaemonError, loop_failed};
 use super::event_log::{self, EventLog};
 use super::names::{Names, PeerChange};
 use super::ongoing::{AllOngoing, MAX_ONGOING};
+use super::queue::{MAX_JOBS, Queue};
 use super::scan_log::ScanLog;
 use super::settings::{ControlPlace, Settings};
+use super::web::Web;
 use crate::control::place;
 use crate::driver::{
     Driver, DriverEvent, Host, Listener, Resolved, ScanTrigger, ShareError, ShareRoot, Shares,
@@ -64,12 +66,14 @@ pub fn run(
         })?,
     };
     let state = StateFolder::open(&state).map_err(|error| state_failure(&error))?;
+    let queue = Queue::open(state.folder()).map_err(DaemonError::Disk)?;
     let mut driver = start_driver(&settings, listener, &state)?;
     for host in state.load_hosts() {
         driver.command(|core, now| core.learn_known_host(now, host));
     }
     driver.command(|core, _| core.keep_tallies());
     let door = open_door(&settings, addr, &state, &driver)?;
+    let web = Web::open(&settings, state.folder(), driver.registry())?;
     let (filter, max_files) = (settings.filter.clone(), settings.max_files);
     let shares = Arc::new(Shares { roots, filter, max_files });
     driver.scan(&shares, ScanTrigger::Asked);
@@ -87,9 +91,11 @@ pub fn run(
         next_status: Instant::now() + STATUS_INTERVAL,
         next_rescan: Instant::now() + RESCAN_INTERVAL,
         started: Instant::now(),
-        clients: Clients::new(door),
+        clients: Clients::new(door, web),
         ongoing: AllOngoing::default(),
-        queue: Queue,
+        queue,
+        transfers: Transfers::default(),
+        transfers_due: Some(Instant::now()),
         taped: false,
         stops: false,
         reread,
@@ -181,12 +187,12 @@ fn state_failure(error: &StateError) -> DaemonError {
 /// A running servent and its logs.
 pub(super) struct Run<'a> {
     pub(super) driver: Driver,
-    settings: Settings,
+    pub(super) settings: Settings,
     reread: Reread<'a>,
     announce: Announce<'a>,
     /// The address listened on.
     pub(super) addr: SocketAddrV4,
-    state: StateFolder,
+    pub(super) state: StateFolder,
     shares: Arc<Shares>,
     /// The trigger of the scan at `next_rescan`.
     trigger: ScanTrigger,
@@ -206,6 +212,9 @@ pub(super) struct Run<'a> {
     pub(super) clients: Clients,
     pub(super) ongoing: AllOngoing,
     pub(super) queue: Queue,
+    pub(super) transfers: Transfers,
+    /// When transfers have something to do; in the past if something happened to them.
+    transfers_due: Option<Instant>,
     /// Observations are kept for subscribers.
     pub(super) taped: bool,
     /// A client asked to stop.
@@ -236,15 +245,18 @@ impl Run<'_> {
     /// Tables of this room with their limits.
     pub(super) fn own_limits(&self) -> Vec<(&'static str, usize, usize)> {
         let clients = self.clients.door.as_ref().map_or(0, Door::len);
+        let http = self.web_clients();
         vec![
             ("control_clients", clients, MAX_CLIENTS),
+            ("http_clients", http.0, http.1),
             ("searches_under_way", self.ongoing.len(), MAX_ONGOING),
+            ("downloads_listed", self.queue.len(), MAX_JOBS),
         ]
     }
 
     /// Where the page is.
     pub(super) fn http_addr(&self) -> Option<SocketAddrV4> {
-        None
+        self.clients.web.as_ref().map(Web::addr)
     }
 
     fn look_up(&self, name: String, port: u16) -> Result<(), DaemonError> {
@@ -253,8 +265,16 @@ impl Run<'_> {
             .map_err(|error| DaemonError::Failed(format!("cannot look up a host name: {error}")))
     }
 
+    /// Something happened that transfers may act on.
+    pub(super) fn touch_transfers(&mut self) {
+        self.transfers_due = Some(Instant::now());
+    }
+
     /// A look-up ended: the new address replaces the one the name had before.
     fn resolved(&mut self, resolved: Resolved) {
+        if self.looked_up(&resolved) {
+            return;
+        }
         let Resolved { host, port, addr } = resolved;
         let addr = match addr {
             Ok(addr) => addr,
@@ -289,10 +309,13 @@ impl Run<'_> {
         loop {
             let now = Instant::now();
             let next = self.next_status.min(self.next_rescan);
-            let next = [self.names.next(), self.ongoing.next()]
-                .into_iter()
-                .flatten()
-                .fold(next, Instant::min);
+            let due = [
+                self.names.next(),
+                self.ongoing.next(),
+                self.transfers_due,
+                self.clients.deadline(now),
+            ];
+            let next = due.into_iter().flatten().fold(next, Instant::min);
             let wait = match self.clients.is_busy() {
                 true => Duration::ZERO,
                 false => next.saturating_duration_since(now),
@@ -300,15 +323,21 @@ impl Run<'_> {
             self.driver.turn(&mut events, wait).map_err(loop_failed)?;
             self.clients.handle(self.driver.registry(), &events);
             self.serve_clients();
+            self.serve_web();
             self.tell_records();
             self.clients.tell_missed();
             while let Some(event) = self.driver.next_event() {
+                let Some(event) = self.digest_transfer(event) else {
+                    self.transfers_due = Some(now);
+                    continue;
+                };
                 match event {
                     DriverEvent::Stop => return self.stop(),
                     other => self.handle(other)?,
                 }
             }
             self.handle_clock(Instant::now())?;
+            self.clients.flush();
             if self.stops {
                 return self.stop();
             }
@@ -370,8 +399,8 @@ impl Run<'_> {
             DriverEvent::AcceptFailed(error) => {
                 self.event_log.accept_failed(&error);
             }
-            DriverEvent::Done { .. } => {}
-            DriverEvent::Stop | DriverEvent::Saved { .. } | DriverEvent::DiskFailed { .. } => {}
+            // Those of transfers were handled before.
+            _ => {}
         }
         Ok(())
     }
@@ -386,6 +415,9 @@ impl Run<'_> {
             self.save_hosts();
         }
         self.end_questions(now);
+        if self.transfers_due.is_some_and(|due| due <= now) {
+            self.transfers_due = self.step_transfers(now);
+        }
         while let Some((host, port)) = self.names.due(now) {
             self.look_up(host, port)?;
         }

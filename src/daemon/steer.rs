@@ -47,19 +47,27 @@ impl Run<'_> {
             }
         }
         for client in self.clients.gone() {
-            for guid in self.ongoing.forget(client) {
-                self.driver.command(|core, _| core.end_request(guid));
-            }
-            self.follow_topics();
+            self.forget_client(client);
         }
     }
 
-    fn request(&mut self, client: ClientId, request: &Request) {
+    /// A client has ended: what it asked for, and what it is told of, ends too.
+    pub(super) fn forget_client(&mut self, client: ClientId) {
+        self.clients.forget(client);
+        for guid in self.ongoing.forget(client) {
+            self.driver.command(|core, _| core.end_request(guid));
+        }
+        self.follow_topics();
+    }
+
+    /// Answers a request, now or later.
+    pub(super) fn request(&mut self, client: ClientId, request: &Request) {
         let asker = Asker { client, id: request.id.clone() };
         let outcome = match Call::of(request) {
             Ok(call) => self.call(&asker, call),
             Err(error) => Some(Err(error)),
         };
+        self.touch_transfers();
         if let Some(outcome) = outcome {
             self.clients.answer(&asker, outcome);
         }
@@ -190,11 +198,10 @@ impl Run<'_> {
     /// Passes an answer of the network on to the client that asked for it.
     pub(super) fn answer_came(&mut self, event: &Event) {
         match event {
-            Event::Hit { search, hit } => {
-                if !self.queue.is_search(*search) {
-                    self.pass_hit_on(Instant::now(), *search, &views::hit_record(hit));
-                }
-            }
+            Event::Hit { search, hit } => match self.queue.is_search(*search) {
+                true => self.source_found(*search, hit),
+                false => self.pass_hit_on(Instant::now(), *search, &views::hit_record(hit)),
+            },
             Event::Pong { ping, addr, files, kib, hops } => {
                 let asked = self.ongoing.answered(Instant::now(), *ping, addr.to_string());
                 if let Some(client) = asked {
@@ -296,7 +303,7 @@ impl Run<'_> {
         })
     }
 
-    fn subscribe(&mut self, client: ClientId, params: SubscribeParams) -> Outcome {
+    pub(super) fn subscribe(&mut self, client: ClientId, params: SubscribeParams) -> Outcome {
         self.tell_records();
         self.clients.subscribe(client, params.events.iter().copied().collect());
         self.follow_topics();
@@ -322,7 +329,7 @@ impl Run<'_> {
         self.clients.missed(missed);
         for record in records {
             if let Some(topic) = topic_of(&record).filter(|topic| self.clients.is_wanted(*topic)) {
-                self.clients.tell(topic, "event", &json!(record));
+                self.clients.tell(topic, "event", &record);
             }
         }
     }

@@ -21,6 +21,15 @@ pub enum DriverEvent {
         /// The number of servents its bytes come from.
         servents: usize,
     },
+    /// The partial file of a download was opened, or made.
+    Opened {
+        /// Its file id, as [`Driver::download`](super::Driver::download) returned it.
+        file: FileId,
+        /// Its path.
+        path: PathBuf,
+        /// Its device and inode, which it keeps when it gets its final name.
+        inode: (u64, u64),
+    },
     /// The file of a download cannot be written.
     DiskFailed {
         /// Its file id, as [`Driver::download`](super::Driver::download) returned it.

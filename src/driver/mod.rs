@@ -29,6 +29,7 @@ mod socket;
 mod state;
 mod tape;
 pub(crate) mod tcp;
+mod turn_times;
 mod watch;
 mod worker;
 
@@ -41,7 +42,8 @@ pub use resolve::Resolved;
 pub use scan::{Filter, GlobError, RootReport, ScanReport, ScanTrigger, Shares, Skip, list_shared};
 pub use share::{ShareError, ShareRoot};
 pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
-pub use worker::{Job, JobDone};
+pub use turn_times::TurnTimes;
+pub use worker::{Job, JobDone, Looked};
 
 use crate::config::READ_BYTES;
 use crate::servent::{ConnId, Event, FileDone, FileId, IoFailure, Output, Servent, TxChunk};
@@ -63,7 +65,7 @@ use std::time::Duration;
 use tape::Recorder;
 use tcp::ipv4;
 use watch::Watch;
-use worker::{Done, Ended};
+use worker::{Done, FileNews};
 
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
@@ -135,6 +137,7 @@ pub struct Driver {
     watch: Watch,
     pending_events: VecDeque<DriverEvent>,
     recorder: Recorder,
+    turn_times: TurnTimes,
     /// The first connection that came in.
     first_inbound: Option<SocketAddrV4>,
 }
@@ -174,6 +177,7 @@ impl Driver {
             watch: Watch::new(),
             pending_events: VecDeque::new(),
             recorder: Recorder::new(clock.now()),
+            turn_times: TurnTimes::default(),
             first_inbound: None,
         };
         listener.map_or(Ok(()), |listener| driver.listen(listener))?;
@@ -237,6 +241,11 @@ impl Driver {
     /// The peer of the first connection that came in.
     pub fn first_inbound(&self) -> Option<SocketAddrV4> {
         self.first_inbound
+    }
+
+    /// How long its turns took.
+    pub fn turn_times(&self) -> &TurnTimes {
+        &self.turn_times
     }
 
     /// The present time of the core.
@@ -358,6 +367,7 @@ impl Driver {
         for socket in std::mem::take(&mut self.closed) {
             socket.hang_up(&mut self.buffer);
         }
+        self.turn_times.add(self.clock.now().since(now));
         Ok(())
     }
 
@@ -387,14 +397,19 @@ impl Driver {
 
     /// Hands on what the worker has done.
     fn take_done(&mut self, now: Instant) {
-        while let Some(done) = self.disk.worker.next() {
+        // What the owner is told of one operation it may store before the next one but one is asked for.
+        let all: Vec<Done> = std::iter::from_fn(|| self.disk.worker.next()).collect();
+        for done in all {
             match done {
-                Done::Operated { file, done, ended } => {
-                    let event = ended.map(|ended| match ended {
-                        Ended::Saved { path, servents } => {
+                Done::Operated { file, done, news } => {
+                    let event = news.map(|news| match news {
+                        FileNews::Begun { path, inode } => {
+                            DriverEvent::Opened { file, path, inode }
+                        }
+                        FileNews::Saved { path, servents } => {
                             DriverEvent::Saved { file, path, servents }
                         }
-                        Ended::Failed(text) => DriverEvent::DiskFailed { file, text },
+                        FileNews::Failed(text) => DriverEvent::DiskFailed { file, text },
                     });
                     self.pending_events.extend(event);
                     self.core.handle_file(now, file, done);

@@ -116,6 +116,36 @@ impl PartialFile {
         Ok((place, kept))
     }
 
+    /// The file that a partial file with this inode has become by renaming: its path and size.
+    pub fn finished_as(
+        folder: &Path,
+        name: &str,
+        inode: Option<(u64, u64)>,
+    ) -> Option<(PathBuf, u64)> {
+        let inode = inode?;
+        for entry in fs::read_dir(folder).ok()?.filter_map(io::Result::ok) {
+            let file_name = entry.file_name();
+            let Some(file_name) = file_name.to_str().filter(|it| is_namesake(it, name)) else {
+                continue;
+            };
+            let path = folder.join(file_name);
+            if let Ok(meta) = fs::symlink_metadata(&path)
+                && meta.is_file()
+                && (meta.dev(), meta.ino()) == inode
+            {
+                return Some((path, meta.len()));
+            }
+        }
+        None
+    }
+
+    /// Path, device and inode of the partial file, once there is one.
+    pub(super) fn begun(&self) -> Option<(PathBuf, (u64, u64))> {
+        let found = self.found.as_ref()?;
+        let meta = found.file.metadata().ok()?;
+        Some((found.path.clone(), (meta.dev(), meta.ino())))
+    }
+
     /// Path of the partial file, once there is one.
     pub fn path(&self) -> Option<&Path> {
         self.found.as_ref().map(|found| found.path.as_path())

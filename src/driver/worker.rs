@@ -26,17 +26,23 @@ pub type Job = Box<dyn FnOnce() -> JobDone + Send>;
 pub enum JobDone {
     /// Something was written.
     Stored(io::Result<()>),
-    /// What there is of a file to be downloaded: see [`PartialFile::look_for`].
-    Looked(io::Result<Box<(PartialFile, Kept)>>),
+    /// What there is of a file to be downloaded: the finished file, if it is one that an earlier run did
+    /// not note, by [`PartialFile::finished_as`]; and what [`PartialFile::look_for`] found.
+    Looked(io::Result<Box<Looked>>),
 }
 
-/// The final state of a download's file.
+/// See [`JobDone::Looked`].
+pub type Looked = (Option<(PathBuf, u64)>, (PartialFile, Kept));
+
+/// What the owner is told of a download's file.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum FileNews {
     /// It is complete, and its bytes come from this many servents.
     Saved { path: PathBuf, servents: usize },
     /// It cannot be read or written; a sentence says why.
     Failed(String),
+    /// It was opened, or made: its path, device and inode.
+    Begun { path: PathBuf, inode: (u64, u64) },
 }
 
 /// A shared file that was opened.
@@ -52,7 +58,7 @@ pub(super) struct SharedFile {
 #[derive(Debug)]
 pub(super) enum Done {
     /// An operation on the file of a download.
-    Operated { file: FileId, done: FileDone, ended: Option<Ended> },
+    Operated { file: FileId, done: FileDone, news: Option<FileNews> },
     /// A shared file was opened, or not.
     Opened { file: FileId, opened: io::Result<SharedFile> },
     /// Work of the owner.
@@ -226,39 +232,41 @@ impl Bench {
         }
         let Some(partial) = self.files.get_mut(&file) else {
             let done = FileDone::Fault(DiskFault::Failed);
-            return Some(Done::Operated { file, done, ended: None });
+            return Some(Done::Operated { file, done, news: None });
         };
-        let mut ended = None;
+        let mut news = None;
         let done = match op {
-            FileOp::OpenPartial { have, total } => {
-                partial.open(have, total).map(|()| FileDone::Opened { size: have })
-            }
+            FileOp::OpenPartial { have, total } => partial.open(have, total).map(|()| {
+                news = partial.begun().map(|(path, inode)| FileNews::Begun { path, inode });
+                FileDone::Opened { size: have }
+            }),
             FileOp::Write { offset, bytes } => partial
                 .write(offset, &bytes)
                 .map(|()| FileDone::Written { bytes: bytes.len() as u64 }),
-            FileOp::SetAside { total } => {
-                partial.set_aside(total).map(|()| FileDone::Opened { size: 0 })
-            }
+            FileOp::SetAside { total } => partial.set_aside(total).map(|()| {
+                news = partial.begun().map(|(path, inode)| FileNews::Begun { path, inode });
+                FileDone::Opened { size: 0 }
+            }),
             FileOp::Compare { against, offset, bytes } => {
                 partial.compare(against, offset, &bytes).map(|same| FileDone::Compared { same })
             }
             FileOp::Sync => partial.sync().map(|()| FileDone::Synced),
             FileOp::Finish => partial.finish().map(|(path, servents)| {
-                ended = Some(Ended::Saved { path, servents });
+                news = Some(FileNews::Saved { path, servents });
                 FileDone::Finished
             }),
             FileOp::UseComplete => partial.use_complete().map(|path| {
-                ended = Some(Ended::Saved { path, servents: 1 });
+                news = Some(FileNews::Saved { path, servents: 1 });
                 FileDone::Finished
             }),
             FileOp::OpenShared { .. } | FileOp::Close => return None,
         };
         let done = done.unwrap_or_else(|error| {
             let place = partial.path().unwrap_or(partial.folder()).display();
-            ended = Some(Ended::Failed(format!("cannot write {place}: {error}")));
+            news = Some(FileNews::Failed(format!("cannot write {place}: {error}")));
             FileDone::Fault(fault(&error))
         });
-        Some(Done::Operated { file, done, ended })
+        Some(Done::Operated { file, done, news })
     }
 }
 

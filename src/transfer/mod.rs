@@ -15,6 +15,7 @@ mod download_error;
 mod download_step;
 pub mod names;
 mod partial_writer;
+pub mod retries;
 mod source;
 pub mod upload;
 pub mod url;

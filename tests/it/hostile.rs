@@ -2,6 +2,7 @@
 //! a row for each way known from the field; what follows looks at some of them more closely. Rows P-50,
 //! P-54 and P-56.
 
+mod http;
 mod modern;
 mod table;
 

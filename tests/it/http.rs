@@ -18,8 +18,8 @@ const FIRST: Token = Token(1 << 20);
 /// What a test has the owner of the server do.
 type Order = Box<dyn FnOnce(&mut Server, &[ExchangeId]) + Send>;
 
-/// A server, and a thread that owns it: it answers metrics with a line, `status` with its own name,
-/// `search` with notifications, and keeps subscribers.
+/// A server, and a thread that owns it: it answers metrics with a line, `search` with notifications
+/// before its name, other methods with their name, but never `ping`; it keeps subscribers.
 struct Site {
     addr: SocketAddr,
     orders: Option<Sender<Order>>,
@@ -124,6 +124,9 @@ fn answer(server: &mut Server, subscribers: &mut Vec<ExchangeId>, asked: Asked, 
         }
         Asked::Gone { id } => subscribers.retain(|it| *it != id),
         Asked::Call { id, request } => {
+            if request.method == "ping" {
+                return subscribers.push(id);
+            }
             if request.method == "search" {
                 for n in 0..2 {
                     server.notify(id, "hit", &format!("{{\"n\":{n}}}"), now);
@@ -363,19 +366,20 @@ fn events_are_streamed_until_the_client_leaves() {
 fn a_client_that_does_not_keep_up_is_told_what_it_missed() {
     const RECORDS: u64 = 60_000;
     let site = Site::new();
-    let mut slow = subscribe(&site, "");
-    read_to(&mut slow, "topics");
+    let mut slow = site.send(&post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, ""));
     let (told, counted) = channel();
     let write = move |server: &mut Server, subscribers: &[ExchangeId]| {
         let params = format!("{{\"pad\":\"{}\"}}", "x".repeat(400));
         for n in 0..RECORDS {
-            server.notify(subscribers[0], "event", &params, Instant::now());
+            server.notify(subscribers[0], "pong", &params, Instant::now());
             if n % 100 == 0 {
                 server.flush(Instant::now());
             }
         }
         told.send(server.counts().missed).unwrap();
     };
+    // The request may not have been read yet.
+    wait_for_exchange(&site);
     site.order(write);
     let missed = counted.recv_timeout(Duration::from_secs(60)).unwrap();
     assert!(missed > 0, "24 MB fit into no socket");
@@ -384,19 +388,53 @@ fn a_client_that_does_not_keep_up_is_told_what_it_missed() {
     let mut buffer = vec![0; 65_536];
     while told < missed {
         site.order(|server, subscribers| {
-            server.notify(subscribers[0], "event", "{\"next\":1}", Instant::now());
+            server.notify(subscribers[0], "pong", "{}", Instant::now());
         });
         let count = slow.read(&mut buffer).unwrap();
         kept.push_str(&String::from_utf8_lossy(&buffer[..count]));
-        records += kept.matches("event: event\n").count() as u64;
+        records += kept.matches("\"pong\"").count() as u64;
         for (at, found) in kept.match_indices("{\"missed\":") {
             let number = kept[at + found.len()..].split_once('}');
             told += number.map_or(0, |(number, _)| number.parse::<u64>().unwrap());
         }
-        let from = kept.rfind("\n\n").map_or(0, |at| at + 2);
+        let from = kept.rfind('\n').map_or(0, |at| at + 1);
         kept.drain(..from);
     }
     assert!(records + told >= RECORDS, "{records} told, {told} missed");
+}
+
+fn wait_for_exchange(site: &Site) {
+    let (tell, told) = channel();
+    loop {
+        let tell = tell.clone();
+        site.order(move |_, subscribers| tell.send(subscribers.len()).unwrap());
+        if told.recv_timeout(Duration::from_secs(60)).unwrap() > 0 {
+            return;
+        }
+    }
+}
+
+/// So that a page in the midst of a flood slows no link.
+#[test]
+fn records_beyond_what_a_page_can_show_are_left_out() {
+    let site = Site::new();
+    let mut page = subscribe(&site, "");
+    read_to(&mut page, "topics");
+    let (tell, told) = channel();
+    site.order(move |server, subscribers| {
+        let now = Instant::now() + Duration::from_secs(5);
+        for _ in 0..2_500 {
+            server.notify(subscribers[0], "event", "{}", now);
+        }
+        let missed = server.counts().missed;
+        assert!(!server.has_room(subscribers[0], now));
+        assert!(server.has_room(subscribers[0], now + Duration::from_secs(1)));
+        server.notify(subscribers[0], "event", "{\"last\":1}", now + Duration::from_secs(1));
+        tell.send(missed).unwrap();
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(60)).unwrap(), 500);
+    let seen = read_to(&mut page, "{\"last\":1}");
+    assert!(seen.contains("event: missed\ndata: {\"missed\":500}\n\n"), "{seen}");
 }
 
 #[test]

@@ -111,6 +111,8 @@ mod spoilers;
 
 // The small HTTP server by itself.
 mod http;
+// What it tells scrapers.
+mod metrics;
 
 // The committed fuzz corpus, replayed.
 mod corpus;

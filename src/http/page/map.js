@@ -4,7 +4,7 @@
 
 const MAX_MOVING = 240;      // Beyond this a canvas of a phone is no longer fluent: more is not drawn.
 const MAX_HOSTS = 300;
-const TRAVEL_MS = 650;       // Along a link; what a descriptor causes leaves when it has arrived.
+const TRAVEL_MS = 650;       // Along a link.
 const SPARK_MS = 500;
 
 const KINDS = {
@@ -23,6 +23,12 @@ function spread(text, salt) {
   return (Math.imul(hash, 2246822519) >>> 0) / 4294967296;
 }
 
+// What tells addresses apart where there is no room: on one machine the port, else the end of the host.
+function brief(addr) {
+  const [host, port] = addr.split(":");
+  return host.startsWith("127.") ? `:${port}` : `…${host.split(".").slice(2).join(".")}`;
+}
+
 class NetworkMap {
   constructor(canvas, tip) {
     this.canvas = canvas;
@@ -31,6 +37,7 @@ class NetworkMap {
     this.neighbours = new Map();   // By address: row, label, angle, x, y
     this.hosts = [];
     this.moving = [];
+    this.causes = new Map();       // By GUID: when it is here, and when it is at neighbours.
     this.left = 0;                 // Not drawn, because too much moved.
     this.paused = false;
     this.framed = false;
@@ -93,10 +100,13 @@ class NetworkMap {
       node.y = y + Math.sin(angle) * far * Math.max(60, y - 26);
     });
     for (const host of this.hosts) {
+      // Between the ellipse of the neighbours and the edge.
       const angle = 2 * Math.PI * spread(host.row.addr, 1);
-      const far = 0.9 + 0.3 * spread(host.row.addr, 2);
-      host.x = Math.min(this.width - 5, Math.max(5, x + Math.cos(angle) * far * (x - 12)));
-      host.y = Math.min(this.height - 5, Math.max(5, y + Math.sin(angle) * far * (y - 12)));
+      const [across, down] = [Math.cos(angle), Math.sin(angle)];
+      const edge = Math.min((x - 6) / Math.abs(across), (y - 6) / Math.abs(down));
+      const inner = Math.min(edge, 0.88 / Math.hypot(across / x, down / y));
+      const far = inner + (edge - inner) * spread(host.row.addr, 2);
+      [host.x, host.y] = [x + across * far, y + down * far];
     }
     this.draw();
   }
@@ -116,9 +126,23 @@ class NetworkMap {
       this.left++;
       return;
     }
-    const begin = performance.now() + (inward ? 0 : TRAVEL_MS);
+    const begin = this.begin(record.guid, record.event);
     this.moving.push({ peer: record.peer, kind, inward, drop: drop ? record.event : null, begin });
     this.wake();
+  }
+
+  // When a descriptor sets off: what causes it has arrived by then, though on a fast network both happen
+  // in the same moment. A GUID is that of a Query and of its hits.
+  begin(guid, event) {
+    const now = performance.now();
+    const times = this.causes.get(guid) || { here: now, there: now };
+    this.causes.delete(guid);
+    this.causes.set(guid, times);
+    if (this.causes.size > MAX_MOVING) this.causes.delete(this.causes.keys().next().value);
+    const begin = Math.min(now + 4 * TRAVEL_MS, Math.max(now, event === "received" ? times.there : times.here));
+    if (event === "received") times.here = begin + TRAVEL_MS;
+    else if (event !== "dropped") times.there = begin + TRAVEL_MS;
+    return event === "refused" ? begin + TRAVEL_MS : begin;
   }
 
   wake() {
@@ -156,7 +180,7 @@ class NetworkMap {
     for (const node of this.neighbours.values()) {
       // A busy link is a thick one: also where nothing may move.
       const rate = (node.row.in_rate || 0) + (node.row.out_rate || 0);
-      pen.strokeStyle = this.colour("--line");
+      pen.strokeStyle = this.colour("--link");
       pen.lineWidth = 1.2 + Math.min(5, Math.log2(1 + rate));
       pen.beginPath();
       pen.moveTo(x, y);
@@ -166,6 +190,7 @@ class NetworkMap {
     for (const one of this.moving) this.drawMoving(one, now, x, y);
     this.disc(x, y, 15, "--accent");
     this.disc(x, y, 5, "--card");
+    if (!this.neighbours.size) this.label("no links", x, y + 36, "--quiet", 12);
     for (const node of this.neighbours.values()) this.drawNeighbour(node);
   }
 
@@ -204,7 +229,8 @@ class NetworkMap {
     }
     const narrow = this.width < 480;
     const crowded = this.neighbours.size > (narrow ? 8 : 24);
-    const name = narrow || crowded ? `:${row.addr.split(":").pop()}` : row.addr;
+    if (narrow && this.neighbours.size > 14) return;
+    const name = narrow || crowded ? brief(row.addr) : row.addr;
     const below = y >= this.height / 2;
     this.label(name, x, y + (below ? 27 : -18), "--ink", 12);
     if (!crowded) {

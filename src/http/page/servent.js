@@ -32,6 +32,7 @@ function time(seconds) {
 }
 
 const many = (count, one, more) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
+const sentence = said => said && `${said[0].toUpperCase()}${said.slice(1)}${/[.!?]$/.test(said) ? "" : "."}`;
 const words = name => name.replaceAll("_", " ");
 
 function element(tag, of, ...children) {
@@ -125,10 +126,9 @@ function showStatus(status) {
     text(small, more);
   });
   const { reachable } = status;
-  const reach = element("strong", null, reachable.inbound_seen ? "Reachable" : "Not reached yet");
-  const as = status.advertise ? `, told to others as ${status.advertise}` : "";
-  const why = reachable.reason ? `: ${reachable.reason}` : "";
-  if (byId("reach").textContent !== reach.textContent + as + why) byId("reach").replaceChildren(reach, as + why);
+  const [reach, why] = byId("reach").children;
+  text(reach, reachable.inbound_seen ? "Reachable." : "Not reached yet.");
+  text(why, `${sentence(reachable.reason)}${status.advertise ? ` Others are told ${status.advertise}.` : ""}`);
   showDrops(status.descriptors.dropped, dropped, received);
 }
 
@@ -265,11 +265,12 @@ function transferRow({ id, direction }) {
     bar.className = row.state;
     bar.setAttribute("aria-label", row.name);
     const size = row.size === null ? bytes(row.done) : row.state === "done" ? bytes(row.size) : `${bytes(row.done)} of ${bytes(row.size)}`;
-    const sources = down ? many(row.sources.length, "source", "sources") : row.sources.join(", ");
+    const sources = down && row.sources.length ? ` · ${many(row.sources.length, "source", "sources")}` : "";
+    const peer = down ? "" : ` · ${row.sources.join(", ")}`;
     const rate = row.state === "active" ? ` · ${bytes(row.rate)}/s` : "";
     const next = row.next_try_s === null || row.next_try_s === undefined ? "" : `, next try in ${time(row.next_try_s)}`;
     const error = row.error ? ` · ${row.error}${next}` : next;
-    text(about, `${row.state} · ${size}${rate} · ${sources}${error}`);
+    text(about, `${row.state} · ${size}${rate}${sources}${peer}${error}`);
     about.classList.toggle("bad", row.state === "failed");
     about.classList.toggle("done", row.state === "done");
   };
@@ -452,6 +453,7 @@ function enter(given) {
 
 function leave(said) {
   token = "";
+  if (stream) stream.abort();
   sessionStorage.removeItem("servent-token");
   byId("main").hidden = true;
   byId("enter").hidden = false;
