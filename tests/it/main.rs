@@ -87,6 +87,8 @@ mod cli;
 mod terminal;
 // Commands that steer and watch a running servent.
 mod steer;
+// Downloads through a running servent, as those of a guest.
+mod get_through;
 // Its live screen.
 mod watch;
 // Completions and manual pages.

@@ -393,20 +393,25 @@ fn a_guest_gets_a_file_behind_a_firewall_by_its_number() {
             stream.read_exact(&mut [0; 22]).unwrap();
             stream.write_all(b"GNUTELLA OK\n\n").unwrap();
         };
+        let hit = |link: &mut std::net::TcpStream| {
+            let query = read_kind(link, 0x80);
+            let mut payload = vec![1, 9, 0, 127, 0, 0, 1, 0, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0];
+            payload.extend_from_slice(b"zebra.txt\0\0");
+            // A vendor's trailer that says: behind a firewall.
+            payload.extend_from_slice(b"TEST\x02\x1d\x1d");
+            payload.extend_from_slice(&[9; 16]);
+            let mut hit = descriptor(0, 0x81, 1, 0, &payload);
+            hit[..16].copy_from_slice(&query[..16]);
+            link.write_all(&hit).unwrap();
+        };
         let (mut link, _) = listener.accept().unwrap();
         answer(&mut link);
-        let query = read_kind(&mut link, 0x80);
-        let mut payload = vec![1, 9, 0, 127, 0, 0, 1, 0, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0];
-        payload.extend_from_slice(b"zebra.txt\0\0");
-        // A vendor's trailer that says: behind a firewall.
-        payload.extend_from_slice(b"TEST\x02\x1d\x1d");
-        payload.extend_from_slice(&[9; 16]);
-        let mut hit = descriptor(0, 0x81, 1, 0, &payload);
-        hit[..16].copy_from_slice(&query[..16]);
-        link.write_all(&hit).unwrap();
+        hit(&mut link);
         let _ = link.read_to_end(&mut Vec::new());
         let (mut link, _) = listener.accept().unwrap();
         answer(&mut link);
+        // The way of a Push is that of a hit, which is asked for again.
+        hit(&mut link);
         let push = read_kind(&mut link, 0x40);
         let port = u16::from_le_bytes([push[23 + 24], push[23 + 25]]);
         let mut given = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();

@@ -13,10 +13,11 @@ use crate::control::params::{DownloadParams, IdParams, NoParams};
 use crate::control::results::{TransferRef, TransferRow, TransferState};
 use crate::driver::PartialFile;
 use crate::plan::hit_record::HitRecord;
-use crate::transfer::download::Source;
+use crate::transfer::download::{Partial, Source};
 use crate::transfer::names::{escape_for_terminal, safe_local_name};
 use crate::transfer::url::TransferUrl;
 use indicatif::ProgressBar;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,13 +48,13 @@ struct RemoteJob {
     /// Its name at the first source, escaped for a terminal.
     what: String,
     sources: Sources,
-    /// Number of hits that were handed over.
+    /// Number of hits that the servent has.
     handed: usize,
-    /// Some of them have not become sources of its download.
-    more: bool,
     /// The download, while the servent has it.
     id: Option<u64>,
     row: TransferRow,
+    /// It was told that it has begun.
+    announced: bool,
     /// The reason to wait that was told last.
     told: Option<String>,
     bar: Option<ProgressBar>,
@@ -115,9 +116,9 @@ impl RemoteFetches {
             what: escape_for_terminal(name).to_string(),
             sources,
             handed: 0,
-            more: false,
             id: None,
             row: TransferRow::default(),
+            announced: false,
             told: None,
             bar: None,
             over: false,
@@ -159,7 +160,11 @@ impl RemoteFetches {
             }
             match job.id {
                 None if self.has_room() => self.hand_over(at)?,
-                Some(id) if job.handed < job.hits().len() => self.hand_more(at, id)?,
+                // The servent does not fetch now, and there are sources it does not know of.
+                Some(id) if job.stands_still() && job.handed < job.hits().len() => {
+                    self.cancel(id)?;
+                    self.hand_over(at)?;
+                }
                 _ => {}
             }
         }
@@ -198,19 +203,18 @@ impl RemoteFetches {
     fn hand_over(&mut self, at: usize) -> Result<(), Failure> {
         let job = &mut self.jobs[at];
         let source = job.source();
-        let (url, hits) = match &job.sources {
-            Sources::Url(url) => (Some(url.to_string()), Vec::new()),
-            Sources::Hits(hits) => (None, hits.clone()),
+        let url = match &job.sources {
+            Sources::Url(url) => Some(url.to_string()),
+            Sources::Hits(_) => None,
         };
+        // Those it does not know of come first.
+        let (known, new) = job.hits().split_at(job.handed);
+        let hits = [new, known].concat();
         job.handed = hits.len();
-        job.more = false;
         let params = self.params(url, hits);
         let job = &self.jobs[at];
         // What is here already is told as a guest does.
-        let kept = source.as_ref().and_then(|source| {
-            let (_, kept) = PartialFile::look_for(&self.folder, &job.name, source).ok()?;
-            kept.partial.filter(|partial| partial.have > 0)
-        });
+        let kept = source.as_ref().and_then(|source| job.partial_in(&self.folder, source));
         match self.client.ask::<TransferRef>("download", &params) {
             Ok(TransferRef { id }) => {
                 let job = &mut self.jobs[at];
@@ -222,6 +226,7 @@ impl RemoteFetches {
                 bar.reset_eta();
                 let from = job.peer();
                 match kept {
+                    _ if std::mem::replace(&mut job.announced, true) => {}
                     None => log::info!("getting \"{}\" from {from}", job.what),
                     Some(partial) => {
                         let size = source.and_then(|source| source.size);
@@ -237,27 +242,6 @@ impl RemoteFetches {
                 Ok(())
             }
             Err(ClientError::Refused(error)) => self.fail(at, Failure::failed(error.message)),
-            Err(error) => Err(self.gone(error)),
-        }
-    }
-
-    /// Hands over sources that were found since. A servent that takes them for another download is
-    /// not to fetch the file twice: it gets them if the download fails.
-    fn hand_more(&mut self, at: usize, id: u64) -> Result<(), Failure> {
-        let job = &mut self.jobs[at];
-        let hits = job.hits()[job.handed..].to_vec();
-        job.handed += hits.len();
-        let params = self.params(None, hits);
-        match self.client.ask::<TransferRef>("download", &params) {
-            Ok(other) if other.id != id => {
-                self.jobs[at].more = true;
-                self.cancel(other.id)
-            }
-            Ok(_) => Ok(()),
-            Err(ClientError::Refused(_)) => {
-                self.jobs[at].more = true;
-                Ok(())
-            }
             Err(error) => Err(self.gone(error)),
         }
     }
@@ -284,22 +268,18 @@ impl RemoteFetches {
                 self.end(at);
                 self.report_done(at)?;
             }
-            TransferState::Failed if job.more => self.start_anew(at)?,
+            TransferState::Failed if job.handed < job.hits().len() => {}
             TransferState::Failed => {
                 let failure = self.failure(at);
                 self.fail(at, failure)?;
+                // It has been told, and the same command tries again.
+                if let Some(id) = self.jobs[at].id {
+                    self.cancel(id)?;
+                }
             }
             _ => job.tell_wait(),
         }
         Ok(changed)
-    }
-
-    /// Hands a failed download over again: more sources have been found meanwhile.
-    fn start_anew(&mut self, at: usize) -> Result<(), Failure> {
-        if let Some(id) = self.jobs[at].id.take() {
-            self.cancel(id)?;
-        }
-        self.hand_over(at)
     }
 
     fn cancel(&mut self, id: u64) -> Result<(), Failure> {
@@ -340,9 +320,11 @@ impl RemoteFetches {
     }
 
     fn report_failed(&mut self, at: usize, error: &str) -> Result<(), Failure> {
-        let partial = self.partial(at);
+        let (path, total) =
+            self.partial(at).map_or((None, None), |(path, _, total)| (Some(path), total));
         let job = &self.jobs[at];
-        self.report.failed(job.url_and_name(), job.row.size, partial.as_deref(), error)
+        let size = total.or(job.row.size);
+        self.report.failed(job.url_and_name(), size, path.as_deref(), error)
     }
 
     fn end(&mut self, at: usize) {
@@ -362,15 +344,24 @@ impl RemoteFetches {
         }
     }
 
-    fn partial(&self, at: usize) -> Option<PathBuf> {
-        self.path(at).filter(|_| self.jobs[at].row.done > 0)
+    /// The partial file: its path, how much it has, and of how much.
+    fn partial(&self, at: usize) -> Option<(PathBuf, u64, Option<u64>)> {
+        let job = &self.jobs[at];
+        let path = self.path(at).filter(|_| job.row.state != TransferState::Done)?;
+        let found = job.source().and_then(|source| job.partial_in(&self.folder, &source));
+        let (have, total) = match found {
+            Some(Partial { have, total, .. }) => (have, total),
+            // In use to its last byte, or of a host that has only a name.
+            None => (fs::metadata(&path).map_or(job.row.done, |meta| meta.len()), None),
+        };
+        (have > 0).then(|| (path, have, total.or(job.row.size)))
     }
 
     /// The part of a file that is kept, as the end of a sentence about it.
     fn kept(&self, at: usize) -> String {
-        let TransferRow { done, size, exit_code, .. } = self.jobs[at].row;
-        self.partial(at).map_or_else(String::new, |path| {
-            verdict::kept(&path, &output::part_of(done, size), exit_code == Some(7))
+        let of_another_size = self.jobs[at].row.exit_code == Some(7);
+        self.partial(at).map_or_else(String::new, |(path, have, total)| {
+            verdict::kept(&path, &output::part_of(have, total), of_another_size)
         })
     }
 
@@ -447,6 +438,17 @@ impl RemoteJob {
                 push: None,
             }),
         }
+    }
+
+    /// What there is of it in a folder.
+    fn partial_in(&self, folder: &Path, source: &Source) -> Option<Partial> {
+        let (_, kept) = PartialFile::look_for(folder, &self.name, source).ok()?;
+        kept.partial.filter(|partial| partial.have > 0)
+    }
+
+    /// Whether the servent has it and does not fetch it.
+    fn stands_still(&self) -> bool {
+        matches!(self.row.state, TransferState::Waiting | TransferState::Failed)
     }
 
     /// Its sources as hits.

@@ -278,8 +278,8 @@ mod tests {
         }
         assert!(!shown.contains("far") && !shown.contains("off"), "{shown}");
         assert!(shown.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{shown}");
-        let head = head(&now.status, &Rates::default(), 80);
-        assert!(head.iter().all(|line| line.width() <= 80), "{}", text(&head));
+        let reason = reachability(None, &now.status.reachable, 80);
+        assert!(reason.len() > 2 && reason.iter().all(|line| line.width() <= 80), "{reason:?}");
     }
 
     #[test]
