@@ -9,7 +9,8 @@ use super::last_search::{self, source_of};
 use super::oneshot::{GuestStep, OneShot};
 use super::settings::parse_host;
 use super::{finding, output};
-use crate::control::client::Client;
+use crate::control::client::{Client, ClientError};
+use crate::control::message::RpcError;
 use crate::control::params::DownloadParams;
 use crate::control::results::TransferRef;
 use crate::plan::hit_record::HitRecord;
@@ -96,7 +97,12 @@ fn queue(mut client: Client, args: &GetArgs, wanted: Vec<Wanted>) -> Result<(), 
         };
         let (output, name) = (Some(output.clone()), args.name.clone());
         let params = DownloadParams { url, hits, output, name, retry: None };
-        let added: TransferRef = client.ask("download", &params)?;
+        let added: TransferRef = client.ask("download", &params).map_err(|error| match error {
+            ClientError::Refused(error) if error.code == RpcError::NOT_WRITABLE => {
+                Failure::disk(error.message)
+            }
+            other => other.into(),
+        })?;
         match args.json {
             true => output::json(&added)?,
             false => output::line(&added.id.to_string())?,

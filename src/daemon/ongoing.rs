@@ -14,7 +14,7 @@ const WAIT_AFTER_HIT: Duration = Duration::from_secs(2);
 /// Wait of a ping without one of its own.
 const PING_WAIT: Duration = Duration::from_secs(3);
 /// Longest wait that may be asked for.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(3_600);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(86_400);
 
 /// What is being asked of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -169,6 +169,9 @@ fn a_file_that_cannot_be_read_is_not_offered() {
     fs::copy(env!("CARGO_BIN_EXE_servent"), &program).unwrap();
     let mut command = servent::testnet::command(&program);
     command.env("HOME", home.path("")).env("RUST_LOG", "info").current_dir(home.path(""));
+    for folder in ["XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
+        command.env_remove(folder);
+    }
     command.args(["run", "--listen", "127.0.0.1:0", "--state", "state", "--share", "share"]);
     if fs::metadata(home.path("")).unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY);

@@ -128,7 +128,7 @@ fn the_queue_is_listed_and_steered() {
     let second = second["id"].to_string();
     let state = |id: &str| {
         let rows = downloads(&home);
-        let row = rows.into_iter().find(|row| row["id"].to_string() == id)?;
+        let row = rows.into_iter().find(|row| row["id"] == id.parse::<u64>().unwrap())?;
         Some(row["state"].as_str().unwrap().to_owned())
     };
     eventually("bytes have come", || {
