@@ -77,6 +77,10 @@ mod progress;
 mod files;
 // Kills at any moment.
 mod crash;
+// The control socket, line by line.
+mod control;
+// The download queue of a running servent.
+mod queue;
 // Test networks of real processes: start, searches, faults, recovery, end.
 mod testnet;
 // Churn, faults and attacks for minutes, on request.
