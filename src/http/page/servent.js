@@ -249,7 +249,7 @@ function transferRow({ id, direction }) {
     return button;
   };
   const down = direction === "down";
-  const buttons = down ? { pause: act("pause", "Pause"), resume: act("resume", "Resume"), retry: act("retry", "Retry"), cancel: act("cancel", "Cancel") } : {};
+  const buttons = down ? { pause: act("pause", "Pause"), resume: act("resume", "Resume"), retry: act("retry", "Retry"), cancel: act("cancel", "Cancel") } : { cancel: act("cancel", "Cancel") };
   const show = row => {
     text(name, `${down ? "↓" : "↑"} ${row.name}`);
     for (const [method, button] of Object.entries(buttons)) {
