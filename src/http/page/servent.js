@@ -420,6 +420,7 @@ async function pollForever() {
 
 function present() {
   gone = false;
+  byId("main").classList.remove("stale");
   byId("gone").hidden = true;
   byId("state").className = "state live";
   text(byId("state"), map.paused ? "live, map paused" : "live");
@@ -435,6 +436,7 @@ function absent() {
     linkRates.clear();
   }
   gone = true;
+  byId("main").classList.add("stale");
   byId("gone").hidden = false;
   byId("state").className = "state gone";
   text(byId("state"), "gone");
