@@ -107,6 +107,8 @@ pub struct Config {
     pub max_uploads: usize,
     /// Most bytes per second of all uploads together; `None` is no limit.
     pub upload_limit: Option<u64>,
+    /// Answer browsers that request `/` with a page of the shared files.
+    pub browse: bool,
     /// Originate Pings when a link stands and every minute. Off in simulations that count descriptors.
     pub background_pings: bool,
     /// Bounds on everything it holds.
@@ -131,6 +133,7 @@ impl Default for Config {
             scope: Scope::Loopback,
             max_uploads: 8,
             upload_limit: None,
+            browse: false,
             background_pings: true,
             limits: Limits::default(),
         }

@@ -312,6 +312,7 @@ fn refusal(status: Status) {
         keep_alive: false,
         length: 0,
         range: None,
+        is_page: false,
         retry_after: None,
     };
     let mut written = Vec::new();
@@ -334,6 +335,7 @@ fn response(head: &ResponseHead, bytes: &[u8]) {
         keep_alive: head.keep_alive,
         length: head.content_length.unwrap_or(0),
         range: head.content_range,
+        is_page: false,
         retry_after: head.retry_after,
     };
     reply.write(&mut written);

@@ -103,6 +103,7 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         speed_kbps: args.speed.unwrap_or(defaults.speed_kbps),
         speed_known: args.speed.is_some(),
         scope,
+        browse: args.browse,
         background_pings: !args.no_pings,
         max_uploads: args.max_uploads.unwrap_or(defaults.max_uploads),
         upload_limit: args.upload_limit.as_deref().map(parse_rate).transpose()?,
@@ -133,7 +134,6 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
         downloads: args.downloads,
         max_downloads: parse_max_downloads(args.max_downloads)?,
         on_complete: args.on_complete,
-        browse: args.browse,
     })
 }
 

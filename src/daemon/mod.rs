@@ -2,13 +2,14 @@
 //!
 //! | file | has |
 //! |---|---|
-//! | `settings` | the checked settings |
+//! | `settings` `reload` | the checked settings, and what HUP changes of them |
 //! | `run` | the start, the loop, the end |
 //! | `door` `clients` | the control socket, its clients, what they subscribed to |
 //! | `steer` `ongoing` | requests of clients; searches and pings of theirs |
 //! | `views` `reachability` | what is said of the servent |
 //! | `web` `metrics` | the page, and what it measures |
 //! | `downloads` `queue` `hook` | transfers: requests about them, the queue on the disk, the program run for each finished one |
+//! | `notify` | what a service manager is told |
 //! | `names` | host names given to `--connect` |
 //! | `event_log` `scan_log` `log_ring` | what the log says, and its latest lines |
 
@@ -21,9 +22,11 @@ mod hook;
 pub mod log_ring;
 mod metrics;
 mod names;
+mod notify;
 mod ongoing;
 mod queue;
 mod reachability;
+mod reload;
 mod run;
 mod scan_log;
 mod settings;

@@ -6,6 +6,7 @@ use super::downloads::Transfers;
 use super::error::{DaemonError, loop_failed};
 use super::event_log::{self, EventLog};
 use super::names::{Names, PeerChange};
+use super::notify;
 use super::ongoing::{AllOngoing, MAX_ONGOING};
 use super::queue::{MAX_JOBS, Queue};
 use super::scan_log::ScanLog;
@@ -188,12 +189,12 @@ fn state_failure(error: &StateError) -> DaemonError {
 pub(super) struct Run<'a> {
     pub(super) driver: Driver,
     pub(super) settings: Settings,
-    reread: Reread<'a>,
+    pub(super) reread: Reread<'a>,
     announce: Announce<'a>,
     /// The address listened on.
     pub(super) addr: SocketAddrV4,
     pub(super) state: StateFolder,
-    shares: Arc<Shares>,
+    pub(super) shares: Arc<Shares>,
     /// The trigger of the scan at `next_rescan`.
     trigger: ScanTrigger,
     pub(super) scan_log: ScanLog,
@@ -346,6 +347,7 @@ impl Run<'_> {
 
     fn stop(mut self) -> Result<(), DaemonError> {
         self.event_log.tell_left_out();
+        notify::tell("STOPPING=1");
         self.driver.part().map_err(loop_failed)?;
         if let Some(door) = &mut self.clients.door {
             door.flush_all();
@@ -379,10 +381,7 @@ impl Run<'_> {
                 self.answer_came(&event);
                 self.event_log.tell(&event, self.driver.core().library());
             }
-            DriverEvent::Reload => {
-                log::info!("scanning the shared folders");
-                self.scan(ScanTrigger::Asked);
-            }
+            DriverEvent::Reload => self.reload(),
             DriverEvent::Status => {
                 self.event_log.tell_left_out();
                 log::info!("{}", event_log::status(self.driver.core()));
@@ -393,6 +392,7 @@ impl Run<'_> {
                     self.announced = true;
                     (self.announce)(&format!("listening on {}", self.addr))
                         .map_err(DaemonError::Output)?;
+                    notify::tell("READY=1");
                 }
             }
             DriverEvent::Resolved(resolved) => self.resolved(resolved),

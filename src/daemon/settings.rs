@@ -49,6 +49,4 @@ pub struct Settings {
     pub max_downloads: usize,
     /// The program to run for each finished download.
     pub on_complete: Option<PathBuf>,
-    /// Whether browsers that ask the Gnutella port for `/` get a page of the shared files.
-    pub browse: bool,
 }

@@ -15,15 +15,18 @@
 //! | `names` | look-up by exact name |
 //! | `locations` | share root and folder of each file, as text |
 //! | `builder` | building in slices |
+//! | `index_page` | the page for a browser |
 
 mod builder;
 mod dense;
 mod index;
+mod index_page;
 mod locations;
 mod names;
 mod words;
 
 pub use builder::{AddError, LibraryBuilder, MAX_FILES, MAX_NAME_BYTES};
+pub use index_page::MAX_INDEX_BYTES;
 pub use locations::{FolderFiles, Location};
 pub use words::{Criteria, CriteriaError, MAX_QUERY_WORDS};
 

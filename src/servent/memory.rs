@@ -7,6 +7,7 @@ use super::routing::BYTES_PER_ID;
 use super::uploads::UPLOAD_BYTES;
 use super::{CachedPong, Observation, budget, dynamic_query, query_routing};
 use crate::config::{Config, READ_BYTES, Role};
+use crate::library::MAX_INDEX_BYTES;
 use crate::time::Instant;
 use crate::wire::http_head::MAX_HEAD_BYTES;
 use crate::wire::{HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_QUERY_BYTES};
@@ -50,7 +51,8 @@ impl Config {
         let leaves = if self.role == Role::Servent { self.max_leaves } else { 0 };
         let links = (self.max_links + leaves).min(limits.max_connections);
         let strangers = limits.max_connections - self.max_links;
-        let head = GROWTH * (2 * MAX_HEAD_BYTES + 1) + UPLOAD_BYTES + ENTRY_BYTES;
+        let page = if self.browse { MAX_INDEX_BYTES } else { 0 };
+        let head = page + GROWTH * (2 * MAX_HEAD_BYTES + 1) + UPLOAD_BYTES + ENTRY_BYTES;
         let largest = HEADER_BYTES + MAX_PAYLOAD_BYTES;
         let queue = limits.send_queue_bytes;
         let pongs = self.max_links * limits.pongs_per_link;

@@ -57,14 +57,24 @@ pub(super) enum UploadChunk<'a> {
     File { file: FileId, offset: u64, len: usize },
 }
 
-impl SharedFiles for Library {
+/// The library as peers may see it.
+struct Offered<'a> {
+    library: &'a Library,
+    browse: bool,
+}
+
+impl SharedFiles for Offered<'_> {
     /// The file with this index if the path has its name in any reading, else the only file of
     /// this name: gtk-gnutella asks with index 0 for hits without a hash.
     fn find(&self, path: &GetPath) -> Option<(u32, u64)> {
         let named = |name: &str| path.names().any(|asked| asked == name) || path.masks(name);
-        let exact = self.get(path.index).filter(|entry| named(entry.name));
-        let by_name = || path.names().find_map(|name| self.by_unique_name(name));
+        let exact = self.library.get(path.index).filter(|entry| named(entry.name));
+        let by_name = || path.names().find_map(|name| self.library.by_unique_name(name));
         exact.or_else(by_name).map(|entry| (entry.number, entry.size))
+    }
+
+    fn index_page(&self) -> Option<Vec<u8>> {
+        self.browse.then(|| self.library.index_page())
     }
 }
 
@@ -189,7 +199,8 @@ impl Uploads {
             true => self.slot_for(now, uploading.ip, config),
             false => Slot::Free,
         };
-        let step = self.by_conn.get_mut(&id)?.upload.poll(now, library, slot);
+        let offered = Offered { library, browse: config.browse };
+        let step = self.by_conn.get_mut(&id)?.upload.poll(now, &offered, slot);
         if let Some(UploadStep::Release { bytes, complete, .. }) = step {
             self.note_release(id, complete || bytes > 0);
         }

@@ -28,4 +28,9 @@ pub trait SharedFiles {
     /// Number and size in bytes of the file that a peer requests by `path`; see
     /// [`GetPath`](crate::wire::http_head::GetPath).
     fn find(&self, path: &crate::wire::http_head::GetPath) -> Option<(u32, u64)>;
+
+    /// The page for a browser that requests `/`, if there is one.
+    fn index_page(&self) -> Option<Vec<u8>> {
+        None
+    }
 }

@@ -470,6 +470,11 @@ impl Upload {
             self.state = State::Proxying(plan, request.path);
             return self.steps.push_back(UploadStep::Proxy { path, addr });
         }
+        if request.path == b"/"
+            && let Some(page) = files.index_page()
+        {
+            return self.send_page(now, plan, request.method, page);
+        }
         let found = GetPath::parse(&request.path).ok().and_then(|path| files.find(&path));
         let Some((number, size)) = found else {
             return self.decline(now, plan.reply(Status::NotFound), &request.path);
@@ -500,6 +505,16 @@ impl Upload {
     fn decline(&mut self, now: Instant, reply: Reply, path: &[u8]) {
         self.steps.push_back(UploadStep::Refused { status: reply.status, path: path.to_vec() });
         self.send_head(now, reply, None);
+    }
+
+    /// Answers a browser.
+    fn send_page(&mut self, now: Instant, plan: ResponsePlan, method: Method, mut page: Vec<u8>) {
+        let length = page.len() as u64;
+        let reply = Reply { length, is_page: true, ..plan.reply(Status::Ok) };
+        self.send_head(now, reply, None);
+        if let (State::Sending(sending), Method::Get) = (&mut self.state, method) {
+            sending.head.append(&mut page);
+        }
     }
 
     fn refuse(&mut self, now: Instant, status: Status, reason: UploadClose) {
@@ -571,6 +586,7 @@ impl ResponsePlan {
             length: 0,
             range: None,
             retry_after: None,
+            is_page: false,
         }
     }
 

@@ -23,10 +23,18 @@ pub struct Shares {
 /// `*` and `?` stay within one folder, `**` crosses folders. Case does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
+    /// The globs, as they were given: included ones, excluded ones.
+    globs: [Vec<String>; 2],
     /// `None` includes everything.
     include: Option<GlobSet>,
     /// `None` excludes nothing.
     exclude: Option<GlobSet>,
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Filter) -> bool {
+        self.globs == other.globs
+    }
 }
 
 /// A glob that is malformed.
@@ -43,7 +51,11 @@ impl Filter {
     /// # Errors
     /// Names the first glob that is malformed.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Filter, GlobError> {
-        Ok(Filter { include: compile(include)?, exclude: compile(exclude)? })
+        Ok(Filter {
+            globs: [include.to_vec(), exclude.to_vec()],
+            include: compile(include)?,
+            exclude: compile(exclude)?,
+        })
     }
 
     /// Whether the file `name` in the folder at `folder` beneath its root is shared.

@@ -113,6 +113,8 @@ pub struct Reply {
     pub range: Option<ContentRange>,
     /// For 503.
     pub retry_after: Option<Duration>,
+    /// The body is a page for a browser, with text of file names in it.
+    pub is_page: bool,
 }
 
 impl Reply {
@@ -129,7 +131,10 @@ impl Reply {
             Version::Bare => ("Content-type", "Content-length", "Content-range"),
             _ => ("Content-Type", "Content-Length", "Content-Range"),
         };
-        if matches!(self.status, Status::Ok | Status::PartialContent) {
+        if self.is_page {
+            text += "Content-Type: text/html; charset=utf-8\r\n\
+                     Content-Security-Policy: default-src 'none'\r\nX-Content-Type-Options: nosniff\r\n";
+        } else if matches!(self.status, Status::Ok | Status::PartialContent) {
             text += &format!("{kind}: application/binary\r\n");
         }
         text += &format!("{length}: {}\r\n", self.length);
@@ -208,6 +213,7 @@ mod tests {
             keep_alive: false,
             length: 5,
             range: None,
+            is_page: false,
             retry_after: None,
         };
         reply.write(&mut out);
