@@ -29,6 +29,8 @@ mod server;
 #[cfg(feature = "http")]
 pub use access::Access;
 #[cfg(feature = "http")]
+pub use client::CLIENT_BYTES;
+#[cfg(feature = "http")]
 pub use page::{Page, SERVENT};
 #[cfg(feature = "http")]
 pub use server::{Asked, Counts, ExchangeId, Listening, MAX_CLIENTS, Server};
