@@ -102,8 +102,12 @@ mod judge;
 mod sim;
 // The same with ultrapeers, leaves and bridges.
 mod sim_roles;
+// Headless Chromium.
+mod browser;
 // The page that replays a search, in a browser.
 mod replay;
+// The page of a running servent, in a browser.
+mod page;
 // The lookup lab: theory, determinism, output.
 mod lab;
 // Ten servents that each break a rule, caught in the simulator and live.
