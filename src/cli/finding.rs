@@ -25,6 +25,7 @@ impl From<ClientError> for Failure {
             ClientError::NotAServent(..) => Failure::failed(text),
             ClientError::Refused(error) => match error.code {
                 RpcError::UNKNOWN_METHOD | RpcError::INVALID_PARAMS => Failure::usage(text),
+                RpcError::NOT_WRITABLE => Failure::disk(text),
                 _ => Failure::failed(text),
             },
         }

@@ -13,9 +13,16 @@ use crate::control::client::Client;
 use crate::control::params::DownloadParams;
 use crate::control::results::TransferRef;
 use crate::plan::hit_record::HitRecord;
+use crate::servent::Event;
 use crate::transfer::download::Source;
-use crate::transfer::names::safe_local_name;
+use crate::transfer::names::{safe_local_name, search_words};
 use crate::transfer::url::TransferUrl;
+use crate::wire::ServentId;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Longest wait for the hits of sources that are to be asked to connect.
+const ROUTE_WAIT: Duration = Duration::from_secs(10);
 
 /// What is to be downloaded.
 enum Wanted {
@@ -142,9 +149,11 @@ fn as_guest(args: &GetArgs, wanted: &[Wanted]) -> Result<(), Failure> {
             },
         }
     }
-    let pushes = sources.iter().any(|it| it.push.is_some_and(|via| via.firewalled));
-    if pushes || !args.join.connect.is_empty() {
+    let to_push: Vec<&Source> =
+        sources.iter().filter(|it| it.push.is_some_and(|via| via.firewalled)).collect();
+    if !to_push.is_empty() || !args.join.connect.is_empty() {
         join(&mut shot, &args.join.connect)?;
+        find_routes(&mut shot, &to_push)?;
     }
     let done = fetch_with(&mut shot, sources, options(args), false);
     unknown.map_or(done, Err)
@@ -199,6 +208,30 @@ fn join(shot: &mut OneShot, hosts: &[String]) -> Result<(), Failure> {
             _ => {}
         }
     }
+}
+
+/// Searches for files behind firewalls: a Push goes the way their hits came, and the links by which they
+/// came before are gone.
+fn find_routes(shot: &mut OneShot, to_push: &[&Source]) -> Result<(), Failure> {
+    let mut missing: BTreeSet<ServentId> =
+        to_push.iter().filter_map(|source| Some(source.push?.servent)).collect();
+    let names: BTreeSet<&str> = to_push.iter().map(|source| source.name.as_str()).collect();
+    for name in names {
+        let words = search_words(name);
+        if let Err(error) = shot.driver.command(|core, now| core.search(now, &words, None)) {
+            log::debug!("no search finds \"{words}\": {error}");
+        }
+    }
+    let deadline = Instant::now() + ROUTE_WAIT;
+    while !missing.is_empty() {
+        match shot.next(Some(deadline))? {
+            GuestStep::Event(Event::Hit { hit, .. }) => drop(missing.remove(&hit.servent)),
+            GuestStep::Deadline | GuestStep::Alone(_) => break,
+            GuestStep::Stop => return Err(Failure::interrupted("interrupted")),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn source(shot: &mut OneShot, url: &TransferUrl) -> Result<Source, Failure> {

@@ -44,7 +44,7 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
     let before: Status = client.ask("status", &NoParams {})?;
     thread::sleep(RATE_INTERVAL);
     let now = snapshot(&mut client)?;
-    let rates = Rates::between(&before, &now.status, begun.elapsed().as_secs_f64());
+    let rates = Rates::between(&before, &now.status, begun.elapsed());
     paint::print(&summary::screen(&now, &rates, paint::width()))
 }
 

@@ -12,7 +12,7 @@ use crate::plan::hit_record::HitRecord;
 use crate::servent::{ConnId, Event, Hit, TransferId};
 use crate::text;
 use crate::transfer::download::{DownloadError, PushVia, Source};
-use crate::transfer::names::safe_local_name;
+use crate::transfer::names::{safe_local_name, search_words};
 use crate::transfer::url::TransferUrl;
 use crate::wire::{Guid, ServentId};
 use serde_json::json;
@@ -369,7 +369,7 @@ impl Run<'_> {
     /// Searches for further sources of a file by its name.
     fn search_sources(&mut self, now: Instant, id: u64) {
         let Some(job) = self.queue.get_mut(id) else { return };
-        let words = words_of(&job.last_source().name);
+        let words = search_words(&job.last_source().name);
         let begun = self.driver.command(|core, at| core.search(at, &words, None));
         let Some(job) = self.queue.get_mut(id) else { return };
         match begun {
@@ -560,23 +560,6 @@ fn usable(folder: &Path) -> io::Result<()> {
     use rustix::fs::{Access, access};
     fs::create_dir_all(folder)?;
     Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
-}
-
-/// Words of a file's name that find it.
-fn words_of(name: &str) -> String {
-    /// Longer searches are not relayed.
-    const MAX_BYTES: usize = 100;
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let words = stem.split(|letter: char| !letter.is_alphanumeric());
-    let mut text = String::new();
-    for word in words.filter(|word| word.chars().count() > 1) {
-        if text.len() + word.len() < MAX_BYTES {
-            text.push_str(word);
-            text.push(' ');
-        }
-    }
-    text.truncate(text.trim_end().len());
-    text
 }
 
 fn unknown(id: u64) -> Outcome {

@@ -48,6 +48,23 @@ pub(crate) fn has_ending(name: &str, endings: &[&str]) -> bool {
     })
 }
 
+/// Words of a file's name that find it.
+pub fn search_words(name: &str) -> String {
+    /// Longer searches are not relayed.
+    const MAX_BYTES: usize = 100;
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let words = stem.split(|letter: char| !letter.is_alphanumeric());
+    let mut text = String::new();
+    for word in words.filter(|word| word.chars().count() > 1) {
+        if text.len() + word.len() < MAX_BYTES {
+            text.push_str(word);
+            text.push(' ');
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
 /// Shows `text` with control, bidirectional and line-separating characters as `\u{..}` escapes.
 pub fn escape_for_terminal(text: &str) -> impl fmt::Display {
     Escaped(text)

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A source that sends one of `answers` on each connection and then stops listening. Its URL, and
 /// the time of each request.
-fn source(answers: &[&str]) -> (String, JoinHandle<Vec<Instant>>) {
+pub(crate) fn source(answers: &[&str]) -> (String, JoinHandle<Vec<Instant>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/get/3/a%20song.ogg", listener.local_addr().unwrap());
     let answers: Vec<String> = answers.iter().map(|&answer| answer.to_owned()).collect();
@@ -31,10 +31,10 @@ fn source(answers: &[&str]) -> (String, JoinHandle<Vec<Instant>>) {
     (url, thread::spawn(serve))
 }
 
-const WHOLE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhelloworld";
-const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
-const BUSY: &str = "HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
-const GONE: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const WHOLE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhelloworld";
+pub(crate) const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+pub(crate) const BUSY: &str = "HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const GONE: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
 fn get(home: &Home, args: &[&str]) -> Output {
     home.command().arg("get").args(args).args(["--output", "in"]).output().unwrap()
@@ -191,7 +191,7 @@ fn json_has_one_object_for_each_file_at_its_end() {
 }
 
 /// A servent that answers any search with these files, each at its own address.
-fn index_of(files: Vec<(String, u32, String)>) -> String {
+pub(crate) fn index_of(files: Vec<(String, u32, String)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {

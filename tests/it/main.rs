@@ -89,6 +89,12 @@ mod soak;
 mod cli;
 // Terminals and signals.
 mod terminal;
+// Commands that steer and watch a running servent.
+mod steer;
+// Downloads through a running servent, as those of a guest.
+mod get_through;
+// Its live screen.
+mod watch;
 // Completions and manual pages.
 mod shell;
 // `servent decode` explains hex, raw descriptors and captures.

@@ -1,6 +1,6 @@
 //! Completion scripts and manual pages.
 
-use crate::process::{Home, assert_code, lines, stderr};
+use crate::process::{Home, assert_code, lines, names_in, stderr};
 
 #[test]
 fn completions_and_manual_pages_name_all_options() {
@@ -83,4 +83,21 @@ fn options_that_make_no_sense_are_explained() {
     let output = home.command().arg("run").env("SERVENT_UPLOAD_LIMIT", "fast").output().unwrap();
     assert_code(&output, 2);
     assert!(stderr(&output).contains("\"fast\""), "{}", stderr(&output));
+}
+
+#[test]
+fn all_manual_pages_are_written_at_once() {
+    let home = Home::new();
+    assert_code(&home.run(&["man", "--all", "pages/man1"]), 0);
+    let pages = names_in(&home.path("pages/man1"));
+    for page in ["servent.1", "servent-run.1", "servent-testnet-up.1", "servent-ctl.1"] {
+        assert!(pages.contains(&page.to_owned()), "{page} is missing in {pages:?}");
+    }
+    assert!(!pages.iter().any(|page| page.contains("help")), "{pages:?}");
+    let status = std::fs::read_to_string(home.path("pages/man1/servent-status.1")).unwrap();
+    for part in [".TH SERVENT-STATUS", "EXIT STATUS", ".sock", "EXAMPLES"] {
+        assert!(status.contains(part), "{part} is missing in {status}");
+    }
+    let output = home.run(&["man", "--all", "pages/man1/servent.1/x"]);
+    assert_code(&output, 8);
 }

@@ -5,24 +5,11 @@ use crate::cli::{output, progress};
 use crate::servent::{FileId, Progress, TransferId};
 use crate::transfer::download::{DownloadError, Partial, Source};
 use crate::transfer::names::escape_for_terminal;
+use crate::transfer::retries::Retries;
 use crate::transfer::url::TransferUrl;
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Pause after a transfer broke off, doubled each time up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Pause after a source was busy and named no time. Servents may ban a client that
-/// returns within 50 s (0.6 draft, 4.3: once a minute).
-const BUSY_PAUSE: Duration = Duration::from_secs(60);
-
-/// See [`FIRST_PAUSE`].
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-
-/// Failed connections in a row after which a source that has sent bytes is given up: it may be
-/// restarting.
-const MAX_LOST_TRIES: u32 = 3;
 
 /// A file and its sources.
 pub(super) struct Job {
@@ -51,12 +38,7 @@ pub(super) struct Job {
 struct JobSource {
     source: Source,
     state: State,
-    /// Failures after which it was to be tried again.
-    failures: u32,
-    /// Failed connections in a row.
-    lost: u32,
-    /// It has sent bytes of the file.
-    begun: bool,
+    retries: Retries,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,7 +83,7 @@ impl Job {
     pub(super) fn add(&mut self, source: Source) {
         if !self.sources.iter().any(|known| known.source.is_same_file(&source)) {
             let state = State::Ready;
-            self.sources.push(JobSource { source, state, failures: 0, lost: 0, begun: false });
+            self.sources.push(JobSource { source, state, retries: Retries::default() });
         }
     }
 
@@ -197,7 +179,7 @@ impl Job {
         self.active = None;
         self.error = Some(*error);
         let source = &mut self.sources[self.at];
-        let pause = source.pause(error).filter(|pause| self.waited + *pause <= retry);
+        let pause = source.retries.failed(error).filter(|pause| self.waited + *pause <= retry);
         source.state = pause.map_or(State::GivenUp, |pause| State::NotBefore(now + pause));
         let addr = source.source.addr;
         let reason = self.reason(error);
@@ -253,38 +235,5 @@ impl Job {
         if let Some(bar) = self.bar.take() {
             progress::remove(&bar);
         }
-    }
-}
-
-impl JobSource {
-    /// Pause before it is tried again; `None` gives it up.
-    fn pause(&mut self, error: &DownloadError) -> Option<Duration> {
-        let unreachable = matches!(
-            error,
-            DownloadError::Connect { .. }
-                | DownloadError::ConnectTimeout(_)
-                | DownloadError::NoAnswer
-                | DownloadError::Stalled { begun: false, .. }
-        );
-        if unreachable && self.begun && self.lost < MAX_LOST_TRIES {
-            self.lost += 1;
-            return Some(FIRST_PAUSE * 2u32.pow(self.lost - 1));
-        }
-        if !error.may_pass() {
-            return None;
-        }
-        self.lost = 0;
-        self.failures += 1;
-        let doubled = |first: Duration| first * 2u32.pow((self.failures - 1).min(10));
-        Some(match error {
-            DownloadError::Busy { retry_after: Some(wish) } => {
-                (*wish).max(doubled(Duration::from_secs(1)).min(BUSY_PAUSE))
-            }
-            DownloadError::Busy { retry_after: None } => doubled(BUSY_PAUSE),
-            _ => {
-                self.begun = true;
-                doubled(FIRST_PAUSE).min(LONGEST_PAUSE)
-            }
-        })
     }
 }

@@ -13,10 +13,11 @@ use crate::control::params::{DownloadParams, IdParams, NoParams};
 use crate::control::results::{TransferRef, TransferRow, TransferState};
 use crate::driver::PartialFile;
 use crate::plan::hit_record::HitRecord;
-use crate::transfer::download::{DownloadError, Source};
+use crate::transfer::download::{Partial, Source};
 use crate::transfer::names::{escape_for_terminal, safe_local_name};
 use crate::transfer::url::TransferUrl;
 use indicatif::ProgressBar;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ struct RemoteJob {
     /// The download, while the servent has it.
     id: Option<u64>,
     row: TransferRow,
+    /// It was told that it has begun.
+    announced: bool,
     /// The reason to wait that was told last.
     told: Option<String>,
     bar: Option<ProgressBar>,
@@ -115,6 +118,7 @@ impl RemoteFetches {
             handed: 0,
             id: None,
             row: TransferRow::default(),
+            announced: false,
             told: None,
             bar: None,
             over: false,
@@ -151,8 +155,17 @@ impl RemoteFetches {
     pub(in crate::cli) fn step(&mut self) -> Result<(), Failure> {
         for at in 0..self.jobs.len() {
             let job = &self.jobs[at];
-            if !job.over && job.id.is_none() && self.has_room() && self.refusal.is_none() {
-                self.hand_over(at)?;
+            if job.over || self.refusal.is_some() {
+                continue;
+            }
+            match job.id {
+                None if self.has_room() => self.hand_over(at)?,
+                // The servent does not fetch now, and there are sources it does not know of.
+                Some(id) if job.stands_still() && job.handed < job.hits().len() => {
+                    self.cancel(id)?;
+                    self.hand_over(at)?;
+                }
+                _ => {}
             }
         }
         let now = Instant::now();
@@ -190,23 +203,18 @@ impl RemoteFetches {
     fn hand_over(&mut self, at: usize) -> Result<(), Failure> {
         let job = &mut self.jobs[at];
         let source = job.source();
-        let (url, hits) = match &job.sources {
-            Sources::Url(url) => (Some(url.to_string()), Vec::new()),
-            Sources::Hits(hits) => (None, hits.clone()),
+        let url = match &job.sources {
+            Sources::Url(url) => Some(url.to_string()),
+            Sources::Hits(_) => None,
         };
+        // Those it does not know of come first.
+        let (known, new) = job.hits().split_at(job.handed);
+        let hits = [new, known].concat();
         job.handed = hits.len();
-        let params = DownloadParams {
-            url,
-            hits,
-            output: Some(self.folder.clone()),
-            name: self.options.name.clone(),
-            retry: Some(self.options.retry.as_secs_f64()),
-        };
+        let params = self.params(url, hits);
+        let job = &self.jobs[at];
         // What is here already is told as a guest does.
-        let kept = source.as_ref().and_then(|source| {
-            let (_, kept) = PartialFile::look_for(&self.folder, &job.name, source).ok()?;
-            kept.partial.filter(|partial| partial.have > 0)
-        });
+        let kept = source.as_ref().and_then(|source| job.partial_in(&self.folder, source));
         match self.client.ask::<TransferRef>("download", &params) {
             Ok(TransferRef { id }) => {
                 let job = &mut self.jobs[at];
@@ -218,6 +226,7 @@ impl RemoteFetches {
                 bar.reset_eta();
                 let from = job.peer();
                 match kept {
+                    _ if std::mem::replace(&mut job.announced, true) => {}
                     None => log::info!("getting \"{}\" from {from}", job.what),
                     Some(partial) => {
                         let size = source.and_then(|source| source.size);
@@ -237,6 +246,16 @@ impl RemoteFetches {
         }
     }
 
+    fn params(&self, url: Option<String>, hits: Vec<HitRecord>) -> DownloadParams {
+        DownloadParams {
+            url,
+            hits,
+            output: Some(self.folder.clone()),
+            name: self.options.name.clone(),
+            retry: Some(self.options.retry.as_secs_f64()),
+        }
+    }
+
     /// Takes in how far a download is; returns whether anything has changed.
     fn take_in(&mut self, at: usize, row: TransferRow) -> Result<bool, Failure> {
         let job = &mut self.jobs[at];
@@ -249,27 +268,18 @@ impl RemoteFetches {
                 self.end(at);
                 self.report_done(at)?;
             }
+            TransferState::Failed if job.handed < job.hits().len() => {}
             TransferState::Failed => {
-                let handed = job.handed;
-                match &job.sources {
-                    Sources::Hits(hits) if hits.len() > handed => self.start_anew(at)?,
-                    _ => {
-                        let failure = self.failure(at);
-                        self.fail(at, failure)?;
-                    }
+                let failure = self.failure(at);
+                self.fail(at, failure)?;
+                // It has been told, and the same command tries again.
+                if let Some(id) = self.jobs[at].id {
+                    self.cancel(id)?;
                 }
             }
             _ => job.tell_wait(),
         }
         Ok(changed)
-    }
-
-    /// Hands a failed download over again: more sources have been found meanwhile.
-    fn start_anew(&mut self, at: usize) -> Result<(), Failure> {
-        if let Some(id) = self.jobs[at].id.take() {
-            self.cancel(id)?;
-        }
-        self.hand_over(at)
     }
 
     fn cancel(&mut self, id: u64) -> Result<(), Failure> {
@@ -298,14 +308,7 @@ impl RemoteFetches {
         let job = &self.jobs[at];
         let row = &job.row;
         let error = row.error.as_deref().unwrap_or("it failed");
-        let text = if row.exit_code == Some(8) || error.contains(&job.what) {
-            error.to_owned()
-        } else if error == DownloadError::NotFound.to_string() {
-            format!("the source no longer shares \"{}\"", job.what)
-        } else {
-            format!("\"{}\": {error}", job.what)
-        };
-        Failure::with_code(row.exit_code.unwrap_or(1), format!("{text}{}", self.kept(at)))
+        Failure::with_code(row.exit_code.unwrap_or(1), format!("{error}{}", self.kept(at)))
     }
 
     fn fail(&mut self, at: usize, failure: Failure) -> Result<(), Failure> {
@@ -317,9 +320,11 @@ impl RemoteFetches {
     }
 
     fn report_failed(&mut self, at: usize, error: &str) -> Result<(), Failure> {
-        let partial = self.partial(at);
+        let (path, total) =
+            self.partial(at).map_or((None, None), |(path, _, total)| (Some(path), total));
         let job = &self.jobs[at];
-        self.report.failed(job.url_and_name(), job.row.size, partial.as_deref(), error)
+        let size = total.or(job.row.size);
+        self.report.failed(job.url_and_name(), size, path.as_deref(), error)
     }
 
     fn end(&mut self, at: usize) {
@@ -339,15 +344,24 @@ impl RemoteFetches {
         }
     }
 
-    fn partial(&self, at: usize) -> Option<PathBuf> {
-        self.path(at).filter(|_| self.jobs[at].row.done > 0)
+    /// The partial file: its path, how much it has, and of how much.
+    fn partial(&self, at: usize) -> Option<(PathBuf, u64, Option<u64>)> {
+        let job = &self.jobs[at];
+        let path = self.path(at).filter(|_| job.row.state != TransferState::Done)?;
+        let found = job.source().and_then(|source| job.partial_in(&self.folder, &source));
+        let (have, total) = match found {
+            Some(Partial { have, total, .. }) => (have, total),
+            // In use to its last byte, or of a host that has only a name.
+            None => (fs::metadata(&path).map_or(job.row.done, |meta| meta.len()), None),
+        };
+        (have > 0).then(|| (path, have, total.or(job.row.size)))
     }
 
     /// The part of a file that is kept, as the end of a sentence about it.
     fn kept(&self, at: usize) -> String {
-        let TransferRow { done, size, exit_code, .. } = self.jobs[at].row;
-        self.partial(at).map_or_else(String::new, |path| {
-            verdict::kept(&path, &output::part_of(done, size), exit_code == Some(7))
+        let of_another_size = self.jobs[at].row.exit_code == Some(7);
+        self.partial(at).map_or_else(String::new, |(path, have, total)| {
+            verdict::kept(&path, &output::part_of(have, total), of_another_size)
         })
     }
 
@@ -426,6 +440,25 @@ impl RemoteJob {
         }
     }
 
+    /// What there is of it in a folder.
+    fn partial_in(&self, folder: &Path, source: &Source) -> Option<Partial> {
+        let (_, kept) = PartialFile::look_for(folder, &self.name, source).ok()?;
+        kept.partial.filter(|partial| partial.have > 0)
+    }
+
+    /// Whether the servent has it and does not fetch it.
+    fn stands_still(&self) -> bool {
+        matches!(self.row.state, TransferState::Waiting | TransferState::Failed)
+    }
+
+    /// Its sources as hits.
+    fn hits(&self) -> &[HitRecord] {
+        match &self.sources {
+            Sources::Url(_) => &[],
+            Sources::Hits(hits) => hits,
+        }
+    }
+
     /// The host of its first source.
     fn peer(&self) -> String {
         match &self.sources {
@@ -464,7 +497,7 @@ impl RemoteJob {
         let next = self.row.next_try_s.map_or_else(String::new, |seconds| {
             format!("; next try in {:.0} s", seconds.max(0.0).ceil())
         });
-        log::info!("\"{}\": {error}{next}", self.what);
+        log::info!("{error}{next}");
         if let Some(bar) = &self.bar {
             bar.set_message(format!("(waits) {}", self.what));
         }

@@ -125,7 +125,6 @@ impl News {
     }
 
     /// Copies and answer of a descriptor that was noted lately.
-    #[expect(clippy::type_complexity, reason = "two fields of one entry")]
     fn find(&mut self, of: &str, what: &str) -> Option<(&mut u64, &mut Option<(String, u64)>)> {
         self.lines.iter_mut().rev().take(MAX_BACK).find_map(|entry| match &mut entry.what {
             What::Descriptor { guid, kind, copies, answer, .. } if guid == of && kind == what => {

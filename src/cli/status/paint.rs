@@ -106,8 +106,8 @@ fn codes(style: Style) -> Option<String> {
 
 /// A bar of `width` columns.
 pub(super) fn bar(done: u64, total: u64, width: usize) -> String {
-    let share = if total == 0 { 0.0 } else { done.min(total) as f64 / total as f64 };
-    let full = (share * width as f64).floor() as usize;
+    let full = u128::from(done.min(total)) * width as u128 / u128::from(total.max(1));
+    let full = usize::try_from(full).unwrap_or(width);
     format!("{}{}", "█".repeat(full), "░".repeat(width - full))
 }
 

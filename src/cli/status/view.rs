@@ -3,7 +3,7 @@
 use super::links::{self, LinkRates};
 use super::news::News;
 use super::paint::{FAINT, TITLE, WARN, columns, styled, wants_colour};
-use super::summary::{self, Rates, Snapshot};
+use super::summary::{self, Rates, Snapshot, per_second};
 use super::transfers;
 use crate::control::results::{LimitRow, LinkRow, Status, TransferRow, TransferState};
 use ratatui::Frame;
@@ -35,8 +35,7 @@ pub(super) struct View {
 impl View {
     pub(super) fn set_status(&mut self, at: Instant, status: Status) {
         if let Some(before) = self.status_at {
-            let seconds = at.duration_since(before).as_secs_f64();
-            self.rates = Rates::between(&self.now.status, &status, seconds);
+            self.rates = Rates::between(&self.now.status, &status, at.duration_since(before));
         }
         (self.now.status, self.status_at) = (status, Some(at));
     }
@@ -44,12 +43,11 @@ impl View {
     pub(super) fn set_links(&mut self, at: Instant, links: Vec<LinkRow>) {
         let before: BTreeMap<&str, &LinkRow> =
             self.links.iter().map(|link| (link.addr.as_str(), link)).collect();
-        let seconds = self.links_at.map(|before| at.duration_since(before).as_secs_f64());
+        let apart = self.links_at.map(|before| at.duration_since(before));
         let rate = |link: &LinkRow| {
-            let (seconds, old) = (seconds?.max(0.001), before.get(link.addr.as_str())?);
-            // Of a new link at an old address all counts are new.
-            let per_second = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-            Some((per_second(link.received, old.received), per_second(link.sent, old.sent)))
+            let (apart, old) = (apart?, before.get(link.addr.as_str())?);
+            let rate = |new: u64, old: u64| per_second(new.saturating_sub(old), apart);
+            Some((rate(link.received, old.received), rate(link.sent, old.sent)))
         };
         self.link_rates =
             links.iter().map(|link| (link.addr.clone(), rate(link).unwrap_or_default())).collect();
