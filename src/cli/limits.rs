@@ -3,15 +3,22 @@
 use super::exit::Failure;
 use super::output;
 use crate::config::{Config, Scope};
+use crate::daemon::Settings;
 use crate::driver::MAX_PENDING_EVENTS;
+use crate::http;
 use crate::servent::Cost;
 use crate::wire::MAX_FORWARDED_CRITERIA_BYTES;
 use indicatif::BinaryBytes;
 use std::time::Duration;
 
-pub(super) fn explain(config: &Config, max_files: usize, observed: bool) -> Result<(), Failure> {
+pub(super) fn explain(settings: &Settings) -> Result<(), Failure> {
+    let (config, max_files) = (&settings.config, settings.max_files);
     output::line("Memory at most:")?;
-    let costs = config.memory(MAX_PENDING_EVENTS, observed);
+    let mut costs = config.memory(MAX_PENDING_EVENTS, settings.events.is_some());
+    if settings.http.is_some() {
+        let (count, bytes) = (http::MAX_CLIENTS, http::CLIENT_BYTES);
+        costs.push(Cost { what: "clients of the page", count, bytes });
+    }
     let row = |total: usize, what: &str| {
         output::line(&format!("{:>12}  {what}", BinaryBytes(total as u64).to_string()))
     };

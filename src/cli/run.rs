@@ -9,7 +9,7 @@ use std::io;
 pub(super) fn run(given: &ArgMatches) -> Result<(), Failure> {
     let (settings, explain_limits) = settings::load(given)?;
     if explain_limits {
-        return limits::explain(&settings.config, settings.max_files, settings.events.is_some());
+        return limits::explain(&settings);
     }
     let announce = |line: &str| match output::line(line) {
         Ok(()) => Ok(()),

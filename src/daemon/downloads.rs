@@ -38,7 +38,9 @@ pub(super) struct Transfers {
     next_ticket: u64,
     /// Requests that wait until their folder is found usable.
     checking: BTreeMap<u64, (Asker, JobRecord)>,
-    /// Requests that wait until they are stored, by the ticket of that.
+    /// Requests whose change is not being stored yet.
+    unstored: Vec<(Asker, u64)>,
+    /// Requests that wait until their change is stored, by the ticket of that.
     storing: BTreeMap<u64, Vec<(Asker, u64)>>,
     /// Requests that wait for a host's address.
     looking_up: Vec<(Asker, TransferUrl, DownloadParams)>,
@@ -195,27 +197,27 @@ impl Run<'_> {
         self.driver.work(ticket, Box::new(move || JobDone::Stored(usable(&folder))));
     }
 
-    pub(super) fn pause_download(&mut self, id: u64) -> Outcome {
+    pub(super) fn pause_download(&mut self, asker: &Asker, id: u64) -> Outcome {
         let Some(job) = self.queue.get_mut(id) else { return unknown(id) };
         match job.record.standing {
             Standing::Done | Standing::Failed => return over(job),
             Standing::Open | Standing::Paused => job.record.standing = Standing::Paused,
         }
         self.stop_fetching(id);
-        self.changed(id)
+        self.changed(asker, id)
     }
 
-    pub(super) fn resume_download(&mut self, id: u64) -> Outcome {
+    pub(super) fn resume_download(&mut self, asker: &Asker, id: u64) -> Outcome {
         let Some(job) = self.queue.get_mut(id) else { return unknown(id) };
         match job.record.standing {
             Standing::Done | Standing::Failed => return over(job),
             Standing::Paused => job.try_again(),
             Standing::Open => {}
         }
-        self.changed(id)
+        self.changed(asker, id)
     }
 
-    pub(super) fn retry_download(&mut self, id: u64) -> Outcome {
+    pub(super) fn retry_download(&mut self, asker: &Asker, id: u64) -> Outcome {
         let Some(job) = self.queue.get_mut(id) else { return unknown(id) };
         match job.record.standing {
             Standing::Done => return over(job),
@@ -227,10 +229,10 @@ impl Run<'_> {
                 }
             }
         }
-        self.changed(id)
+        self.changed(asker, id)
     }
 
-    pub(super) fn cancel_transfer(&mut self, id: u64) -> Outcome {
+    pub(super) fn cancel_transfer(&mut self, asker: &Asker, id: u64) -> Outcome {
         let upload = self.transfers.uploads.iter().find(|(_, (own, _))| *own == id);
         if let Some((&conn, _)) = upload {
             self.driver.command(|core, now| core.end_upload(now, conn));
@@ -244,12 +246,14 @@ impl Run<'_> {
             row.error = Some("cancelled".to_owned());
         }
         self.clients.tell(Topic::Transfers, "transfer", &json!(row));
-        now(TransferRef { id })
+        self.changed(asker, id)
     }
 
-    fn changed(&mut self, id: u64) -> Outcome {
+    /// A client is told of a change once it is stored, which the next step does.
+    fn changed(&mut self, asker: &Asker, id: u64) -> Outcome {
         self.queue.note_change();
-        now(TransferRef { id })
+        self.transfers.unstored.push((asker.clone(), id));
+        None
     }
 
     /// Ends what a download is doing; what was received is kept.
@@ -303,7 +307,7 @@ impl Run<'_> {
         self.tell_states(now);
         if let Some(work) = self.queue.take_storing() {
             let ticket = self.transfers.fresh_ticket();
-            let waiting = self.transfers.storing.remove(&0).unwrap_or_default();
+            let waiting = std::mem::take(&mut self.transfers.unstored);
             self.transfers.storing.insert(ticket, waiting);
             self.driver.work(ticket, work);
         }
@@ -436,8 +440,7 @@ impl Run<'_> {
                 Ok(()) => {
                     let id = job.id;
                     self.queue.add(job);
-                    // Told once it is stored, which the next step does.
-                    self.transfers.storing.entry(0).or_default().push((asker, id));
+                    self.transfers.unstored.push((asker, id));
                 }
                 Err(error) => {
                     let folder = job.folder.display();
@@ -457,7 +460,7 @@ impl Run<'_> {
             let outcome = match &stored {
                 Ok(()) => Ok(json!(TransferRef { id })),
                 Err(error) => {
-                    let text = format!("download {id} was added, but cannot be stored: {error}");
+                    let text = format!("the change of download {id} cannot be stored: {error}");
                     Err(RpcError::new(RpcError::INTERNAL, text))
                 }
             };

@@ -1,6 +1,8 @@
 //! One connection: bytes in, requests out, answers in, bytes out. At most one exchange is under way.
 
-use super::request::{Read as Parsed, Refusal, Request, RequestReader};
+use super::request::{
+    MAX_BODY_BYTES, MAX_HEAD_BYTES, Read as Parsed, Refusal, Request, RequestReader,
+};
 use super::response::{Framing, Head, write_piece};
 use mio::net::TcpStream;
 use std::io::{ErrorKind, Read, Write};
@@ -27,6 +29,12 @@ const MAX_UNREAD_BYTES: usize = 256 * 1024;
 const MAX_RECORDS_PER_SECOND: u32 = 2_000;
 /// Reads of one client in a turn.
 const READS_PER_TURN: usize = 4;
+
+/// Bytes of one answer; the longest are lists of what has limits, such as the hosts.
+const ANSWER_BYTES: usize = 256 * 1024;
+/// Memory of one connection, at most. Buffers grow by doubling.
+pub const CLIENT_BYTES: usize =
+    size_of::<Client>() + 2 * (MAX_HEAD_BYTES + MAX_BODY_BYTES + MAX_UNREAD_BYTES + ANSWER_BYTES);
 
 /// What an exchange is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

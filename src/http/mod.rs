@@ -10,7 +10,8 @@
 //!
 //! [`request`] is the reading of bytes, without sockets. [`Server`] has the sockets; its owner polls,
 //! tells it what is ready and answers what was asked. Each client has at most one request handled in a
-//! turn of the owner's loop, so clients that ask without pause slow nothing but each other.
+//! turn of the owner's loop, and a few clients at most, so that clients that ask without pause slow
+//! nothing but each other.
 
 pub mod request;
 
@@ -27,6 +28,8 @@ mod server;
 
 #[cfg(feature = "http")]
 pub use access::Access;
+#[cfg(feature = "http")]
+pub use client::CLIENT_BYTES;
 #[cfg(feature = "http")]
 pub use page::{Page, SERVENT};
 #[cfg(feature = "http")]

@@ -22,6 +22,8 @@ pub const MAX_CLIENTS: usize = 32;
 const MAX_CLIENTS_PER_ADDRESS: usize = 8;
 /// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 4;
+/// Requests handled in one turn: each may cost as much as hundreds of descriptors.
+const REQUESTS_PER_TURN: usize = 4;
 /// Pause in accepting after it failed for lack of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(500);
 
@@ -116,6 +118,8 @@ pub struct Server {
     /// When to accept; `None` until the listener is ready.
     accept_at: Option<Instant>,
     next_number: u64,
+    /// The client that is looked at first.
+    next_slot: usize,
     counts: Counts,
     buffer: Vec<u8>,
 }
@@ -143,6 +147,7 @@ impl Server {
             asked: VecDeque::new(),
             accept_at: None,
             next_number: 0,
+            next_slot: 0,
             counts: Counts::default(),
             buffer: vec![0; 16 * 1024],
         })
@@ -166,18 +171,24 @@ impl Server {
         }
     }
 
-    /// Accepts, and reads at most one request of each client.
+    /// Accepts, and reads at most one request of each client, of a few clients in turn.
     pub fn turn(&mut self, registry: &Registry, now: Instant) {
         if self.accept_at.is_some_and(|at| at <= now) {
             self.accept_at = None;
             self.accept(registry, now);
         }
-        for slot in 0..self.clients.capacity().min(MAX_CLIENTS) {
+        let (first, mut left) = (self.next_slot, REQUESTS_PER_TURN);
+        for slot in (0..MAX_CLIENTS).map(|step| (first + step) % MAX_CLIENTS) {
             let Some(client) = self.clients.get_mut(slot) else { continue };
             client.handle_timeout(now);
             if let Some(request) = client.receive(&mut self.buffer, now) {
                 self.counts.requests += 1;
                 self.route(slot, &request, now);
+                left -= 1;
+                if left == 0 {
+                    self.next_slot = slot + 1;
+                    return;
+                }
             }
         }
     }

@@ -386,7 +386,9 @@ fn a_client_that_does_not_keep_up_is_told_what_it_missed() {
     // It reads again, and with the next record it is told.
     let (mut told, mut records, mut kept) = (0, 0, String::new());
     let mut buffer = vec![0; 65_536];
+    let begun = Instant::now();
     while told < missed {
+        assert!(begun.elapsed() < Duration::from_secs(60), "told of {told} of {missed}");
         site.order(|server, subscribers| {
             server.notify(subscribers[0], "pong", "{}", Instant::now());
         });

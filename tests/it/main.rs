@@ -77,6 +77,10 @@ mod progress;
 mod files;
 // Kills at any moment.
 mod crash;
+// The control socket, line by line.
+mod control;
+// The download queue of a running servent.
+mod queue;
 // Test networks of real processes: start, searches, faults, recovery, end.
 mod testnet;
 // Churn, faults and attacks for minutes, on request.
@@ -104,8 +108,12 @@ mod judge;
 mod sim;
 // The same with ultrapeers, leaves and bridges.
 mod sim_roles;
+// Headless Chromium.
+mod browser;
 // The page that replays a search, in a browser.
 mod replay;
+// The page of a running servent, in a browser.
+mod page;
 // The lookup lab: theory, determinism, output.
 mod lab;
 // Ten servents that each break a rule, caught in the simulator and live.

@@ -81,8 +81,8 @@ const KNOWS: [(&str, &[&str]); 23] = [
     (
         "cli",
         &[
-            "capture", "config", "control", "daemon", "driver", "lab", "library", "plan", "rng",
-            "servent", "sim", "stats", "testnet", "text", "time", "transfer", "wire",
+            "capture", "config", "control", "daemon", "driver", "http", "lab", "library", "plan",
+            "rng", "servent", "sim", "stats", "testnet", "text", "time", "transfer", "wire",
         ],
     ),
 ];

@@ -249,7 +249,7 @@ function transferRow({ id, direction }) {
     return button;
   };
   const down = direction === "down";
-  const buttons = down ? { pause: act("pause", "Pause"), resume: act("resume", "Resume"), retry: act("retry", "Retry"), cancel: act("cancel", "Cancel") } : {};
+  const buttons = down ? { pause: act("pause", "Pause"), resume: act("resume", "Resume"), retry: act("retry", "Retry"), cancel: act("cancel", "Cancel") } : { cancel: act("cancel", "Cancel") };
   const show = row => {
     text(name, `${down ? "↓" : "↑"} ${row.name}`);
     for (const [method, button] of Object.entries(buttons)) {
@@ -420,6 +420,7 @@ async function pollForever() {
 
 function present() {
   gone = false;
+  byId("main").classList.remove("stale");
   byId("gone").hidden = true;
   byId("state").className = "state live";
   text(byId("state"), map.paused ? "live, map paused" : "live");
@@ -435,6 +436,7 @@ function absent() {
     linkRates.clear();
   }
   gone = true;
+  byId("main").classList.add("stale");
   byId("gone").hidden = false;
   byId("state").className = "state gone";
   text(byId("state"), "gone");
