@@ -351,8 +351,11 @@ impl RemoteFetches {
         let found = job.source().and_then(|source| job.partial_in(&self.folder, &source));
         let (have, total) = match found {
             Some(Partial { have, total, .. }) => (have, total),
-            // In use to its last byte, or of a host that has only a name.
-            None => (fs::metadata(&path).map_or(job.row.done, |meta| meta.len()), None),
+            // The servent still has it open, or the source is a host name.
+            None => {
+                let have = fs::metadata(&path).map_or(job.row.done, |meta| meta.len());
+                (have, job.size_in(&path).filter(|&size| size >= have))
+            }
         };
         (have > 0).then(|| (path, have, total.or(job.row.size)))
     }
@@ -444,6 +447,12 @@ impl RemoteJob {
     fn partial_in(&self, folder: &Path, source: &Source) -> Option<Partial> {
         let (_, kept) = PartialFile::look_for(folder, &self.name, source).ok()?;
         kept.partial.filter(|partial| partial.have > 0)
+    }
+
+    /// The size of the whole file, from the name of a partial one: `NAME.SIZE.part`.
+    fn size_in(&self, path: &Path) -> Option<u64> {
+        let rest = path.file_name()?.to_str()?.strip_prefix(&self.name)?.strip_prefix('.')?;
+        rest.split('.').next()?.parse().ok()
     }
 
     /// Whether the servent has it and does not fetch it.
