@@ -57,6 +57,11 @@ impl<N: ServentNode> Simulation<'_, N> {
         origin: usize,
         plan: &Plan,
     ) -> Result<QueryReport, Violation> {
+        // What was seen and not judged yet is of this search, not of the next.
+        self.follow();
+        if let Some(violation) = self.follower.violation.take() {
+            return Err(violation);
+        }
         self.check_busy()?;
         let from = self.follower.graph.names[origin].clone();
         let (mut hits, mut outlasted) = (0, false);
