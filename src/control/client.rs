@@ -252,6 +252,18 @@ impl Client {
         }
     }
 
+    /// The next line, if one has come.
+    ///
+    /// # Errors
+    /// As [`Client::receive`].
+    pub fn receive_now(&mut self) -> Result<Option<ServerLine>, ClientError> {
+        let gone = |_| ClientError::Gone(self.socket.clone());
+        self.stream.set_nonblocking(true).map_err(gone)?;
+        let line = self.receive(Instant::now());
+        self.stream.set_nonblocking(false).map_err(|_| ClientError::Gone(self.socket.clone()))?;
+        line
+    }
+
     fn read_line(&mut self, until: Instant) -> Result<Option<ServerLine>, ClientError> {
         loop {
             if let Some(line) = self.take_line() {

@@ -124,6 +124,8 @@ pub struct LinkRow {
     pub sent: u64,
     /// Descriptors from it that went no further, and copies its queue had no room for.
     pub dropped: u64,
+    /// Whether its query routing table is complete; `None` where it has none to send.
+    pub routed: Option<bool>,
     /// Bytes waiting to be sent.
     pub queue_bytes: usize,
 }

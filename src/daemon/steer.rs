@@ -325,8 +325,12 @@ impl Run<'_> {
         if !self.taped {
             return;
         }
-        let (missed, records) = self.driver.take_tape();
+        let (missed, mut records) = self.driver.take_tape();
         self.clients.missed(missed);
+        if let Some(last) = records.back_mut() {
+            // As in the file: all consequences of what was received are told.
+            last.last = true;
+        }
         for record in records {
             if let Some(topic) = topic_of(&record).filter(|topic| self.clients.is_wanted(*topic)) {
                 self.clients.tell(topic, "event", &record);

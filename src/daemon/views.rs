@@ -11,7 +11,7 @@ use crate::servent::{Hit, PeerRole, Servent};
 use crate::stats::{DropReason, PerKind};
 use crate::time::Instant;
 use crate::transfer::url::TransferUrl;
-use crate::wire::Kind;
+use crate::wire::{Dialect, Kind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Kinds of descriptors in the order of the specification; all unknown ones are `other`.
@@ -76,6 +76,8 @@ pub(super) fn links(core: &Servent, now: Instant) -> Vec<LinkRow> {
             received: tally.received,
             sent: tally.sent,
             dropped: tally.dropped,
+            routed: (link.peer.dialect == Dialect::V0_6)
+                .then(|| core.route_table_of(link.conn).is_some()),
             queue_bytes: core.unsent_bytes(link.conn),
         }
     };

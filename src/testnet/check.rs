@@ -22,8 +22,8 @@ const MAX_LOOKS: usize = 5;
 pub fn check(folder: &super::RunFolder) -> io::Result<Vec<Finding>> {
     let mut looks = 0;
     loop {
-        let (mut view, mut records) = (View::unread(folder)?, Vec::new());
-        view.refresh(&mut |node, record| records.push((node, record)))?;
+        let view = View::open(folder)?;
+        let records = view.records()?;
         let mut findings = vec![processes(&view), links(&view), answers(&view)];
         findings.extend(rules(&view, &records));
         looks += 1;

@@ -163,10 +163,11 @@ impl Network {
         Graph { names, edges: self.links.iter().map(|link| (link.from, link.to)).collect() }
     }
 
-    /// The node that guests of a node link with: itself, or one of its ultrapeers if it is a leaf.
-    pub fn host_of_guests(&self, node: usize) -> usize {
-        let own = self.links.iter().find(|link| link.from == node);
-        own.filter(|_| self.nodes[node].leaf).map_or(node, |link| link.to)
+    /// The node itself, or the next that is ours: another program cannot be told to search.
+    pub fn searcher_near(&self, node: usize) -> usize {
+        let count = self.nodes.len();
+        let all = (0..count).map(|step| (node + step) % count);
+        all.into_iter().find(|node| self.nodes[*node].is_ours()).unwrap_or(node)
     }
 
     /// Number of links of a node.

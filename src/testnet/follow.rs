@@ -1,33 +1,27 @@
 //! Follows one search through a network of real servents: a traceroute for Queries.
 //!
-//! A guest, `servent search`, searches through a node as a user would. Its Query is found by GUID in
-//! the events of every node. The Query has one link more to cross than one of the node itself; that
-//! link is left out, so the numbers are those of a search that starts at the node, as in the
-//! simulator.
+//! The node is told to search on its control socket, as a user would tell it, and every node tells what it
+//! does with the Query and with the hits. What a node could not tell in time stands in its event log, under
+//! the numbers that are missing ([`Feed`]).
 
-use super::process::{self, poll_for};
-use super::search_records::{SearchRecords, is_received};
-use super::tail::EventTail;
+use super::feed::Feed;
+use super::process;
+use super::search_records::SearchRecords;
 use super::view::View;
+use crate::control::results::SearchEnd;
 use crate::driver::{EventRecord, RecordedEvent};
 use crate::plan::hit_record::HitRecord;
 use crate::plan::trace::Trace;
 use crate::wire::{Guid, Kind};
-use rustix::process::{Pid, Signal, kill_process};
-use std::fs::{self, File};
+use serde_json::json;
 use std::io;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
-/// Interval of reading the events.
+/// Interval of reading what nodes tell.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// A guest stops within this time after INT.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Highest TTL of a followed search; its Query has one more.
-pub const MAX_TTL: u8 = 14;
+/// Highest TTL of a followed search.
+pub const MAX_TTL: u8 = 15;
 
 /// A search to follow.
 #[derive(Clone, Debug)]
@@ -38,7 +32,7 @@ pub struct Search {
     pub words: Vec<String>,
     /// Links it may cross from that node on, 1 to [`MAX_TTL`].
     pub ttl: u8,
-    /// Longest wait for a link and for copies in flight.
+    /// Longest wait for copies in flight.
     pub wait: Duration,
 }
 
@@ -53,12 +47,12 @@ pub struct Followed {
     pub missing: usize,
 }
 
-/// The guest that searches. Dropping it stops it.
-struct Guest {
-    child: Child,
-    events: EventTail,
-    /// Its events, its hits, its errors.
-    files: [PathBuf; 3],
+/// What all nodes tell of one search.
+struct Follower {
+    /// Of the nodes of ours that run.
+    feeds: Vec<(usize, Feed)>,
+    /// Records of Queries and hits; only those of the search, once its GUID is known.
+    seen: Vec<(usize, EventRecord)>,
 }
 
 /// Searches, and waits until no copy is in flight.
@@ -67,107 +61,126 @@ struct Guest {
 /// When the node is down, the search itself fails, or the network is not running.
 pub fn follow(view: &mut View, search: &Search) -> io::Result<Followed> {
     let deadline = Instant::now() + search.wait;
-    view.refresh(&mut |_, _| {})?;
-    view.must_take_guests(search.node)?;
-    let lost_before = view.lost_records();
-    let mut guest = Guest::start(view, search)?;
-    let mut seen: Vec<(usize, EventRecord)> = Vec::new();
-    let (mut own, mut guid) = (Vec::new(), None);
+    view.refresh()?;
+    view.must_search(search.node)?;
+    let mut follower = Follower::open(view)?;
+    let words = search.words.join(" ");
+    let wait = search.wait.as_secs_f64() + 1.0;
+    let asked = json!({"words": words, "ttl": search.ttl, "wait": wait});
+    let origin = follower.feed(search.node)?;
+    let request = origin.send("search", &asked)?;
+    let (mut hits, mut guid) = (Vec::new(), None);
     loop {
-        own.extend(guest.events.read()?);
-        let mut see = |node, record: EventRecord| {
-            let kind = record.event.descriptor().map(|on| on.kind);
-            if matches!(kind, Some(Kind::Query | Kind::QueryHit)) {
-                seen.push((node, record));
+        follower.read(guid)?;
+        view.read_carried()?;
+        let origin = follower.feed(search.node)?;
+        if let Some(refused) = origin.take_reply(request) {
+            // Only a refusal comes before the wait is over.
+            let end: SearchEnd = serde_json::from_value(refused?)?;
+            log::debug!("the search ended with {} hits", end.hits);
+        }
+        while let Some((method, params)) = origin.next_other() {
+            if method == "hit"
+                && let Ok(hit) = serde_json::from_value::<HitRecord>(params)
+            {
+                hits.push(hit);
             }
-        };
-        view.refresh(&mut see)?;
-        guid = guid.or_else(|| own.iter().find_map(own_query));
-        if let Some(guid) = guid {
-            let about =
-                |record: &EventRecord| record.event.descriptor().is_some_and(|on| on.guid == guid);
-            seen.retain(|(_, record)| about(record));
+        }
+        guid = guid.or_else(|| follower.seen.iter().find_map(|seen| own_query(search.node, seen)));
+        let is_over = Instant::now() > deadline;
+        if guid.is_some() || is_over {
+            follower.keep(guid);
             let neighbour = |node, peer| view.neighbour(node, peer);
-            let records = SearchRecords::new(&view.network.nodes, &neighbour, search.node, &seen);
-            let home = own.iter().filter(|record| is_received(&record.event) && about(record));
+            let seen = &follower.seen;
+            let records = SearchRecords::new(&view.network.nodes, &neighbour, search.node, seen);
             // A lost record may have been about a copy, and counts as one in flight.
-            let lost = view.lost_records() + guest.events.lost() - lost_before;
-            let missing = records.missing(home.count()).map(|count| count + lost);
-            if missing == Some(0) || Instant::now() > deadline {
-                let hits = guest.finish()?;
-                let trace = records.trace(&search.words);
-                return Ok(Followed { trace, hits, missing: missing.unwrap_or(1) });
+            let missing = records.missing() + follower.lost();
+            if missing == 0 && guid.is_some() && !follower.read(guid)? || is_over {
+                let origin = follower.feed(search.node)?;
+                hits.extend(std::iter::from_fn(|| origin.next_other()).filter_map(
+                    |(method, params)| {
+                        serde_json::from_value(params).ok().filter(|_| method == "hit")
+                    },
+                ));
+                let own = view.network.nodes[search.node].addr;
+                // What the node shares itself crossed no link.
+                hits.retain(|hit| {
+                    (hit.host.as_str(), hit.port) != (&own.ip().to_string(), own.port())
+                });
+                let neighbour = |node, peer| view.neighbour(node, peer);
+                let seen = &follower.seen;
+                let records =
+                    SearchRecords::new(&view.network.nodes, &neighbour, search.node, seen);
+                return Ok(Followed { trace: records.trace(&search.words), hits, missing });
             }
-        } else if let Some(failure) = guest.failure()? {
-            return Err(io::Error::other(failure));
-        } else if Instant::now() > deadline {
-            let name = &view.network.nodes[search.node].name;
-            let text = format!("node \"{name}\" did not accept a search within {:?}", search.wait);
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
         thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// The GUID of the guest's Query, from the record that it was sent.
-fn own_query(record: &EventRecord) -> Option<Guid> {
+/// The GUID of the search, from the record that its first Query was sent.
+fn own_query(origin: usize, (node, record): &(usize, EventRecord)) -> Option<Guid> {
     match &record.event {
-        RecordedEvent::Originated(on) if on.kind == Kind::Query => Some(on.guid),
+        RecordedEvent::Originated(on) if *node == origin && on.kind == Kind::Query => Some(on.guid),
         _ => None,
     }
 }
 
-impl Guest {
-    fn start(view: &View, search: &Search) -> io::Result<Guest> {
-        let id = Uuid::new_v4().simple();
-        let place = view.folder.searches();
-        let files = ["events", "hits", "errors"].map(|what| place.join(format!("{id}.{what}")));
-        let mut command = process::command(&std::env::current_exe()?);
-        let addr = view.network.nodes[search.node].addr;
-        command.args(["search", "--json", "--connect", &addr.to_string()]);
-        command.args(["--ttl", &(search.ttl + 1).to_string(), "--events"]).arg(&files[0]);
-        command.args(["--wait", &search.wait.as_secs_f64().to_string(), "--"]).args(&search.words);
-        command.env("XDG_STATE_HOME", &place).env("RUST_LOG", "warn").stdin(Stdio::null());
-        command.stdout(File::create(&files[1])?).stderr(File::create(&files[2])?);
-        Ok(Guest { child: command.spawn()?, events: EventTail::new(files[0].clone()), files })
+impl Follower {
+    fn open(view: &View) -> io::Result<Follower> {
+        process::raise_file_limit();
+        let mut feeds = Vec::new();
+        for (node, described) in view.network.nodes.iter().enumerate() {
+            if described.is_ours() && view.is_running(node) {
+                let (socket, log) = (view.folder.control(node), view.folder.events(node));
+                feeds.push((node, Feed::open(&socket, log)?));
+            }
+        }
+        Ok(Follower { feeds, seen: Vec::new() })
     }
 
-    /// Why it has ended without a search, if it has ended.
-    fn failure(&mut self) -> io::Result<Option<String>> {
-        let Some(status) = self.child.try_wait()? else { return Ok(None) };
-        let errors = fs::read_to_string(&self.files[2])?;
-        Ok(Some(match errors.trim().trim_start_matches("servent: ") {
-            "" => format!("the search ended with {status}"),
-            error => error.to_owned(),
-        }))
+    fn feed(&mut self, wanted: usize) -> io::Result<&mut Feed> {
+        let found = self.feeds.iter_mut().find(|(node, _)| *node == wanted);
+        let gone = || io::Error::new(io::ErrorKind::NotConnected, "the node has ended meanwhile");
+        found.map(|(_, feed)| feed).ok_or_else(gone)
     }
 
-    /// Stops it and reads its hits.
-    fn finish(mut self) -> io::Result<Vec<HitRecord>> {
-        self.stop()?;
-        let hits = fs::read_to_string(&self.files[1])?;
-        Ok(hits.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    /// Reads what nodes have told, of the search with this GUID or of any. Whether that was anything.
+    fn read(&mut self, guid: Option<Guid>) -> io::Result<bool> {
+        let (mut any, mut gone) = (false, Vec::new());
+        for (node, feed) in &mut self.feeds {
+            let records = match feed.read() {
+                Ok(records) => records,
+                // It was killed: what it told before counts.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    gone.push(*node);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for record in records {
+                let Some(on) = record.event.descriptor() else { continue };
+                if matches!(on.kind, Kind::Query | Kind::QueryHit)
+                    && guid.is_none_or(|guid| on.guid == guid)
+                {
+                    any = true;
+                    self.seen.push((*node, record));
+                }
+            }
+        }
+        self.feeds.retain(|(node, _)| !gone.contains(node));
+        Ok(any)
     }
 
-    fn stop(&mut self) -> io::Result<()> {
-        if self.child.try_wait()?.is_none() {
-            kill_process(Pid::from_child(&self.child), Signal::INT)?;
-        }
-        if poll_for(STOP_TIMEOUT, || self.child.try_wait())?.is_none() {
-            self.child.kill()?;
-            self.child.wait()?;
-        }
-        Ok(())
+    /// Forgets what is not about the search.
+    fn keep(&mut self, guid: Option<Guid>) {
+        self.seen.retain(|(_, record)| {
+            record.event.descriptor().is_some_and(|on| Some(on.guid) == guid)
+        });
     }
-}
 
-impl Drop for Guest {
-    fn drop(&mut self) {
-        if let Err(error) = self.stop() {
-            log::debug!("stopping a search: {error}");
-        }
-        for file in &self.files {
-            let _ = fs::remove_file(file);
-        }
+    /// Records known to be lost.
+    fn lost(&self) -> usize {
+        self.feeds.iter().map(|(_, feed)| feed.lost()).sum::<usize>()
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! command ── control socket ──▶ keeper ── starts, signals ──▶ nodes
 //!    │                            └─ relays every link between nodes
-//!    └─ reads the event files of the nodes
+//!    └─ asks the control sockets of the nodes
 //! ```
 //!
 //! A network has a run folder. Its *keeper* is one process that starts the nodes and relays their
@@ -14,6 +14,7 @@
 mod check;
 mod control;
 pub mod demo;
+mod feed;
 mod finding;
 mod folder;
 mod follow;

@@ -27,6 +27,19 @@ pub fn command(exe: &Path) -> Command {
     command
 }
 
+/// Allows as many open files as the system lets this process have: a connection to each node of a large
+/// network is more than usual limits allow.
+pub(super) fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            log::debug!("the limit of open files stays: {error}");
+        }
+    }
+}
+
 /// A memory figure of a process in bytes, by its name in proc(5): `VmRSS` is the resident memory,
 /// `VmHWM` its peak. `None` where the system has no such file.
 pub fn memory(pid: u32, what: &str) -> Option<u64> {

@@ -11,13 +11,11 @@ use std::net::SocketAddrV4;
 /// The records of one search in a network.
 pub(super) struct SearchRecords<'a> {
     nodes: &'a [Node],
-    /// The neighbour that a node sees as a peer; `None` for the guest.
+    /// The neighbour that a node sees as a peer; `None` for others.
     neighbour: &'a dyn Fn(usize, SocketAddrV4) -> Option<usize>,
     origin: usize,
     /// Records with the GUID of the search and their nodes, those of one node in order.
     records: &'a [(usize, EventRecord)],
-    /// The guest, as the origin sees it.
-    guest: Option<SocketAddrV4>,
 }
 
 impl<'a> SearchRecords<'a> {
@@ -27,13 +25,7 @@ impl<'a> SearchRecords<'a> {
         origin: usize,
         records: &'a [(usize, EventRecord)],
     ) -> SearchRecords<'a> {
-        let mut all = SearchRecords { nodes, neighbour, origin, records, guest: None };
-        let guest = all
-            .descriptors()
-            .filter(|(node, record, _)| *node == origin && is_received(&record.event))
-            .find_map(|(_, _, on)| neighbour(origin, on.peer).is_none().then_some(on.peer));
-        all.guest = guest;
-        all
+        SearchRecords { nodes, neighbour, origin, records }
     }
 
     fn descriptors(
@@ -45,35 +37,27 @@ impl<'a> SearchRecords<'a> {
         self.records.iter().filter_map(on)
     }
 
-    /// Number of copies in flight, when the guest has received `home` of them; `None` until the origin
-    /// has received the Query.
+    /// Number of copies in flight.
     ///
-    /// A record is read together with its consequences ([`EventTail`](super::tail::EventTail)), and
-    /// those of one node in order. So when every copy that the records say was sent has arrived
-    /// according to them, and the other way round, nothing is in flight.
-    pub(super) fn missing(&self, home: usize) -> Option<usize> {
-        let guest = self.guest?;
+    /// A record is read together with its consequences ([`Feed`](super::feed::Feed)), and those of one node
+    /// in order. So when every copy that the records say was sent has arrived according to them, and the
+    /// other way round, nothing is in flight.
+    pub(super) fn missing(&self) -> usize {
         let mut in_flight: BTreeMap<(usize, usize, Kind), isize> = BTreeMap::new();
-        let mut to_guest = 0;
         for (node, record, on) in self.descriptors() {
-            let sent = record.event.is_sent();
-            if node == self.origin && on.peer == guest {
-                to_guest += usize::from(sent);
-                continue;
-            }
             let Some(other) = (self.neighbour)(node, on.peer) else { continue };
             // A foreign servent does not record what it receives.
             if !self.nodes[other].is_ours() {
                 continue;
             }
-            if sent {
+            if record.event.is_sent() {
                 *in_flight.entry((node, other, on.kind)).or_default() += 1;
             } else if is_received(&record.event) {
                 *in_flight.entry((other, node, on.kind)).or_default() -= 1;
             }
         }
         let between: isize = in_flight.values().map(|count| count.abs()).sum();
-        Some(between.unsigned_abs() + to_guest.abs_diff(home))
+        between.unsigned_abs()
     }
 
     pub(super) fn trace(&self, words: &[String]) -> Trace {
@@ -82,12 +66,12 @@ impl<'a> SearchRecords<'a> {
             criteria: words.join(" "),
             ..Trace::default()
         };
-        let begun = self.descriptors().find(|(node, record, on)| {
-            *node == self.origin && is_received(&record.event) && Some(on.peer) == self.guest
-        });
+        let begun = self
+            .descriptors()
+            .find(|(node, record, _)| *node == self.origin && record.event.is_sent());
         let begun = begun.map_or(0, |(_, record, _)| record.time);
         let mut steps: Vec<(bool, Step)> = Vec::new();
-        // For each node the step by which its current descriptor came, unless that was from the guest.
+        // For each node the step by which its current descriptor came.
         let mut handled: BTreeMap<usize, Option<usize>> = BTreeMap::new();
         for (node, record, on) in self.descriptors() {
             if let RecordedEvent::Dropped { reason, .. } = record.event {
@@ -116,7 +100,7 @@ impl<'a> SearchRecords<'a> {
                 from: self.nodes[from].name.clone(),
                 to: self.nodes[to].name.clone(),
                 ttl: on.ttl,
-                hops: on.hops.saturating_sub(u8::from(is_query)),
+                hops: on.hops,
                 duplicate: is_query && known,
             };
             steps.push((is_query, step));
@@ -171,8 +155,8 @@ mod tests {
         (0..count).map(node).collect()
     }
 
-    /// The guest's number, above those of the nodes.
-    const GUEST: usize = 200;
+    /// A stranger's number, above those of the nodes.
+    const STRANGER: usize = 200;
 
     fn record(
         node: usize,
@@ -193,26 +177,25 @@ mod tests {
         RecordedEvent::Dropped { descriptor, reason: DropReason::Duplicate }
     }
 
-    /// Node 0 forwards a guest's Query to 1 and 2, which are linked with each other.
+    /// Node 0 asks 1 and 2, which are linked with each other.
     fn triangle() -> Vec<(usize, EventRecord)> {
-        use RecordedEvent::Forwarded;
+        use RecordedEvent::{Forwarded, Originated};
         vec![
-            record(0, received, GUEST, 0),
-            record(0, Forwarded, 1, 1),
-            record(0, Forwarded, 2, 1),
-            record(1, received, 0, 1),
-            record(1, Forwarded, 2, 2),
-            record(2, received, 0, 1),
-            record(2, Forwarded, 1, 2),
-            record(1, received, 2, 2),
-            record(1, dropped, 2, 2),
-            record(2, received, 1, 2),
-            record(2, dropped, 1, 2),
+            record(0, Originated, 1, 0),
+            record(0, Originated, 2, 0),
+            record(1, received, 0, 0),
+            record(1, Forwarded, 2, 1),
+            record(2, received, 0, 0),
+            record(2, Forwarded, 1, 1),
+            record(1, received, 2, 1),
+            record(1, dropped, 2, 1),
+            record(2, received, 1, 1),
+            record(2, dropped, 1, 1),
         ]
     }
 
     fn neighbour(_: usize, peer: SocketAddrV4) -> Option<usize> {
-        Some(usize::from(peer.ip().octets()[3])).filter(|node| *node != GUEST)
+        Some(usize::from(peer.ip().octets()[3])).filter(|node| *node != STRANGER)
     }
 
     #[test]
@@ -220,12 +203,12 @@ mod tests {
         let nodes = nodes(3);
         let mut records = triangle();
         // The files of the nodes are read in another order: the drops come last.
-        records.swap(8, 9);
-        // The guest sends it twice; that copy crossed no link of the plan.
-        records.push(record(0, received, GUEST, 0));
-        records.push(record(0, dropped, GUEST, 0));
+        records.swap(7, 8);
+        // A stranger sends it too; that copy crossed no link of the plan.
+        records.push(record(0, received, STRANGER, 1));
+        records.push(record(0, dropped, STRANGER, 1));
         let records = SearchRecords::new(&nodes, &neighbour, 0, &records);
-        assert_eq!(records.missing(0), Some(0));
+        assert_eq!(records.missing(), 0);
         let trace = records.trace(&[]);
         let mut steps: Vec<(&str, &str, bool)> = trace
             .copies

@@ -19,16 +19,12 @@ pub(super) struct EventTail {
     tail: Tail,
     /// Records of an incomplete write.
     incomplete: Vec<EventRecord>,
-    /// The number that the next record must have.
-    next_seq: u64,
-    /// Records that were never written.
-    lost: usize,
 }
 
 impl EventTail {
     /// Reads `path` from its beginning. The file need not exist yet.
     pub(super) fn new(path: PathBuf) -> EventTail {
-        EventTail { tail: Tail::new(path), incomplete: Vec::new(), next_seq: 0, lost: 0 }
+        EventTail { tail: Tail::new(path), incomplete: Vec::new() }
     }
 
     /// The records of the writes that completed since the last call.
@@ -41,11 +37,7 @@ impl EventTail {
             if matches!(record.event, RecordedEvent::Start { .. }) {
                 // The run before was killed within a write: no more of it will come.
                 complete.append(&mut self.incomplete);
-                self.next_seq = 0;
             }
-            let gap = record.seq.saturating_sub(self.next_seq);
-            self.lost += usize::try_from(gap).unwrap_or(usize::MAX);
-            self.next_seq = record.seq + 1;
             let last = record.last;
             self.incomplete.push(record);
             if last {
@@ -55,9 +47,15 @@ impl EventTail {
         Ok(complete)
     }
 
-    /// Number of records known to be lost, by gaps in their numbers.
-    pub(super) fn lost(&self) -> usize {
-        self.lost
+    /// All complete records of the last run, to be read once.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read_run(mut self) -> io::Result<Vec<EventRecord>> {
+        let records = self.read()?;
+        let is_start = |record: &EventRecord| matches!(record.event, RecordedEvent::Start { .. });
+        let start = records.iter().rposition(is_start).unwrap_or(0);
+        Ok(records.into_iter().skip(start).collect())
     }
 }
 
@@ -132,20 +130,19 @@ mod tests {
         let mut read_after = |text: &str| {
             file.write_all(text.as_bytes()).unwrap();
             let records = tail.read().unwrap();
-            (records.iter().map(|record| record.seq).collect::<Vec<_>>(), tail.lost())
+            records.iter().map(|record| record.seq).collect::<Vec<_>>()
         };
         let line = |seq, event: &RecordedEvent, last| {
             let record = EventRecord { time: 1, seq, event: event.clone(), last };
             serde_json::to_string(&record).unwrap() + "\n"
         };
         let (start, more) = (RecordedEvent::Start { listen: None }, RecordedEvent::Unknown);
-        assert_eq!(read_after(&line(0, &start, true)), (vec![0], 0));
-        assert_eq!(read_after(&line(1, &more, false)), (vec![], 0), "half a write");
-        assert_eq!(read_after(&line(2, &more, false)), (vec![], 0));
-        assert_eq!(read_after(&line(3, &more, true)), (vec![1, 2, 3], 0));
-        assert_eq!(read_after(&line(4, &more, false)), (vec![], 0), "killed here");
-        assert_eq!(read_after(&line(0, &start, true)), (vec![4, 0], 0), "the next run");
-        assert_eq!(read_after(&line(4, &more, true)), (vec![4], 3), "1 to 3 were not written");
+        assert_eq!(read_after(&line(0, &start, true)), [0]);
+        assert_eq!(read_after(&line(1, &more, false)), [0; 0], "half a write");
+        assert_eq!(read_after(&line(2, &more, false)), [0; 0]);
+        assert_eq!(read_after(&line(3, &more, true)), [1, 2, 3]);
+        assert_eq!(read_after(&line(4, &more, false)), [0; 0], "killed here");
+        assert_eq!(read_after(&line(0, &start, true)), [4, 0], "the next run");
     }
 
     #[test]

@@ -223,7 +223,7 @@ fn wait_until_linked(folder: &RunFolder, stop: &dyn Fn() -> bool) -> io::Result<
     let nodes = u32::try_from(view.network.nodes.len()).unwrap_or(u32::MAX);
     let mut standing = 0;
     let linked = poll_for(LINK_TIMEOUT + LINK_TIMEOUT_PER_NODE * nodes, || {
-        view.refresh(&mut |_, _| {})?;
+        view.refresh()?;
         if let Some((node, how)) = view.casualties().first() {
             return Err(io::Error::other(format!(
                 "node \"{}\" ended: {how}; its last lines:\n{}",

@@ -1,13 +1,13 @@
-//! A running network seen from outside: its processes, and the events that nodes record.
+//! A running network seen from outside: its processes, and what nodes say of their links.
 
 use super::control::{self, NetworkStatus};
+use super::feed;
 use super::folder::{Conditions, Network, RunFolder};
 use super::process;
 use super::shared::files_in;
 use super::tail::{Carried, EventTail, Tail};
-use crate::driver::{EventRecord, RecordedEvent};
+use crate::driver::EventRecord;
 use crate::wire::Dialect;
-use crate::wire::qrp::QRP;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddrV4;
@@ -19,16 +19,21 @@ pub struct View {
     /// Its description.
     pub network: Network,
     status: NetworkStatus,
-    events: Vec<EventTail>,
     carried: Tail,
-    /// Peers of the standing links of each node, and what these speak.
-    linked: Vec<BTreeMap<SocketAddrV4, Dialect>>,
-    /// Query routing messages by node and the peer it had them from, since their link stands.
-    routed: BTreeMap<(usize, SocketAddrV4), usize>,
+    /// Peers of the standing links of each node, and what it says of them.
+    linked: Vec<BTreeMap<SocketAddrV4, Linked>>,
     /// Links by the peer that the dialling node sees.
     relays: BTreeMap<SocketAddrV4, usize>,
     /// Links by the dialled node and the peer it sees. Ports are reused, also towards other nodes.
     dialled: BTreeMap<(usize, SocketAddrV4), usize>,
+}
+
+/// A link as one of its ends sees it.
+#[derive(Clone, Copy, Debug)]
+struct Linked {
+    dialect: Dialect,
+    /// Whether the query routing table of its peer is complete.
+    is_routed: bool,
 }
 
 /// The state of one node.
@@ -60,70 +65,73 @@ impl View {
     /// # Errors
     /// When there is none, or it is not running.
     pub fn open(folder: &RunFolder) -> io::Result<View> {
-        let mut view = View::unread(folder)?;
-        view.refresh(&mut |_, _| {})?;
-        Ok(view)
-    }
-
-    /// The network in `folder` with no event read: the first refresh shows all events.
-    ///
-    /// # Errors
-    /// See [`View::open`].
-    pub(super) fn unread(folder: &RunFolder) -> io::Result<View> {
         let network = folder.network()?;
-        let nodes = 0..network.nodes.len();
+        let nodes = network.nodes.len();
         let status = control::status(folder)?;
-        Ok(View {
+        let mut view = View {
             folder: folder.clone(),
             relays: status.links.iter().map(|link| link.relay).zip(0..).collect(),
             status,
-            events: nodes.clone().map(|node| EventTail::new(folder.events(node))).collect(),
             carried: Tail::new(folder.links()),
-            linked: nodes.map(|_| BTreeMap::new()).collect(),
-            routed: BTreeMap::new(),
+            linked: (0..nodes).map(|_| BTreeMap::new()).collect(),
             dialled: BTreeMap::new(),
             network,
-        })
+        };
+        view.look()?;
+        Ok(view)
     }
 
-    /// Reads what is new, and passes each record to `see` with the number of its node.
+    /// Asks again.
     ///
     /// # Errors
     /// When the network is not running or its folder cannot be read.
-    pub fn refresh(&mut self, see: &mut dyn FnMut(usize, EventRecord)) -> io::Result<()> {
+    pub fn refresh(&mut self) -> io::Result<()> {
         self.status = control::status(&self.folder)?;
-        let records =
-            self.events.iter_mut().map(EventTail::read).collect::<io::Result<Vec<_>>>()?;
-        // Read after them: the keeper lists a connection before a node sees it.
+        self.look()
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        for node in 0..self.network.nodes.len() {
+            if !self.network.nodes[node].is_ours() || self.status.nodes[node].stalled {
+                // The one says nothing, the other can say nothing now.
+                continue;
+            }
+            // A servent that has just been started may not answer yet.
+            let rows = match self.is_running(node) {
+                true => feed::links(&self.folder.control(node)).unwrap_or_default(),
+                false => Vec::new(),
+            };
+            let linked = rows.iter().filter_map(|row| {
+                let dialect = Dialect::named(&row.dialect)?;
+                let is_routed = row.routed == Some(true);
+                Some((row.addr.parse().ok()?, Linked { dialect, is_routed }))
+            });
+            self.linked[node] = linked.collect();
+        }
+        self.read_carried()
+    }
+
+    /// Reads which connections the keeper carries; after a node was asked: the keeper lists a connection
+    /// before a node sees it.
+    pub(super) fn read_carried(&mut self) -> io::Result<()> {
         for carried in self.carried.read::<Carried>()? {
             let Some(link) = self.network.links.get(carried.link) else { continue };
             self.dialled.insert((link.to, carried.to_sees), carried.link);
         }
-        for (node, records) in records.into_iter().enumerate() {
-            for record in records {
-                self.note(node, &record.event);
-                see(node, record);
-            }
-        }
         Ok(())
     }
 
-    fn note(&mut self, node: usize, event: &RecordedEvent) {
-        let linked = &mut self.linked[node];
-        match event {
-            RecordedEvent::Start { .. } => linked.clear(),
-            RecordedEvent::LinkUp { peer, dialect, .. } => {
-                linked.insert(*peer, *dialect);
-                self.routed.remove(&(node, *peer));
-            }
-            RecordedEvent::LinkDown { peer, .. } => {
-                linked.remove(peer);
-            }
-            RecordedEvent::Received { descriptor, .. } if descriptor.kind == QRP => {
-                *self.routed.entry((node, descriptor.peer)).or_default() += 1;
-            }
-            _ => {}
+    /// All that the nodes have recorded so far, those of each in order.
+    ///
+    /// # Errors
+    /// When their logs cannot be read.
+    pub(super) fn records(&self) -> io::Result<Vec<(usize, EventRecord)>> {
+        let mut records = Vec::new();
+        for node in 0..self.network.nodes.len() {
+            let own = EventTail::new(self.folder.events(node)).read()?;
+            records.extend(own.into_iter().map(|record| (node, record)));
         }
+        Ok(records)
     }
 
     /// The link that `node` sees as `peer`; none for guests.
@@ -145,18 +153,19 @@ impl View {
         self.status.nodes[node].pid.is_some()
     }
 
-    /// Checks that a guest can link with a node, to search from it.
+    /// Checks that a node can be asked to search.
     ///
     /// # Errors
-    /// When its process does not run, or when it is a leaf; the message says what to do.
-    pub fn must_take_guests(&self, node: usize) -> io::Result<()> {
+    /// When its process does not run, or is of another program; the message says what to do.
+    pub fn must_search(&self, node: usize) -> io::Result<()> {
         let described = &self.network.nodes[node];
-        if described.leaf {
-            let ultrapeer = &self.network.nodes[self.network.host_of_guests(node)].name;
+        if !described.is_ours() {
+            let next = self.network.nodes.iter().find(|other| other.is_ours());
             let text = format!(
-                "node \"{}\" is a leaf, which accepts no links: search from its ultrapeer \
-                 \"{ultrapeer}\"",
-                described.name
+                "node \"{}\" is another program, which cannot be told to search; search from one of \
+                 ours{}",
+                described.name,
+                next.map(|node| format!(", such as \"{}\"", node.name)).unwrap_or_default()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
@@ -165,7 +174,7 @@ impl View {
         }
         let text = format!(
             "node \"{}\" is down ({}); \"servent testnet up\" starts it again",
-            self.network.nodes[node].name,
+            described.name,
             self.state(node)
         );
         Err(io::Error::new(io::ErrorKind::NotConnected, text))
@@ -182,11 +191,6 @@ impl View {
             (Some(how), false) => format!("ended by itself: {how}"),
             (None, _) => "not started".to_owned(),
         }
-    }
-
-    /// Number of records of all nodes that are known to be lost.
-    pub(super) fn lost_records(&self) -> usize {
-        self.events.iter().map(EventTail::lost).sum()
     }
 
     /// Whether nodes have started or ended since the last refresh.
@@ -237,19 +241,18 @@ impl View {
             linked.filter(move |(peer, _)| self.link_of(node, **peer) == Some(link))
         };
         let mut spoken = [ends.from, ends.to].into_iter().flat_map(of_link);
-        spoken.find(|(_, dialect)| **dialect != wanted).map(|(_, dialect)| *dialect)
+        spoken.find(|(_, it)| it.dialect != wanted).map(|(_, it)| it.dialect)
     }
 
-    /// Whether the ultrapeer of a leaf has its route table: a RESET and a PATCH at least.
+    /// Whether the ultrapeer of a leaf has its route table.
     fn is_routed(&self, link: usize) -> bool {
         let ends = self.network.links[link];
         let nodes = &self.network.nodes;
-        let tables = self.routed.iter().filter(|((node, _), _)| *node == ends.to);
-        let of_link = |peer: &SocketAddrV4| self.link_of(ends.to, *peer) == Some(link);
+        let mut linked = self.linked[ends.to].iter();
         !nodes[ends.from].leaf
             || !nodes[ends.from].is_ours()
             || !nodes[ends.to].is_ours()
-            || tables.into_iter().any(|((_, peer), messages)| *messages > 1 && of_link(peer))
+            || linked.any(|(peer, it)| it.is_routed && self.link_of(ends.to, *peer) == Some(link))
     }
 
     /// Number of links that stand.

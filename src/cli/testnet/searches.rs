@@ -2,6 +2,7 @@
 
 use super::super::args::{FetchArgs, JoinArgs, SearchArgs};
 use super::super::exit::Failure;
+use super::super::steer_args::SteerArgs;
 use super::super::testnet_args::{QueryArgs, SearchingArgs, TraceArgs};
 use super::super::{output, search};
 use super::of_io;
@@ -29,15 +30,15 @@ pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> 
     let Some(name) = &args.node else { return load(folder, &args) };
     let view = View::open(folder).map_err(of_io)?;
     let node = view.network.node(name).map_err(of_io)?;
-    view.must_take_guests(node).map_err(of_io)?;
+    view.must_search(node).map_err(of_io)?;
     search::run(SearchArgs {
         words: args.words,
         join: JoinArgs {
-            connect: vec![view.network.nodes[node].addr.to_string()],
+            steer: SteerArgs { servent: Some(folder.control(node).display().to_string()) },
             ..JoinArgs::default()
         },
         wait: args.searching.wait,
-        ttl: ttl(&view.network, &args.searching) + 1,
+        ttl: ttl(&view.network, &args.searching),
         get: args.get,
         fetch: FetchArgs::into_folder(args.output),
         json: args.json,
@@ -55,7 +56,7 @@ fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
     let (ttl, mut reports) = (ttl(&view.network, &args.searching), Vec::new());
     let (mut rng, mut failed) = (Rng::new(view.network.seed), None);
     for _ in 0..view.network.queries {
-        let drawn = view.network.host_of_guests(rng.below(view.network.nodes.len()));
+        let drawn = view.network.searcher_near(rng.below(view.network.nodes.len()));
         let named = view.network.from.clone();
         let node = named.map_or(Ok(drawn), |name| view.network.node(&name)).map_err(of_io)?;
         let words = vec![name_of(some_file(&mut rng))];
@@ -64,7 +65,7 @@ fn load(folder: &RunFolder, args: &QueryArgs) -> Result<(), Failure> {
             Ok(followed) => followed,
             Err(error) => {
                 // Fails if the whole network is gone.
-                view.refresh(&mut |_, _| {}).map_err(of_io)?;
+                view.refresh().map_err(of_io)?;
                 let failure = of_io(error);
                 log::warn!("search skipped: {}", output::shown(failure.text()));
                 failed = Some(failure);
