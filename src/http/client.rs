@@ -463,3 +463,91 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream as StdStream};
+
+    /// A client, its other end, and the time.
+    fn pair() -> (Client, StdStream, Instant) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, from) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let now = Instant::now();
+        (Client::new(TcpStream::from_std(near), from.ip(), now), far, now)
+    }
+
+    fn receive(client: &mut Client, far: &mut StdStream, bytes: &[u8], now: Instant) -> bool {
+        far.write_all(bytes).unwrap();
+        let mut buffer = vec![0; 16 * 1024];
+        client.handle(true, true);
+        loop {
+            // The bytes cross the kernel in their own time.
+            let request = client.receive(&mut buffer, now);
+            client.handle(true, false);
+            if request.is_some() || client.reader.has_begun() {
+                return request.is_some();
+            }
+        }
+    }
+
+    fn at(now: Instant, seconds: u64) -> Instant {
+        now + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_connection_that_says_nothing_is_closed_and_half_a_head_is_told_so() {
+        let (mut client, _far, now) = pair();
+        assert_eq!(client.deadline(), Some(now + HEAD_TIMEOUT));
+        client.handle_timeout(at(now, 9));
+        assert!(!client.is_closed());
+        client.handle_timeout(at(now, 10));
+        assert!(client.is_closed());
+
+        let (mut client, mut far, now) = pair();
+        assert!(!receive(&mut client, &mut far, b"GET / HT", at(now, 5)));
+        client.handle_timeout(at(now, 14));
+        assert!(!client.is_closed() && client.out.is_empty());
+        client.handle_timeout(at(now, 15));
+        assert!(client.out.starts_with(b"HTTP/1.1 408 Request Timeout\r\n"));
+        client.flush(at(now, 15));
+        assert_eq!(client.phase, Phase::Lingering(at(now, 15) + LINGER));
+        client.handle_timeout(at(now, 17));
+        assert!(client.is_closed());
+    }
+
+    #[test]
+    fn a_stream_without_events_has_comments_and_one_that_nobody_reads_ends() {
+        let (mut client, mut far, now) = pair();
+        assert!(receive(&mut client, &mut far, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", now));
+        let manner = Manner { head_only: false, is_http11: true, keeps_alive: true };
+        client.begin(now, 1, Purpose::Events, manner);
+        client.flush(now);
+        assert!(client.out.is_empty());
+        client.handle_timeout(at(now, 14));
+        assert!(client.out.is_empty());
+        client.handle_timeout(at(now, 15));
+        assert_eq!(client.out, b"3\r\n:\n\n\r\n");
+        // Nothing is written meanwhile: as if the other end did not read.
+        client.handle_timeout(at(now, 44));
+        assert!(!client.is_closed());
+        client.handle_timeout(at(now, 45));
+        assert!(client.is_closed());
+    }
+
+    #[test]
+    fn between_requests_a_client_may_idle_for_a_while() {
+        let (mut client, mut far, now) = pair();
+        assert!(receive(&mut client, &mut far, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", now));
+        let manner = Manner { head_only: false, is_http11: true, keeps_alive: true };
+        client.say(now, manner, 200, "", "ok");
+        assert!(!client.has_input(), "no further request while the answer is not read");
+        client.flush(now);
+        client.handle_timeout(at(now, 29));
+        assert!(!client.is_closed());
+        client.handle_timeout(at(now, 30));
+        assert!(client.is_closed());
+    }
+}
