@@ -81,6 +81,8 @@ mod crash;
 mod control;
 // The download queue of a running servent.
 mod queue;
+// Settings read again, the service manager, the journal, browsers.
+mod daemon;
 // Test networks of real processes: start, searches, faults, recovery, end.
 mod testnet;
 // Churn, faults and attacks for minutes, on request.
