@@ -120,7 +120,7 @@ fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failu
 
 /// Serves the page, if one was asked for.
 fn serve(folder: &RunFolder, page: Option<PageAddress>, args: &UpArgs) -> Result<(), Failure> {
-    let serve = |page| testnet::open_page(folder, page, &args.page.http_host);
+    let serve = |page| testnet::open_page(folder, page, &args.http_host);
     page.map_or(Ok(()), serve).map_err(of_io)
 }
 

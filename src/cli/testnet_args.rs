@@ -114,14 +114,15 @@ pub(super) struct UpArgs {
     /// network too
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) http: Option<String>,
-    #[command(flatten)]
-    pub(super) page: PageArgs,
+    /// A host name under which --http may be asked for, beside IP addresses and localhost; may be
+    /// repeated [default: none]
+    #[arg(long, value_name = "NAME", requires = "http")]
+    pub(super) http_host: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct PageArgs {
-    /// A host name under which --http may be asked for, beside IP addresses and localhost; may be
-    /// repeated
+    /// A host name of the page
     #[arg(long, value_name = "NAME")]
     pub(super) http_host: Vec<String>,
 }

@@ -1,7 +1,7 @@
 // The drawing of a network, and a search replayed on it copy by copy.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = 26;
+const MARGIN = 44;           // Around the discs, for names.
 const MOMENT_MS = 350;       // On screen, between one arrival and the next,
 const REPLAY_MS = [3000, 15000];  // for a whole replay within these.
 const MAX_NAMED = 120;       // Larger networks are drawn without names.
@@ -67,7 +67,7 @@ class Drawing {
   }
 
   #name(name) {
-    const short = [...name].length > 14 ? `${[...name].slice(0, 13).join("")}…` : name;
+    const short = [...name].length > 12 ? `${[...name].slice(0, 11).join("")}…` : name;
     const within = 1.7 * this.radius / (0.62 * [...short].length);
     const size = Math.min(within, this.radius);
     if (size >= 9) return shape("text", { "font-size": size }, short);

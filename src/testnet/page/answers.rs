@@ -5,7 +5,7 @@
 //! | `network` | | size of the drawing, nodes with their state and place, links with their state |
 //! | `files` | `node` | how many files it shares, and the first of them |
 //! | `trace` | `node`, `words`, `ttl` (default: the plan's) | what `testnet trace --json` prints |
-//! | `kill` | `node`, `hard` | how many nodes were stopped |
+//! | `kill` | `node`, `hard` (default: no) | the node, which is down |
 //! | `heal` | | how many nodes were started; all links stand |
 //!
 //! Nodes are named as in the plan.
@@ -14,8 +14,8 @@ use super::lane::Lane;
 use crate::control::message::RpcError;
 use crate::plan::catalogue::SharedFile;
 use crate::plan::picture::{Places, places};
-use crate::testnet::follow::{FOLLOW_TIMEOUT, MAX_TTL, Search, follow};
 use crate::testnet::folder::RunFolder;
+use crate::testnet::follow::{FOLLOW_TIMEOUT, MAX_TTL, Search, follow};
 use crate::testnet::orders;
 use crate::testnet::shared::files_in;
 use crate::testnet::up::heal;
@@ -130,9 +130,9 @@ impl Answers {
             "trace" => self.trace(read(params)?),
             "kill" => {
                 let KillParams { node, hard } = read(params)?;
-                let node = self.node(&node)?;
-                orders::kill(&self.folder, node, hard).map_err(of_io)?;
-                Ok(json!({"stopped": 1}))
+                let number = self.node(&node)?;
+                orders::kill(&self.folder, number, hard).map_err(of_io)?;
+                Ok(json!({"node": node}))
             }
             "heal" => {
                 let NoParams {} = read(params)?;
@@ -235,9 +235,8 @@ impl Answers {
         }
         let search = Search { node, words, ttl, wait: FOLLOW_TIMEOUT };
         let followed = follow(view, &search).map_err(of_io)?;
-        let internal = |error: serde_json::Error| {
-            RpcError::new(RpcError::INTERNAL, error.to_string())
-        };
+        let internal =
+            |error: serde_json::Error| RpcError::new(RpcError::INTERNAL, error.to_string());
         serde_json::to_value(followed.traced(ttl)).map_err(internal)
     }
 }
@@ -257,9 +256,8 @@ fn refreshed(view: &mut View) -> Result<&mut View, RpcError> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(params: Value) -> Result<T, RpcError> {
-    let wrong = |error: serde_json::Error| {
-        RpcError::new(RpcError::INVALID_PARAMS, error.to_string())
-    };
+    let wrong =
+        |error: serde_json::Error| RpcError::new(RpcError::INVALID_PARAMS, error.to_string());
     serde_json::from_value(params).map_err(wrong)
 }
 
