@@ -72,7 +72,7 @@ pub fn check_path(path: &Path) -> Result<(), String> {
 /// Connects to a control socket.
 ///
 /// # Errors
-/// What the system says; `WouldBlock` when the servent accepts no connection for [`CONNECT_TIMEOUT`].
+/// What the system says; `WouldBlock` when the servent accepts no connection for ten seconds.
 pub fn connect(socket: &Path) -> io::Result<UnixStream> {
     let bytes = socket.as_os_str().len();
     if bytes > MAX_SOCKET_PATH {
