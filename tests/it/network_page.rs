@@ -215,8 +215,9 @@ fn a_browser_shows_a_network_replays_a_search_kills_and_heals() {
     browser.script("document.getElementById('files-box').open = true");
     holds(&browser, &format!("{}.startsWith({})", said("files"), json!(EVIL_FILE)));
 
-    // A search by clicks: found, and replayed copy by copy.
+    // A search by clicks: found, and replayed copy by copy, slowly.
     choose(&browser, "a");
+    ["slower"; 2].iter().for_each(|id| browser.click(id));
     browser.script("document.getElementById('words').value = 'zebra'");
     browser.click("search");
     holds(&browser, "replay.trace !== null && replay.at > 0 && replay.at < replay.end");
@@ -225,8 +226,7 @@ fn a_browser_shows_a_network_replays_a_search_kills_and_heals() {
     browser.click("play");
     let at = browser.script("return replay.at");
     assert_eq!(browser.text(&said("play")), "Play");
-    browser.click("faster");
-    browser.click("faster");
+    ["faster"; 4].iter().for_each(|id| browser.click(id));
     assert_eq!(browser.script("return [replay.speed, replay.at]"), json!([4, at]));
     browser.click("play");
     let end = "“zebra” from node a: reached 4 · first copies 4 · duplicates 2 · hits returned 1";

@@ -235,7 +235,7 @@ document.addEventListener("visibilitychange", wake);
 
 function key() {
   const rows = [["--accent", "servent"], ["--leaf", "leaf"], ["--foreign", "another program"], ["--drop", "down"],
-    ["--first", "first copy"], ["--duplicate", "duplicate"], ["--hit", "hit"]];
+    ["--origin", "searches"], ["--host", "not reached yet"], ["--first", "first copy"], ["--duplicate", "duplicate"], ["--hit", "hit"]];
   for (const [colour, words] of rows) {
     const mark = element("i");
     mark.style.background = `var(${colour})`;
