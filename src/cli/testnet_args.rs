@@ -28,6 +28,8 @@ pub(super) enum TestnetCommand {
     Up(Box<UpArgs>),
     /// Show the state of every node
     Ps(JsonArgs),
+    /// The same, live, and what happens; q leaves
+    Watch,
     /// Search from a node; without one, the searches of the plan
     Query(QueryArgs),
     /// Search from a node and show the path of every copy and hit

@@ -22,7 +22,7 @@ impl Net {
         Net { home: Home::new(), port }
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = self.home.command();
         command.env("SERVENT_TESTNET_DIR", self.home.path("net")).arg("testnet").args(args);
         command
@@ -131,7 +131,7 @@ fn marked(mark: &str) -> Vec<(i32, String)> {
     own.map(|pid| (pid, text(pid, "cmdline"))).collect()
 }
 
-fn kill(pid: i32, signal: Signal) {
+pub(crate) fn kill(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
