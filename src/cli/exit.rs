@@ -1,5 +1,6 @@
 //! How the program ends: an exit code for programs, one sentence for people.
 
+use crate::daemon::exit_code;
 use crate::transfer::download::DownloadError;
 use std::io::{self, ErrorKind};
 
@@ -77,16 +78,6 @@ impl Failure {
 
     /// The code that fits a failed download.
     pub fn of_download(error: &DownloadError, text: String) -> Failure {
-        match error {
-            DownloadError::Connect { .. } => Failure::not_connected(text),
-            DownloadError::ConnectTimeout(_) | DownloadError::Stalled { .. } => {
-                Failure::no_answer(text)
-            }
-            DownloadError::Busy { .. } => Failure::refused(text),
-            DownloadError::NotFound => Failure::nothing_found(text),
-            DownloadError::SizeMismatch { .. } => Failure::size_mismatch(text),
-            DownloadError::Disk(_) => Failure::disk(text),
-            _ => Failure::failed(text),
-        }
+        Failure { code: exit_code(error), text }
     }
 }

@@ -3,8 +3,8 @@
 use super::exit::Failure;
 use super::output;
 use crate::config::{Config, Scope};
-use crate::daemon::Settings;
-use crate::driver::MAX_PENDING_EVENTS;
+use crate::daemon::{self, ControlPlace, Settings};
+use crate::driver::{MAX_PENDING_EVENTS, MAX_TAPED, TAPED_BYTES};
 use crate::http;
 use crate::servent::Cost;
 use crate::wire::MAX_FORWARDED_CRITERIA_BYTES;
@@ -15,6 +15,12 @@ pub(super) fn explain(settings: &Settings) -> Result<(), Failure> {
     let (config, max_files) = (&settings.config, settings.max_files);
     output::line("Memory at most:")?;
     let mut costs = config.memory(MAX_PENDING_EVENTS, settings.events.is_some());
+    if settings.control != ControlPlace::Off {
+        let (count, bytes) = (daemon::MAX_CLIENTS, daemon::CLIENT_BYTES);
+        costs.push(Cost { what: "clients of the control socket", count, bytes });
+        let (count, bytes) = (MAX_TAPED, TAPED_BYTES);
+        costs.push(Cost { what: "records for clients", count, bytes });
+    }
     if settings.http.is_some() {
         let (count, bytes) = (http::MAX_CLIENTS, http::CLIENT_BYTES);
         costs.push(Cost { what: "clients of the page", count, bytes });

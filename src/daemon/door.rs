@@ -18,9 +18,16 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 
 /// Most clients; further ones are closed at once.
-pub(super) const MAX_CLIENTS: usize = 64;
+pub const MAX_CLIENTS: usize = 64;
 /// Waiting output above which a client loses records and is read no further.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+/// Waiting output beyond [`MAX_OUTPUT_BYTES`] at which a client is closed that asks and reads nothing: the
+/// longest answers, a thousand downloads with all their sources, fit into it.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes a client holds: a line and a read beyond it, what waits to be sent, and an answer behind that;
+/// buffers grow by doubling.
+pub const CLIENT_BYTES: usize =
+    2 * (MAX_REQUEST_BYTES + 4096) + 2 * (MAX_OUTPUT_BYTES + ANSWER_BYTES);
 const LISTENER: Token = Token(OWNER_TOKENS.start);
 const FIRST_CLIENT: usize = OWNER_TOKENS.start + 1;
 /// Tokens of this door.
@@ -178,8 +185,7 @@ impl Door {
     pub(super) fn answer(&mut self, key: Key, line: &str) {
         if let Some(client) = self.get(key) {
             client.owed = client.owed.saturating_sub(1);
-            client.add(line);
-            self.flush(key.index);
+            self.send(key, line);
         }
     }
 
@@ -199,9 +205,15 @@ impl Door {
 
     /// Sends a notification that belongs to a request.
     pub(super) fn notify(&mut self, key: Key, line: &str) {
-        if let Some(client) = self.get(key) {
-            client.add(line);
-            self.flush(key.index);
+        self.send(key, line);
+    }
+
+    fn send(&mut self, key: Key, line: &str) {
+        let Some(client) = self.get(key) else { return };
+        client.add(line);
+        match client.unsent() > MAX_OUTPUT_BYTES + ANSWER_BYTES {
+            true => self.close(key.index),
+            false => self.flush(key.index),
         }
     }
 

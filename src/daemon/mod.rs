@@ -34,7 +34,9 @@ mod steer;
 mod views;
 mod web;
 
+pub use door::{CLIENT_BYTES, MAX_CLIENTS};
 pub use error::DaemonError;
+pub(crate) use queue::exit_code;
 pub use run::run;
 pub use settings::{ControlPlace, Settings};
 pub(crate) use views::hit_record;

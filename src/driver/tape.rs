@@ -5,6 +5,7 @@ use super::event_record::{EventRecord, RecordedEvent};
 use super::events::EventFile;
 use crate::servent::Observation;
 use crate::time::Instant;
+use crate::wire::MAX_QUERY_BYTES;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddrV4;
@@ -13,7 +14,9 @@ use std::time::SystemTime;
 
 /// Most records that wait for clients; the oldest are lost first. A turn of the loop at full speed makes
 /// some thousand.
-const MAX_TAPED: usize = 16 * 1024;
+pub const MAX_TAPED: usize = 16 * 1024;
+/// Bytes of one of them, with the longest text: the words of a Query.
+pub const TAPED_BYTES: usize = size_of::<EventRecord>() + MAX_QUERY_BYTES;
 
 /// Numbers what is observed, and passes it on.
 #[derive(Debug)]

@@ -315,3 +315,22 @@ fn too_many_clients_are_turned_away_and_room_is_made_again() {
         assert!(Instant::now() < deadline, "no room is made");
     }
 }
+
+#[test]
+fn a_client_that_asks_and_never_reads_is_read_no_further() {
+    let home = Home::new();
+    let (_running, socket) = servent(&home, &[]);
+    let mut deaf = Line::open(&socket);
+    let asks = format!("{}\n", request(1, "rpc.discover", json!({})));
+    // It is read no further while much waits for it, so what it asks waits in the kernel.
+    deaf.reader.get_ref().set_nonblocking(true).unwrap();
+    let mut written = 0;
+    while let Ok(count) = deaf.reader.get_mut().write(asks.as_bytes()) {
+        written += count;
+        assert!(written < 64 << 20, "it is read without end");
+    }
+    let mut other = Client::connect(&socket).unwrap();
+    assert!(other.call("status", &json!({})).is_ok(), "others are answered");
+    let limits = other.call("limits", &json!({})).unwrap();
+    assert!(limits.as_array().unwrap().iter().any(|row| row["name"] == "control_clients"));
+}

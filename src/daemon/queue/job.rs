@@ -346,7 +346,7 @@ impl JobSource {
 }
 
 /// The exit code of `servent get` for a failure.
-fn exit_code(error: &DownloadError) -> u8 {
+pub(crate) fn exit_code(error: &DownloadError) -> u8 {
     match error {
         DownloadError::NotFound => 3,
         DownloadError::ConnectTimeout(_) | DownloadError::Stalled { .. } => 4,

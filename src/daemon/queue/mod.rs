@@ -9,6 +9,7 @@ mod job;
 mod record;
 mod speed;
 
+pub(crate) use job::exit_code;
 pub(super) use job::{Doing, Job, Step};
 pub(super) use record::{JobRecord, SourceRecord, Standing};
 pub(super) use speed::Speed;
