@@ -28,7 +28,7 @@ pub(super) enum TestnetCommand {
     Up(Box<UpArgs>),
     /// Show the state of every node
     Ps(JsonArgs),
-    /// The same, live, and what happens; q leaves
+    /// Show nodes, their rates and what happens, live; q leaves
     Watch,
     /// Search from a node; without one, the searches of the plan
     Query(QueryArgs),
