@@ -65,6 +65,12 @@ impl Net {
         self.json(&[&["trace", "--json"], args].concat()).remove(0)
     }
 
+    /// The process of the keeper.
+    pub(crate) fn keeper(&self) -> i32 {
+        let is_keeper = |line: &str| line.lines().any(|word| word == "keep");
+        marked(&self.mark()).iter().find(|(_, line)| is_keeper(line)).unwrap().0
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port.parse().unwrap()
     }

@@ -70,6 +70,13 @@ fn a_network_is_seen_as_nodes_and_links_come_and_go() {
         (!is_dimmed(&watched, "3")).then_some(())
     });
 
+    kill(net.keeper(), Signal::STOP);
+    watched.wait_for("no answer from the keeper of the network");
+    kill(net.keeper(), Signal::CONT);
+    eventually("its answers are shown again", || {
+        (!watched.look().contains("no answer from the keeper")).then_some(())
+    });
+
     net.ok(&["down"]);
     let said = watched.ends_with(5);
     assert!(said.contains("is no longer running"), "{said}");

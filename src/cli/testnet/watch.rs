@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Interval of looking at the network.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time without a look after which the keeper is said to hang.
+const HANGS_AFTER: Duration = Duration::from_secs(4);
 
 pub(super) fn run(folder: &RunFolder) -> Result<(), Failure> {
     screen::must_be_terminal("watch", "'servent testnet ps --json' is")?;
@@ -46,13 +48,18 @@ fn until_left(
     terminal: &mut DefaultTerminal,
     stop: &StopFlag,
 ) -> Result<(), Failure> {
-    let mut changed = true;
+    let (mut changed, mut looked) = (true, Instant::now());
     while !stop.is_set() {
         match looks.try_recv() {
             Ok(Err(error)) if is_end(&error) => return Err(of_io(error)),
             Ok(look) => {
                 view.take_in(look.map_err(|error| error.to_string()), unix_seconds());
-                changed = true;
+                (changed, looked) = (true, Instant::now());
+            }
+            Err(TryRecvError::Empty) if looked.elapsed() >= HANGS_AFTER => {
+                let text = "no answer from the keeper of the network: it hangs, or is stopped";
+                view.take_in(Err(text.to_owned()), unix_seconds());
+                (changed, looked) = (true, Instant::now());
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => {
