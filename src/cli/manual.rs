@@ -58,7 +58,7 @@ const STOP: (&str, &str) = ("INT, TERM", "Stops.");
 const STOP_DOWNLOADS: (&str, &str) =
     ("INT, TERM", "Stops; partial downloads are kept, and the same command resumes them.");
 
-const PAGES: [Page; 15] = [
+const PAGES: [Page; 16] = [
     Page {
         name: "servent",
         exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
@@ -240,6 +240,13 @@ const PAGES: [Page; 15] = [
         ],
     },
     Page {
+        name: "servent-testnet-watch",
+        exit: &[0, 1, 2, 5],
+        files: &[NETWORK],
+        signals: &[("INT, TERM", "Leaves.")],
+        examples: &[("servent testnet watch", "The nodes of the network, live; q leaves.")],
+    },
+    Page {
         name: "servent-testnet",
         exit: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 130],
         files: &[NETWORK],
@@ -251,6 +258,7 @@ const PAGES: [Page; 15] = [
             ("servent testnet up --nodes 50 --topology regular:4", "Start a network."),
             ("servent testnet up --http 127.0.0.1:8080", "Show the running network on a page."),
             ("servent testnet files 3", "List files to search for."),
+            ("servent testnet watch", "Watch nodes and links come and go; q leaves."),
             ("servent testnet trace 0 zebra --svg search.svg", "Trace one search."),
             ("servent testnet down", "Stop it."),
         ],

@@ -8,7 +8,7 @@
 //! | `run` `search` `get` `ping` `status` `downloads` `ctl` `decode` `sim` `lab` `testnet` `shell` | the commands |
 //! | `finding` `oneshot` `fetch` `interrupt` | what commands share: the running servent, a guest servent, downloads |
 //! | `hits` `last_search` | hits by file, and the last ones for `get` |
-//! | `output` `progress` `event_log` `scan_log` `exit` | lines, bars, logs, exit codes |
+//! | `output` `progress` `screen` `event_log` `scan_log` `exit` | lines, bars, live screens, logs, exit codes |
 
 mod args;
 mod ctl;
@@ -32,6 +32,7 @@ mod plan;
 mod plan_args;
 mod progress;
 mod run;
+mod screen;
 mod search;
 mod settings;
 mod shell;

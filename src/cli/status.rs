@@ -7,8 +7,8 @@
 //! | `paint` | lines on a terminal |
 
 mod links;
-mod news;
-mod paint;
+pub(super) mod news;
+pub(super) mod paint;
 mod summary;
 pub(super) mod transfers;
 mod view;

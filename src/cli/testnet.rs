@@ -3,6 +3,8 @@
 mod orders;
 mod searches;
 mod show;
+mod watch;
+mod watch_view;
 
 use super::exit::Failure;
 use super::interrupt::StopFlag;
@@ -30,6 +32,7 @@ pub(super) fn run(args: TestnetArgs, given: &ArgMatches) -> Result<(), Failure> 
         }
         TestnetCommand::Up(args) => up(&folder()?, &args, given),
         TestnetCommand::Ps(args) => show::ps(&folder()?, args.json),
+        TestnetCommand::Watch => watch::run(&folder()?),
         TestnetCommand::Query(args) => searches::query(&folder()?, args),
         TestnetCommand::Trace(args) => searches::trace(&folder()?, args),
         TestnetCommand::Graph(args) => show::graph(&folder()?, &args),

@@ -28,6 +28,11 @@ pub(super) enum TestnetCommand {
     Up(Box<UpArgs>),
     /// Show the state of every node
     Ps(JsonArgs),
+    /// Show nodes, their rates and what happens, live; q leaves
+    ///
+    /// Once a second. The arrow and page keys scroll the nodes. Where the numbers are dim, the node does
+    /// not answer: they are the last it told.
+    Watch,
     /// Search from a node; without one, the searches of the plan
     Query(QueryArgs),
     /// Search from a node and show the path of every copy and hit

@@ -109,8 +109,19 @@ impl Client {
     /// # Errors
     /// When nobody answers there.
     pub fn connect(socket: &Path) -> Result<Client, ClientError> {
-        let stream = place::connect(socket)
-            .map_err(|error| ClientError::NotRunning(socket.to_owned(), error))?;
+        Client::with(socket, place::connect(socket))
+    }
+
+    /// Connects to the control socket at `socket`, without waiting for a servent that hangs.
+    ///
+    /// # Errors
+    /// When nobody answers there, or the servent would have to be waited for.
+    pub fn connect_now(socket: &Path) -> Result<Client, ClientError> {
+        Client::with(socket, place::connect_now(socket))
+    }
+
+    fn with(socket: &Path, stream: io::Result<UnixStream>) -> Result<Client, ClientError> {
+        let stream = stream.map_err(|error| ClientError::NotRunning(socket.to_owned(), error))?;
         Ok(Client {
             socket: socket.to_owned(),
             stream,

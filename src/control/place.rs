@@ -74,16 +74,34 @@ pub fn check_path(path: &Path) -> Result<(), String> {
 /// # Errors
 /// What the system says; `WouldBlock` when the servent accepts no connection for ten seconds.
 pub fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let stream = unconnected(socket)?;
+    // Also bounds the wait for room in the queue of connections of a servent that hangs.
+    stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+    stream.connect(&SockAddr::unix(socket)?)?;
+    Ok(UnixStream::from(OwnedFd::from(stream)))
+}
+
+/// Connects to a control socket if that takes no wait.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when the servent has no room for another connection now.
+pub fn connect_now(socket: &Path) -> io::Result<UnixStream> {
+    let stream = unconnected(socket)?;
+    stream.set_nonblocking(true)?;
+    stream.connect(&SockAddr::unix(socket)?)?;
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+    Ok(UnixStream::from(OwnedFd::from(stream)))
+}
+
+/// A socket for a connection to `socket`.
+fn unconnected(socket: &Path) -> io::Result<Socket> {
     let bytes = socket.as_os_str().len();
     if bytes > MAX_SOCKET_PATH {
         let text = format!("a Unix socket takes a path of {MAX_SOCKET_PATH} bytes, not of {bytes}");
         return Err(io::Error::new(ErrorKind::InvalidInput, text));
     }
-    let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Also bounds the wait for room in the queue of connections of a servent that hangs.
-    stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
-    stream.connect(&SockAddr::unix(socket)?)?;
-    Ok(UnixStream::from(OwnedFd::from(stream)))
+    Socket::new(Domain::UNIX, Type::STREAM, None)
 }
 
 /// The servents of this user that answer, by address. A socket nobody answers is no running servent.

@@ -93,7 +93,17 @@ pub(super) fn ask(
     stream.write_all(&line)?;
     let mut reader = BufReader::new(stream);
     let mut answer = String::new();
-    reader.read_line(&mut answer)?;
+    reader.read_line(&mut answer).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            let (folder, waited) = (folder.path().display(), REPLY_TIMEOUT.as_secs());
+            let text = format!(
+                "no answer from the keeper of the network in {folder} for {waited} s: it hangs, or is \
+                 stopped"
+            );
+            io::Error::new(ErrorKind::TimedOut, text)
+        }
+        _ => error,
+    })?;
     if answer.is_empty() {
         return Err(io::Error::other("the keeper of the network closed the connection"));
     }

@@ -28,6 +28,7 @@ mod shared;
 mod tail;
 mod up;
 mod view;
+mod watch;
 
 pub use check::check;
 pub use finding::Finding;
@@ -40,3 +41,4 @@ pub use process::{command, memory};
 pub use shared::files_in;
 pub use up::{MAX_NODES, Started, down, heal, up};
 pub use view::{NodeState, View};
+pub use watch::{DescriptorRates, Look, NodeLook, Watcher};

@@ -6,6 +6,7 @@ use super::folder::{Conditions, Network, RunFolder};
 use super::process;
 use super::shared::files_in;
 use super::tail::{Carried, EventTail, Tail};
+use crate::control::results::LinkRow;
 use crate::driver::EventRecord;
 use crate::wire::Dialect;
 use std::collections::BTreeMap;
@@ -65,10 +66,20 @@ impl View {
     /// # Errors
     /// When there is none, or it is not running.
     pub fn open(folder: &RunFolder) -> io::Result<View> {
+        let mut view = View::unasked(folder)?;
+        view.look()?;
+        Ok(view)
+    }
+
+    /// The network in `folder`, before its nodes were asked.
+    ///
+    /// # Errors
+    /// As [`View::open`].
+    pub(super) fn unasked(folder: &RunFolder) -> io::Result<View> {
         let network = folder.network()?;
         let nodes = network.nodes.len();
         let status = control::status(folder)?;
-        let mut view = View {
+        Ok(View {
             folder: folder.clone(),
             relays: status.links.iter().map(|link| link.relay).zip(0..).collect(),
             status,
@@ -76,9 +87,7 @@ impl View {
             linked: (0..nodes).map(|_| BTreeMap::new()).collect(),
             dialled: BTreeMap::new(),
             network,
-        };
-        view.look()?;
-        Ok(view)
+        })
     }
 
     /// Asks again.
@@ -86,8 +95,30 @@ impl View {
     /// # Errors
     /// When the network is not running or its folder cannot be read.
     pub fn refresh(&mut self) -> io::Result<()> {
-        self.status = control::status(&self.folder)?;
+        self.refresh_status()?;
         self.look()
+    }
+
+    /// Asks the keeper again, and no node.
+    ///
+    /// # Errors
+    /// When the network is not running, or another one has taken its place.
+    pub(super) fn refresh_status(&mut self) -> io::Result<()> {
+        let status = control::status(&self.folder)?;
+        // Numbers of nodes and links mean nothing in another network.
+        let relays = |status: &NetworkStatus| -> Vec<SocketAddrV4> {
+            status.links.iter().map(|link| link.relay).collect()
+        };
+        if status.nodes.len() != self.status.nodes.len() || relays(&status) != relays(&self.status)
+        {
+            let text = format!(
+                "the network in {} was stopped, and another one started there",
+                self.folder.path().display()
+            );
+            return Err(io::Error::new(io::ErrorKind::NotConnected, text));
+        }
+        self.status = status;
+        Ok(())
     }
 
     fn look(&mut self) -> io::Result<()> {
@@ -101,14 +132,19 @@ impl View {
                 true => feed::links(&self.folder.control(node)).unwrap_or_default(),
                 false => Vec::new(),
             };
-            let linked = rows.iter().filter_map(|row| {
-                let dialect = Dialect::named(&row.dialect)?;
-                let is_routed = row.routed == Some(true);
-                Some((row.addr.parse().ok()?, Linked { dialect, is_routed }))
-            });
-            self.linked[node] = linked.collect();
+            self.set_links(node, &rows);
         }
         self.read_carried()
+    }
+
+    /// Takes in the links that a node has told of.
+    pub(super) fn set_links(&mut self, node: usize, rows: &[LinkRow]) {
+        let linked = rows.iter().filter_map(|row| {
+            let dialect = Dialect::named(&row.dialect)?;
+            let is_routed = row.routed == Some(true);
+            Some((row.addr.parse().ok()?, Linked { dialect, is_routed }))
+        });
+        self.linked[node] = linked.collect();
     }
 
     /// Reads which connections the keeper carries; after a node was asked: the keeper lists a connection
@@ -153,6 +189,16 @@ impl View {
         self.status.nodes[node].pid.is_some()
     }
 
+    /// The process of a node, while it runs.
+    pub(super) fn pid(&self, node: usize) -> Option<u32> {
+        self.status.nodes[node].pid
+    }
+
+    /// Whether the plan has stopped the process of a node for a while.
+    pub(super) fn is_stalled(&self, node: usize) -> bool {
+        self.status.nodes[node].stalled
+    }
+
     /// Checks that a node can be asked to search.
     ///
     /// # Errors
@@ -181,7 +227,7 @@ impl View {
     }
 
     /// `up`, or how the process of a node ended.
-    fn state(&self, node: usize) -> String {
+    pub(super) fn state(&self, node: usize) -> String {
         let status = &self.status.nodes[node];
         match (&status.ended, status.wanted_down) {
             _ if status.pid.is_some() && status.stalled => "up, stalled by the plan".to_owned(),
@@ -275,7 +321,7 @@ impl View {
     }
 
     /// Faults of the links of a node, and how many links have each.
-    fn faults_of(&self, node: usize) -> BTreeMap<String, usize> {
+    pub(super) fn faults_of(&self, node: usize) -> BTreeMap<String, usize> {
         let mut faults = BTreeMap::new();
         let links = self.network.links.iter().enumerate();
         for (number, _) in links.filter(|(_, link)| link.from == node || link.to == node) {

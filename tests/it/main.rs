@@ -97,6 +97,8 @@ mod steer;
 mod get_through;
 // Its live screen.
 mod watch;
+// That of a test network.
+mod testnet_watch;
 // Completions and manual pages.
 mod shell;
 // `servent decode` explains hex, raw descriptors and captures.

@@ -90,7 +90,7 @@ fn all_manual_pages_are_written_at_once() {
     let home = Home::new();
     assert_code(&home.run(&["man", "--all", "pages/man1"]), 0);
     let pages = names_in(&home.path("pages/man1"));
-    for page in ["servent.1", "servent-run.1", "servent-testnet-up.1", "servent-ctl.1"] {
+    for page in ["servent.1", "servent-run.1", "servent-testnet-watch.1", "servent-ctl.1"] {
         assert!(pages.contains(&page.to_owned()), "{page} is missing in {pages:?}");
     }
     assert!(!pages.iter().any(|page| page.contains("help")), "{pages:?}");

@@ -22,7 +22,7 @@ impl Net {
         Net { home: Home::new(), port }
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = self.home.command();
         command.env("SERVENT_TESTNET_DIR", self.home.path("net")).arg("testnet").args(args);
         command
@@ -63,6 +63,12 @@ impl Net {
     #[track_caller]
     fn trace(&self, args: &[&str]) -> Value {
         self.json(&[&["trace", "--json"], args].concat()).remove(0)
+    }
+
+    /// The process of the keeper.
+    pub(crate) fn keeper(&self) -> i32 {
+        let is_keeper = |line: &str| line.lines().any(|word| word == "keep");
+        marked(&self.mark()).iter().find(|(_, line)| is_keeper(line)).unwrap().0
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -131,7 +137,7 @@ fn marked(mark: &str) -> Vec<(i32, String)> {
     own.map(|pid| (pid, text(pid, "cmdline"))).collect()
 }
 
-fn kill(pid: i32, signal: Signal) {
+pub(crate) fn kill(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! The live screen of `status --watch`, on a terminal that is read as a person would.
+//! The live screen of `status --watch`, on a terminal that is read as a person would; and that terminal.
 #![cfg(target_os = "linux")]
 
 use crate::process::{Home, Running, eventually};
@@ -13,17 +13,23 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-/// A terminal with `servent status --watch` on it.
-struct Watched {
+/// A terminal with a live screen on it.
+pub(crate) struct Watched {
     child: Child,
     master: File,
     line: File,
     output: Receiver<Vec<u8>>,
-    parser: vt100::Parser,
+    pub(crate) parser: vt100::Parser,
 }
 
 impl Watched {
     fn start(home: &Home, variables: &[(&str, &str)]) -> Watched {
+        let mut program = home.command();
+        program.args(["status", "--watch"]);
+        Watched::run(&program, variables)
+    }
+
+    pub(crate) fn run(program: &Command, variables: &[(&str, &str)]) -> Watched {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
@@ -32,10 +38,10 @@ impl Watched {
         let line = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
         let master = File::from(master);
         resize(&master, 100, 30);
-        let program = home.command();
         // The terminal is that of the session, so that signals and /dev/tty are those of a user.
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(program.get_program()).args(["status", "--watch"]);
+        command.args(["--ctty", "--wait"]).arg(program.get_program()).args(program.get_args());
+        command.current_dir(program.get_current_dir().unwrap());
         for (name, value) in program.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
@@ -45,7 +51,7 @@ impl Watched {
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         command.envs(variables.iter().copied());
         command.stdin(line.try_clone().unwrap()).stdout(line.try_clone().unwrap());
-        command.stderr(Stdio::null());
+        command.stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let (sender, output) = channel();
         let mut reader = master.try_clone().unwrap();
@@ -59,7 +65,7 @@ impl Watched {
     }
 
     /// Takes in what was drawn within a moment.
-    fn look(&mut self) -> String {
+    pub(crate) fn look(&mut self) -> String {
         while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(50)) {
             self.parser.process(&bytes);
         }
@@ -67,7 +73,7 @@ impl Watched {
     }
 
     #[track_caller]
-    fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let mut last = String::new();
         let shown = eventually_shown(|| {
             last = self.look();
@@ -77,21 +83,36 @@ impl Watched {
         last
     }
 
-    fn press(&mut self, keys: &[u8]) {
+    /// Makes the terminal as large.
+    pub(crate) fn resize(&mut self, columns: u16, lines: u16) {
+        resize(&self.master, columns, lines);
+        self.parser.screen_mut().set_size(rows(lines), rows(columns));
+    }
+
+    pub(crate) fn press(&mut self, keys: &[u8]) {
         self.master.write_all(keys).unwrap();
     }
 
     /// Waits for the end, and asserts that the terminal is as it was.
     #[track_caller]
-    fn ends(mut self) {
+    fn ends(self) {
+        self.ends_with(0);
+    }
+
+    /// The same with another exit code; returns what was said.
+    #[track_caller]
+    pub(crate) fn ends_with(mut self, code: i32) -> String {
         let status = self.child.wait().unwrap();
         self.look();
-        assert_eq!(status.code(), Some(0));
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(status.code(), Some(code), "{said}");
         assert!(!self.parser.screen().alternate_screen() && !self.parser.screen().hide_cursor());
         let modes = tcgetattr(&self.line).unwrap().local_modes;
         assert!(
             modes.contains(rustix::termios::LocalModes::ICANON | rustix::termios::LocalModes::ECHO)
         );
+        said
     }
 }
 
@@ -134,15 +155,13 @@ fn links_searches_and_the_end_of_a_servent_are_seen_as_they_happen() {
     println!("{screen}");
     assert!(screen.contains("q leaves"), "{screen}");
 
-    resize(&watched.master, 60, 14);
-    watched.parser.screen_mut().set_size(rows(14), rows(60));
+    watched.resize(60, 14);
     eventually("the smaller screen is drawn", || {
         let shown = watched.look();
         let last = shown.lines().rfind(|line| !line.is_empty());
         (last == Some("q leaves") && shown.lines().count() == 14).then_some(())
     });
-    resize(&watched.master, 100, 30);
-    watched.parser.screen_mut().set_size(rows(30), rows(100));
+    watched.resize(100, 30);
 
     servent.signal(Signal::TERM);
     servent.wait();

@@ -1,6 +1,6 @@
 //! The list of links.
 
-use super::paint::{FAINT, TITLE, fitted, plain, styled};
+use super::paint::{FAINT, TITLE, fitted, plain, rate, styled};
 use super::summary::age;
 use crate::cli::output::shown;
 use crate::control::results::LinkRow;
@@ -27,7 +27,7 @@ pub(super) fn title(with_rates: bool) -> Line<'static> {
 pub(super) fn line_of(link: &LinkRow, rates: Option<LinkRates>) -> Line<'static> {
     let LinkRow { direction, dialect, role, .. } = link;
     let [received, sent] = match rates {
-        Some((received, sent)) => [per_second(received), per_second(sent)],
+        Some((received, sent)) => [rate(received), rate(sent)],
         None => [link.received, link.sent].map(|count| HumanCount(count).to_string()),
     };
     let queued = match link.queue_bytes {
@@ -45,8 +45,4 @@ pub(super) fn line_of(link: &LinkRow, rates: Option<LinkRates>) -> Line<'static>
     );
     let agent = link.agent.as_deref().map(shown).unwrap_or_default();
     Line::from(vec![plain(text), styled(agent, FAINT)])
-}
-
-fn per_second(rate: f64) -> String {
-    if rate >= 10.0 { format!("{rate:.0}") } else { format!("{rate:.1}") }
 }

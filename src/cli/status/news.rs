@@ -17,7 +17,7 @@ const MAX_BACK: usize = 100;
 
 /// The latest lines, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(in crate::cli) struct News {
     lines: VecDeque<Entry>,
 }
 
@@ -151,7 +151,7 @@ impl News {
     }
 
     /// Adds a line of its own.
-    pub(super) fn text(&mut self, time: u64, text: String, style: Style) {
+    pub(in crate::cli) fn text(&mut self, time: u64, text: String, style: Style) {
         self.push(time, What::Text(text, style));
     }
 
@@ -163,7 +163,7 @@ impl News {
     }
 
     /// The latest lines, at most so many.
-    pub(super) fn latest(&self, most: usize) -> Vec<Line<'static>> {
+    pub(in crate::cli) fn latest(&self, most: usize) -> Vec<Line<'static>> {
         let first = self.lines.len().saturating_sub(most);
         self.lines.iter().skip(first).map(Entry::line).collect()
     }

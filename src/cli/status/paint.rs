@@ -9,29 +9,29 @@ use std::io::{self, IsTerminal};
 use unicode_width::UnicodeWidthChar;
 
 /// Style of titles.
-pub(super) const TITLE: Style = Style::new().add_modifier(Modifier::BOLD);
+pub(in crate::cli) const TITLE: Style = Style::new().add_modifier(Modifier::BOLD);
 /// Style of what is less important.
-pub(super) const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
+pub(in crate::cli) const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
 /// Style of what is well.
-pub(super) const GOOD: Style = Style::new().fg(Color::Green);
+pub(in crate::cli) const GOOD: Style = Style::new().fg(Color::Green);
 /// Style of what may need a hand.
-pub(super) const WARN: Style = Style::new().fg(Color::Yellow);
+pub(in crate::cli) const WARN: Style = Style::new().fg(Color::Yellow);
 /// Style of what has failed.
-pub(super) const BAD: Style = Style::new().fg(Color::Red);
+pub(in crate::cli) const BAD: Style = Style::new().fg(Color::Red);
 
 /// Whether colours are wanted: NO_COLOR, unless empty, says no (no-color.org).
-pub(super) fn wants_colour() -> bool {
+pub(in crate::cli) fn wants_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Columns of the terminal that stdout is.
-pub(super) fn width() -> Option<usize> {
+pub(in crate::cli) fn width() -> Option<usize> {
     let columns = || terminal::size().ok().map(|(columns, _)| usize::from(columns));
     io::stdout().is_terminal().then(columns).flatten().filter(|&columns| columns > 0)
 }
 
 /// Prints lines on stdout, cut to the width of the terminal.
-pub(super) fn print(lines: &[Line<'_>]) -> Result<(), Failure> {
+pub(in crate::cli) fn print(lines: &[Line<'_>]) -> Result<(), Failure> {
     let width = width();
     let coloured = width.is_some() && wants_colour();
     let lines = lines.iter().map(|line| text_of(line, width, coloured));
@@ -74,13 +74,18 @@ fn prefix(text: &str, width: usize) -> &str {
     text
 }
 
+/// How many each second, in few columns.
+pub(in crate::cli) fn rate(per_second: f64) -> String {
+    if per_second >= 10.0 { format!("{per_second:.0}") } else { format!("{per_second:.1}") }
+}
+
 /// Columns that `text` takes.
-pub(super) fn columns(text: &str) -> usize {
+pub(in crate::cli) fn columns(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
 /// `text` in exactly `width` columns.
-pub(super) fn fitted(text: &str, width: usize) -> String {
+pub(in crate::cli) fn fitted(text: &str, width: usize) -> String {
     let all = columns(text);
     if all <= width {
         return format!("{text}{}", " ".repeat(width - all));
@@ -105,19 +110,19 @@ fn codes(style: Style) -> Option<String> {
 }
 
 /// A bar of `width` columns.
-pub(super) fn bar(done: u64, total: u64, width: usize) -> String {
+pub(in crate::cli) fn bar(done: u64, total: u64, width: usize) -> String {
     let full = u128::from(done.min(total)) * width as u128 / u128::from(total.max(1));
     let full = usize::try_from(full).unwrap_or(width);
     format!("{}{}", "█".repeat(full), "░".repeat(width - full))
 }
 
 /// Plain text as a span.
-pub(super) fn plain(text: impl Into<String>) -> Span<'static> {
+pub(in crate::cli) fn plain(text: impl Into<String>) -> Span<'static> {
     Span::raw(text.into())
 }
 
 /// Styled text.
-pub(super) fn styled(text: impl Into<String>, style: Style) -> Span<'static> {
+pub(in crate::cli) fn styled(text: impl Into<String>, style: Style) -> Span<'static> {
     Span::styled(text.into(), style)
 }
 

@@ -2,13 +2,13 @@
 
 use super::links::{self, LinkRates};
 use super::news::News;
-use super::paint::{FAINT, TITLE, WARN, columns, styled, wants_colour};
+use super::paint::{FAINT, WARN, styled};
 use super::summary::{self, Rates, Snapshot, per_second};
 use super::transfers;
+use crate::cli::screen::{self, rule};
 use crate::control::results::{LimitRow, LinkRow, Status, TransferRow, TransferState};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
-use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -70,20 +70,12 @@ impl View {
 
     /// Draws all of it.
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
-        let area = frame.area();
-        self.render(frame.buffer_mut(), usize::from(area.width), usize::from(area.height));
+        self.render(frame.buffer_mut());
     }
 
-    fn render(&self, buffer: &mut Buffer, width: usize, height: usize) {
-        let coloured = wants_colour();
-        for (y, mut line) in (0u16..).zip(self.lines(width, height)) {
-            if !coloured {
-                for span in &mut line.spans {
-                    span.style = Style { fg: span.style.fg.map(|_| Color::Reset), ..span.style };
-                }
-            }
-            buffer.set_line(0, y, &line, u16::try_from(width).unwrap_or(u16::MAX));
-        }
+    fn render(&self, buffer: &mut Buffer) {
+        let (width, height) = (buffer.area.width.into(), buffer.area.height.into());
+        screen::render(buffer, self.lines(width, height));
     }
 
     /// The lines of a screen of this size, from the top.
@@ -152,11 +144,6 @@ fn section(
     lines
 }
 
-fn rule(title: &str, width: usize) -> Line<'static> {
-    let rest = width.saturating_sub(columns(title) + 1);
-    Line::from(vec![styled(format!("{title} "), TITLE), styled("─".repeat(rest), FAINT)])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +151,7 @@ mod tests {
 
     fn screen(view: &View, width: u16, height: u16) -> Vec<String> {
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        view.render(&mut buffer, width.into(), height.into());
+        view.render(&mut buffer);
         let row = |y| (0..width).map(|x| buffer[(x, y)].symbol().to_owned()).collect::<String>();
         (0..height).map(|y| row(y).trim_end().to_owned()).collect()
     }

@@ -5,21 +5,19 @@ use super::view::View;
 use crate::cli::exit::Failure;
 use crate::cli::finding;
 use crate::cli::interrupt::StopFlag;
+use crate::cli::screen::{self, KEY_INTERVAL, failed, leaves, unix_seconds};
 use crate::cli::steer_args::SteerArgs;
 use crate::control::client::{Client, ClientError};
 use crate::control::message::ServerLine;
 use crate::control::params::{NoParams, SubscribeParams, Topic};
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{self, Event};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-/// Interval of looking at keys.
-const KEY_INTERVAL: Duration = Duration::from_millis(50);
 /// Interval of asking for numbers.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of drawing when only news have come.
@@ -32,18 +30,8 @@ const MAX_LINES: usize = 2_000;
 const TOPICS: [Topic; 4] = [Topic::Links, Topic::Searches, Topic::Transfers, Topic::Drops];
 
 pub(super) fn run(steer: &SteerArgs) -> Result<(), Failure> {
-    if !io::stdout().is_terminal() {
-        return Err(Failure::usage(
-            "--watch draws on a terminal, and standard output is none; 'servent status --json' and \
-             'servent ctl subscribe' are for programs",
-        ));
-    }
+    screen::must_be_terminal("--watch", "'servent status --json' and 'servent ctl subscribe' are")?;
     let client = finding::find_running(steer)?;
-    let stop = StopFlag::new()?;
-    // A log line would be written across the screen.
-    log::set_max_level(log::LevelFilter::Off);
-    // Also has a panic restore the terminal.
-    let mut terminal = ratatui::try_init().map_err(|error| failed(&error))?;
     let mut watch = Watch {
         socket: client.socket().to_owned(),
         client: None,
@@ -53,14 +41,10 @@ pub(super) fn run(steer: &SteerArgs) -> Result<(), Failure> {
         changed: true,
         view: View::default(),
     };
-    let watched = watch.begin(client).map_err(Failure::from);
-    let watched = watched.and_then(|()| watch.until_left(&mut terminal, &stop));
-    ratatui::restore();
-    watched
-}
-
-fn failed(error: &io::Error) -> Failure {
-    Failure::failed(format!("cannot draw on the terminal: {error}"))
+    screen::taken_over(|terminal, stop| {
+        watch.begin(client)?;
+        watch.until_left(terminal, stop)
+    })
 }
 
 struct Watch {
@@ -186,19 +170,4 @@ impl Watch {
         self.changed = true;
         self.next_ask = Instant::now() + ASK_INTERVAL;
     }
-}
-
-/// q, Esc and Ctrl-C.
-fn leaves(key: &KeyEvent) -> bool {
-    let control = key.modifiers.contains(KeyModifiers::CONTROL);
-    key.kind != KeyEventKind::Release
-        && match key.code {
-            KeyCode::Char('c') => control,
-            KeyCode::Char('q' | 'Q') | KeyCode::Esc => true,
-            _ => false,
-        }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
