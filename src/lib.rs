@@ -14,8 +14,9 @@
 //! # The house
 //!
 //! ```text
-//! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver  ←  testnet  ←  cli
+//! time  rng  ←  wire  ←  library, transfer  ←  servent  ←  driver  ←  daemon, testnet  ←  cli
 //!                  ↖  net  rules  plan  ←  sim (with servent)  ←  lab, fuzzing, cli
+//!                                    ↖  control  ←  http  ←  daemon, testnet
 //! ```
 //!
 //! An arrow points at what is known. `config` and `stats` stand beside `wire`; `driver` and

@@ -256,6 +256,7 @@ const PAGES: [Page; 16] = [
         )],
         examples: &[
             ("servent testnet up --nodes 50 --topology regular:4", "Start a network."),
+            ("servent testnet up --http 127.0.0.1:8080", "Show the running network on a page."),
             ("servent testnet files 3", "List files to search for."),
             ("servent testnet watch", "Watch nodes and links come and go; q leaves."),
             ("servent testnet trace 0 zebra --svg search.svg", "Trace one search."),

@@ -137,7 +137,8 @@ fn check(args: RunArgs) -> Result<Settings, Failure> {
     })
 }
 
-fn parse_http(text: &str) -> Result<SocketAddrV4, Failure> {
+/// The address after `--http`.
+pub(super) fn parse_http(text: &str) -> Result<SocketAddrV4, Failure> {
     text.parse().map_err(|_| {
         Failure::usage(format!(
             "--http takes an IPv4 address and a port such as 127.0.0.1:8080, \"{text}\" was given"

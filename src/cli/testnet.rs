@@ -8,11 +8,12 @@ mod watch_view;
 
 use super::exit::Failure;
 use super::interrupt::StopFlag;
+use super::settings::parse_http;
 use super::testnet_args::{TestnetArgs, TestnetCommand, UpArgs};
 use super::{output, plan};
 use crate::plan::Plan;
 use crate::plan::topology::Topology;
-use crate::testnet::{self, RunFolder, View, demo};
+use crate::testnet::{self, PageAddress, RunFolder, View, demo};
 use clap::ArgMatches;
 use etcetera::{BaseStrategy, base_strategy::Xdg};
 use std::io::{self, ErrorKind};
@@ -45,6 +46,9 @@ pub(super) fn run(args: TestnetArgs, given: &ArgMatches) -> Result<(), Failure> 
         TestnetCommand::Capture(args) => orders::capture(&folder()?, &args),
         TestnetCommand::Down => down(&folder()?),
         TestnetCommand::Keep(args) => testnet::keep(folder()?, args.attached).map_err(of_io),
+        TestnetCommand::Page(args) => {
+            testnet::serve_page(&folder()?, args.http_host).map_err(of_io)
+        }
     }
 }
 
@@ -87,9 +91,12 @@ fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failu
     let started = Instant::now();
     let stop = StopFlag::new()?;
     let stopped = || stop.is_set();
+    let page = args.http.as_deref().map(parse_http).transpose()?;
     let bare = args.plan.is_none() && args.settings == Default::default();
     if bare && !args.check && !args.foreground && folder.network().is_ok() {
+        let page = page.map(PageAddress::bind).transpose().map_err(of_io)?;
         let count = testnet::heal(folder, &stopped).map_err(of_io)?;
+        serve(folder, page, args)?;
         return tell_up(folder, count, started);
     }
     // A ring works with any number of nodes.
@@ -98,8 +105,13 @@ fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failu
     if args.check {
         return output::line(&plan::summary(&plan, &graph));
     }
+    let page = page.map(PageAddress::bind).transpose().map_err(of_io)?;
     let running = testnet::up(folder, (&plan, &graph), args.port, args.foreground, &stopped)
         .map_err(of_io)?;
+    if let Err(failure) = serve(folder, page, args) {
+        testnet::down(folder).map_err(of_io)?;
+        return Err(failure);
+    }
     let told = tell_up(folder, graph.names.len(), started);
     if !args.foreground {
         running.detach();
@@ -107,6 +119,12 @@ fn up(folder: &RunFolder, args: &UpArgs, given: &ArgMatches) -> Result<(), Failu
     }
     running.wait(&stopped).map_err(of_io)?;
     told.and_then(|()| output::line("the network is stopped, nothing is left behind"))
+}
+
+/// Serves the page, if one was asked for.
+fn serve(folder: &RunFolder, page: Option<PageAddress>, args: &UpArgs) -> Result<(), Failure> {
+    let serve = |page| testnet::open_page(folder, page, &args.http_host);
+    page.map_or(Ok(()), serve).map_err(of_io)
 }
 
 /// Prints that `count` servents were started and all links that can stand do.

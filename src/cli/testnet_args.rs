@@ -59,6 +59,9 @@ pub(super) enum TestnetCommand {
     /// Run the keeper of a network
     #[command(hide = true)]
     Keep(KeepArgs),
+    /// Serve the page of a network on the socket that is standard input
+    #[command(hide = true)]
+    Page(PageArgs),
 }
 
 const UP_NOTES: &str = "\
@@ -112,6 +115,21 @@ pub(super) struct UpArgs {
     /// Stay in the foreground, and stop the network on Ctrl-C
     #[arg(long)]
     pub(super) foreground: bool,
+    /// Serve a page that shows the network and steers it; port 0 picks a free one. For the running
+    /// network too
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) http: Option<String>,
+    /// A host name under which --http may be asked for, beside IP addresses and localhost; may be
+    /// repeated [default: none]
+    #[arg(long, value_name = "NAME", requires = "http")]
+    pub(super) http_host: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PageArgs {
+    /// A host name of the page
+    #[arg(long, value_name = "NAME")]
+    pub(super) http_host: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,15 +1,16 @@
 //! Transfers of a running servent: requests about them, and the steps of downloads.
 
 use super::clients::Asker;
-use super::queue::{Doing, Job, JobRecord, MAX_JOBS, Queue, SourceRecord, Speed, Standing, Step};
+use super::queue::{Doing, Job, JobRecord, MAX_JOBS, Queue, SourceRecord, Standing, Step};
 use super::run::Run;
 use super::steer::{Outcome, now, refuse};
+use super::uploads::Uploads;
 use crate::control::message::RpcError;
 use crate::control::params::{DownloadParams, Topic};
 use crate::control::results::{TransferRef, TransferRow, TransferState};
 use crate::driver::{DriverEvent, Host, JobDone, Looked, PartialFile, Resolved};
 use crate::plan::hit_record::HitRecord;
-use crate::servent::{ConnId, Event, Hit, TransferId};
+use crate::servent::{Event, Hit, TransferId};
 use crate::text;
 use crate::transfer::download::{DownloadError, PushVia, Source};
 use crate::transfer::names::{safe_local_name, search_words};
@@ -32,8 +33,7 @@ const MAX_PENDING: usize = 256;
 /// What is known of transfers beside the queue and the core.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    /// Numbers and speeds of uploads.
-    uploads: BTreeMap<ConnId, (u64, Speed)>,
+    pub(super) uploads: Uploads,
     next_tick: Option<Instant>,
     next_ticket: u64,
     /// Requests that wait until their folder is found usable.
@@ -61,25 +61,6 @@ impl Run<'_> {
         let mut rows: Vec<TransferRow> = self.queue.jobs().iter().map(|job| job.row(now)).collect();
         rows.extend(self.upload_rows(now));
         rows
-    }
-
-    fn upload_rows(&self, now: Instant) -> impl Iterator<Item = TransferRow> {
-        let core = self.driver.core();
-        core.uploads_under_way().filter_map(move |upload| {
-            let (id, speed) = self.transfers.uploads.get(&upload.conn)?;
-            let entry = core.library().get(upload.number);
-            Some(TransferRow {
-                id: *id,
-                direction: "up".to_owned(),
-                name: entry.map_or_else(String::new, |entry| entry.name.to_owned()),
-                size: entry.map(|entry| entry.size),
-                done: upload.sent,
-                rate: speed.rate(now, upload.sent),
-                state: TransferState::Active,
-                sources: vec![upload.addr.to_string()],
-                ..TransferRow::default()
-            })
-        })
     }
 
     pub(super) fn add_download(&mut self, asker: &Asker, params: DownloadParams) -> Outcome {
@@ -233,8 +214,7 @@ impl Run<'_> {
     }
 
     pub(super) fn cancel_transfer(&mut self, asker: &Asker, id: u64) -> Outcome {
-        let upload = self.transfers.uploads.iter().find(|(_, (own, _))| *own == id);
-        if let Some((&conn, _)) = upload {
+        if let Some(conn) = self.transfers.uploads.conn_of(id) {
             self.driver.command(|core, now| core.end_upload(now, conn));
             return now(TransferRef { id });
         }
@@ -328,13 +308,7 @@ impl Run<'_> {
                 job.note_progress(now, progress);
             }
         }
-        let under_way: Vec<_> = core.uploads_under_way().collect();
-        self.transfers.uploads.retain(|conn, _| under_way.iter().any(|it| it.conn == *conn));
-        for upload in under_way {
-            let (queue, uploads) = (&mut self.queue, &mut self.transfers.uploads);
-            let known = uploads.entry(upload.conn);
-            known.or_insert_with(|| (queue.fresh_id(), Speed::default())).1.note(now, upload.sent);
-        }
+        self.look_at_uploads(now);
     }
 
     /// Tells subscribers of downloads whose state has changed.

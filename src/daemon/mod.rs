@@ -8,7 +8,7 @@
 //! | `steer` `ongoing` | requests of clients; searches and pings of theirs |
 //! | `views` `reachability` | what is said of the servent |
 //! | `web` `metrics` | the page, and what it measures |
-//! | `downloads` `queue` `hook` | transfers: requests about them, the queue on the disk, the program run for each finished one |
+//! | `downloads` `queue` `uploads` `hook` | transfers: requests about them, the queue on the disk, the program run for each finished one |
 //! | `notify` | what a service manager is told |
 //! | `names` | host names given to `--connect` |
 //! | `event_log` `scan_log` `log_ring` | what the log says, and its latest lines |
@@ -31,6 +31,7 @@ mod run;
 mod scan_log;
 mod settings;
 mod steer;
+mod uploads;
 mod views;
 mod web;
 

@@ -379,6 +379,7 @@ impl Run<'_> {
                     _ => {}
                 }
                 self.answer_came(&event);
+                self.upload_ended(&event);
                 self.event_log.tell(&event, self.driver.core().library());
             }
             DriverEvent::Reload => self.reload(),
@@ -415,6 +416,9 @@ impl Run<'_> {
             self.save_hosts();
         }
         self.end_questions(now);
+        if self.transfers_due.is_none() && self.driver.core().uploads() > 0 {
+            self.transfers_due = Some(now);
+        }
         if self.transfers_due.is_some_and(|due| due <= now) {
             self.transfers_due = self.step_transfers(now);
         }

@@ -22,6 +22,8 @@ mod client;
 #[cfg(feature = "http")]
 mod page;
 #[cfg(feature = "http")]
+pub mod place;
+#[cfg(feature = "http")]
 mod response;
 #[cfg(feature = "http")]
 mod server;
@@ -31,6 +33,6 @@ pub use access::Access;
 #[cfg(feature = "http")]
 pub use client::CLIENT_BYTES;
 #[cfg(feature = "http")]
-pub use page::{Page, SERVENT};
+pub use page::{NETWORK, Page, SERVENT};
 #[cfg(feature = "http")]
 pub use server::{Asked, Counts, ExchangeId, Listening, MAX_CLIENTS, Server};

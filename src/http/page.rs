@@ -8,8 +8,8 @@ use uuid::Uuid;
 pub struct Page {
     /// Its HTML.
     pub html: &'static str,
-    /// Its style.
-    pub style: &'static str,
+    /// Its style, in one part or several.
+    pub style: &'static [&'static str],
     /// Its program, in one part or several.
     pub script: &'static [&'static str],
 }
@@ -17,15 +17,31 @@ pub struct Page {
 /// The page of one servent.
 pub const SERVENT: Page = Page {
     html: include_str!("page/servent.html"),
-    style: include_str!("page/servent.css"),
-    script: &[include_str!("page/map.js"), include_str!("page/servent.js")],
+    style: &[include_str!("page/servent.css")],
+    script: &[
+        include_str!("page/common.js"),
+        include_str!("page/map.js"),
+        include_str!("page/servent.js"),
+    ],
+};
+
+/// The page of a test network.
+pub const NETWORK: Page = Page {
+    html: include_str!("page/network.html"),
+    style: &[include_str!("page/servent.css"), include_str!("page/network.css")],
+    script: &[
+        include_str!("page/common.js"),
+        include_str!("page/replay.js"),
+        include_str!("page/network.js"),
+    ],
 };
 
 impl Page {
     /// The page and its nonce: only style and program that carry it are taken by the browser.
     pub(super) fn with_nonce(&self) -> (String, String) {
         let nonce = Uuid::new_v4().simple().to_string();
-        let html = self.html.replace("@@nonce@@", &nonce).replace("@@style@@", self.style);
+        let html = self.html.replace("@@nonce@@", &nonce);
+        let html = html.replace("@@style@@", &self.style.concat());
         (html.replace("@@script@@", &self.script.concat()), nonce)
     }
 }
@@ -36,7 +52,13 @@ mod tests {
 
     #[test]
     fn each_answer_has_a_nonce_of_its_own_and_nothing_from_elsewhere() {
-        let ((page, nonce), (_, other)) = (SERVENT.with_nonce(), SERVENT.with_nonce());
+        for page in [SERVENT, NETWORK] {
+            is_sound(&page);
+        }
+    }
+
+    fn is_sound(page: &Page) {
+        let ((page, nonce), (_, other)) = (page.with_nonce(), page.with_nonce());
         assert_ne!(nonce, other);
         assert!(!page.contains("@@"));
         assert_eq!(

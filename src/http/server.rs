@@ -45,6 +45,16 @@ impl Listening {
         Ok(Listening { socket, addr })
     }
 
+    /// Takes a socket that listens already.
+    ///
+    /// # Errors
+    /// When it is no socket that listens.
+    pub fn from_std(socket: std::net::TcpListener) -> io::Result<Listening> {
+        socket.set_nonblocking(true)?;
+        let addr = socket.local_addr()?;
+        Ok(Listening { socket: TcpListener::from_std(socket), addr })
+    }
+
     /// The address with the real port.
     pub fn addr(&self) -> SocketAddr {
         self.addr

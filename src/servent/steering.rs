@@ -3,7 +3,7 @@
 
 use super::Servent;
 use super::connection::Phase;
-use super::io::{CloseReason, ConnId};
+use super::io::{CloseReason, ConnId, Event};
 use super::tallies::Tally;
 use crate::stats::DropReason;
 use crate::time::Instant;
@@ -89,11 +89,13 @@ impl Servent {
 
     /// Ends a connection that fetches a file from us. False if it fetches none.
     pub fn end_upload(&mut self, now: Instant, id: ConnId) -> bool {
-        let fetches = self.uploads.holds_slot(id);
-        if fetches {
-            self.close(now, id, CloseReason::Asked);
-        }
-        fetches
+        let Some(view) = self.uploads_under_way().find(|view| view.conn == id) else {
+            return false;
+        };
+        let UploadView { addr, number, sent: bytes, .. } = view;
+        self.outbox.event(Event::Served { addr, number, bytes, complete: false });
+        self.close(now, id, CloseReason::Asked);
+        true
     }
 
     /// The address others are told to reach this servent at, on a link whose own end is `local`.

@@ -113,6 +113,11 @@ pub(super) fn ask(
     }
 }
 
+/// Whether there is a keeper.
+pub(super) fn is_running(folder: &RunFolder) -> bool {
+    UnixStream::connect(folder.socket()).is_ok()
+}
+
 /// Sends a request whose reply has no content.
 pub(super) fn tell(folder: &RunFolder, request: &KeeperRequest) -> io::Result<()> {
     ask(folder, request).map(|_| ())

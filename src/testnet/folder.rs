@@ -5,6 +5,8 @@
 //! | `testnet.json` | the [`Network`] |
 //! | `control` | the keeper's socket |
 //! | `keeper.log` | the keeper's log |
+//! | `page.log` | the log of its page |
+//! | `http-token` | the token of its page |
 //! | `links.jsonl` | which connection carries which link |
 //! | `nodes/N/` | `log`, `events.jsonl`, `control` (its socket), `state/` and `share/` of a node |
 //! | `searches/` | output of running searches |
@@ -26,6 +28,8 @@ const NODES: &str = "nodes";
 const LINKS: &str = "links.jsonl";
 const KEEPER_LOG: &str = "keeper.log";
 const SEARCHES: &str = "searches";
+const PAGE_LOG: &str = "page.log";
+const TOKEN: &str = "http-token";
 
 /// The longest path a Unix socket can have, less its final zero.
 const MAX_SOCKET_PATH: usize = 107;
@@ -217,6 +221,16 @@ impl RunFolder {
         self.path.join(KEEPER_LOG)
     }
 
+    /// The log of its page.
+    pub fn page_log(&self) -> PathBuf {
+        self.path.join(PAGE_LOG)
+    }
+
+    /// The file with the token of its page.
+    pub fn token(&self) -> PathBuf {
+        self.path.join(TOKEN)
+    }
+
     /// The list of relayed connections.
     pub fn links(&self) -> PathBuf {
         self.path.join(LINKS)
@@ -309,7 +323,9 @@ impl RunFolder {
         for folder in [NODES, SEARCHES] {
             unless_absent(fs::remove_dir_all(self.path.join(folder)))?;
         }
-        for file in [SOCKET, "control.new", LINKS, KEEPER_LOG, "testnet.json.new", NETWORK] {
+        let of_keeper = [SOCKET, "control.new", LINKS, KEEPER_LOG];
+        let of_page = [PAGE_LOG, TOKEN, "http-token.new"];
+        for file in of_keeper.into_iter().chain(of_page).chain(["testnet.json.new", NETWORK]) {
             unless_absent(fs::remove_file(self.path.join(file)))?;
         }
         match fs::remove_dir(&self.path) {

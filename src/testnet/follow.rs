@@ -11,8 +11,10 @@ use super::view::View;
 use crate::control::results::SearchEnd;
 use crate::driver::{EventRecord, RecordedEvent};
 use crate::plan::hit_record::HitRecord;
+use crate::plan::query_report::QueryReport;
 use crate::plan::trace::Trace;
 use crate::wire::{Guid, Kind};
+use serde::Serialize;
 use serde_json::json;
 use std::io;
 use std::thread;
@@ -22,6 +24,9 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Highest TTL of a followed search.
 pub const MAX_TTL: u8 = 15;
+
+/// Longest wait for the copies of a search, unless another is asked for.
+pub const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A search to follow.
 #[derive(Clone, Debug)]
@@ -45,6 +50,32 @@ pub struct Followed {
     pub hits: Vec<HitRecord>,
     /// Copies that were sent and had not arrived when the wait ended.
     pub missing: usize,
+}
+
+/// The figures, the paths and the results of a search, as `trace --json` prints them.
+#[derive(Debug, Serialize)]
+pub struct Traced<'a> {
+    /// Its figures.
+    #[serde(flatten)]
+    pub report: QueryReport,
+    /// Copies in flight when the wait ended.
+    pub missing: usize,
+    /// The paths of its copies and hits.
+    pub trace: &'a Trace,
+    /// Its hits.
+    pub results: &'a [HitRecord],
+}
+
+impl Followed {
+    /// All of it, for a search with this TTL.
+    pub fn traced(&self, ttl: u8) -> Traced<'_> {
+        Traced {
+            report: QueryReport::of(&self.trace, ttl, self.hits.len() as u64),
+            missing: self.missing,
+            trace: &self.trace,
+            results: &self.hits,
+        }
+    }
 }
 
 /// What all nodes tell of one search.

@@ -118,6 +118,8 @@ mod browser;
 mod replay;
 // The page of a running servent, in a browser.
 mod page;
+// The page of a whole test network.
+mod network_page;
 // The lookup lab: theory, determinism, output.
 mod lab;
 // Ten servents that each break a rule, caught in the simulator and live.

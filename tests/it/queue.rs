@@ -247,3 +247,43 @@ fn what_cannot_be_written_or_asked_for_is_refused_at_once() {
     let row = wait_for(&mut client, &id, "failed");
     assert_eq!(row["exit_code"], 5, "{row}");
 }
+
+#[test]
+fn uploads_are_listed_told_and_ended_by_command() {
+    let (sharer, home) = (Home::new(), Home::new());
+    let share = sharer.share("share", &[("long.ogg", &[7; 2_000_000]), ("short.ogg", &[7; 10])]);
+    let control = sharer.path("control.sock");
+    let args = ["--control", control.to_str().unwrap(), "--upload-limit", "100k"];
+    let source = sharer.start(&[&["--share", share.to_str().unwrap()], &args[..]].concat());
+    let (mut client, mut told) =
+        (Client::connect(&control).unwrap(), Client::connect(&control).unwrap());
+    told.call("subscribe", &json!({"events": ["transfers"]})).unwrap();
+    let mut fetcher = Fetcher::new(&home);
+    let mut other = fetcher.start(&[]);
+    for (number, name) in [(2, "short.ogg"), (1, "long.ogg")] {
+        let url = format!("http://{}/get/{number}/{name}", source.host());
+        other.call("download", &json!({"url": url})).unwrap();
+    }
+    let upload = eventually("the long upload", || {
+        let rows = client.call("transfers", &json!({})).unwrap();
+        rows.as_array().unwrap().iter().find(|row| row["name"] == "long.ogg").cloned()
+    });
+    assert_eq!((&upload["direction"], &upload["state"]), (&json!("up"), &json!("active")));
+    assert_eq!(upload["size"], 2_000_000);
+    client.call("cancel", &json!({"id": upload["id"]})).unwrap();
+    let mut states = Vec::new();
+    let mut note = |_: &str, row: Value| {
+        states.push((
+            row["name"].as_str().unwrap().to_owned(),
+            row["state"].as_str().unwrap().to_owned(),
+        ));
+        !states.iter().any(|(name, state)| name == "long.ogg" && state == "failed")
+    };
+    told.listen(|said| {
+        Ok::<bool, servent::control::client::ClientError>(
+            said.is_none_or(|(method, row)| note(method, row)),
+        )
+    })
+    .unwrap();
+    assert!(states.contains(&("short.ogg".to_owned(), "done".to_owned())), "{states:?}");
+}

@@ -7,24 +7,11 @@ use super::super::testnet_args::{QueryArgs, SearchingArgs, TraceArgs};
 use super::super::{output, search};
 use super::of_io;
 use crate::plan::catalogue::{name_of, some_file};
-use crate::plan::hit_record::HitRecord;
 use crate::plan::query_report::{QueryReport, table};
-use crate::plan::trace::Trace;
 use crate::rng::Rng;
-use crate::testnet::{self, Followed, MAX_TTL, Network, RunFolder, Search, View, follow};
-use serde::Serialize;
-use std::time::Duration;
-
-/// The output of `trace --json`.
-#[derive(Serialize)]
-struct Traced<'a> {
-    #[serde(flatten)]
-    report: QueryReport,
-    /// Copies in flight when the wait ended.
-    missing: usize,
-    trace: &'a Trace,
-    results: &'a [HitRecord],
-}
+use crate::testnet::{
+    self, FOLLOW_TIMEOUT, Followed, MAX_TTL, Network, RunFolder, Search, View, follow,
+};
 
 pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> {
     let Some(name) = &args.node else { return load(folder, &args) };
@@ -45,9 +32,6 @@ pub(super) fn query(folder: &RunFolder, args: QueryArgs) -> Result<(), Failure> 
         events: None,
     })
 }
-
-/// Longest wait for a traced search, unless `--wait` is given.
-const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the searches of the plan in turn. One that fails, for example because its node is down, is
 /// logged and skipped.
@@ -105,13 +89,12 @@ pub(super) fn trace(folder: &RunFolder, args: TraceArgs) -> Result<(), Failure> 
     let followed = follow(&mut view, &search).map_err(of_io)?;
     let graph = view.network.graph();
     args.drawing.draw(&graph, &followed.trace, || file_names(&view.network))?;
-    let report = QueryReport::of(&followed.trace, ttl, followed.hits.len() as u64);
+    let traced = followed.traced(ttl);
     if args.json {
-        let Followed { trace, hits, missing } = &followed;
-        return output::json(&Traced { report, missing: *missing, trace, results: hits });
+        return output::json(&traced);
     }
     output::line(&output::shown_lines(followed.trace.tree().trim_end()))?;
-    output::line(&output::shown_lines(&table(&[report])))?;
+    output::line(&output::shown_lines(&table(&[traced.report])))?;
     tell_missing(&followed);
     Ok(())
 }

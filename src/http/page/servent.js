@@ -1,23 +1,13 @@
 // The page of one servent. What the network says is shown by textContent only.
 
 const POLL_MS = 1000;        // Status, links and transfers; the rest each fifth time.
-const CALL_MS = 15000;       // A call that takes longer has failed.
 const MAX_RESULTS = 500;
 const RETRY_MS = [500, 1000, 2000, 5000];
 const NEAR = 0.8;            // A limit is near when so much of it is used.
+const WRONG_TOKEN = "That token is not this servent's: it may have been started with another state folder.";
 
-const byId = id => document.getElementById(id);
 const map = new NetworkMap(byId("map"), byId("tip"));
-let token = "", stream = null, gone = false, round = 0, before = null;
-
-// --- Words and numbers
-
-function bytes(count) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let at = 0;
-  for (; count >= 1000 && at < units.length - 1; at++) count /= 1000;
-  return `${at && count < 100 ? count.toFixed(1) : Math.round(count)} ${units[at]}`;
-}
+let stream = null, gone = false, round = 0, before = null;
 
 function perSecond(rate) {
   if (!rate) return "0/s";
@@ -31,52 +21,7 @@ function time(seconds) {
   return m ? `${m} min` : `${Math.floor(seconds)} s`;
 }
 
-const many = (count, one, more) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
-const sentence = said => said && `${said[0].toUpperCase()}${said.slice(1)}${/[.!?]$/.test(said) ? "" : "."}`;
 const words = name => name.replaceAll("_", " ");
-
-function element(tag, of, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(of || {})) {
-    if (name === "class") made.className = value;
-    else if (name.startsWith("on")) made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
-
-function text(node, value) {
-  if (node.textContent !== value) node.textContent = value;
-}
-
-// --- Calls
-
-class Refused extends Error {}
-
-async function ask(path, options, patience) {
-  const headers = { Authorization: `Bearer ${token}` };
-  const signal = options.signal || AbortSignal.timeout(patience);
-  const answer = await fetch(path, { ...options, headers, signal, cache: "no-store" });
-  if (answer.status === 401) {
-    leave("That token is not this servent's: it may have been started with another state folder.");
-    throw new Refused("no token");
-  }
-  if (!answer.ok) throw new Refused((await answer.text()).trim());
-  return answer;
-}
-
-function request(method, params, patience = CALL_MS) {
-  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params: params || {} });
-  return ask("/rpc", { method: "POST", body }, patience);
-}
-
-function result(reply) {
-  if (reply.error) throw new Refused(reply.error.message);
-  return reply.result;
-}
-
-const call = async (method, params) => result(await (await request(method, params)).json());
 
 // Each complete part of a stream's text.
 async function* parts(answer, end) {
@@ -442,40 +387,15 @@ function absent() {
   text(byId("state"), "gone");
 }
 
-// --- The token
-
-function enter(given) {
-  token = given;
-  sessionStorage.setItem("servent-token", given);
-  byId("enter").hidden = true;
-  byId("main").hidden = false;
+// What is shown begins when there is a token.
+function entered() {
   map.resize();
   wake();
 }
 
-function leave(said) {
-  token = "";
+function left() {
   if (stream) stream.abort();
-  sessionStorage.removeItem("servent-token");
-  byId("main").hidden = true;
-  byId("enter").hidden = false;
-  byId("state").className = "state waiting";
-  text(byId("state"), "waiting for the token");
-  text(byId("token-said"), said);
 }
-
-function readFragment() {
-  const given = location.hash.slice(1);
-  if (given) history.replaceState(null, "", location.pathname + location.search);
-  return given;
-}
-
-byId("token-form").onsubmit = event => {
-  event.preventDefault();
-  text(byId("token-said"), "");
-  enter(byId("token").value.trim());
-  byId("token").value = "";
-};
 
 byId("pause").onclick = () => {
   map.pause(!map.paused);
@@ -489,10 +409,6 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden && stream) stream.abort();
   wake();
 });
-addEventListener("hashchange", () => {
-  const given = readFragment();
-  if (given) enter(given);
-});
 
 function key() {
   for (const { colour, words } of [...Object.values(KINDS), DROP]) {
@@ -503,7 +419,6 @@ function key() {
 }
 
 key();
-const given = readFragment() || sessionStorage.getItem("servent-token");
-given ? enter(given) : leave("");
+begin();
 follow();
 pollForever();

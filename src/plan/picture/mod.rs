@@ -27,6 +27,24 @@ pub use page::{MAX_REPLAYED, page};
 
 use super::topology::Graph;
 use super::trace::Trace;
+use canvas::Point;
+
+/// Where the drawing of a network has its nodes.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The centre of each node, from (0, 0) to `size`.
+    pub nodes: Vec<Point>,
+    /// Width and height.
+    pub size: Point,
+    /// Radius of a node's disc.
+    pub radius: f64,
+}
+
+/// The places of the nodes of `graph` in its drawings; it has at most 3,000.
+pub fn places(graph: &Graph) -> Places {
+    let layout::Layout { places, size, radius, .. } = layout::layout(graph);
+    Places { nodes: places, size, radius }
+}
 
 /// Draws `trace` over `graph`.
 pub fn svg(graph: &Graph, trace: &Trace) -> String {
