@@ -85,7 +85,7 @@ impl WatchView {
         }
     }
 
-    /// Moves the list of nodes, by arrows and page keys.
+    /// Moves the list of nodes, by arrows and page keys; drawing it keeps it within its ends.
     pub(super) fn scroll(&mut self, key: KeyCode) {
         let page = self.page.max(1);
         self.first = match key {
@@ -97,7 +97,6 @@ impl WatchView {
             KeyCode::End => self.names.len(),
             _ => self.first,
         };
-        self.first = self.first.min(self.names.len().saturating_sub(page));
     }
 
     /// Draws all of it.
