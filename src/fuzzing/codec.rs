@@ -50,11 +50,13 @@ struct Side {
 }
 
 impl Side {
-    fn new() -> Side {
+    /// A servent of its own: two with one seed would take each other's Pings for their own.
+    fn new(seed: u8) -> Side {
         let now = Instant::ZERO;
         let config = Config { background_pings: false, ..Config::default() };
         let library = Arc::new(Library::empty());
-        let mut core = Servent::new(Arc::new(config), library, ServentId([1; 16]), 1, now);
+        let mut core =
+            Servent::new(Arc::new(config), library, ServentId([seed; 16]), seed.into(), now);
         let links = [5_000, 5_001].map(|port| {
             let [remote, local] = [port, 6_346].map(|port| ([127, 0, 0, 1], port).into());
             let conn = match (remote, local) {
@@ -125,7 +127,7 @@ impl Side {
 /// A source, two servents with a deflated link between them, and a sink.
 fn across(data: &[u8]) {
     let mut script = Script::new(data);
-    let (mut now, mut near, mut far) = (Instant::ZERO, Side::new(), Side::new());
+    let (mut now, mut near, mut far) = (Instant::ZERO, Side::new(1), Side::new(2));
     near.core.set_coding(near.links[1], true, true);
     far.core.set_coding(far.links[0], true, true);
     let (mut pipe, mut queued, mut last) = (Vec::new(), Vec::new(), 0_u64);
@@ -217,7 +219,8 @@ fn beside(choice: u8, data: &[u8]) {
             deflater.forget();
         }
     }
-    let (mut plain, mut coded) = (Side::new(), Side::new());
+    // Alike, to be compared.
+    let (mut plain, mut coded) = (Side::new(1), Side::new(1));
     coded.core.set_coding(coded.links[0], true, true);
     plain.read_all(now, 0, data, size);
     coded.read_all(now, 0, &deflated, size);
@@ -239,7 +242,7 @@ fn beside(choice: u8, data: &[u8]) {
 /// Any bytes as a deflated stream, which needs its header to be one.
 fn any_bytes(choice: u8, data: &[u8]) {
     let now = Instant::ZERO;
-    let mut side = Side::new();
+    let mut side = Side::new(1);
     side.core.set_coding(side.links[0], true, false);
     let header: &[u8] = if choice.is_multiple_of(2) { &[0x78, 0x01] } else { &[] };
     let stream = [header, data].concat();
