@@ -2,8 +2,8 @@
 //!
 //! What a client can make this servent hold is bounded: a line in, and lines out up to
 //! [`MAX_OUTPUT_BYTES`] beyond which no more of its requests are read and records of events are lost.
-//! Each client has one request answered in a turn of the loop, so that one that asks without pause
-//! slows links little.
+//! Each client has one request answered in a turn of the loop, and all together a few, so that those that
+//! ask without pause slow links little.
 
 use crate::control::message::MAX_REQUEST_BYTES;
 use crate::control::place;
@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Most clients; further ones are closed at once.
 pub const MAX_CLIENTS: usize = 64;
+/// Most requests answered in one turn of the loop, whose links wait meanwhile.
+const REQUESTS_PER_TURN: usize = 4;
 /// Waiting output above which a client loses records and is read no further.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 /// Waiting output beyond [`MAX_OUTPUT_BYTES`] at which a client is closed that asks and reads nothing: the
@@ -48,6 +50,8 @@ pub(super) struct Door {
     path: PathBuf,
     clients: Slab<Client>,
     next_number: u64,
+    /// The first client to be looked at in the next turn.
+    next_index: usize,
     /// Clients that ended and were not reported yet.
     gone: Vec<Key>,
 }
@@ -96,7 +100,14 @@ impl Door {
         let mut listener = bind(path).map_err(fail)?;
         registry.register(&mut listener, LISTENER, Interest::READABLE).map_err(fail)?;
         let path = path.to_owned();
-        Ok(Door { listener, path, clients: Slab::new(), next_number: 0, gone: Vec::new() })
+        Ok(Door {
+            listener,
+            path,
+            clients: Slab::new(),
+            next_number: 0,
+            next_index: 0,
+            gone: Vec::new(),
+        })
     }
 
     /// Number of clients.
@@ -152,11 +163,18 @@ impl Door {
         }
     }
 
-    /// The requests of this turn: at most one of each client, in no order.
+    /// The requests of this turn: at most one of each client, and [`REQUESTS_PER_TURN`] in all, from the
+    /// clients whose turn it is.
     pub(super) fn requests(&mut self) -> Vec<(Key, Vec<u8>)> {
-        let indexes: Vec<usize> = self.clients.iter().map(|(index, _)| index).collect();
+        let mut indexes: Vec<usize> = self.clients.iter().map(|(index, _)| index).collect();
+        let first = indexes.partition_point(|index| *index < self.next_index);
+        indexes.rotate_left(first);
         let mut requests = Vec::new();
         for index in indexes {
+            if requests.len() == REQUESTS_PER_TURN {
+                self.next_index = index;
+                break;
+            }
             let Some(client) = self.clients.get_mut(index) else { continue };
             match client.next_line() {
                 Ok(Some(line)) => {
