@@ -5,7 +5,7 @@ use super::args::GetArgs;
 use super::exit::Failure;
 use super::fetch::{self, AT_ONCE, FetchOptions, Fetches, RemoteFetches};
 use super::interrupt::StopFlag;
-use super::last_search::{self, source_of};
+use super::last_search;
 use super::oneshot::{GuestStep, OneShot};
 use super::settings::parse_host;
 use super::{finding, output};
@@ -13,6 +13,7 @@ use crate::control::client::{Client, ClientError};
 use crate::control::message::RpcError;
 use crate::control::params::DownloadParams;
 use crate::control::results::TransferRef;
+use crate::daemon::hit_source;
 use crate::plan::hit_record::HitRecord;
 use crate::servent::Event;
 use crate::transfer::download::Source;
@@ -144,7 +145,9 @@ fn as_guest(args: &GetArgs, wanted: &[Wanted]) -> Result<(), Failure> {
     // Names first: a look-up does not process other events.
     for wanted in wanted {
         match wanted {
-            Wanted::Hits(hits) => sources.extend(hits.iter().filter_map(source_of)),
+            Wanted::Hits(hits) => {
+                sources.extend(hits.iter().filter_map(|hit| hit_source(hit).ok()))
+            }
             Wanted::Url(url) => match source(&mut shot, url) {
                 Ok(source) => sources.push(source),
                 Err(failure) if failure.is_interrupt() => return Err(failure),

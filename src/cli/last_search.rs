@@ -5,15 +5,11 @@ use super::exit::Failure;
 use super::output::count;
 use crate::control::place;
 use crate::plan::hit_record::HitRecord;
-use crate::transfer::download::{PushVia, Source};
-use crate::wire::ServentId;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddrV4;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use uuid::Uuid;
 
 /// Longest file that is read; the longest that is written is far shorter.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -92,17 +88,4 @@ fn by_file(hits: impl Iterator<Item = HitRecord>) -> Vec<Vec<HitRecord>> {
         files[at].push(hit);
     }
     files
-}
-
-/// The source that a hit names; `None` if its address or servent id is none.
-pub(super) fn source_of(hit: &HitRecord) -> Option<Source> {
-    let servent = ServentId(Uuid::try_parse(&hit.servent_id).ok()?.into_bytes());
-    let (ttl, firewalled) = (hit.hops.saturating_add(2), hit.push == Some(true));
-    Some(Source {
-        addr: SocketAddrV4::new(hit.host.parse().ok()?, hit.port),
-        index: hit.index,
-        name: hit.name.clone(),
-        size: (hit.size != u64::from(u32::MAX)).then_some(hit.size),
-        push: Some(PushVia { servent, ttl, firewalled }),
-    })
 }

@@ -138,7 +138,10 @@ impl Clients {
     /// Replaces what a client is told of.
     pub(super) fn subscribe(&mut self, client: ClientId, topics: BTreeSet<Topic>) {
         if topics.is_empty() {
-            self.subscriptions.remove(&client);
+            let was_kept = self.subscriptions.remove(&client).is_some();
+            if let (true, ClientId::Socket(key), Some(door)) = (was_kept, client, &mut self.door) {
+                door.forget(key);
+            }
             return;
         }
         let is_new =

@@ -61,6 +61,8 @@ struct Client {
     stream: UnixStream,
     number: u64,
     input: Vec<u8>,
+    /// Bytes of it that are known to hold no end of a line.
+    scanned: usize,
     output: Vec<u8>,
     sent: usize,
     /// The socket may have more to read.
@@ -149,6 +151,7 @@ impl Door {
                         stream,
                         number,
                         input: Vec::new(),
+                        scanned: 0,
                         output: Vec::new(),
                         sent: 0,
                         readable: true,
@@ -280,21 +283,27 @@ impl Client {
             return Ok(None);
         }
         loop {
-            if let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
-                let mut line: Vec<u8> = self.input.drain(..=end).collect();
+            if self.scanned == 0 {
+                // Blank lines ask nothing, and are many for their bytes.
+                let is_text = |byte: &u8| !byte.is_ascii_whitespace();
+                let blank = self.input.iter().position(is_text).unwrap_or(self.input.len());
+                self.input.drain(..blank);
+            }
+            if let Some(end) = memchr::memchr(b'\n', &self.input[self.scanned..]) {
+                let mut line: Vec<u8> = self.input.drain(..=self.scanned + end).collect();
                 line.pop();
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
+                self.scanned = 0;
                 return Ok(Some(line));
             }
+            self.scanned = self.input.len();
             if self.input.len() > MAX_REQUEST_BYTES {
                 return Err(ErrorKind::InvalidData.into());
             }
             if !self.readable || self.input_ended {
                 // A last line without an end is a line too.
-                let last = self.input_ended && !self.input.iter().all(u8::is_ascii_whitespace);
-                return Ok(last.then(|| std::mem::take(&mut self.input)));
+                let is_last = self.input_ended && !self.input.is_empty();
+                self.scanned = if is_last { 0 } else { self.scanned };
+                return Ok(is_last.then(|| std::mem::take(&mut self.input)));
             }
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {
@@ -308,7 +317,7 @@ impl Client {
     }
 
     fn may_have_more(&self) -> bool {
-        let has_input = self.readable && !self.input_ended || self.input.contains(&b'\n');
+        let has_input = self.readable && !self.input_ended || self.scanned < self.input.len();
         has_input && self.unsent() < MAX_OUTPUT_BYTES || self.is_over()
     }
 

@@ -5,6 +5,7 @@ use super::queue::{Doing, Job, JobRecord, MAX_JOBS, Queue, SourceRecord, Standin
 use super::run::Run;
 use super::steer::{Outcome, now, refuse};
 use super::uploads::Uploads;
+use super::views;
 use crate::control::message::RpcError;
 use crate::control::params::{DownloadParams, Topic};
 use crate::control::results::{TransferRef, TransferRow, TransferState};
@@ -12,10 +13,10 @@ use crate::driver::{DriverEvent, Host, JobDone, Looked, PartialFile, Resolved};
 use crate::plan::hit_record::HitRecord;
 use crate::servent::{Event, Hit, TransferId};
 use crate::text;
-use crate::transfer::download::{DownloadError, PushVia, Source};
+use crate::transfer::download::{DownloadError, Source};
 use crate::transfer::names::{safe_local_name, search_words};
 use crate::transfer::url::TransferUrl;
-use crate::wire::{Guid, ServentId};
+use crate::wire::Guid;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +24,6 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 /// Interval of looking how far transfers are.
 const TICK: Duration = Duration::from_secs(1);
@@ -134,22 +134,12 @@ impl Run<'_> {
 
     /// The source that a hit stands for.
     fn source_in(&self, hit: &HitRecord) -> Result<Source, String> {
-        let addr = format!("{}:{}", hit.host, hit.port);
-        let addr: SocketAddrV4 = addr.parse().map_err(|_| format!("\"{addr}\" is no address"))?;
-        let servent = Uuid::try_parse(&hit.servent_id)
-            .map_err(|_| format!("\"{}\" is no servent id", hit.servent_id))?;
-        let in_scope = self.driver.core().config().scope.allows(addr) || addr == self.addr;
-        Ok(Source {
-            addr,
-            index: hit.index,
-            name: hit.name.clone(),
-            size: (hit.size != u64::from(u32::MAX)).then_some(hit.size),
-            push: Some(PushVia {
-                servent: ServentId(servent.into_bytes()),
-                ttl: hit.hops.saturating_add(2),
-                firewalled: hit.push == Some(true) || !in_scope,
-            }),
-        })
+        let mut source = views::hit_source(hit)?;
+        let scope = self.driver.core().config().scope;
+        if let Some(push) = source.push.as_mut().filter(|_| source.addr != self.addr) {
+            push.firewalled |= !scope.allows(source.addr);
+        }
+        Ok(source)
     }
 
     /// Adds a download once its folder is found to be usable.
@@ -233,6 +223,7 @@ impl Run<'_> {
     fn changed(&mut self, asker: &Asker, id: u64) -> Outcome {
         self.queue.note_change();
         self.transfers.unstored.push((asker.clone(), id));
+        self.touch_transfers();
         None
     }
 
@@ -261,16 +252,18 @@ impl Run<'_> {
     /// Does what is due for transfers. Returns when it wants to be called again.
     pub(super) fn step_transfers(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None;
-        let ids: Vec<u64> = self.queue.jobs().iter().map(|job| job.record.id).collect();
-        for id in ids {
-            let has_place = self.queue.active() < self.settings.max_downloads;
-            let Some(job) = self.queue.get_mut(id) else { continue };
+        let mut active = self.queue.active();
+        for at in 0..self.queue.len() {
+            let job = &mut self.queue.jobs_mut()[at];
+            let id = job.record.id;
             match job.step(now) {
                 Step::Wait(until) => next = Queue::soonest(next, until),
                 Step::Try(source) => {
                     let (folder, name) = (job.record.folder.clone(), job.record.name.clone());
+                    let has_place = active < self.settings.max_downloads;
                     if has_place && self.queue.has_room_for(&folder, &name) {
                         self.look(id, source);
+                        active += 1;
                     }
                 }
                 Step::Search => {

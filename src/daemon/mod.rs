@@ -40,4 +40,4 @@ pub use error::DaemonError;
 pub(crate) use queue::exit_code;
 pub use run::run;
 pub use settings::{ControlPlace, Settings};
-pub(crate) use views::hit_record;
+pub(crate) use views::{hit_record, hit_source};

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 /// Most searches and pings at one time, of all clients: each is sent to every new link.
 pub(super) const MAX_ONGOING: usize = 64;
+/// Most answers passed on of one search or ping: as many as the core takes results of a search. A ping may
+/// go on for a day.
+const MAX_ANSWERS: usize = 10_000;
 /// Longest wait of a search without one of its own.
 const MAX_SEARCH_WAIT: Duration = Duration::from_secs(10);
 /// Without a wait of its own a search ends this long after its most recent hit.
@@ -84,7 +87,7 @@ impl AllOngoing {
         if ongoing.ends_early {
             ongoing.deadline = ongoing.latest.min(now + WAIT_AFTER_HIT);
         }
-        if !ongoing.seen.insert(what) {
+        if ongoing.seen.len() >= MAX_ANSWERS || !ongoing.seen.insert(what) {
             return None;
         }
         ongoing.answers += 1;

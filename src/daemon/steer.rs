@@ -67,7 +67,6 @@ impl Run<'_> {
             Ok(call) => self.call(&asker, call),
             Err(error) => Some(Err(error)),
         };
-        self.touch_transfers();
         if let Some(outcome) = outcome {
             self.clients.answer(&asker, outcome);
         }

@@ -10,9 +10,11 @@ use crate::plan::hit_record::HitRecord;
 use crate::servent::{Hit, PeerRole, Servent};
 use crate::stats::{DropReason, PerKind};
 use crate::time::Instant;
+use crate::transfer::download::{PushVia, Source};
 use crate::transfer::url::TransferUrl;
-use crate::wire::{Dialect, Kind};
+use crate::wire::{Dialect, Kind, ServentId};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use uuid::Uuid;
 
 /// Kinds of descriptors in the order of the specification; all unknown ones are `other`.
 pub(super) const KINDS: [(&str, Kind); 7] = [
@@ -203,6 +205,28 @@ pub(crate) fn hit_record(hit: &Hit) -> HitRecord {
         vendor: hit.vendor.map(|code| String::from_utf8_lossy(&code).into_owned()),
         url: url.to_string(),
     }
+}
+
+/// The source that a hit stands for.
+///
+/// # Errors
+/// With a sentence, when its address or servent id is none.
+pub(crate) fn hit_source(hit: &HitRecord) -> Result<Source, String> {
+    let addr = format!("{}:{}", hit.host, hit.port);
+    let addr = addr.parse().map_err(|_| format!("\"{addr}\" is no address"))?;
+    let servent = Uuid::try_parse(&hit.servent_id)
+        .map_err(|_| format!("\"{}\" is no servent id", hit.servent_id))?;
+    Ok(Source {
+        addr,
+        index: hit.index,
+        name: hit.name.clone(),
+        size: (hit.size != u64::from(u32::MAX)).then_some(hit.size),
+        push: Some(PushVia {
+            servent: ServentId(servent.into_bytes()),
+            ttl: hit.hops.saturating_add(2),
+            firewalled: hit.push == Some(true),
+        }),
+    })
 }
 
 /// The files this servent shares itself, as a guest that searches through it would get them.

@@ -41,7 +41,9 @@ pub use partial::PartialFile;
 pub use resolve::Resolved;
 pub use scan::{Filter, GlobError, RootReport, ScanReport, ScanTrigger, Shares, Skip, list_shared};
 pub use share::{ShareError, ShareRoot};
-pub use state::{StateError, StateFolder, fresh_identity, fresh_seed, read_hosts};
+pub use state::{
+    StateError, StateFolder, fresh_identity, fresh_seed, read_hosts, write_atomically,
+};
 pub use tape::{MAX_TAPED, TAPED_BYTES};
 pub use turn_times::TurnTimes;
 pub use worker::{Job, JobDone, Looked};

@@ -167,8 +167,12 @@ fn load_identity(folder: &Path, path: &Path) -> io::Result<ServentId> {
     Ok(identity)
 }
 
-/// The draft has a fixed name, since the folder is locked: a draft left by a crash is overwritten.
-fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file of a state folder as a whole: a crash leaves the old one or the new one. The draft has a
+/// fixed name, since the folder is locked: a draft left by a crash is overwritten.
+///
+/// # Errors
+/// When the disk refuses; the old file is then still there.
+pub fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = File::create(&draft)?;
     file.write_all(bytes)?;

@@ -334,3 +334,25 @@ fn a_client_that_asks_and_never_reads_is_read_no_further() {
     let limits = other.call("limits", &json!({})).unwrap();
     assert!(limits.as_array().unwrap().iter().any(|row| row["name"] == "control_clients"));
 }
+
+#[test]
+fn blank_lines_cost_nothing_and_a_client_that_ends_in_one_is_let_go() {
+    let home = Home::new();
+    let (_running, socket) = servent(&home, &[]);
+    let mut blank = Line::open(&socket);
+    blank.write(&b"\n".repeat(MAX_REQUEST_BYTES * 4));
+    assert!(blank.ask(request(1, "links", json!({})))["result"].is_array());
+    // Pieces of a line, then two in one.
+    for piece in request(2, "hosts", json!({})).to_string().as_bytes().chunks(7) {
+        blank.write(piece);
+    }
+    blank.write(format!("\n{}\n", request(3, "links", json!({}))).as_bytes());
+    assert_eq!([blank.read()["id"].clone(), blank.read()["id"].clone()], [json!(2), json!(3)]);
+    // No longer subscribed, and within a line of blanks.
+    for events in [json!(["drops"]), json!([])] {
+        blank.ask(request(4, "subscribe", json!({"events": events})));
+    }
+    blank.write(b"  \t");
+    blank.reader.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(blank.reader.read(&mut [0]).unwrap(), 0, "nothing is owed any more");
+}

@@ -5,12 +5,12 @@ use super::FetchOptions;
 use super::report::{Complete, FetchReport};
 use super::verdict::{self, Verdict};
 use crate::cli::exit::Failure;
-use crate::cli::last_search::source_of;
 use crate::cli::{output, progress};
 use crate::control::client::{Client, ClientError};
 use crate::control::message::RpcError;
 use crate::control::params::{DownloadParams, IdParams, NoParams};
 use crate::control::results::{TransferRef, TransferRow, TransferState};
+use crate::daemon::hit_source;
 use crate::driver::PartialFile;
 use crate::plan::hit_record::HitRecord;
 use crate::transfer::download::{Partial, Source};
@@ -432,7 +432,7 @@ impl RemoteJob {
     /// Its first source, if it is an address.
     fn source(&self) -> Option<Source> {
         match &self.sources {
-            Sources::Hits(hits) => source_of(&hits[0]),
+            Sources::Hits(hits) => hit_source(&hits[0]).ok(),
             Sources::Url(TransferUrl { host, port, index, name }) => Some(Source {
                 addr: std::net::SocketAddrV4::new(host.parse().ok()?, *port),
                 index: *index,

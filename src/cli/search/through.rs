@@ -6,12 +6,12 @@ use super::super::fetch::RemoteFetches;
 use super::super::get;
 use super::super::hits::Hits;
 use super::super::interrupt::StopFlag;
-use super::super::last_search::source_of;
 use super::super::values::GetMode;
 use super::MAX_WAIT;
 use crate::control::client::Client;
 use crate::control::params::{NoParams, SearchParams};
 use crate::control::results::Status;
+use crate::daemon::hit_source;
 use crate::plan::hit_record::HitRecord;
 
 pub(super) fn run(mut client: Client, args: &SearchArgs) -> Result<(), Failure> {
@@ -114,7 +114,7 @@ impl Through<'_> {
         let Some(fetches) = self.fetches else { return Ok(()) };
         if let Some(refusal) = fetches.refusal() {
             log::info!("{refusal}; downloading as a guest instead");
-            let sources = self.found.iter().filter_map(source_of).collect();
+            let sources = self.found.iter().filter_map(|hit| hit_source(hit).ok()).collect();
             let first = self.args.get == Some(GetMode::First);
             return get::fetch_as_guest(sources, self.args.fetch_options(), first);
         }

@@ -1,11 +1,12 @@
 //! The queue as it is on the disk: one JSON file, replaced whole, so that a crash leaves the one before
 //! or the new one.
 
+use crate::driver::write_atomically;
 use crate::transfer::download::{PushVia, Source};
 use crate::wire::ServentId;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -133,11 +134,5 @@ pub(in crate::daemon) fn read(folder: &Path) -> Result<QueueRecord, String> {
 /// # Errors
 /// When the disk refuses; the one before is then still there.
 pub(in crate::daemon) fn write(folder: &Path, queue: &QueueRecord) -> io::Result<()> {
-    let path = folder.join(NAME);
-    let draft = path.with_extension("new");
-    let mut file = File::create(&draft)?;
-    file.write_all(&serde_json::to_vec(queue)?)?;
-    file.sync_all()?;
-    fs::rename(draft, &path)?;
-    File::open(folder)?.sync_all()
+    write_atomically(folder, &folder.join(NAME), &serde_json::to_vec(queue)?)
 }
